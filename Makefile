@@ -1,0 +1,61 @@
+# The commands people and CI type. Each makes .venv itself; a machine needs Python >= 3.11 with pip and venv, and make.
+#
+#   make setup                     .venv with the tested versions of constraints.txt
+#   make demo                      depth of a photograph; MODEL=NAME or `make demo -- --model NAME` choose the net,
+#                                  PHOTO=FILE the photograph, OUT=FOLDER where the pictures go;
+#                                  everything after -- goes to `leadline predict`
+#   make test                      the fast tests; SLOW=1 the slow ones too; TESTS="-k word" any pytest arguments
+#   make check                     ruff, format and types
+#   make bench                     every benchmark of benchmarks/
+#   make docs                      links of the documents, Python snippets of README
+#
+# Variables: PYTHON (which Python makes .venv), VENV (where). Where pip takes torch from is pip's own business, for example
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu for the small build without CUDA.
+
+PYTHON ?= python3
+VENV ?= .venv
+MODEL ?= fastdepth
+OUT ?= out/demo
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
+
+.DEFAULT_GOAL := setup
+.PHONY: setup demo test check bench docs
+
+# `make demo -- --model NAME`: make takes the words after -- for targets, and those with = for variables.
+ifeq ($(firstword $(MAKECMDGOALS)),demo)
+  WORDS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+  ARGS := $(WORDS) $(filter --%,$(MAKEOVERRIDES))
+  ifneq ($(WORDS),)
+    .PHONY: $(WORDS)
+    $(eval $(WORDS):;@:)
+  endif
+endif
+NET = $(if $(filter --model --model=% -m,$(ARGS)),,--model $(MODEL))
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'leadline needs Python >= 3.11; try: make PYTHON=python3.11')"
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
+	@touch $@
+
+demo: $(READY)
+	@photo="$(PHOTO)"; $(BIN)/leadline predict "$${photo:-$$($(CARRIED))}" $(NET) --out $(OUT) --save png16,vis $(ARGS)
+	@echo "The pictures are in $(OUT):" && ls $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m pytest tests/test_docs.py -m "slow or not slow"

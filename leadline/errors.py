@@ -1,0 +1,40 @@
+"""What can go wrong in the world outside, as one small tree.
+
+    LeadlineError            anything below; the command line prints its message as one line and exits with 1
+    |-- BadImage             a file that should be a photograph is missing, empty, cut short, too large or not an image
+    |-- BadData              a data set, a depth map or a label is missing, malformed or contradicts its description
+    |-- BadCheckpoint        a weight file is cut short, of another program, of another version, or would run code
+    |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
+    `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
+
+Wrong arguments are plain `ValueError`; both say what was given, what is allowed and what to do.
+"""
+
+
+class LeadlineError(Exception):
+    """The parent of every error that leadline raises on purpose about the outside world."""
+
+
+class BadImage(LeadlineError):
+    """A photograph cannot be read."""
+
+
+class BadData(LeadlineError):
+    """A data set, a depth map or a label cannot be used as it is."""
+
+
+class BadCheckpoint(LeadlineError):
+    """A weight file cannot be used."""
+
+
+class MissingPackage(LeadlineError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: pip install 'leadline[{extra}]'"
+        )
+
+
+class TrainingFailed(LeadlineError):
+    """A training run cannot go on."""

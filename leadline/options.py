@@ -1,0 +1,89 @@
+"""The options of a training run: dataclasses, from which the command line makes its flags without loading torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class View:
+    """How `augment` looks at a frame. Every range is one of a uniform draw; `flip` and `colour_shift` are strengths.
+
+    `zoom` enlarges (below 1 shows a border of invalid pixels), `stretch` is the factor between the two axes, `rotate`
+    in degrees, `shift` moves the cut-out within what zooming leaves free (0 centre, 1 anywhere).
+    """
+
+    size: tuple[int, int] = (224, 224)
+    zoom: tuple[float, float] = (1.0, 1.5)
+    stretch: float = 1.0
+    rotate: float = 5.0
+    shift: float = 1.0
+    flip: float = 0.5
+    jitter: float = 0.4
+    colour_shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train. FastDepth's published schedule: sgd, lr 0.01, momentum 0.9, weight decay 1e-4, step."""
+
+    steps: int = 1000
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: int = 0
+    """Steps over which the learning rate rises from 0."""
+    step_every: float = 0.25
+    """`schedule=step`: the learning rate is multiplied by 0.1 after each such part of the run."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0: any."""
+    ema: float = 0.0
+    """Decay of the running mean of the weights that is returned; 0: the weights themselves."""
+    still_after: float = 1.0
+    """Part of the run after which batch norms keep their statistics."""
+    precision: Literal["auto", "no", "bf16"] = "auto"
+    """bf16 arithmetic; auto: where the processor has it."""
+    channels_last: bool = True
+    seed: int = 0
+    save_every: int = 200
+    validate_every: int = 0
+    """Steps between validations; 0: only at the end."""
+    log_every: int = 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run, completely."""
+
+    data: tuple[str, ...]
+    """Folders of data; FOLDER:N puts N of its images into each batch."""
+    out: Path
+    """Where checkpoints, curves, pictures and run.json go."""
+    model: str = "fastdepth"
+    """A net of the zoo (fresh weights), or a checkpoint to go on from."""
+    init: Path | None = None
+    """An int8 .tflite classifier: the encoder's first weights."""
+    batch: int = 8
+    """Images in a batch, shared out evenly where --data names no number."""
+    epochs: float | None = None
+    """Length of the run in passes over the first data set; sets fit.steps."""
+    loss: tuple[str, ...] = ("l1",)
+    """Names of losses, added; NAME:W gives one the weight W."""
+    transform: Literal["view", "fastdepth"] = "view"
+    """Random cut-outs as `view` says, or FastDepth's published list."""
+    view: View = View()
+    fit: FitOptions = FitOptions()
+    choose: int = 10
+    """Every so-manieth block of 20 images of the first data set is kept for validation; 0: none."""
+    protocol: str = "indoor-metric@1"
+    """The protocol of the validation."""
+    workers: int = 1
+    """Processes that prepare batches."""
+    resume: bool = False
+    """Go on with the run that was stopped in `out`."""
+    licences: tuple[str, ...] = ()
+    """Stated in the weight file: under which terms the data came."""

@@ -1,0 +1,48 @@
+"""What all tests share: fixed seeds, two threads, no network, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Read when the libraries load, hence before any test imports them.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# No deadline, since machines differ; derandomized, so that a failure is the same one everywhere.
+settings.register_profile("leadline", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("leadline")
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same seeds, whatever the order."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data (its README lists the sets): $LEADLINE_DATA, or shared/data beside the repository."""
+    path = Path(os.environ.get("LEADLINE_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip("no real data: set LEADLINE_DATA to its folder")
+    return path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU")
