@@ -1,0 +1,129 @@
+"""Save and load a net as one safetensors file: tensors, and the Spec and provenance as JSON in its metadata.
+
+The shapes in the file's header are the architecture: a pruned net loads through the Spec of its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from leadline.errors import BadCheckpoint
+from leadline.nn.build import Net, build
+from leadline.nn.shapes import resize_
+from leadline.spec import Spec, from_json, to_json
+
+FORMAT = "leadline-1"
+
+
+def save(
+    net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write `net` to `path`, atomically: a crash leaves the old file or the new one.
+
+    `provenance` is any JSON: data, licences, command, commit, metrics. With `dtype=torch.float16` the file is half as
+    large and the loaded net differs by rounding; a value that half precision cannot hold is a ValueError.
+    """
+    tensors = {}
+    for name, tensor in net.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        stored = tensor.detach().cpu().contiguous().to(dtype)
+        if not torch.isfinite(stored).all() or (name.endswith("running_var") and (stored <= 0).any()):
+            raise ValueError(f"the tensor {name!r} holds values that {dtype} cannot store")
+        tensors[name] = stored
+    metadata = {
+        "format": FORMAT,
+        "spec": json.dumps(to_json(net.spec)),
+        "provenance": json.dumps(dict(provenance or {})),
+    }
+    return write_atomically(Path(path), to_bytes(tensors, metadata))
+
+
+def load(name_or_path: Path | str) -> Net:
+    """The net, float32 and in eval mode, from a file, or by the name of one that ships with leadline.
+
+    A file that is missing, cut short, from another program or a pickle is a BadCheckpoint; nothing in it is ever run.
+    """
+    path = find(name_or_path)
+    metadata, tensors = _read(path)
+    try:
+        spec = from_json(Spec, json.loads(metadata["spec"]))
+        net = build(spec, seed=0)
+        resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    except (ValueError, KeyError) as error:
+        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {error}") from error
+    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    return net.eval()
+
+
+def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
+    """What the file says of its origin: data, licences, command, commit, metrics."""
+    metadata, _ = _read(find(name_or_path))
+    found: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
+    return found
+
+
+def shipped() -> dict[str, Path]:
+    """The models that come with leadline, by name."""
+    folder = Path(str(resources.files("leadline"))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find(name_or_path: Path | str) -> Path:
+    """The file of a shipped model's name, or the path itself if there is such a file."""
+    known = shipped()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_dir():
+        raise BadCheckpoint(f"{path} is a folder; a .safetensors file is needed")
+    if not path.exists():
+        raise BadCheckpoint(
+            f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
+        )
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Put `content` at `path` in one step that a crash cannot split."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return path
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        raise BadCheckpoint(f"{path} is empty")
+    # a safetensors file is eight bytes of length and then JSON
+    if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
+        raise BadCheckpoint(
+            f"{path} is a pickle (torch.save), which could run code; for the authors' FastDepth files use "
+            "leadline.import_fastdepth, otherwise save the weights as safetensors"
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{path} is not a whole safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise BadCheckpoint(
+            f"{path} is a safetensors file of another program (format {metadata.get('format')!r}, not {FORMAT!r})"
+        )
+    return metadata, tensors

@@ -1,0 +1,33 @@
+"""MobileNetV1 (Howard et al. 2017, arXiv 1704.04861), width 1.0: one convolution and 13 separable blocks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from leadline.nn.blocks import conv_bn, separable
+
+WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+TAPS = (1, 3, 5, 11, 13)  # the last block at each resolution
+
+
+class MobileNetV1(nn.Module):
+    """Image [B,3,H,W] -> five maps at strides 2, 4, 8, 16, 32, fine to coarse. `blocks[i]` is FastDepth's conv{i}."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        if len(widths) != len(STRIDES):
+            raise ValueError(f"mobilenet_v1 has {len(STRIDES)} blocks, {len(widths)} widths were given")
+        self.blocks = nn.ModuleList([conv_bn(3, widths[0], 3, STRIDES[0], nn.ReLU6)])
+        for inputs, outputs, stride in zip(widths, widths[1:], STRIDES[1:], strict=False):
+            self.blocks.append(separable(inputs, outputs, 3, stride, nn.ReLU6))
+        self.channels = tuple(widths[i] for i in TAPS)
+        self.strides = (2, 4, 8, 16, 32)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        pyramid = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in TAPS:
+                pyramid.append(x)
+        return pyramid

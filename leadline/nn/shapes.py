@@ -1,0 +1,42 @@
+"""Give a net's layers the shapes of stored tensors: the tensors' shapes are the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+
+def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Replace, in place, every parameter and buffer of `net` whose shape differs from `shapes`; contents are undefined.
+
+    Widths of the layers that own them follow (`out_channels`, `num_features`, `groups` of a depthwise convolution).
+    A name that the net lacks, or one that is missing, is a ValueError.
+    """
+    stored = set(shapes)
+    wanted = {name for name in net.state_dict() if not name.endswith("num_batches_tracked")}
+    if stored != wanted:
+        odd = sorted(stored ^ wanted)[0]
+        state = "has no place in" if odd in stored else "is missing for"
+        raise ValueError(f"the tensor {odd!r} {state} this net; the file belongs to another one")
+    for prefix, module in net.named_modules():
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            shape = shapes.get(f"{prefix}.{name}" if prefix else name)
+            if shape is None or shape == tuple(tensor.shape):
+                continue
+            if len(shape) != tensor.ndim:
+                raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {tensor.ndim} dimensions are needed")
+            fresh = torch.empty(shape, dtype=tensor.dtype)
+            setattr(module, name, nn.Parameter(fresh) if isinstance(tensor, nn.Parameter) else fresh)
+            _follow(module, shape)
+
+
+def _follow(module: nn.Module, shape: tuple[int, ...]) -> None:
+    if isinstance(module, nn.BatchNorm2d):
+        module.num_features = shape[0]
+    elif isinstance(module, nn.Conv2d) and len(shape) == 4:
+        depthwise = module.groups > 1
+        module.out_channels = shape[0]
+        module.groups = shape[0] if depthwise else 1
+        module.in_channels = shape[0] if depthwise else shape[1]

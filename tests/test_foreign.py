@@ -1,0 +1,90 @@
+"""The authors' checkpoint is a pickle of a whole model: it is read, and nothing in it runs."""
+
+from __future__ import annotations
+
+import collections
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from leadline.errors import BadCheckpoint
+from leadline.foreign import import_fastdepth
+from leadline.nn import zoo
+from leadline.nn.build import Net, build
+
+
+def authors_model(net: Net) -> nn.Module:
+    """A module with the attribute names of the authors' `models.py`, holding the weights of `net`."""
+    model = nn.Module()
+    for i, block in enumerate(net.encoder.blocks):
+        setattr(model, f"conv{i}", nn.Sequential(*block))
+    for i, block in enumerate(net.decoder.blocks):
+        pair = nn.Sequential(nn.Sequential(*block[:3]), nn.Sequential(*block[3:]))
+        setattr(model, f"decode_conv{i + 1}", pair)
+    model.decode_conv6 = nn.Sequential(net.head.conv, net.head.norm, nn.ReLU())
+    # a class of a module that is not installed here, as in the authors' file
+    module = types.ModuleType("models")
+    module.MobileNetSkipAdd = type("MobileNetSkipAdd", (nn.Module,), {"__module__": "models"})  # type: ignore[attr-defined]
+    sys.modules["models"] = module
+    model.__class__ = module.MobileNetSkipAdd
+    return model
+
+
+@pytest.fixture(params=["whole", "pruned"])
+def net(request: pytest.FixtureRequest) -> Net:
+    made = build(zoo.fastdepth() if request.param == "whole" else zoo.fastdepth_pruned(), seed=4)
+    made.head.start_at(1.5)
+    return made.eval()
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_a_pickled_whole_model_gives_the_same_net(net: Net, zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "mobilenet-nnconv5dw-skipadd.pth.tar"
+    content = {"epoch": 19, "model": authors_model(net), "best_result": collections.OrderedDict(rmse=0.6)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    del sys.modules["models"]
+    again = import_fastdepth(path)
+    assert "models" not in sys.modules
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():  # theirs takes the image in 0..1, ours centred
+        torch.testing.assert_close(again(image), net((image - again.mean) * net.std + net.mean))
+    assert again.spec.preprocess.view == (228 / 250, 304 / 333)
+    assert again.spec.encoder.widths == net.spec.encoder.widths
+
+
+def test_a_state_dict_of_a_data_parallel_model_is_read_too(net: Net, tmp_path: Path) -> None:
+    state = {f"module.{k}": v for k, v in authors_model(net).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "x.pth.tar")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(import_fastdepth(tmp_path / "x.pth.tar")(image), net(image * net.std + net.mean))
+
+
+class Boom:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("open('boom', 'w').write('ran')",)
+
+
+def test_code_in_a_pickle_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for zipped in (True, False):
+        torch.save({"model": Boom()}, tmp_path / "x.pth.tar", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(BadCheckpoint):
+            import_fastdepth(tmp_path / "x.pth.tar")
+    assert not (tmp_path / "boom").exists()
+
+
+def test_another_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"fc.weight": torch.zeros(2)}}, tmp_path / "other.pth")
+    with pytest.raises(BadCheckpoint, match=r"other\.pth is not FastDepth.*fc\.weight"):
+        import_fastdepth(tmp_path / "other.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:100])
+    with pytest.raises(BadCheckpoint, match=r"cut\.pth cannot be read"):
+        import_fastdepth(tmp_path / "cut.pth")
+    with pytest.raises(BadCheckpoint, match="there is no file"):
+        import_fastdepth(tmp_path / "none.pth")
