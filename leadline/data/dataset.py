@@ -1,0 +1,39 @@
+"""Dataset: a list of keys and a function that reads one of them. Layouts return it; it needs no subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from leadline.types import Sample
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`len(data)` items; `data[i]` reads one as a Sample (numpy), in the order of the files."""
+
+    name: str
+    keys: tuple[Any, ...]
+    read: Callable[[Any], Sample]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(self.keys[index])
+
+
+def subset(data: Dataset, indices: Sequence[int]) -> Dataset:
+    """The items at `indices`, in that order."""
+    return replace(data, keys=tuple(data.keys[i] for i in indices))
+
+
+def hold_out(data: Dataset, every: int = 10, block: int = 20) -> tuple[Dataset, Dataset]:
+    """(to learn from, to choose on): the last of `every` runs of `block` neighbouring items is kept for choosing.
+
+    Runs, not single items: neighbouring frames of a video show the same room, so single ones would leak.
+    """
+    kept = [i for i in range(len(data)) if (i // block) % every == every - 1]
+    rest = [i for i in range(len(data)) if (i // block) % every != every - 1]
+    return subset(data, rest), subset(data, kept)

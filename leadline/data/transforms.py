@@ -1,0 +1,160 @@
+"""Joint transforms of image, depth and validity: functions (Sample, random generator) -> Sample, on numpy items.
+
+Enlarging a picture by s makes everything look s times nearer, so transforms that zoom divide depth by s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from leadline.options import View
+from leadline.types import Sample
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
+
+
+def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
+    """FastDepth's training list in its order (dataloaders/nyu.py of the authors): 224x224, all nearest-neighbour.
+
+    1. zoom s ~ U(1, 1.5), angle ~ U(-5, 5) degrees, flip with p = 0.5; depth := depth / s;
+    2. height to 250, rotate, zoom by s, centre crop 228x304, flip, stretch to 224x224;
+    3. brightness, contrast, saturation each by U(0.6, 1.4), in random order.
+    """
+    zoom, angle, flip = rng.uniform(1.0, 1.5), rng.uniform(-5.0, 5.0), bool(rng.random() < 0.5)
+    sample = replace(sample, target=sample.target / np.float32(zoom))
+    sample = resize(sample, _scaled(sample, 250 / sample.image.shape[0]), image_filter=NEAREST)
+    sample = rotate(sample, angle)
+    sample = resize(sample, _scaled(sample, zoom), image_filter=NEAREST)
+    sample = centre_crop(sample, (228, 304))
+    sample = mirror(sample) if flip else sample
+    return jitter(resize(sample, (224, 224), image_filter=NEAREST), rng)
+
+
+def fastdepth_val(sample: Sample, rng: np.random.Generator | None = None) -> Sample:
+    """FastDepth's evaluation view: height to 250, centre crop 228x304, stretch to 224x224, nearest-neighbour."""
+    sample = resize(sample, _scaled(sample, 250 / sample.image.shape[0]), image_filter=NEAREST)
+    return resize(centre_crop(sample, (228, 304)), (224, 224), image_filter=NEAREST)
+
+
+def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sample:  # noqa: B008 (frozen)
+    """One random cut-out of the frame, stretched to `view.size`: image bilinear, depth and validity nearest.
+
+    Unlike FastDepth's list it starts from the whole frame, the view that `predict` gives the net.
+    """
+    zoom = np.exp(rng.uniform(*np.log(view.zoom)))
+    tall = np.exp(rng.uniform(-1, 1) * np.log(view.stretch) / 2)
+    angle = np.deg2rad(rng.uniform(-view.rotate, view.rotate))
+    across, down = (rng.uniform(-0.5, 0.5, 2) * view.shift).tolist()
+    flip = -1.0 if rng.random() < view.flip else 1.0
+    matrix = _cut(sample.image.shape[:2], view.size, (zoom * tall, zoom / tall), angle, (down, across), flip)
+    height, width = view.size
+    affine = Image.Transform.AFFINE
+    image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
+    target = Image.fromarray(sample.target).transform((width, height), affine, matrix, NEAREST)
+    valid = Image.fromarray(sample.valid.astype(np.uint8)).transform((width, height), affine, matrix, NEAREST)
+    keep = np.asarray(valid).astype(bool)
+    depth = np.where(keep, np.asarray(target) / np.float32(zoom), np.float32(0))
+    # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
+    cut = Sample(np.asarray(image), depth, keep, sample.name)
+    return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
+def jitter(sample: Sample, rng: np.random.Generator, strength: float = 0.4) -> Sample:
+    """Brightness, contrast and saturation of the image, each by U(1 - strength, 1 + strength), in random order."""
+    if strength == 0:
+        return sample
+    image = Image.fromarray(sample.image)
+    kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for i in rng.permutation(3):
+        image = kinds[i](image).enhance(rng.uniform(1 - strength, 1 + strength))
+    return replace(sample, image=np.asarray(image))
+
+
+def colour_shift(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
+    """White balance and gamma: each channel c becomes gain * c ** gamma, both within 1 +- strength."""
+    if strength == 0:
+        return sample
+    gains = rng.uniform(1 - strength, 1 + strength, 3)
+    gamma = rng.uniform(1 - strength, 1 + strength)
+    curve = np.linspace(0, 1, 256)[:, None] ** gamma * gains
+    table = (curve.clip(0, 1) * 255).round().astype(np.uint8)
+    return replace(sample, image=np.stack([table[:, c][sample.image[..., c]] for c in range(3)], axis=-1))
+
+
+def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampling = BILINEAR) -> Sample:
+    """The whole item at `size`; depth and validity always nearest-neighbour. Intrinsics follow."""
+    height, width = size
+    image = np.asarray(Image.fromarray(sample.image).resize((width, height), image_filter))
+    right = sample.right
+    if right is not None:
+        right = np.asarray(Image.fromarray(right).resize((width, height), image_filter))
+    target = np.asarray(Image.fromarray(sample.target).resize((width, height), NEAREST))
+    valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).resize((width, height), NEAREST)).astype(bool)
+    camera = sample.intrinsics
+    if camera is not None:
+        across, down = width / sample.image.shape[1], height / sample.image.shape[0]
+        # pixel centres lie at whole numbers, so the corner that stays fixed is at (-0.5, -0.5)
+        camera = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]]) @ camera
+    return replace(sample, image=image, right=right, target=target, valid=valid, intrinsics=camera)
+
+
+def rotate(sample: Sample, degrees: float) -> Sample:
+    """Rotated counter-clockwise about the centre, nearest-neighbour; what comes from outside is black and invalid."""
+    image = np.asarray(Image.fromarray(sample.image).rotate(degrees, NEAREST))
+    target = np.asarray(Image.fromarray(sample.target).rotate(degrees, NEAREST))
+    valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).rotate(degrees, NEAREST)).astype(bool)
+    return replace(sample, image=image, target=target, valid=valid, intrinsics=None, right=None)
+
+
+def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
+    """The middle `size` of the item; a larger size than the item is a ValueError."""
+    height, width = sample.image.shape[:2]
+    if size[0] > height or size[1] > width:
+        raise ValueError(f"cannot crop {size} out of an image of {(height, width)}")
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    part = (slice(top, top + size[0]), slice(left, left + size[1]))
+    camera = sample.intrinsics
+    if camera is not None:
+        camera = camera - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+    right = None if sample.right is None else sample.right[part]
+    image, target, valid = sample.image[part], sample.target[part], sample.valid[part]
+    return replace(sample, image=image, target=target, valid=valid, intrinsics=camera, right=right)
+
+
+def mirror(sample: Sample) -> Sample:
+    """Left and right exchanged. A stereo pair would need its views exchanged too, so the right view is dropped."""
+    image, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (sample.image, sample.target, sample.valid))
+    return Sample(image, target, valid, sample.name)
+
+
+def _scaled(sample: Sample, factor: float) -> tuple[int, int]:
+    """As FastDepth's resize: each side times the factor, cut down to whole pixels."""
+    height, width = sample.image.shape[:2]
+    return int(round(height * factor, 6)), int(round(width * factor, 6))
+
+
+def _cut(
+    source: tuple[int, int],
+    size: tuple[int, int],
+    zoom: tuple[float, float],
+    angle: float,
+    shift: Sequence[float],
+    flip: float,
+) -> tuple[float, float, float, float, float, float]:
+    """Pillow's affine coefficients: output pixel (x, y) -> source pixel (a x + b y + c, d x + e y + f)."""
+    height, width = source
+    room = [max(0.0, 1 - 1 / zoom[0]) * height, max(0.0, 1 - 1 / zoom[1]) * width]
+    centre_y, centre_x = height / 2 + shift[0] * room[0], width / 2 + shift[1] * room[1]
+    step_y, step_x = height / zoom[0] / size[0], width / zoom[1] / size[1]
+    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    a, b = cos * step_x * flip, -sin * step_y
+    d, e = sin * step_x * flip, cos * step_y
+    c = centre_x - a * size[1] / 2 - b * size[0] / 2
+    f = centre_y - d * size[1] / 2 - e * size[0] / 2
+    return a, b, c, d, e, f

@@ -1,0 +1,145 @@
+"""What a training run leaves on disk: the state to resume from, `run.json` to repeat it, the curves to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from leadline.checkpoint import write_atomically
+from leadline.errors import TrainingFailed
+
+Logs = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a step changes: the net, the running mean of its weights (or the net itself), the optimiser."""
+
+    net: nn.Module
+    mean: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def write_state(state: State, path: Path, step: int) -> None:
+    """All tensors of `state` after `step` steps, as one safetensors file, atomically."""
+    write_atomically(path, to_bytes({k: v.contiguous() for k, v in _tensors(state).items()}, {"step": str(step)}))
+
+
+def read_state(state: State, path: Path) -> int:
+    """Put a stored state into `state`, in place; the number of steps it had done."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            step = int((file.metadata() or {})["step"])
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise TrainingFailed(f"{path} is not the state of a run: {error}; start without resume") from error
+    try:
+        _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
+        fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
+    except (KeyError, ValueError):
+        fits = False
+    if not fits:
+        raise TrainingFailed(f"{path} belongs to another net or another optimizer; start without resume")
+    wanted = _tensors(state)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(stored[name])
+    return step
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    found = {f"net.{k}": v for k, v in state.net.state_dict().items()}
+    if state.mean is not state.net:
+        found |= {f"mean.{k}": v for k, v in state.mean.state_dict().items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+    return {k: v.detach() for k, v in found.items()}
+
+
+def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]) -> None:
+    """The optimiser has no slots before its first step, so they are loaded, not copied into."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in stored.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    known = {name for group in optimizer.param_groups for name in group}
+    if slots and ("betas" in known) != ("step" in slots[0]):
+        raise ValueError("the stored slots are those of another optimizer")
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, values in slots.items():  # a fused step reads weights and slots side by side: one memory layout
+        for name, value in values.items():
+            if value.shape == weights[place].shape:
+                values[name] = torch.empty_like(weights[place], requires_grad=False).copy_(value)
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def record_run(out: Path, facts: Mapping[str, Any]) -> None:
+    """`run.json`: the command, versions, device and commit, and `facts`."""
+    around = {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+    }
+    write_atomically(out / "run.json", json.dumps(around | dict(facts), indent=2).encode())
+
+
+def commit() -> str | None:
+    """The git commit of the working directory, with `+` if files differ from it; None outside a repository."""
+    try:
+        asked = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **asked).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **asked).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}{'+' if changed else ''}"
+
+
+def curves(out: Path | None, steps: int, start: int) -> Callable[[int, Logs, float], None]:
+    """A function (step, logs, images per second): TensorBoard curves to `out`, progress to standard error.
+
+    On a terminal that is a bar, elsewhere one line a call.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from torch.utils.tensorboard import SummaryWriter
+
+    console = Console(stderr=True)
+    columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn()]
+    bar = Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal)
+    bar.start()
+    task = bar.add_task("", total=steps, completed=start)
+    board = None if out is None else SummaryWriter(str(out / "tensorboard"), purge_step=start)
+
+    def write(step: int, logs: Logs, images_per_s: float) -> None:
+        text = " ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        if console.is_terminal:
+            bar.update(task, completed=step, description=f"{text} {images_per_s:.1f} img/s")
+        else:
+            left = (steps - step) / max(step - start, 1) * (time.perf_counter() - began)
+            line = f"step {step}/{steps} {text} {images_per_s:.1f} img/s eta {left:.0f} s"
+            console.print(line, highlight=False, soft_wrap=True)
+        if board is not None:
+            for name, value in logs.items():
+                if math.isfinite(value):
+                    board.add_scalar(name, value, step)
+            board.flush()
+        if step == steps:
+            bar.stop()
+
+    began = time.perf_counter()
+    return write
