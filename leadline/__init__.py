@@ -5,8 +5,8 @@ first, and its function is `leadline.evaluate.evaluate`.
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers understand it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from leadline import evaluate as evaluate
     from leadline import losses as losses

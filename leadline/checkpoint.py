@@ -114,7 +114,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise BadCheckpoint(
             f"{path} is a pickle (torch.save), which could run code; for the authors' FastDepth files use "
-            "leadline.import_fastdepth, otherwise save the weights as safetensors"
+            "`leadline import`, otherwise save the weights as safetensors"
         )
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from leadline.checkpoint import load
+from leadline.cli import main
 from leadline.errors import BadCheckpoint
 from leadline.foreign import import_fastdepth
 from leadline.nn import zoo
@@ -88,3 +91,11 @@ def test_another_file_is_refused_with_its_name(tmp_path: Path) -> None:
         import_fastdepth(tmp_path / "cut.pth")
     with pytest.raises(BadCheckpoint, match="there is no file"):
         import_fastdepth(tmp_path / "none.pth")
+
+
+def test_import_is_a_verb(net: Net, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = authors_model(net).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "x.pth.tar")
+    assert main(["import", str(tmp_path / "x.pth.tar"), "--out", str(tmp_path / "x.safetensors"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["widths"] == list(net.spec.encoder.widths)
+    assert load(tmp_path / "x.safetensors").spec.preprocess.resize == "nearest"

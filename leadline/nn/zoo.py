@@ -10,7 +10,7 @@ from typing import Literal
 from leadline.nn.encoders.mobilenet_v1 import WIDTHS
 from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
 
-# The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `checkpoint.import_fastdepth`
+# The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `foreign.import_fastdepth`
 # states that in the Spec of the authors' weights.
 _CENTRED = Preprocess(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

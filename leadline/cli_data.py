@@ -1,0 +1,159 @@
+"""The verbs under `leadline data`: what a folder holds, what is wrong with it, and scenes that are made on the spot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from leadline.command import Verbs, complain, emit
+from leadline.errors import BadData
+
+if TYPE_CHECKING:
+    from leadline.evaluate import ImageResult
+
+Folder = Annotated[Path, arg(metavar="FOLDER")]
+Layout = Annotated[str | None, arg(metavar="NAME")]
+Scale = Annotated[float | None, arg(metavar="NUMBER")]
+
+
+def check(path: Folder, /, *, n: int = 64, layout: Layout = None, depth_scale: Scale = None, json: bool = False) -> int:
+    """Name the likely faults of a data set before anyone trains on it. The exit code is 1 if there is a real one.
+
+    Args:
+        path: the data set
+        n: how many frames, spread over all, are looked at closely
+        layout: read it as this layout, whatever its files look like
+        depth_scale: stored units per metre of its depth files
+        json: print one JSON object
+    """
+    from leadline.data.check import check as check_data
+    from leadline.spec import to_json
+
+    checked = check_data(path, n=n, **_given(layout, depth_scale))
+    if json:
+        findings = [to_json(finding) for finding in checked.findings]
+        emit({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
+    else:
+        facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in checked.summary.items()}
+        print(", ".join(f"{key} {value}" for key, value in facts.items()))
+        for finding in checked.findings:
+            print(f"{finding.severity}: {finding.where}: {finding.what}\n    {finding.advice}")
+    if not checked.ok:
+        n_errors = sum(finding.severity == "error" for finding in checked.findings)
+        complain(f"{path} has {n_errors} fault(s) of severity error; the first: {checked.findings[0].what}")
+    return 0 if checked.ok else 1
+
+
+def ls(path: Folder, /, *, layout: Layout = None, depth_scale: Scale = None, json: bool = False) -> int:
+    """What leadline sees in a folder of data: its layout, how many items each split has, and the first one.
+
+    Args:
+        path: the data set
+        layout: read it as this layout, whatever its files look like
+        depth_scale: stored units per metre of its depth files
+        json: print one JSON object
+    """
+    from leadline.data.layouts import described, open_dataset
+    from leadline.spec import to_json
+
+    overrides = _given(layout, depth_scale)
+    _, description = described(path, **overrides)
+    counts = {}
+    for split in ("train", "test", "all"):
+        try:
+            counts[split] = len(open_dataset(path, split, **overrides))
+        except BadData:
+            if split == "all":
+                raise
+            counts[split] = 0  # a part without frames
+    sample = open_dataset(path, "all", **overrides)[0]
+    seen = sample.target[sample.valid]
+    facts: dict[str, Any] = {
+        "path": str(path),
+        "description": to_json(description),
+        "items": counts,
+        "first": {
+            "name": sample.name,
+            "size": list(sample.image.shape[:2]),
+            "valid": float(sample.valid.mean()),
+            "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size else None,
+        },
+    }
+    if json:
+        emit(facts)
+        return 0
+    said = {key: value for key, value in facts["description"].items() if value is not None}
+    print(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}")
+    print(f"items: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    height, width = facts["first"]["size"]
+    depth = "no depth"
+    if facts["first"]["depth_range_m"]:
+        low, high = facts["first"]["depth_range_m"]
+        depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
+    print(f"first: {sample.name}, {width}x{height}, {depth}")
+    return 0
+
+
+def synth(
+    path: Folder,
+    /,
+    *,
+    n: int = 100,
+    seed: int = 0,
+    kind: Literal["room", "street", "mixed"] = "room",
+    size: tuple[int, int] = (240, 320),
+    textures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    split: Literal["train", "test"] | None = None,
+    workers: Annotated[int | None, arg(metavar="N")] = None,
+    json: bool = False,
+) -> int:
+    """Draw synthetic scenes with exact depth into a folder that every other verb reads. Run again, it goes on.
+
+    Args:
+        path: where the scenes go
+        n: how many
+        seed: the same seed gives the same pixels
+        kind: furnished rooms, streets, or both in turn
+        size: height and width of the pictures
+        textures: a folder of photographs to cut textures from; by default they are drawn
+        split: mark the folder as this part; by default its last fifth is the test part
+        workers: processes; by default one for each core
+        json: print one JSON object
+    """
+    from leadline.data.synthetic import synthetic, write
+
+    scenes = synthetic(n, seed=seed, kind=kind, size=size, textures_folder=textures)
+    drawn = write(scenes, path, workers=workers, split=split)
+    if json:
+        emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
+    else:
+        print(f"{path}: {n} scenes, {drawn} drawn now; look at them with: leadline data ls {path}")
+    return 0
+
+
+def write_table(path: Path, results: Sequence[ImageResult]) -> None:
+    """A CSV file with a row for each image and protocol: name, protocol, problem, n_pixels, n_filled, metrics."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        for protocol in dict.fromkeys([*result.n_pixels, *result.problems]):
+            row = {"name": result.name, "protocol": protocol, "problem": result.problems.get(protocol, "")}
+            counts = {"n_pixels": result.n_pixels.get(protocol, 0), "n_filled": result.n_filled.get(protocol, 0)}
+            rows.append(row | counts | result.metrics.get(protocol, {}))
+    columns = dict.fromkeys(key for row in rows for key in row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(columns))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _given(layout: str | None, depth_scale: float | None) -> dict[str, Any]:
+    values = {"layout": layout, "depth_scale": depth_scale}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+VERBS: Verbs = {"check": check, "ls": ls, "synth": synth}

@@ -1,0 +1,110 @@
+"""From words typed to a function call: finds the verb, makes its flags from its signature, and reports what fails.
+
+What fails ends with a non-zero exit code and one line on standard error; LEADLINE_DEBUG=1 shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import io
+import itertools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from json import dumps
+from typing import Any, Union
+
+import tyro
+
+from leadline import __version__
+from leadline.errors import LeadlineError
+
+Verb = Callable[..., int]
+Verbs = Mapping[str, Union[Verb, "Verbs"]]
+"""Name -> a function that returns an exit code, or further verbs. A function's docstring is its help."""
+
+
+def run(verbs: Verbs, argv: Sequence[str]) -> int:
+    """Run one command; the exit code: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+    try:
+        code = _run(verbs, list(argv))
+        sys.stdout.flush()  # while a reader that has gone can still be dealt with
+        return code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has gone; Python must not flush into the pipe again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (LeadlineError, ValueError, OSError) as error:
+        if os.environ.get("LEADLINE_DEBUG"):
+            raise
+        complain(str(error))
+        return 1
+
+
+def _run(verbs: Verbs, args: list[str]) -> int:
+    words = ["leadline"]
+    while True:
+        first = args.pop(0) if args else "--help"
+        if first in ("-h", "--help"):
+            print(_overview(verbs, " ".join(words)))
+            return 0
+        if first == "--version" and len(words) == 1:
+            print(f"leadline {__version__}")
+            return 0
+        if first not in verbs:
+            near = difflib.get_close_matches(first, verbs, n=1) or list(verbs)
+            complain(f"there is no {' '.join([*words[1:], 'verb'])} {first!r}; nearest: {', '.join(near)}")
+            return 2
+        words.append(first)
+        found = verbs[first]
+        if callable(found):
+            return _parse(found, " ".join(words), args)()
+        verbs = found
+
+
+def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
+    """The verb with its arguments bound, to be called where its own errors are not taken for the parser's."""
+
+    @functools.wraps(verb)
+    def bind(*positional: Any, **flags: Any) -> Any:
+        return functools.partial(verb, *positional, **flags)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            bound: Callable[[], int] = tyro.cli(bind, prog=prog, args=args, config=(tyro.conf.FlagCreatePairsOff,))
+            return bound
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            return lambda: 0
+    # tyro draws a box, of lines or of dashes: a title, then the reason up to a rule or an empty line.
+    lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
+    reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
+    complain(f"{' '.join(reason)} (see {prog} --help)")
+    return lambda: 2
+
+
+def _has_text(line: str) -> bool:
+    return bool(line.strip("─-╰╯ "))
+
+
+def _overview(verbs: Verbs, prog: str) -> str:
+    rows = [f"usage: {prog} {{{','.join(verbs)}}} ...", ""]
+    for name, verb in verbs.items():
+        text = (verb.__doc__ or "").splitlines()[0] if callable(verb) else f"Data sets: {', '.join(verb)}."
+        rows.append(f"  {name:<9} {text}")
+    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
+
+
+def emit(facts: Mapping[str, Any]) -> None:
+    """Print the one JSON object of `--json`; a value that JSON does not have, such as NaN, is a ValueError."""
+    print(dumps(facts, allow_nan=False))
+
+
+def complain(message: str) -> None:
+    """Print one line on standard error."""
+    print(f"leadline: {' '.join(message.split())}", file=sys.stderr)

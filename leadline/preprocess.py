@@ -1,0 +1,143 @@
+"""From a frame to the net's input and back: one truth for training, runtimes and demo (numpy and pillow only)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from leadline.errors import BadImage
+from leadline.spec import Head, Preprocess
+from leadline.types import Depth
+
+Runner = Callable[[np.ndarray], np.ndarray]
+"""A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w]."""
+
+MAX_PIXELS = 100_000_000
+"""`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
+
+# Stated, so that pillow never tries formats that start other programs (EPS) or hold no photograph.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A photograph's pixels uint8 [H,W,3], RGB, upright, from a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file.
+
+    - The EXIF orientation is applied. An animation gives its first frame.
+    - Transparent parts are laid over white. Grey, palette, 1-bit, CMYK and the like become RGB.
+    - 16-bit and integer grey: 0..65535 becomes 0..255. Floating-point grey is read the same way, unless no value
+      exceeds 1 (it would be black throughout): then 0..1 becomes 0..255.
+    - Colour profiles (ICC) are not applied: the stored numbers are taken as sRGB.
+
+    BadImage, in one line that names the file, if it is missing, a folder, empty, not an image, cut short or damaged, or
+    if it has more than MAX_PIXELS pixels.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadImage(f"{path} is a folder; one image file is needed")
+    try:
+        if not path.stat().st_size:
+            raise BadImage(f"{path} is empty (0 bytes)")
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pillow warns of large files, odd EXIF and palettes, all dealt with here
+            return _decode(file, path)
+    except FileNotFoundError:
+        raise BadImage(f"{path} does not exist") from None
+    except PermissionError:
+        raise BadImage(f"{path} may not be read: permission denied") from None
+
+
+def _decode(file: IO[bytes], path: Path) -> np.ndarray:
+    limit = f"leadline reads up to {MAX_PIXELS // 1_000_000} million pixels: make it smaller first"
+    try:
+        image = Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise BadImage(f"{path} is too large; {limit}") from None
+    except Exception as error:  # damaged headers make pillow's readers raise nearly anything
+        raise BadImage(
+            f"{path} is not an image that can be read ({', '.join(_FORMATS)}), or its start is damaged"
+        ) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
+    try:
+        image.load()
+        return from_pillow(image)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason}") from error
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """The pixels of a pillow image uint8 [H,W,3], RGB, upright, as `read_image` gives; damage is pillow's error."""
+    image = _upright(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.asarray(image).astype(np.float64)
+        if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("grey values outside 0..65535")
+        scale = 1.0 if image.mode == "F" and grey.max() <= 1 else 65535.0
+        return np.repeat((grey / scale * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
+    """The net's input float32 [1,3,h,w] in 0..1 from a frame uint8 [H,W,3] of any size.
+
+    Bilinear is pillow's: it averages when it shrinks, so small inputs do not alias.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"the frame is {image.dtype} {image.shape}; uint8 [H,W,3] is needed")
+    top, left, height, width = _window(image.shape[:2], how)
+    box = (left, top, left + width, top + height)
+    small = Image.fromarray(image).resize((how.size[1], how.size[0]), _FILTERS[how.resize], box=box)
+    return np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1)[None] / np.float32(255))
+
+
+def restore(values: np.ndarray, frame_size: tuple[int, int], how: Preprocess) -> tuple[np.ndarray, np.ndarray]:
+    """The net's output float32 [h,w] at the frame's size, and bool [H,W]: which pixels the net has seen."""
+    top, left, height, width = (round(v) for v in _window(frame_size, how))
+    height, width = max(height, 1), max(width, 1)
+    seen = np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), _FILTERS[how.resize]))
+    out, valid = np.zeros(frame_size, np.float32), np.zeros(frame_size, bool)
+    part = (slice(top, top + height), slice(left, left + width))
+    out[part], valid[part] = seen, True
+    return out, valid & np.isfinite(out)
+
+
+def depth_of(runner: Runner, image: np.ndarray, how: Preprocess, head: Head) -> Depth:
+    """The depth of one frame uint8 [H,W,3], at the frame's size: `prepare`, the runner, `restore`."""
+    output = runner(prepare(image, how))
+    values, valid = restore(output[0, 0], (image.shape[0], image.shape[1]), how)
+    return Depth(values, head.kind, valid)
+
+
+def _window(frame_size: tuple[int, int], how: Preprocess) -> tuple[float, float, float, float]:
+    """Top, left, height and width of the seen part, in pixels of the frame."""
+    height, width = frame_size[0] * how.view[0], frame_size[1] * how.view[1]
+    return (frame_size[0] - height) / 2, (frame_size[1] - width) / 2, height, width

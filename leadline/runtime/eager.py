@@ -1,0 +1,60 @@
+"""The plain PyTorch backend: its artefact is the checkpoint itself."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from leadline.preprocess import Runner
+
+if TYPE_CHECKING:
+    import torch
+
+    from leadline.nn.build import Net
+
+
+def missing() -> str | None:
+    """None if PyTorch is installed, otherwise the command that installs it."""
+    return None if importlib.util.find_spec("torch") else "pip install torch"
+
+
+def compile(net: Net, example: torch.Tensor, out: Path, options: Mapping[str, Any]) -> Path:
+    """The checkpoint of `net` at `out`. Eager PyTorch runs any input size, so `example` changes nothing; no options."""
+    from leadline.checkpoint import save
+
+    if options:
+        raise ValueError(f"eager has no option {next(iter(options))!r}; it has none at all")
+    save(net, out)
+    return out
+
+
+def load(path: Path, threads: int | None = None) -> Runner:
+    """The checkpoint at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
+    from leadline.checkpoint import load as load_net
+
+    return runner(load_net(path), threads)
+
+
+def runner(net: torch.nn.Module, threads: int | None = None) -> Runner:
+    """A net as a Runner: a copy of it, in eval mode, channels-last, without gradients, on the device where it lies."""
+    import torch
+
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; at least 1 is needed")
+        torch.set_num_threads(threads)
+    fixed = copy.deepcopy(net).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    first = next(fixed.parameters(), torch.empty(0))
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            batch = torch.tensor(images, dtype=torch.float32, device=first.device)
+            output = fixed(batch.contiguous(memory_format=torch.channels_last))
+        return np.asarray(output.float().cpu().numpy())
+
+    return run

@@ -1,0 +1,72 @@
+"""The eager backend, and what all backends promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.nn import zoo
+from leadline.nn.build import Net, build
+from leadline.runtime import BACKENDS, backend, eager
+
+BATCH = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    return build(zoo.fastdepth_pruned(), seed=0)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_has_its_three_functions(name: str) -> None:
+    module = backend(name)
+    assert callable(module.compile) and callable(module.load)
+    assert module.missing() is None or "pip install" in str(module.missing())
+
+
+def test_an_unknown_backend_is_an_error_that_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="'eagre' is unknown; nearest: eager"):
+        backend("eagre")
+
+
+def test_the_runner_gives_what_the_net_gives(net: Net) -> None:
+    with torch.no_grad():
+        expected = net.eval()(torch.tensor(BATCH)).numpy()
+    output = eager.runner(net)(BATCH)
+    assert output.dtype == np.float32 and output.shape == (2, 1, 64, 96)
+    assert np.allclose(output, expected, atol=1e-4)
+
+
+def test_the_runner_neither_changes_the_net_nor_follows_it(net: Net) -> None:
+    net.train()
+    run = eager.runner(net)
+    before = run(BATCH)
+    assert net.training
+    changed = build(replace(net.spec), seed=1)
+    net.load_state_dict(changed.state_dict())
+    assert (run(BATCH) == before).all()
+
+
+def test_a_read_only_input_is_accepted(net: Net) -> None:
+    frozen = BATCH.copy()
+    frozen.flags.writeable = False
+    assert eager.runner(net)(frozen).shape == (2, 1, 64, 96)
+
+
+def test_what_was_compiled_loads_as_the_same_function(net: Net, tmp_path: Path) -> None:
+    path = eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", {})
+    assert np.allclose(eager.load(path)(BATCH), eager.runner(net)(BATCH), atol=1e-6)
+
+
+def test_an_option_it_does_not_know_is_an_error(net: Net, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no option 'half'"):
+        eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", {"half": True})
+
+
+def test_threads_must_be_at_least_one(net: Net) -> None:
+    with pytest.raises(ValueError, match="threads is 0"):
+        eager.runner(net, 0)

@@ -1,0 +1,100 @@
+"""From folders of data to a weight file that says where it comes from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leadline import checkpoint
+from leadline.cli import main
+from leadline.cli_train import train
+from leadline.data.depth_io import write_depth
+from leadline.options import FitOptions, Training, View
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures whose depth grows downwards."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("frames")
+    (root / "images").mkdir()
+    (root / "depth").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        depth = np.repeat(np.linspace(1, 4, 48, dtype=np.float32)[:, None], 64, axis=1)
+        Image.fromarray(image).save(root / "images" / f"{i:02}.jpg")
+        write_depth(root / "depth" / f"{i:02}.png", depth, depth > 1.1)
+    (root / "dataset.toml").write_text('layout = "folder"\ndepth_scale = 1000\ntest_fraction = 0.25\n')
+    return root
+
+
+@pytest.fixture
+def run(folder: Path, tmp_path: Path) -> Training:
+    options = FitOptions(steps=3, precision="no", log_every=1)
+    view = View(size=(64, 64))
+    return Training(
+        (str(folder),), tmp_path / "run", "fastdepth_pruned", batch=2, view=view, fit=options, choose=0, workers=0
+    )
+
+
+def test_a_run_leaves_weights_curves_and_what_repeats_it(run: Training) -> None:
+    net, report = train(replace(run, licences=("made for a test",)))
+    again = checkpoint.load(run.out / "fastdepth_pruned.safetensors")
+    assert again.spec == net.spec
+    said = checkpoint.read_provenance(run.out / "fastdepth_pruned.safetensors")
+    assert said["licences"] == ["made for a test"]
+    assert said["training"]["fit"]["steps"] == 3
+    assert sum(said["images"].values()) == 9  # the last quarter is the test part
+    assert json.loads((run.out / "report.json").read_text())["metrics"]["loss"] == report.metrics["loss"]
+    assert json.loads((run.out / "run.json").read_text())["training"]["batch"] == 2
+
+
+def test_the_head_starts_at_the_mean_depth_of_the_data(run: Training) -> None:
+    net, _ = train(replace(run, fit=replace(run.fit, steps=1, lr=1e-9)))
+    assert float(net.head.norm.bias.detach()) == pytest.approx(2.55, abs=0.1)
+
+
+def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, tmp_path: Path) -> None:
+    from leadline.data.dataset import hold_out
+    from leadline.data.layouts import open_dataset
+
+    many = tmp_path / "many"
+    (many / "images").mkdir(parents=True)
+    (many / "depth").mkdir()
+    for i in range(40):
+        for part, suffix in (("images", ".jpg"), ("depth", ".png")):
+            (many / part / f"{i:02}{suffix}").symlink_to(folder / part / f"{i % 12:02}{suffix}")
+    assert [len(part) for part in hold_out(open_dataset(many, "train", test_fraction=0.0), 2)] == [20, 20]
+    (many / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
+    _, report = train(replace(run, data=(str(many),), choose=2))
+    assert {"delta1", "rmse", "loss"} <= set(report.metrics)
+    assert (run.out / "pictures" / "000003.jpg").is_file()
+
+
+def test_a_checkpoint_can_be_trained_on(run: Training, tmp_path: Path) -> None:
+    train(run)
+    first = run.out / "fastdepth_pruned.safetensors"
+    net, _ = train(replace(run, model=str(first), out=tmp_path / "more", fit=replace(run.fit, steps=1, lr=1e-9)))
+    before = checkpoint.load(first)
+    for a, b in zip(before.parameters(), net.parameters(), strict=True):
+        assert float((a - b).abs().max()) < 1e-3
+
+
+def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be shared"):
+        train(replace(run, data=(f"{folder}:2", str(folder))))
+    with pytest.raises(ValueError, match="the loss 'l3' is unknown; known: l1"):
+        train(replace(run, loss=("l3",)))
+
+
+def test_train_is_a_verb(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"train --data {folder} --out {tmp_path / 'run'} --model fastdepth_pruned --batch 2 --choose 0 --workers 0"
+    words += " --fit.steps 2 --fit.precision no --view.size 64 64 --loss l1:0.5 gradient --json"
+    assert main(words.split()) == 0
+    assert {"loss"} <= set(json.loads(capsys.readouterr().out)["metrics"])

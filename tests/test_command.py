@@ -1,0 +1,101 @@
+"""From words to a function call: help, what is not understood, and the one line in which anything fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import leadline
+from leadline.cli import VERBS, main
+from leadline.command import run
+
+ROOT = Path(__file__).resolve().parents[1]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["predct"], "there is no verb 'predct'; nearest: predict"),
+        (["data", "lss"], "there is no data verb 'lss'; nearest: ls"),
+        (["predict"], "SOURCE"),
+        (["predict", "x", "--nope"], "--nope (see leadline predict --help)"),
+        (["val", "--data", "x", "--limit", "many"], "--limit"),
+    ],
+)
+def test_words_that_are_not_understood_are_one_line_and_exit_code_2(
+    capsys: Captured, args: list[str], message: str
+) -> None:
+    assert main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("leadline: ") and err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["data"], ["data", "-h"]])
+def test_help_shows_every_verb_and_what_it_does(capsys: Captured, args: list[str]) -> None:
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    verbs = VERBS["data"] if args[:1] == ["data"] else VERBS
+    assert isinstance(verbs, dict)
+    assert all(f"  {verb} " in out for verb in verbs)
+
+
+@pytest.mark.parametrize("verb", [name for name, found in VERBS.items() if callable(found)])
+def test_every_verb_has_help_for_every_flag(capsys: Captured, verb: str) -> None:
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"usage: leadline {verb}" in out
+    assert "--json" in out
+
+
+def test_the_version_is_the_package_s(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"leadline {leadline.__version__}\n"
+
+
+def test_a_message_of_several_lines_becomes_one(capsys: Captured) -> None:
+    def fail() -> int:
+        """Fail."""
+        raise ValueError("first\n  second")
+
+    assert run({"fail": fail}, ["fail"]) == 1
+    assert capsys.readouterr().err == "leadline: first second\n"
+
+
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEADLINE_DEBUG", "1")
+    with pytest.raises(leadline.LeadlineError, match="there is no"):
+        main(["predict", str(tmp_path / "none.jpg")])
+
+
+def test_an_interruption_is_one_line_and_exit_code_130(capsys: Captured) -> None:
+    def stop() -> int:
+        """Stop."""
+        raise KeyboardInterrupt
+
+    assert run({"stop": stop}, ["stop"]) == 130
+    assert capsys.readouterr().err == "leadline: interrupted\n"
+
+
+def test_the_help_loads_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; from leadline.cli import main; main(['--help']); main(['predict', '--help']); "
+        "sys.exit(str(sorted({'torch', 'numpy', 'PIL', 'matplotlib', 'scipy'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == "[]\n"
+
+
+def test_a_reader_that_has_gone_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "leadline", "--help"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""
