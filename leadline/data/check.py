@@ -1,0 +1,139 @@
+"""check: names the likely faults of a data set before anyone trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.data.check_depth import Look, direction, flatness, holes, look, resolution, unit
+from leadline.data.check_edges import Edges, alignment, edges
+from leadline.data.check_files import copies, lone_halves, unreadable
+from leadline.data.check_views import leakage
+from leadline.data.dataset import Dataset
+from leadline.data.depth_io import read_values
+from leadline.data.description import Description
+from leadline.data.finding import SEVERITIES, Finding, each
+from leadline.data.frame import Frame
+from leadline.data.layouts import LAYOUTS, described
+from leadline.errors import BadData, LeadlineError
+
+_N_STORED = 16  # so many maps are also looked at as they are stored
+_REPAIR = "repair this frame or take it out"
+_SPARSE = ("kitti", "kitti_eigen")
+_CHOOSING = (*_SPARSE, "densedepth", "nyu", "nyu_txt")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a data set is (`summary`, plain values) and what is wrong with it (`findings`, the worst first)."""
+
+    summary: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no finding of severity `error`."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
+    """What the data set at `path` is, and its likely faults; `overrides` are the fields of `Description`.
+
+    1. Files (all images and depth maps, from outside): missing, empty, cut short, without a partner, equal bytes.
+    2. Depth (`n` frames spread over all): unit, bits, clipping, holes, NaN, constants, disparity for depth.
+    3. Colour against depth (the same frames): different sizes, turned, shifted, wrong pairs.
+    4. Splits: equal and near-equal images in train and test.
+
+    A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one frame must be looked at")
+    root, description = described(path, **overrides)
+    opener = LAYOUTS[description.layout or ""]
+    everything = opener(root, description, "all")
+    parts = {name: part for name in ("train", "test") if (part := _part(root, description, name)) is not None}
+    frames = [key for key in everything.keys if isinstance(key, Frame)]
+    findings = list(unreadable(root, frames))
+    named = [str(root / finding.where) for finding in findings]
+    looks, fits, sizes, unread = _read(root, everything, n)
+    findings += [finding for finding in unread if not any(file in finding.what for file in named)]
+    findings += lone_halves(root, frames, expected=description.layout in _CHOOSING)
+    findings += copies(
+        root, {name: [key for key in part.keys if isinstance(key, Frame)] for name, part in parts.items()}
+    )
+    if looks or not unread:
+        findings += _depth(root, description, looks, fits)
+    if "train" in parts and "test" in parts:
+        findings += leakage(root, parts["train"], parts["test"], n)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Checked(_summary(everything, description, parts, looks, sizes), tuple(findings))
+
+
+def _part(root: Path, description: Description, name: str) -> Dataset | None:
+    try:
+        return LAYOUTS[description.layout or ""](root, description, name)
+    except BadData:  # the whole set could be opened, so this part is empty
+        return None
+
+
+def _read(root: Path, data: Dataset, n: int) -> tuple[list[Look], list[Edges], set[tuple[int, int]], list[Finding]]:
+    """What is kept of `n` frames spread over the data, the sizes of their images, and those that cannot be read."""
+    looks: list[Look] = []
+    fits: list[Edges] = []
+    sizes: set[tuple[int, int]] = set()
+    findings: list[Finding] = []
+    for index in sorted({int(i) for i in np.linspace(0, len(data) - 1, min(n, len(data)))}):
+        key = data.keys[index]
+        try:
+            sample = data[index]
+            stored = None
+            if isinstance(key, Frame) and key.depth is not None and len(looks) < _N_STORED:
+                stored = read_values(root / key.depth)
+        except LeadlineError as error:
+            findings.append(Finding("error", str(error), key.name if isinstance(key, Frame) else str(key), _REPAIR))
+            continue
+        sizes.add(sample.target.shape)
+        if isinstance(key, Frame) and key.depth is None:
+            continue
+        looks.append(look(sample, stored))
+        edge = edges(sample)
+        if edge is not None:
+            fits.append(edge)
+    return looks, fits, sizes, list(each(findings, at_most=5))
+
+
+def _depth(root: Path, description: Description, looks: list[Look], fits: list[Edges]) -> Iterator[Finding]:
+    where, layout = str(root), description.layout or ""
+    if not looks:
+        yield Finding("note", "no depth to look at", where, "fine for images that a teacher labels")
+        return
+    yield from unit(looks, where, layout)
+    yield from resolution(looks, where)
+    yield from holes(looks, where, sparse=layout in _SPARSE)
+    yield from flatness(looks, where)
+    yield from direction(looks, where)
+    yield from alignment(fits, where)
+
+
+def _summary(
+    data: Dataset,
+    description: Description,
+    parts: Mapping[str, Dataset],
+    looks: list[Look],
+    sizes: set[tuple[int, int]],
+) -> dict[str, Any]:
+    values = np.concatenate([one.depth[one.valid] for one in looks] or [np.zeros(0, np.float32)])
+    summary: dict[str, Any] = {"name": data.name, "layout": description.layout, "n": len(data)}
+    summary |= {f"n_{name}": len(part) for name, part in parts.items()}
+    summary |= {"n_read": len(looks), "n_sizes": len(sizes)}
+    if sizes:
+        summary |= {"size_min": min(sizes), "size_max": max(sizes)}
+    if values.size:
+        low, median, high = (float(v) for v in np.percentile(values, [0, 50, 100]))
+        summary |= {"depth_min_m": low, "depth_median_m": median, "depth_max_m": high}
+        summary["valid_fraction"] = float(np.mean([one.valid.mean() for one in looks]))
+    return summary

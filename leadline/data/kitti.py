@@ -1,0 +1,137 @@
+"""KITTI (Geiger et al., IJRR 2013): rectified stereo of a car, sparse LiDAR depth in 16-bit PNG, 256 units per metre.
+
+Two layouts. The raw one, with the depth of the depth-completion benchmark (Uhrig et al., 3DV 2017) beside it:
+
+    2011_09_26/calib_cam_to_cam.txt
+    2011_09_26/2011_09_26_drive_0005_sync/image_02/data/*.{png,jpg}   left; image_03: right
+    2011_09_26/2011_09_26_drive_0005_sync/proj_depth/groundtruth/image_02/*.png   (or proj_depth/velodyne_raw)
+
+and the lists of the Eigen split as BTS and ZoeDepth write them, `image depth focal` in each line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from leadline.data.dataset import Dataset
+from leadline.data.description import Description
+from leadline.data.filelist import IMAGE_SUFFIXES, find_files, located, read_lines, stem
+from leadline.data.frame import Camera, Frame, Source, by_order, dataset
+from leadline.errors import BadData
+
+_SCALES = {"uint16": 256.0}
+_IMAGE_HOMES = ("", "raw", "kitti_raw", "raw_data", "input")
+_BENCHMARK = "data_depth_annotated"
+_DEPTH_HOMES = ("", "gts", _BENCHMARK, f"{_BENCHMARK}/train", f"{_BENCHMARK}/val", "train", "val")
+
+
+def open_kitti(root: Path, description: Description, split: str) -> Dataset:
+    """The frames of the left camera in all drives below `root`, with intrinsics from the calibration.
+
+    `description.items` says which: "depth", those with a depth map; "pairs", those with a right image (`right` and
+    `baseline_m` are set; without a depth map nothing is valid). Depth is `groundtruth` (accumulated and cleaned) if any
+    drive has it, else `velodyne_raw`; the data set's name says which. It lies in the drive, or in the benchmark's
+    `train/` and `val/`. Split: by those, else all frames in order, so that a pair and its depth are in the same part.
+    """
+    folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
+    drives = [folder.parents[1] for folder in folders]
+    if not drives:
+        raise BadData(f"{root} holds no KITTI drives: looked for DATE/DATE_drive_NNNN_sync/image_02/data")
+    measured = {drive: _depth_folders(root, drive) for drive in drives}
+    kinds = [kind for kind in ("groundtruth", "velodyne_raw") if any(kind in found for found in measured.values())]
+    kind = kinds[0] if kinds else "no"
+    frames = [frame for drive in drives for frame in _drive(root, drive, measured[drive].get(kind, []))]
+    for_test = {frame for frame in frames if frame.depth and "val" in Path(frame.depth).parts}
+    if for_test:
+        parts = {"train": [f for f in frames if f not in for_test], "test": [f for f in frames if f in for_test]}
+    else:
+        parts = {name: list(part) for name, part in by_order(frames, description).items()}
+    if description.items == "pairs":
+        parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}
+    else:
+        parts = {name: [frame._replace(right=None) for frame in part if frame.depth] for name, part in parts.items()}
+    source = Source(root, description, _cameras(root, frames), _SCALES)
+    return dataset(source, parts, split, f"{kind} depth" if description.items == "depth" else "pairs")
+
+
+def open_eigen(root: Path, description: Description, split: str) -> Dataset:
+    """The frames in the lists `*train*.txt` and `*test*.txt` with lines `image depth focal`.
+
+    Lines whose depth is `None` are left out: 45 of the 697 test images have no improved ground truth, which leaves the
+    usual 652. Paths are relative to `root`, or to the folders the benchmark's downloads unpack to.
+    """
+    parts = {part: _listed(root, part) for part in ("train", "test")}
+    frames = [frame for part in parts.values() for frame in part]
+    if not frames:
+        raise BadData(f"{root} has no *train*files_with_gt.txt or *test*files_with_gt.txt with a depth map in a line")
+    return dataset(Source(root, description, _cameras(root, frames), _SCALES), parts, split, "eigen")
+
+
+def read_rows(path: Path) -> list[tuple[str, str | None]]:
+    """(image, depth or None) of each line `image depth focal`; BadData names a line that is not like that."""
+    rows = []
+    for line in read_lines(path):
+        words = line.split()
+        if len(words) not in (2, 3):
+            raise BadData(f"{path}: the line {line!r} should be: image depth focal")
+        rows.append((words[0], None if words[1] == "None" else words[1]))
+    return rows
+
+
+def _listed(root: Path, part: str) -> Sequence[Frame]:
+    rows = [row for path in sorted(root.glob(f"*{part}*files_with_gt*.txt")) for row in read_rows(path)]
+    pairs = [(image, depth) for image, depth in rows if depth is not None]
+    images = located(root, [image for image, _ in pairs], _IMAGE_HOMES)
+    depths = located(root, [depth for _, depth in pairs], _DEPTH_HOMES)
+    # .../DATE/DATE_drive_NNNN_sync/image_02/data/N.png: the calibration is that of the date
+    dates = [Path(image).parents[3].as_posix() if len(Path(image).parents) > 3 else "" for image in images]
+    return [Frame(stem(i), i, d, camera=date) for i, d, date in zip(images, depths, dates, strict=True)]
+
+
+def _depth_folders(root: Path, drive: Path) -> dict[str, list[Path]]:
+    """A drive's folders of depth maps by kind; they lie in the drive, or in the benchmark's own folders."""
+    above = ["*/train", "*/val", "train", "val"]
+    homes = [drive, *(path for part in above for path in sorted(root.glob(f"{part}/{drive.name}")))]
+    found: dict[str, list[Path]] = {}
+    for folder in (path for home in homes for path in home.glob("proj_depth/*/image_02")):
+        found.setdefault(folder.parent.name, []).append(folder)
+    return found
+
+
+def _drive(root: Path, drive: Path, depth_folders: Sequence[Path]) -> Iterator[Frame]:
+    folder = drive.relative_to(root).as_posix()
+    right = {stem(file): f"image_03/data/{file}" for file in find_files(drive / "image_03" / "data", IMAGE_SUFFIXES)}
+    depth: dict[str, Path] = {}
+    for place in depth_folders:
+        depth |= {stem(file): place / file for file in find_files(place, (".png",))}
+    for file in find_files(drive / "image_02" / "data", IMAGE_SUFFIXES):
+        here = "" if folder == "." else f"{folder}/"
+        other, values = right.get(stem(file)), depth.get(stem(file))
+        yield Frame(
+            name=f"{here}image_02/{stem(file)}",
+            image=f"{here}image_02/data/{file}",
+            depth=None if values is None else values.relative_to(root).as_posix(),
+            right=None if other is None else here + other,
+            camera=Path(folder, "..").as_posix() if folder == "." else Path(folder).parent.as_posix(),
+        )
+
+
+def _cameras(root: Path, frames: Sequence[Frame]) -> dict[str, Camera]:
+    found = {folder: _camera(root / folder) for folder in {frame.camera for frame in frames}}
+    return {folder: camera for folder, camera in found.items() if camera is not None}
+
+
+def _camera(date: Path) -> Camera | None:
+    """The left colour camera after rectification, and its distance to the right one, from a date's calibration."""
+    path = date / "calib_cam_to_cam.txt"
+    if not path.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in read_lines(path) if ":" in line)
+    try:
+        left, right = ([float(word) for word in lines[key].split()] for key in ("P_rect_02", "P_rect_03"))
+        width, height = (float(word) for word in lines["S_rect_02"].split()) if "S_rect_02" in lines else (0.0, 0.0)
+        size = (round(height), round(width)) if width else None
+        return Camera(left[0], left[5], left[2], left[6], size, baseline_m=(left[3] - right[3]) / left[0])
+    except (KeyError, ValueError, IndexError) as error:
+        raise BadData(f"{path} lacks P_rect_02 and P_rect_03 with 12 numbers each ({error})") from error

@@ -1,0 +1,216 @@
+"""NYU Depth v2 (Silberman et al., ECCV 2012) in the four spellings people have it in.
+
+    nyu_h5      FastDepth: train/SCENE/NNNNN.h5, val/official/NNNNN.h5 with `rgb` [3,H,W] and `depth` [H,W] in metres
+    nyu_mat     the labelled set: nyu_depth_v2_labeled.mat (`images` [N,3,W,H], `depths` [N,W,H]) and splits.mat
+    nyu_txt     BTS, ZoeDepth: *train*files_with_gt.txt and *test*files_with_gt.txt, `image depth focal`, PNG in mm
+    densedepth  DenseDepth: nyu2_train.csv and nyu2_test.csv, lines `image,depth`; 8-bit depth is 10 m / 255, 16-bit mm
+
+Intrinsics are those of the data set's own toolbox for 640x480, scaled to the image.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.data.dataset import Dataset
+from leadline.data.description import Description
+from leadline.data.filelist import find_files, located, read_lines, stem
+from leadline.data.frame import Camera, Frame, Source, by_order, choose, dataset
+from leadline.data.kitti import read_rows
+from leadline.errors import BadData, MissingPackage
+from leadline.types import Sample
+
+KINECT = Camera(518.85790, 519.46961, 325.58245, 253.73617, size=(480, 640))
+HOLD_OUT = ("00001.h5", "00201.h5")
+_TXT_HOMES = ("", "sync", "official_splits/train", "official_splits/test", "train", "test")
+
+
+def open_nyu(root: Path, description: Description, split: str) -> Dataset:
+    """Whichever of the four spellings lies in `root`."""
+    spellings = ((csv_files, open_densedepth), (mat_file, open_mat), (txt_files, open_txt), (h5_files, open_h5))
+    for present, opener in spellings:
+        if present(root):
+            return opener(root, description, split)
+    raise BadData(
+        f"{root} holds no NYU Depth v2: looked for nyu2_train.csv or nyu2_test.csv, *labeled*.mat,"
+        " *files_with_gt*.txt, and .h5 files"
+    )
+
+
+def open_h5(root: Path, description: Description, split: str) -> Dataset:
+    """FastDepth's files. Splits: `train`, `test` (the folder `val`), and `holdout`.
+
+    As in FastDepth, the train part leaves out the files named 00001.h5 and 00201.h5: they are the hold-out, about two
+    frames of each scene, made for choosing. Without the folders `train` and `val` the split is in order.
+    """
+    files = h5_files(root)
+    if not files:
+        raise BadData(f"{root} holds no .h5 files: looked for train/SCENE/NNNNN.h5 and val/SCENE/NNNNN.h5")
+    held = [file for file in files if file.endswith(HOLD_OUT) and not file.startswith("val/")]
+    rest = [file for file in files if file not in set(held)]
+    if any(file.startswith(("train/", "val/")) for file in files):
+        train, test = ([file for file in rest if file.startswith(part)] for part in ("train/", "val/"))
+    else:
+        train, test = (list(part) for part in by_order(rest, description).values())
+    parts = {"train": train, "test": test, "holdout": held}
+    source = _source(root, description)
+    keys = choose(parts, split, description, root)
+    return Dataset(f"{root.resolve().name} {split}", keys, partial(_read_h5, source))
+
+
+def open_mat(root: Path, description: Description, split: str) -> Dataset:
+    """The 1449 labelled frames (`depths`: in-painted) by the official indices of `splits.mat` beside the file.
+
+    `root` is the folder or the `.mat` file itself. Without `splits.mat` there is only the split `all`.
+    """
+    path = mat_file(root)
+    if path is None:
+        raise BadData(f"{root} holds no labelled NYU file: looked for *labeled*.mat")
+    with _opened(path, ("images", "depths")) as file:
+        count = int(file["images"].shape[0])
+    official = path.parent / "splits.mat"
+    if official.is_file():
+        parts = {part: _official(official, f"{part}Ndxs", count) for part in ("train", "test")}
+    elif split == "all" or description.split is not None or description.test_fraction is not None:
+        parts = {name: list(part) for name, part in by_order(range(count), description).items()}
+    else:
+        raise BadData(f"{official} is missing: get the official split, or state test_fraction")
+    source = _source(path.parent, description)
+    return Dataset(f"{path.stem} {split}", choose(parts, split, description, path), partial(_read_mat, source, path))
+
+
+def open_txt(root: Path, description: Description, split: str) -> Dataset:
+    """The frames that BTS's and ZoeDepth's lists name, below `root`, `sync/` or `official_splits/test/`."""
+    parts = {}
+    for part in ("train", "test"):
+        rows = [row for path in txt_files(root) if part in path.name for row in read_rows(path)]
+        pairs = [(image, depth) for image, depth in rows if depth is not None]
+        parts[part] = _frames(root, [image for image, _ in pairs], [depth for _, depth in pairs], _TXT_HOMES)
+    if not any(parts.values()):
+        raise BadData(f"{root} has no *train*files_with_gt.txt or *test*files_with_gt.txt with a depth map in a line")
+    return dataset(_source(root, description), parts, split)
+
+
+def open_densedepth(root: Path, description: Description, split: str) -> Dataset:
+    """The frames that DenseDepth's csv files name, relative to the csv or (as in its download) to the folder above.
+
+    Unless the description states a scale, 8-bit depth (the train part) is 10 m / 255 and 16-bit depth millimetres.
+    """
+    files = csv_files(root)
+    if not files:
+        raise BadData(f"{root} holds no DenseDepth lists: looked for nyu2_train.csv and nyu2_test.csv, also in data/")
+    parts: dict[str, list[Frame]] = {"train": [], "test": []}
+    for path in files:
+        rows = list(csv.reader(read_lines(path)))
+        wrong = next((row for row in rows if len(row) != 2), None)
+        if wrong is not None:
+            raise BadData(f"{path}: the line {','.join(wrong)!r} should be: image,depth")
+        homes = [Path(os.path.relpath(folder, root)).as_posix() for folder in (path.parent, path.parent.parent)]
+        part = "train" if "train" in path.stem else "test"
+        parts[part] = _frames(root, [row[0].strip() for row in rows], [row[1].strip() for row in rows], homes)
+    return dataset(_source(root, description), parts, split)
+
+
+def csv_files(root: Path) -> list[Path]:
+    """DenseDepth's lists in `root` or in `root/data`."""
+    places = [folder / f"nyu2_{part}.csv" for folder in (root, root / "data") for part in ("train", "test")]
+    return [path for path in places if path.is_file()][:2]
+
+
+def txt_files(root: Path) -> list[Path]:
+    """BTS's and ZoeDepth's lists in `root`."""
+    return sorted(root.glob("*files_with_gt*.txt"))
+
+
+def mat_file(root: Path) -> Path | None:
+    """The labelled set's file: `root` itself, or in it."""
+    if root.suffix == ".mat" and root.is_file():
+        return root
+    return next(iter(sorted(root.glob("*labeled*.mat"))), None)
+
+
+def h5_files(root: Path) -> list[str]:
+    """FastDepth's files below `root`, relative to it."""
+    return find_files(root, (".h5",)) if root.is_dir() else []
+
+
+def _source(root: Path, description: Description) -> Source:
+    return Source(root, description, {"": KINECT}, scales={"uint8": 25.5})
+
+
+def _frames(root: Path, images: Sequence[str], depths: Sequence[str], homes: Sequence[str]) -> list[Frame]:
+    pairs = zip(located(root, images, homes), located(root, depths, homes), strict=True)
+    return [Frame(stem(image), image, depth) for image, depth in pairs]
+
+
+def _read_h5(source: Source, key: str) -> Sample:
+    path = source.root / key
+    with _opened(path, ("rgb", "depth")) as file:
+        image, values = _array(path, file["rgb"], ()), _array(path, file["depth"], ())
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise BadData(f"{path}: rgb has the shape {image.shape}; [3,H,W] is needed")
+    return _sample(source, path, stem(key), image.transpose(1, 2, 0), values)
+
+
+def _read_mat(source: Source, path: Path, index: int) -> Sample:
+    with _opened(path, ("images", "depths")) as file:  # MATLAB's arrays are [H,W,3,N]; HDF5 shows their axes reversed
+        image, values = _array(path, file["images"], index), _array(path, file["depths"], index)
+    return _sample(source, path, f"{index + 1:05d}", image.T, values.T)
+
+
+def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np.ndarray) -> Sample:
+    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not is_image or values.ndim != 2 or values.dtype.kind not in "iuf":
+        raise BadData(
+            f"{path}: the image of {name} is {image.dtype} {image.shape} and its depth {values.dtype} {values.shape};"
+            " uint8 [H,W,3] and numbers [H,W] are needed"
+        )
+    return source.sample(name, np.ascontiguousarray(image), values)
+
+
+def _opened(path: Path, needed: tuple[str, ...]) -> Any:
+    """An HDF5 file for reading that has the arrays `needed`; a context manager."""
+    try:
+        h5py = importlib.import_module("h5py")
+    except ImportError:
+        raise MissingPackage("h5py", "data", f"reading {path.name}") from None
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        said = " ".join(str(error).split())
+        reason = f"is cut short or not HDF5 ({said})" if path.is_file() else "does not exist"
+        raise BadData(f"{path} {reason}; get it again") from error
+    missing = [name for name in needed if name not in file]
+    if missing:
+        have = ", ".join(file) or "nothing"
+        file.close()
+        raise BadData(f"{path} lacks {' and '.join(missing)}; it holds {have}")
+    return file
+
+
+def _array(path: Path, stored: Any, at: Any) -> np.ndarray:
+    try:
+        return np.asarray(stored[at])
+    except (OSError, IndexError, RuntimeError) as error:
+        raise BadData(f"{path} is damaged: {' '.join(str(error).split())}; get it again") from error
+
+
+def _official(path: Path, name: str, count: int) -> list[int]:
+    """0-based indices out of `splits.mat`, which counts from 1."""
+    try:
+        numbers = np.asarray(importlib.import_module("scipy.io").loadmat(path)[name]).ravel()
+    except ImportError:
+        raise MissingPackage("scipy", "data", f"reading {path.name}") from None
+    except Exception as error:  # scipy raises nearly anything on damaged files
+        raise BadData(f"{path} is damaged or lacks {name}: {error!r}; get it again") from error
+    if not numbers.size or numbers.dtype.kind not in "iu" or not 1 <= numbers.min() <= numbers.max() <= count:
+        raise BadData(f"{path}: {name} should count images from 1 to {count}")
+    return [int(number) - 1 for number in numbers]

@@ -1,0 +1,31 @@
+"""Images without depth: any folder of them, with its sub-folders. What a teacher labels and what a demo runs on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from leadline.data.dataset import Dataset
+from leadline.data.description import Description
+from leadline.data.filelist import IMAGE_SUFFIXES, find_files, stem
+from leadline.data.frame import Frame, Source, by_order, dataset
+from leadline.errors import BadData
+
+# Pictures in folders of such names are measurements or labels, not photographs.
+_NOT_PHOTOGRAPHS = re.compile(r"(depth|disparity|labels|masks|semantic|instance)[^/]*/")
+
+
+def open_unlabelled(root: Path, description: Description, split: str) -> Dataset:
+    """Every image below `root`, with an all-False `valid`; all are the train part unless `test_fraction` is given."""
+    images = photographs(root)
+    if not images:
+        raise BadData(f"{root} holds no images: looked for {', '.join(IMAGE_SUFFIXES)} in it and its sub-folders")
+    times = Counter(map(stem, images))
+    frames = [Frame(stem(image) if times[stem(image)] == 1 else image, image) for image in images]
+    return dataset(Source(root, description), by_order(frames, description, fraction=0.0), split)
+
+
+def photographs(root: Path) -> list[str]:
+    """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name."""
+    return [file for file in find_files(root, IMAGE_SUFFIXES) if not _NOT_PHOTOGRAPHS.search(file.lower())]

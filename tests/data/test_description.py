@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadline.data.description import Description, read_description
+from leadline.errors import BadData
+
+
+def test_without_a_file_everything_is_as_the_layout_says(tmp_path: Path) -> None:
+    assert read_description(tmp_path) == Description()
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text(
+        'layout = "tum"\ndepth_scale = 1000\nmax_depth = 8.0  # noisy\nsplit = "train"\n'
+    )
+    said = read_description(tmp_path, depth_scale=5000.0, layout=None)
+    assert said == Description(layout="tum", depth_scale=5000.0, max_depth=8.0, split="train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("depth_sale = 3", "depth_sale.*allowed.*depth_scale"),
+        ('depth_scale = "mm"', "depth_scale is 'mm'"),
+        ("depth_scale = 0", "above 0"),
+        ("depth_scale = nan", "above 0"),
+        ("depth_offset = inf", "finite"),
+        ("test_fraction = 1.5", "0 to 1"),
+        ("min_depth = 3\nmax_depth = 2", "must be smaller"),
+        ("intrinsics = [500, 500, 320]", "4 are needed"),
+        ("intrinsics = [0, 500, 320, 240]", "above 0"),
+        ('split = "half"', "'train', 'test'"),
+        ("layout = ", "dataset.toml"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "dataset.toml").write_text(text)
+    with pytest.raises(BadData, match=rf"dataset\.toml: (?s:.*){message}|{message}"):
+        read_description(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadData, match=r"dataset\.toml"):
+        read_description(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"depth_sale": 3}, {"depth_scale": -1.0}, {"invalid": 0.5}])
+def test_a_wrong_flag_is_a_value_error(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        read_description(tmp_path, **wrong)
+
+
+def test_every_real_description_is_read(shared_data: Path) -> None:
+    files = sorted(shared_data.glob("*/dataset.toml"))
+    assert len(files) > 3
+    assert all(read_description(file.parent).layout for file in files)
