@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +61,8 @@ def fit(
     shell, optimizer = accelerator.prepare(_Shell(net, precision), _optimizer(net, options))
     state = State(net, mean, optimizer)
     path = None if out is None else out / "state.safetensors"
-    start = read_state(state, path) if resume and path is not None and path.exists() else 0
+    plan = json.dumps(to_json(options))
+    start = read_state(state, path, plan) if resume and path is not None and path.exists() else 0
     main = accelerator.is_main_process
     if main and out is not None:
         record_run(out, {"options": to_json(options), "spec": to_json(net.spec), "resumed_at": start, **(facts or {})})
@@ -82,7 +84,7 @@ def fit(
             figures = validate(copy.deepcopy(mean).eval(), done)
             write(done, figures, rate.mean)
         if main and path is not None and (done % options.save_every == 0 or last):
-            write_state(state, path, done)
+            write_state(state, path, done, plan)
             save(mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
     accelerator.wait_for_everyone()
     context = {
@@ -91,7 +93,7 @@ def fit(
         "precision": precision,
         "images_per_s": round(rate.mean, 1),
     }
-    metrics = {**figures, "loss": logs.get("loss", math.nan)}
+    metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return copy.deepcopy(mean).cpu().eval(), Report(net.spec.name, metrics=metrics, context=context)
 
 

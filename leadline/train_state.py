@@ -32,23 +32,30 @@ class State:
     optimizer: torch.optim.Optimizer
 
 
-def write_state(state: State, path: Path, step: int) -> None:
-    """All tensors of `state` after `step` steps, as one safetensors file, atomically."""
-    write_atomically(path, to_bytes({k: v.contiguous() for k, v in _tensors(state).items()}, {"step": str(step)}))
+def write_state(state: State, path: Path, step: int, plan: str) -> None:
+    """All tensors of `state` after `step` steps of `plan` (the options), as one safetensors file, atomically."""
+    write_atomically(
+        path, to_bytes({k: v.contiguous() for k, v in _tensors(state).items()}, {"step": str(step), "plan": plan})
+    )
 
 
-def read_state(state: State, path: Path) -> int:
-    """Put a stored state into `state`, in place; the number of steps it had done."""
+def read_state(state: State, path: Path, plan: str) -> int:
+    """Put a stored state into `state`, in place; the number of steps it had done. Another plan, net or optimiser than
+    it was written with, or a file that is none, is a TrainingFailed.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
-            step = int((file.metadata() or {})["step"])
+            said = file.metadata() or {}
+            step, stored_plan = int(said["step"]), said["plan"]
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise TrainingFailed(f"{path} is not the state of a run: {error}; start without resume") from error
+    if stored_plan != plan:
+        raise TrainingFailed(f"{path} belongs to a run with the options {stored_plan}; give the same or start anew")
     try:
         _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
         fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
-    except (KeyError, ValueError):
+    except (LookupError, ValueError):
         fits = False
     if not fits:
         raise TrainingFailed(f"{path} belongs to another net or another optimizer; start without resume")
@@ -74,9 +81,6 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tenso
     for key, value in stored.items():
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
-    known = {name for group in optimizer.param_groups for name in group}
-    if slots and ("betas" in known) != ("step" in slots[0]):
-        raise ValueError("the stored slots are those of another optimizer")
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     for place, values in slots.items():  # a fused step reads weights and slots side by side: one memory layout
         for name, value in values.items():

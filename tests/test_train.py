@@ -32,6 +32,15 @@ TINY = Spec("tiny", Encoder("mobilenet_v1", (8,) * 14), Decoder("nnconv5", (8,) 
 Batches = Callable[[int], Iterator[Sample]]
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets this small lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def ramp(key: int) -> Sample:
     """Depth grows with brightness: there is something to learn."""
     rng = np.random.default_rng(key)
@@ -149,10 +158,18 @@ def test_a_run_killed_at_any_moment_continues_to_bitwise_equal_weights(tmp_path:
 def test_a_state_of_another_net_is_refused(tmp_path: Path) -> None:
     fit(tiny(), batches(), loss, options(), out=tmp_path)
     with pytest.raises(TrainingFailed, match="another net or another optimizer"):
+        fit(build(zoo.fastdepth_pruned(), seed=0), batches(), loss, options(), out=tmp_path, resume=True)
+    with pytest.raises(TrainingFailed, match=r"options .*sgd.*; give the same or start anew"):
         fit(tiny(), batches(), loss, options(optimizer="adamw"), out=tmp_path, resume=True)
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
     with pytest.raises(TrainingFailed, match="not the state of a run"):
         fit(tiny(), batches(), loss, options(), out=tmp_path, resume=True)
+
+
+def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
+    done, _ = fit(tiny(), batches(), loss, options(), out=tmp_path)
+    again, report = fit(tiny(), batches(), loss, options(), out=tmp_path, resume=True)
+    assert same(done, again) and report.metrics == {}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where() -> None:
