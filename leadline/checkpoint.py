@@ -37,7 +37,7 @@ def save(
         if name.endswith("num_batches_tracked"):
             continue
         stored = tensor.detach().cpu().contiguous().to(dtype)
-        if not torch.isfinite(stored).all() or (name.endswith("running_var") and (stored <= 0).any()):
+        if not torch.isfinite(stored).all():
             raise ValueError(f"the tensor {name!r} holds values that {dtype} cannot store")
         tensors[name] = stored
     metadata = {

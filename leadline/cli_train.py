@@ -45,6 +45,7 @@ def train(run: Training) -> tuple[Net, Report]:
     transform: Transform = fastdepth_train if run.transform == "fastdepth" else partial(augment, view=run.view)
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
     rank, world = process()
+    started_from = commit()
     batches = loader(parts, seed=run.fit.seed, workers=run.workers, rank=rank, world=world)
     options = run.fit
     if run.epochs is not None:
@@ -56,7 +57,7 @@ def train(run: Training) -> tuple[Net, Report]:
     provenance = {
         **facts,
         "licences": list(run.licences),
-        "commit": commit(),
+        "commit": started_from,
         "metrics": {run.protocol + " (validation part)": dict(report.metrics)},
         "context": dict(report.context),
     }
