@@ -90,6 +90,7 @@ def val(
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     limit: Count = None,
     threads: Count = None,
+    reading: cli_data.Read = cli_data.AS_SAID,
     json: bool = False,
 ) -> int:
     """Accuracy of a model on a data set, under one or more named protocols.
@@ -102,6 +103,7 @@ def val(
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
         threads: threads of the runtime; by default its own choice
+        reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
     """
     from leadline.data.dataset import subset
@@ -112,7 +114,7 @@ def val(
     from leadline.report import Report, table
 
     chosen = list(PROTOCOLS.values()) if protocol == "all" else [find(name) for name in protocol.split(",")]
-    samples = open_dataset(data, split)
+    samples = open_dataset(data, split, **reading.given())
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):

@@ -11,29 +11,29 @@ from tyro.conf import arg
 
 from leadline.command import Verbs, complain, emit
 from leadline.errors import BadData
+from leadline.options import Reading
 
 if TYPE_CHECKING:
     from leadline.evaluate import ImageResult
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
-Layout = Annotated[str | None, arg(metavar="NAME")]
-Scale = Annotated[float | None, arg(metavar="NUMBER")]
+Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --depth-scale ...
+AS_SAID = Reading()  # by dataset.toml
 
 
-def check(path: Folder, /, *, n: int = 64, layout: Layout = None, depth_scale: Scale = None, json: bool = False) -> int:
+def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool = False) -> int:
     """Name the likely faults of a data set before anyone trains on it. The exit code is 1 if there is a real one.
 
     Args:
         path: the data set
         n: how many frames, spread over all, are looked at closely
-        layout: read it as this layout, whatever its files look like
-        depth_scale: stored units per metre of its depth files
+        reading: how to read it
         json: print one JSON object
     """
     from leadline.data.check import check as check_data
     from leadline.spec import to_json
 
-    checked = check_data(path, n=n, **_given(layout, depth_scale))
+    checked = check_data(path, n=n, **reading.given())
     if json:
         findings = [to_json(finding) for finding in checked.findings]
         emit({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
@@ -48,19 +48,18 @@ def check(path: Folder, /, *, n: int = 64, layout: Layout = None, depth_scale: S
     return 0 if checked.ok else 1
 
 
-def ls(path: Folder, /, *, layout: Layout = None, depth_scale: Scale = None, json: bool = False) -> int:
+def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     """What leadline sees in a folder of data: its layout, how many items each split has, and the first one.
 
     Args:
         path: the data set
-        layout: read it as this layout, whatever its files look like
-        depth_scale: stored units per metre of its depth files
+        reading: how to read it
         json: print one JSON object
     """
     from leadline.data.layouts import described, open_dataset
     from leadline.spec import to_json
 
-    overrides = _given(layout, depth_scale)
+    overrides = reading.given()
     _, description = described(path, **overrides)
     counts = {}
     for split in ("train", "test", "all"):
@@ -149,11 +148,6 @@ def write_table(path: Path, results: Sequence[ImageResult]) -> None:
         table = csv.DictWriter(file, list(columns))
         table.writeheader()
         table.writerows(rows)
-
-
-def _given(layout: str | None, depth_scale: float | None) -> dict[str, Any]:
-    values = {"layout": layout, "depth_scale": depth_scale}
-    return {key: value for key, value in values.items() if value is not None}
 
 
 VERBS: Verbs = {"check": check, "ls": ls, "synth": synth}

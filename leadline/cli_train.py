@@ -36,7 +36,7 @@ from leadline.viz import panel
 def train(run: Training) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`."""
     folders, shares = _shares(run.data, run.batch)
-    sets = [open_dataset(folder, "train") for folder in folders]
+    sets = [open_dataset(folder, "train", **run.reading.given()) for folder in folders]
     chosen: Dataset | None = None
     if run.choose:
         sets[0], chosen = hold_out(sets[0], run.choose)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,28 @@ class View:
     flip: float = 0.5
     jitter: float = 0.4
     colour_shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a folder of data where its dataset.toml is silent or wrong; what is given here counts."""
+
+    layout: str | None = None
+    """Read it as this layout, whatever its files look like."""
+    depth_scale: float | None = None
+    """Stored units per metre of its depth files."""
+    depth_offset: float | None = None
+    """Added to stored values before dividing."""
+    invalid: int | None = None
+    """The stored value that means no depth; -1: there is none."""
+    max_depth: float | None = None
+    """Farther values, in metres, do not count."""
+    test_fraction: float | None = None
+    """Without lists of its own: the last share of the frames is the test part."""
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are set, for `open_dataset`."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,8 @@ class Training:
     """The protocol of the validation."""
     workers: int = 1
     """Processes that prepare batches."""
+    reading: Reading = Reading()
+    """How to read the folders of data."""
     resume: bool = False
     """Go on with the run that was stopped in `out`."""
     licences: tuple[str, ...] = ()

@@ -181,6 +181,13 @@ def test_val_takes_several_protocols_and_a_limit(capsys: Captured, model: str, d
     assert [(r["protocol"], r["n"]) for r in facts["reports"]] == [(name, 2) for name in names.split(",")]
 
 
+def test_flags_say_how_data_are_read(capsys: Captured, model: str, dataset: Path) -> None:
+    metres = answer(capsys, "val", "--model", model, "--data", dataset)["metrics"]
+    doubled = answer(capsys, "val", "--model", model, "--data", dataset, "--depth-scale", "500")["metrics"]
+    assert doubled["rmse"] > metres["rmse"]
+    assert answer(capsys, "data", "ls", dataset, "--test-fraction", "0.4")["items"]["test"] == 2
+
+
 def test_val_writes_a_row_for_each_image(capsys: Captured, tmp_path: Path, model: str, dataset: Path) -> None:
     path = tmp_path / "deep" / "table.csv"
     facts = answer(capsys, "val", "-m", model, "--data", dataset, "--split", "all", "--csv", path)
