@@ -43,7 +43,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@photo="$(PHOTO)"; $(BIN)/leadline predict "$${photo:-$$($(CARRIED))}" $(NET) --out $(OUT) --save png16,vis $(ARGS)
+	@photo="$(PHOTO)"; $(BIN)/leadline predict "$${photo:-$$($(CARRIED))}" $(NET) --out $(OUT) --save png16,side $(ARGS)
 	@echo "The pictures are in $(OUT):" && ls $(OUT)
 
 test: $(READY)

@@ -49,8 +49,8 @@ def predict(
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
         model: a net that ships with leadline, or a checkpoint
         out: where the results go
-        save: one or more of vis,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for metric
-            depth and vis,npy for relative
+        save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
+            metric depth and vis,npy for relative
         colormap: a colour map of matplotlib for vis; by default near is bright
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
         vmax: vis: the depth of the last colour; by default 10 m

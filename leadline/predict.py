@@ -168,6 +168,7 @@ def predict_files(
     - `npy`   NAME_depth.npy, float32; metric: metres and 0 = none, otherwise the kind's own scale and NaN = none
     - `npz`   NAME_depth.npz, the same in an array named `depth` (or by its kind), with `valid` and `kind`
     - `vis`   NAME_vis.png, coloured, for the eye; see `viz.picture` for `colormap`, `vmin`, `vmax`
+    - `side`  NAME_side.png, the photograph and `vis` next to each other
     - `ply`   NAME.ply, a coloured point cloud in metres (x right, y down, z forward), for a camera that sees `fov`
       degrees from left to right; only for metric depth
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _stored(depth: Depth) -> np.ndarray:
     return np.where(np.asarray(depth.valid), depth.values, 0 if depth.kind == "metric" else np.nan).astype(np.float32)
 
 
-def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
+def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside: bool = False) -> None:
     low, high = viz.value_range(depth, saver.vmin, saver.vmax)
     facts = PngInfo()
     for key, text in {
@@ -150,7 +151,10 @@ def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> Non
         "range": f"{low:g} {high:g}",
     }.items():
         facts.add_text(f"leadline:{key}", text)
-    coloured = viz.picture(depth, vmin=low, vmax=high, colormap=saver.colormap)
+    if beside:
+        coloured = viz.side_by_side(frame, depth, vmin=low, vmax=high, colormap=saver.colormap)
+    else:
+        coloured = viz.picture(depth, vmin=low, vmax=high, colormap=saver.colormap)
     Image.fromarray(coloured).save(path, format="PNG", pnginfo=facts)
 
 
@@ -163,5 +167,6 @@ FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray, Depth, Saver], None]]]
     "npy": ("_depth.npy", _write_npy),
     "npz": ("_depth.npz", _write_npz),
     "vis": ("_vis.png", _write_vis),
+    "side": ("_side.png", partial(_write_vis, beside=True)),
     "ply": (".ply", _write_ply),
 }

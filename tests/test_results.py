@@ -58,6 +58,12 @@ def test_metric_results_are_read_back_as_data(tmp_path: Path) -> None:
         assert (depth == np.where(VALID, VALUES, 0)).all()
 
 
+def test_side_is_the_photograph_beside_its_depth(tmp_path: Path) -> None:
+    vis, side = saver("vis", "side").write(tmp_path, "a", FRAME, METRIC)
+    left, right = np.split(np.asarray(Image.open(side)), [FRAME.shape[1]], axis=1)
+    assert (left == FRAME).all() and (right == np.asarray(Image.open(vis))).all()
+
+
 def test_vis_says_what_it_shows(tmp_path: Path) -> None:
     (path,) = saver("vis", vmax=5.0).write(tmp_path, "a", FRAME, METRIC)
     with Image.open(path) as image:
@@ -104,7 +110,7 @@ def test_metric_formats_refuse_what_has_no_unit(name: str) -> None:
 @pytest.mark.parametrize(
     ("formats", "options", "message"),
     [
-        (("gif",), {}, "one or more of png16, npy, npz, vis, ply"),
+        (("gif",), {}, "one or more of png16, npy, npz, vis, side, ply"),
         ((), {}, "one or more of"),
         (("ply",), {"fov": 180.0}, "between 0 and 180"),
         (("vis",), {"vmin": 3.0, "vmax": 2.0}, "vmin < vmax"),
