@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from leadline.checkpoint import load, save, shipped
+from leadline.checkpoint import load, save
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import Part, cached, collate, loader
@@ -41,7 +41,7 @@ def train(run: Training) -> tuple[Net, Report]:
     if run.choose:
         sets[0], chosen = hold_out(sets[0], run.choose)
     sets = [cached(data) for data in sets]
-    net = _start(run, sets[0]) if not (run.model in shipped() or Path(run.model).is_file()) else load(run.model)
+    net = load(run.model) if run.pretrained or Path(run.model).is_file() else _start(run, sets[0])
     transform: Transform = fastdepth_train if run.transform == "fastdepth" else partial(augment, view=run.view)
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
     rank, world = process()

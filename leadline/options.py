@@ -86,7 +86,9 @@ class Training:
     out: Path
     """Where checkpoints, curves, pictures and run.json go."""
     model: str = "fastdepth"
-    """A net of the zoo (fresh weights), or a checkpoint to go on from."""
+    """A net of the zoo, or a checkpoint file to go on from."""
+    pretrained: bool = False
+    """Start from the weights that ship under the model's name instead of fresh ones."""
     init: Path | None = None
     """An int8 .tflite classifier: the encoder's first weights."""
     batch: int = 8

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from leadline import checkpoint
 from leadline.cli import main
@@ -84,6 +85,14 @@ def test_a_checkpoint_can_be_trained_on(run: Training, tmp_path: Path) -> None:
     before = checkpoint.load(first)
     for a, b in zip(before.parameters(), net.parameters(), strict=True):
         assert float((a - b).abs().max()) < 1e-3
+
+
+def test_a_name_means_fresh_weights_unless_pretrained_ones_are_asked_for(run: Training) -> None:
+    """Also for a net that ships: a training from scratch must not start from somebody's result."""
+    still = replace(run, model="fastdepth", fit=replace(run.fit, steps=1, lr=1e-9))
+    shipped = checkpoint.load("fastdepth").encoder.blocks[1][3].weight
+    assert not torch.allclose(train(still)[0].encoder.blocks[1][3].weight, shipped, atol=1e-3)
+    assert torch.allclose(train(replace(still, pretrained=True))[0].encoder.blocks[1][3].weight, shipped, atol=1e-3)
 
 
 def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
