@@ -5,6 +5,7 @@ The shapes in the file's header are the architecture: a pruned net loads through
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from leadline.errors import BadCheckpoint
+from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.shapes import resize_
 from leadline.spec import Spec, from_json, to_json
@@ -59,15 +61,20 @@ def load(name_or_path: Path | str) -> Net:
         spec = from_json(Spec, json.loads(metadata["spec"]))
         net = build(spec, seed=0)
         resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    except (ValueError, KeyError) as error:
+        # shapes that contradict each other show in a pass without values
+        copy.deepcopy(net).to("meta").eval()(torch.empty(1, 3, 32, 32, device="meta"))
+    except (ValueError, KeyError, RuntimeError) as error:
         raise BadCheckpoint(f"{path} does not describe a net that this version can build: {error}") from error
+    wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if wild:
+        raise BadCheckpoint(f"{path} holds values that are not finite, first in {wild[0]!r}: the training went wrong")
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     return net.eval()
 
 
 def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
     """What the file says of its origin: data, licences, command, commit, metrics."""
-    metadata, _ = _read(find(name_or_path))
+    metadata, _ = _read(find(name_or_path), tensors=False)
     found: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
     return found
 
@@ -86,6 +93,8 @@ def find(name_or_path: Path | str) -> Path:
     path = Path(name_or_path)
     if path.is_dir():
         raise BadCheckpoint(f"{path} is a folder; a .safetensors file is needed")
+    if not path.exists() and str(name_or_path) in zoo.names():
+        raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
     if not path.exists():
         raise BadCheckpoint(
             f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
@@ -97,15 +106,18 @@ def write_atomically(path: Path, content: bytes) -> Path:
     """Put `content` at `path` in one step that a crash cannot split."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     with path.open("rb") as file:
         start = file.read(16)
     if not start:
@@ -119,11 +131,11 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except SafetensorError as error:
         raise BadCheckpoint(f"{path} is not a whole safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise BadCheckpoint(
             f"{path} is a safetensors file of another program (format {metadata.get('format')!r}, not {FORMAT!r})"
         )
-    return metadata, tensors
+    return metadata, found

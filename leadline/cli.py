@@ -98,8 +98,8 @@ def val(
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
         model: a net that ships with leadline, or a checkpoint
-        split: train or test
-        protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all: every one that fits
+        split: train, test or all
+        protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
         threads: threads of the runtime; by default its own choice
@@ -113,7 +113,12 @@ def val(
     from leadline.protocols import PROTOCOLS, find, misfit
     from leadline.report import Report, table
 
-    chosen = list(PROTOCOLS.values()) if protocol == "all" else [find(name) for name in protocol.split(",")]
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; at least one image is needed")
+    chosen = list(PROTOCOLS.values()) if protocol == "all" else [find(n) for n in dict.fromkeys(protocol.split(","))]
+    if csv is not None:  # what cannot be written should fail now, not after the work
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        csv.touch()
     samples = open_dataset(data, split, **reading.given())
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))

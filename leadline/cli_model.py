@@ -93,6 +93,8 @@ def import_model(
     from leadline.checkpoint import save
     from leadline.foreign import import_fastdepth
 
+    if out.resolve() == source.resolve():
+        raise ValueError(f"--out is the file that is read, {source}; give another")
     net = import_fastdepth(source)
     save(net, out, provenance={"imported from": source.name})
     if json:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from leadline.checkpoint import load, save
+from leadline.checkpoint import load, save, write_atomically
+from leadline.command import complain
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import Part, cached, collate, loader
@@ -32,15 +33,22 @@ from leadline.train_state import commit
 from leadline.types import Depth
 from leadline.viz import panel
 
+_SPARED = ("fit", "out", "resume", "workers", "cache")  # do not change what is learned, or are recorded by `fit`
+
 
 def train(run: Training) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`."""
-    folders, shares = _shares(run.data, run.batch)
+    if not run.resume and (run.out / "state.safetensors").exists():
+        raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
+    if run.init is not None and not run.init.is_file():
+        raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
+    terms, (folders, shares) = _terms(run.loss), _shares(run.data, run.batch)
     sets = [open_dataset(folder, "train", **run.reading.given()) for folder in folders]
-    chosen: Dataset | None = None
-    if run.choose:
-        sets[0], chosen = hold_out(sets[0], run.choose)
-    sets = [cached(data) for data in sets]
+    sets[0], chosen = _kept_for_choosing(run, sets[0])
+    if run.cache:
+        # FastDepth's list starts from the whole frame; a view needs no more rows than it shows
+        height = None if run.transform == "fastdepth" else max(240, run.view.size[0])
+        sets = [cached(data, height) for data in sets]
     net = load(run.model) if run.pretrained or Path(run.model).is_file() else _start(run, sets[0])
     transform: Transform = fastdepth_train if run.transform == "fastdepth" else partial(augment, view=run.view)
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
@@ -49,22 +57,36 @@ def train(run: Training) -> tuple[Net, Report]:
     batches = loader(parts, seed=run.fit.seed, workers=run.workers, rank=rank, world=world)
     options = run.fit
     if run.epochs is not None:
-        options = replace(options, steps=round(run.epochs * len(sets[0]) / shares[0]))
-    loss = partial(weighted, _terms(run.loss))
-    facts = {"training": _plain(run), "images": {data.name: len(data) for data in sets}}
-    validate = partial(_validate, run=run, data=chosen) if chosen is not None and len(chosen) else None
-    net, report = fit(net, batches, loss, options, out=run.out, resume=run.resume, validate=validate, facts=facts)
-    provenance = {
-        **facts,
-        "licences": list(run.licences),
-        "commit": started_from,
-        "metrics": {run.protocol + " (validation part)": dict(report.metrics)},
-        "context": dict(report.context),
+        options = replace(options, steps=max(1, round(run.epochs * len(sets[0]) / shares[0])))
+    plain = json.loads(json.dumps(to_json(run), default=str))
+    facts: dict[str, Any] = {
+        "training": {key: value for key, value in plain.items() if key not in _SPARED},
+        "images": [[data.name, len(data)] for data in sets],
     }
-    if rank == 0:
-        save(net, run.out / f"{net.spec.name}.safetensors", provenance=provenance)
-        (run.out / "report.json").write_text(json.dumps(report.to_json(), indent=2))
+    validate = None if chosen is None else partial(_validate, run=run, data=chosen)
+    loss = partial(weighted, terms)
+    net, report = fit(net, batches, loss, options, out=run.out, resume=run.resume, validate=validate, facts=facts)
+    if rank == 0 and report.context["steps_now"]:  # a run that was over before keeps what it reported then
+        figures = {name: value for name, value in report.metrics.items() if name != "loss"}
+        metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
+        facts |= {"fit": to_json(options), "licences": list(run.licences), "commit": started_from}
+        facts |= {"metrics": metrics, "context": dict(report.context)}
+        save(net, run.out / f"{net.spec.name}.safetensors", provenance=facts)
+        write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
     return net, report
+
+
+def _kept_for_choosing(run: Training, data: Dataset) -> tuple[Dataset, Dataset | None]:
+    """(to learn from, to validate on), the second None if there is none."""
+    if not run.choose:
+        return data, None
+    if run.choose == 1:
+        raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
+    rest, chosen = hold_out(data, run.choose)
+    if not len(chosen):
+        complain(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
+        return data, None
+    return rest, chosen
 
 
 def _start(run: Training, data: Dataset) -> Net:
@@ -109,9 +131,9 @@ def _shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
     shares = [share or 0 for share in given]
     for place, i in enumerate(free):
         shares[i] = left // len(free) + (place < left % len(free))
-    if min(shares) < 1:
+    if min(shares) < 1 or sum(shares) != batch:
         raise ValueError(
-            f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N or a larger batch"
+            f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
         )
     return [Path(folder) for folder, _ in pairs], shares
 
@@ -124,7 +146,3 @@ def _terms(names: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}")
         terms[name] = (LOSSES[name], float(weight or 1))
     return terms
-
-
-def _plain(run: Training) -> dict[str, Any]:
-    return json.loads(json.dumps(to_json(run), default=str))  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import difflib
 import functools
 import io
 import itertools
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,11 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
         if os.environ.get("LEADLINE_DEBUG"):
             raise
         complain(str(error))
+        return 1
+    except Exception as error:  # not foreseen: still one line, and the way to more
+        if os.environ.get("LEADLINE_DEBUG"):
+            raise
+        complain(f"{type(error).__name__}: {error} (this is a fault of leadline; LEADLINE_DEBUG=1 shows where)")
         return 1
 
 
@@ -101,8 +107,16 @@ def _overview(verbs: Verbs, prog: str) -> str:
 
 
 def emit(facts: Mapping[str, Any]) -> None:
-    """Print the one JSON object of `--json`; a value that JSON does not have, such as NaN, is a ValueError."""
-    print(dumps(facts, allow_nan=False))
+    """Print the one JSON object of `--json`; numbers that JSON does not have, such as NaN, become null."""
+    print(dumps(_storable(facts), allow_nan=False))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def complain(message: str) -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import types
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def import_fastdepth(path: Path | str) -> Net:
     Such a file is a pickle of a whole model. It is read with an unpickler that can build tensors, numbers and
     containers and nothing else: every other class in it becomes an inert record. Also read: a dict with `state_dict`.
     """
-    tensors = _tensors(_unpickle(Path(path)))
+    try:
+        tensors = _tensors(_unpickle(Path(path)))
+    except (AttributeError, TypeError, RecursionError) as error:  # a record that is no module
+        raise BadCheckpoint(f"{path} does not hold a torch module: {error}") from error
     renamed = {name: tensor for key, tensor in tensors.items() if (name := _rename(key)) is not None}
     left = sorted(key for key in tensors if _rename(key) is None and not key.endswith("num_batches_tracked"))
     if left or len(renamed) == 0:
@@ -43,7 +47,7 @@ def import_fastdepth(path: Path | str) -> Net:
         net = build(spec, seed=0)
         state = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
         net.load_state_dict(state | renamed)
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {error}") from error
     return net.eval()
 
@@ -126,6 +130,8 @@ _SAFE_PICKLE = types.SimpleNamespace(
 def _unpickle(path: Path) -> Any:
     if not path.is_file():
         raise BadCheckpoint(f"there is no file {path}")
+    if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
     try:
         with warnings.catch_warnings():  # torch compares the stored source of each class with today's
             warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class View:
-    """How `augment` looks at a frame. Every range is one of a uniform draw; `flip` and `colour_shift` are strengths.
+    """How `augment` looks at a frame. Ranges are uniform, that of `zoom` in its logarithm; `flip` is a probability.
 
     `zoom` enlarges (below 1 shows a border of invalid pixels), `stretch` is the factor between the two axes, `rotate`
     in degrees, `shift` moves the cut-out within what zooming leaves free (0 centre, 1 anywhere).
@@ -76,6 +76,13 @@ class FitOptions:
     """Steps between validations; 0: only at the end."""
     log_every: int = 20
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        if not self.step_every > 0 or not 0 <= self.ema < 1:
+            raise ValueError(f"step_every is {self.step_every} and ema {self.ema}; above 0, and in [0, 1), are needed")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -107,6 +114,8 @@ class Training:
     """The protocol of the validation."""
     workers: int = 1
     """Processes that prepare batches."""
+    cache: bool = True
+    """Hold the decoded images in memory (0.4 MB each at 240x320); without, each is decoded again and again."""
     reading: Reading = Reading()
     """How to read the folders of data."""
     resume: bool = False

@@ -199,14 +199,14 @@ def _each(
             frame = read_image(path)
             read_ms = (time.perf_counter() - start) * 1000
             depth, latency_ms = predictor.timed(frame)
-        except LeadlineError as error:
+            files = write(out, name, frame, depth)
+        except (LeadlineError, OSError) as error:
             if not keep_going:
                 raise
             yield Outcome(path, error=str(error))
             continue
         seen = depth.values[depth.valid]
         low, median, high = (float(f(seen)) for f in (np.min, np.median, np.max)) if seen.size else (None, None, None)
-        files = write(out, name, frame, depth)
         size = (frame.shape[0], frame.shape[1])
         valid = seen.size / depth.values.size
         latency_ms = latency_ms | {"read_ms": read_ms}
@@ -215,7 +215,7 @@ def _each(
 
 def _listed(path: Path) -> list[Path]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise BadImage(f"{path} is not a text file (UTF-8)") from None
     entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]

@@ -61,12 +61,13 @@ def fit(
     shell, optimizer = accelerator.prepare(_Shell(net, precision), _optimizer(net, options))
     state = State(net, mean, optimizer)
     path = None if out is None else out / "state.safetensors"
-    plan = json.dumps(to_json(options))
+    spared = ("save_every", "log_every", "validate_every")  # may differ when a run goes on
+    plan = json.dumps([{k: v for k, v in to_json(options).items() if k not in spared}, dict(facts or {})])
     start = read_state(state, path, plan) if resume and path is not None and path.exists() else 0
     main = accelerator.is_main_process
     if main and out is not None:
-        record_run(out, {"options": to_json(options), "spec": to_json(net.spec), "resumed_at": start, **(facts or {})})
-    write = curves(out, options.steps, start) if main else lambda *_: None
+        record_run(out, {"options": to_json(options), "spec": to_json(net.spec), **(facts or {})}, start)
+    write, close = curves(out, options.steps, start) if main else (lambda *_: None, lambda: None)
     rate = _Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
@@ -84,11 +85,14 @@ def fit(
             figures = validate(copy.deepcopy(mean).eval(), done)
             write(done, figures, rate.mean)
         if main and path is not None and (done % options.save_every == 0 or last):
-            write_state(state, path, done, plan)
+            # first the net: what cannot be saved must not replace the state before it
             save(mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
+            write_state(state, path, done, plan)
+    close()
     accelerator.wait_for_everyone()
     context = {
         "steps": options.steps,
+        "steps_now": options.steps - start,
         "seed": options.seed,
         "precision": precision,
         "images_per_s": round(rate.mean, 1),

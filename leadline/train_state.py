@@ -51,7 +51,7 @@ def read_state(state: State, path: Path, plan: str) -> int:
     except (SafetensorError, KeyError, ValueError) as error:
         raise TrainingFailed(f"{path} is not the state of a run: {error}; start without resume") from error
     if stored_plan != plan:
-        raise TrainingFailed(f"{path} belongs to a run with the options {stored_plan}; give the same or start anew")
+        raise TrainingFailed(f"{path} belongs to a run with other options, {stored_plan}; give the same or start anew")
     try:
         _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
         fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
@@ -89,8 +89,10 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tenso
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def record_run(out: Path, facts: Mapping[str, Any]) -> None:
-    """`run.json`: the command, versions, device and commit, and `facts`."""
+def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
+    """`run.json`: the command, versions, device and commit, and `facts`. A run that goes on keeps what it began with
+    and adds these to its list `resumed`.
+    """
     around = {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -99,13 +101,18 @@ def record_run(out: Path, facts: Mapping[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "commit": commit(),
     }
-    write_atomically(out / "run.json", json.dumps(around | dict(facts), indent=2).encode())
+    path = out / "run.json"
+    said = around | dict(facts)
+    if resumed_at and path.exists():
+        said = json.loads(path.read_bytes())
+        said["resumed"] = [*said.get("resumed", []), {"at_step": resumed_at, **around}]
+    write_atomically(path, json.dumps(said, indent=2).encode())
 
 
 def commit() -> str | None:
-    """The git commit of the working directory, with `+` if files differ from it; None outside a repository."""
+    """The git commit that leadline itself is at, with `+` if files differ from it; None outside a repository."""
     try:
-        asked = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        asked = {"capture_output": True, "text": True, "timeout": 10, "check": True, "cwd": Path(__file__).parent}
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **asked).stdout.strip()  # type: ignore[call-overload]
         changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **asked).stdout.strip()  # type: ignore[call-overload]
     except (OSError, subprocess.SubprocessError):
@@ -113,10 +120,9 @@ def commit() -> str | None:
     return f"{head}{'+' if changed else ''}"
 
 
-def curves(out: Path | None, steps: int, start: int) -> Callable[[int, Logs, float], None]:
-    """A function (step, logs, images per second): TensorBoard curves to `out`, progress to standard error.
-
-    On a terminal that is a bar, elsewhere one line a call.
+def curves(out: Path | None, steps: int, start: int) -> tuple[Callable[[int, Logs, float], None], Callable[[], None]]:
+    """A function (step, logs, images per second): TensorBoard curves to `out`, progress to standard error, on a
+    terminal a bar, elsewhere one line a call; and the function that ends both.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -142,8 +148,11 @@ def curves(out: Path | None, steps: int, start: int) -> Callable[[int, Logs, flo
                 if math.isfinite(value):
                     board.add_scalar(name, value, step)
             board.flush()
-        if step == steps:
-            bar.stop()
+
+    def close() -> None:
+        bar.stop()
+        if board is not None:
+            board.close()
 
     began = time.perf_counter()
-    return write
+    return write, close

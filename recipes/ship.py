@@ -32,7 +32,8 @@ def main(
         "device": said["device"],
     }
     # where the data lay is nobody's business: DATA, as in the recipe's own description
-    provenance = json.loads(json.dumps(provenance).replace(str(data.parent), "DATA"))
+    text, place = json.dumps(provenance), str(data.parent)
+    provenance = json.loads(text.replace(f'"{place}/', '"DATA/').replace(f'"{place}"', '"DATA"'))
     target = save(load(source), out / source.name, provenance=provenance, dtype=torch.float16)
     reports = evaluate_all(load_predictor(target), open_dataset(data, "test"), protocols.split(","), name=source.stem)
     test = {r.protocol: {"n": r.n, **{k: round(v, 4) for k, v in r.metrics.items()}} for r in reports}

@@ -140,3 +140,26 @@ def _metadata(path: Path) -> dict[str, str]:
 
     with safe_open(str(path), framework="pt") as file:
         return dict(file.metadata())
+
+
+def test_shapes_that_contradict_each_other_are_refused(net: Net, tmp_path: Path) -> None:
+    path = checkpoint.save(net, tmp_path / "net.safetensors")
+    tensors = load_file(path)
+    tensors["encoder.blocks.8.3.weight"] = tensors["encoder.blocks.8.3.weight"][:, :360].clone()
+    save_file(tensors, path, _metadata(checkpoint.save(net, tmp_path / "same.safetensors")))
+    with pytest.raises(BadCheckpoint, match="does not describe a net"):
+        checkpoint.load(path)
+
+
+def test_weights_of_a_training_that_went_wrong_are_refused(net: Net, tmp_path: Path) -> None:
+    path = checkpoint.save(net, tmp_path / "net.safetensors")
+    tensors = load_file(path)
+    tensors["head.norm.bias"] = torch.full_like(tensors["head.norm.bias"], torch.nan)
+    save_file(tensors, path, _metadata(checkpoint.save(net, tmp_path / "same.safetensors")))
+    with pytest.raises(BadCheckpoint, match=r"not finite, first in 'head\.norm\.bias'"):
+        checkpoint.load(path)
+
+
+def test_a_net_without_shipped_weights_says_how_to_get_some() -> None:
+    with pytest.raises(BadCheckpoint, match="leadline train --model fastdepth_pruned"):
+        checkpoint.load("fastdepth_pruned")

@@ -14,6 +14,7 @@ from leadline import checkpoint
 from leadline.cli import main
 from leadline.cli_train import train
 from leadline.data.depth_io import write_depth
+from leadline.errors import TrainingFailed
 from leadline.options import FitOptions, Training, View
 
 
@@ -50,7 +51,7 @@ def test_a_run_leaves_weights_curves_and_what_repeats_it(run: Training) -> None:
     assert again.spec == net.spec
     said = checkpoint.read_provenance(run.out / "fastdepth_pruned.safetensors")
     assert said["licences"] == ["made for a test"]
-    assert said["training"]["fit"]["steps"] == 3
+    assert said["fit"]["steps"] == 3
     assert sum(said["images"].values()) == 9  # the last quarter is the test part
     assert json.loads((run.out / "report.json").read_text())["metrics"]["loss"] == report.metrics["loss"]
     assert json.loads((run.out / "run.json").read_text())["training"]["batch"] == 2
@@ -92,7 +93,9 @@ def test_a_name_means_fresh_weights_unless_pretrained_ones_are_asked_for(run: Tr
     still = replace(run, model="fastdepth", fit=replace(run.fit, steps=1, lr=1e-9))
     shipped = checkpoint.load("fastdepth").encoder.blocks[1][3].weight
     assert not torch.allclose(train(still)[0].encoder.blocks[1][3].weight, shipped, atol=1e-3)
-    assert torch.allclose(train(replace(still, pretrained=True))[0].encoder.blocks[1][3].weight, shipped, atol=1e-3)
+    assert torch.allclose(
+        train(replace(still, pretrained=True, out=run.out / "more"))[0].encoder.blocks[1][3].weight, shipped, atol=1e-3
+    )
 
 
 def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
@@ -107,3 +110,32 @@ def test_train_is_a_verb(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     words += " --fit.steps 2 --fit.precision no --view.size 64 64 --loss l1:0.5 gradient --json"
     assert main(words.split()) == 0
     assert {"loss"} <= set(json.loads(capsys.readouterr().out)["metrics"])
+
+
+def test_a_run_is_never_overwritten_and_goes_on_only_as_it_began(run: Training) -> None:
+    train(run)
+    before = {p.name: p.read_bytes() for p in run.out.iterdir() if p.is_file()}
+    with pytest.raises(ValueError, match="holds a run already: give --resume"):
+        train(run)
+    with pytest.raises(TrainingFailed, match="other options"):
+        train(replace(run, loss=("l2",), resume=True))
+    train(replace(run, resume=True))  # it is finished: nothing to do
+    after = {p.name: p.read_bytes() for p in run.out.iterdir() if p.is_file()}
+    assert before["report.json"] == after["report.json"]
+    assert before["fastdepth_pruned.safetensors"] == after["fastdepth_pruned.safetensors"]
+    said = json.loads(after["run.json"])
+    assert [again["at_step"] for again in said.pop("resumed")] == [3]
+    assert said == json.loads(before["run.json"])
+
+
+def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path) -> None:
+    for changes, message in (
+        ({"choose": 1}, "keeps everything"),
+        ({"init": tmp_path / "none.tflite"}, "no file"),
+        ({"data": (run.data[0] + ":4",)}, "cannot be shared"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(replace(run, **changes))
+    with pytest.raises(ValueError, match="steps is 0; at least 1"):
+        FitOptions(steps=0)
+    assert not run.out.exists()

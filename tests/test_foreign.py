@@ -6,6 +6,7 @@ import collections
 import json
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,12 @@ def test_import_is_a_verb(net: Net, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["import", str(tmp_path / "x.pth.tar"), "--out", str(tmp_path / "x.safetensors"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["widths"] == list(net.spec.encoder.widths)
     assert load(tmp_path / "x.safetensors").spec.preprocess.resize == "nearest"
+
+
+def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "program.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("program/constants.pkl", b"")
+        archive.writestr("program/data.pkl", b"")
+    with pytest.raises(BadCheckpoint, match="TorchScript program"):
+        import_fastdepth(path)

@@ -121,8 +121,11 @@ def open_densedepth(root: Path, description: Description, split: str) -> Dataset
 
 def csv_files(root: Path) -> list[Path]:
     """DenseDepth's lists in `root` or in `root/data`."""
-    places = [folder / f"nyu2_{part}.csv" for folder in (root, root / "data") for part in ("train", "test")]
-    return [path for path in places if path.is_file()][:2]
+    found = []
+    for part in ("train", "test"):
+        places = [folder / f"nyu2_{part}.csv" for folder in (root, root / "data")]
+        found += [path for path in places if path.is_file()][:1]
+    return found
 
 
 def txt_files(root: Path) -> list[Path]:
