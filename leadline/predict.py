@@ -17,15 +17,12 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage, LeadlineError
-from leadline.preprocess import Runner, from_pillow, prepare, read_image, restore
+from leadline.preprocess import IMAGE_SUFFIXES, Runner, from_pillow, prepare, read_image, restore
 from leadline.spec import Head, Preprocess
 from leadline.types import Depth
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a pillow image, uint8 RGB [H,W,3] or uint8 grey [H,W]."""
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-"""What counts as an image when a folder is read."""
 
 
 @dataclass(frozen=True)

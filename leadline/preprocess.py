@@ -20,6 +20,9 @@ Runner = Callable[[np.ndarray], np.ndarray]
 MAX_PIXELS = 100_000_000
 """`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+"""What counts as an image when a folder is read."""
+
 # Stated, so that pillow never tries formats that start other programs (EPS) or hold no photograph.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _ORIENTATION_TAG = 0x0112

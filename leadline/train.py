@@ -11,7 +11,7 @@ import ctypes
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from leadline.checkpoint import save
+from leadline.data.loader import Batches
 from leadline.errors import TrainingFailed
 from leadline.nn.build import Net
 from leadline.options import FitOptions
@@ -29,7 +30,6 @@ from leadline.train_state import State, curves, read_state, record_run, write_st
 from leadline.types import Sample
 
 Loss = Callable[[Any, Sample], tuple[Tensor, dict[str, float]]]
-Batches = Callable[[int], Iterator[Sample]]
 Validate = Callable[[Net, int], Mapping[str, float]]
 
 

@@ -13,11 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_values
-from leadline.data.filelist import IMAGE_SUFFIXES
 from leadline.data.finding import Finding, each, some
 from leadline.data.frame import Frame
 from leadline.errors import LeadlineError
-from leadline.preprocess import read_image
+from leadline.preprocess import IMAGE_SUFFIXES, read_image
 
 _TAIL = 4096
 # What the end of a complete file holds. JPEG files may carry other things after it, so its lack only arouses suspicion.

@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from leadline.errors import BadData
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-
 
 def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
     """A sort key that counts as people do: 2 before 10."""

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import IMAGE_SUFFIXES, find_files, located, read_lines, stem
+from leadline.data.filelist import find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset
 from leadline.errors import BadData
+from leadline.preprocess import IMAGE_SUFFIXES
 
 _SCALES = {"uint16": 256.0}
 _IMAGE_HOMES = ("", "raw", "kitti_raw", "raw_data", "input")

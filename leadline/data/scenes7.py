@@ -13,9 +13,10 @@ import numpy as np
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import IMAGE_SUFFIXES, find_files, read_lines
+from leadline.data.filelist import find_files, read_lines
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset
 from leadline.errors import BadData
+from leadline.preprocess import IMAGE_SUFFIXES
 
 KINECT = Camera(585.0, 585.0, 320.0, 240.0, size=(480, 640))
 

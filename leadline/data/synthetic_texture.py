@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leadline.errors import BadData
+from leadline.preprocess import IMAGE_SUFFIXES
 
 TILE = 128
 LEVELS = 7  # 128, 64, ... 2 texels
 FAMILIES = ("plaster", "carpet", "wood", "planks", "tiles", "bricks", "checks", "dots", "marble")
 PATTERNS = 8 * len(FAMILIES)
 MOST_PHOTOS = 400
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _LINEAR = (np.arange(256, dtype=np.float32) / 255) ** 2.2
 
 
@@ -73,7 +73,7 @@ def textures(folder: Path | None = None) -> Textures:
 
 
 def _photographs(folder: Path) -> list[np.ndarray]:
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     tiles = []
     chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_PHOTOS)).astype(int)
     for path in (files[i] for i in chosen):
@@ -89,7 +89,9 @@ def _photographs(folder: Path) -> list[np.ndarray]:
             continue  # one bad photograph does not matter for texture
         tiles.append(np.asarray(square))
     if not tiles:
-        raise BadData(f"{folder} holds no readable photograph ({', '.join(_SUFFIXES)}); name a folder of photographs")
+        raise BadData(
+            f"{folder} holds no readable photograph ({', '.join(IMAGE_SUFFIXES)}); name a folder of photographs"
+        )
     return tiles
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
-from leadline.data.filelist import IMAGE_SUFFIXES, find_files, read_lines, stem
+from leadline.data.filelist import find_files, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset
 from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
+from leadline.preprocess import IMAGE_SUFFIXES
 
 MAX_GAP_S = 0.02
 _SIZE = (480, 640)

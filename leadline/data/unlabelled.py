@@ -8,9 +8,10 @@ from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import IMAGE_SUFFIXES, find_files, stem
+from leadline.data.filelist import find_files, stem
 from leadline.data.frame import Frame, Source, by_order, dataset
 from leadline.errors import BadData
+from leadline.preprocess import IMAGE_SUFFIXES
 
 # Pictures in folders of such names are measurements or labels, not photographs.
 _NOT_PHOTOGRAPHS = re.compile(r"(depth|disparity|labels|masks|semantic|instance)[^/]*/")
