@@ -52,6 +52,8 @@ def train(run: Training) -> tuple[Net, Report]:
     net = load(run.model) if run.pretrained or Path(run.model).is_file() else _start(run, sets[0])
     transform: Transform = fastdepth_train if run.transform == "fastdepth" else partial(augment, view=run.view)
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
+    for part in parts:  # what cannot be transformed should fail here, not in a worker
+        part.transform(part.data[0], np.random.default_rng(0))
     rank, world = process()
     started_from = commit()
     batches = loader(parts, seed=run.fit.seed, workers=run.workers, rank=rank, world=world)

@@ -36,6 +36,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def portraits(root: Path) -> Path:
+    """One picture that is higher than wide, with depth."""
+    from PIL import Image
+
+    for part in ("images", "depth"):
+        (root / "portraits" / part).mkdir(parents=True)
+    Image.new("RGB", (48, 96)).save(root / "portraits" / "images" / "a.jpg")
+    write_depth(root / "portraits" / "depth" / "a.png", np.ones((96, 48), np.float32))
+    (root / "portraits" / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
+    return root / "portraits"
+
+
 @pytest.fixture
 def run(folder: Path, tmp_path: Path) -> Training:
     options = FitOptions(steps=3, precision="no", log_every=1)
@@ -136,6 +148,8 @@ def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path)
     ):
         with pytest.raises(ValueError, match=message):
             train(replace(run, **changes))
+    with pytest.raises(ValueError, match="cannot crop"):  # FastDepth's list needs a picture wider than high
+        train(replace(run, data=(str(portraits(tmp_path)),), transform="fastdepth"))
     with pytest.raises(ValueError, match="steps is 0; at least 1"):
         FitOptions(steps=0)
     assert not run.out.exists()

@@ -38,6 +38,8 @@ def loader(parts: Sequence[Part], *, seed: int, workers: int = 1, rank: int = 0,
     for part in parts:
         if len(part.data) == 0:
             raise ValueError(f"the data set {part.data.name!r} is empty; nothing to train on")
+    if sum(part.per_batch for part in parts) < world:
+        raise ValueError(f"a batch has fewer images than the {world} processes that share it; make it larger")
     at = _BatchAt(tuple(parts), seed, rank, world)
 
     def batches(start: int) -> Iterator[Sample]:

@@ -57,6 +57,11 @@ def test_the_slices_of_two_processes_make_the_batch_of_one() -> None:
     assert len(slices[0].name) == len(slices[1].name)
 
 
+def test_a_batch_that_is_smaller_than_the_number_of_processes_is_refused() -> None:
+    with pytest.raises(ValueError, match="fewer images than the 4 processes"):
+        loader([Part(numbers(10), 3, noisy)], seed=0, world=4)
+
+
 def test_each_data_set_has_its_share_of_every_batch() -> None:
     stream = loader([Part(numbers(10), 3, noisy), Part(numbers(7, 100), 2, noisy)], seed=0, workers=0)(0)
     for batch in itertools.islice(stream, 4):
