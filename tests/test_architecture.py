@@ -38,6 +38,7 @@ SIDEWAYS = {
     ("tasks", "losses"): "a task is a loss and its metrics",
     ("tasks", "metrics"): "a task is a loss and its metrics",
     ("data", "preprocess"): "a data set reads photographs exactly as the demo does",
+    ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
     ("train", "train_state"): "what a run leaves on disk is a file of its own",
     ("distill", "train"): "layer 3 is ordered: train < distill < compress",
     ("compress", "train"): "layer 3 is ordered: train < distill < compress",

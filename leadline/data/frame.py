@@ -13,6 +13,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.depth_io import read_values, to_metres
 from leadline.data.description import Description
 from leadline.errors import BadData
+from leadline.geometry import scale_intrinsics
 from leadline.preprocess import read_image
 from leadline.types import Sample
 
@@ -43,9 +44,8 @@ class Camera:
 
     def matrix(self, size: tuple[int, int]) -> np.ndarray:
         """float64 [3,3] for images of `size`; pixel centres lie at whole numbers."""
-        rows, columns = (1.0, 1.0) if self.size is None else (size[0] / self.size[0], size[1] / self.size[1])
-        cx, cy = (self.cx + 0.5) * columns - 0.5, (self.cy + 0.5) * rows - 0.5
-        return np.array([[self.fx * columns, 0, cx], [0, self.fy * rows, cy], [0, 0, 1]], np.float64)
+        own = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
+        return scale_intrinsics(own, self.size or size, size)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from leadline.geometry import crop_intrinsics, scale_intrinsics
 from leadline.options import View
 from leadline.types import Sample
 
@@ -98,9 +99,7 @@ def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampl
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).resize((width, height), NEAREST)).astype(bool)
     camera = sample.intrinsics
     if camera is not None:
-        across, down = width / sample.image.shape[1], height / sample.image.shape[0]
-        # pixel centres lie at whole numbers, so the corner that stays fixed is at (-0.5, -0.5)
-        camera = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]]) @ camera
+        camera = scale_intrinsics(camera, sample.image.shape[:2], size)
     return replace(sample, image=image, right=right, target=target, valid=valid, intrinsics=camera)
 
 
@@ -121,7 +120,7 @@ def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
     part = (slice(top, top + size[0]), slice(left, left + size[1]))
     camera = sample.intrinsics
     if camera is not None:
-        camera = camera - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+        camera = crop_intrinsics(camera, top, left)
     right = None if sample.right is None else sample.right[part]
     image, target, valid = sample.image[part], sample.target[part], sample.valid[part]
     return replace(sample, image=image, target=target, valid=valid, intrinsics=camera, right=right)
