@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage
-from leadline.spec import Head, Preprocess
-from leadline.types import Depth
+from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
 """A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w]."""
@@ -131,13 +130,6 @@ def restore(values: np.ndarray, frame_size: tuple[int, int], how: Preprocess) ->
     part = (slice(top, top + height), slice(left, left + width))
     out[part], valid[part] = seen, True
     return out, valid & np.isfinite(out)
-
-
-def depth_of(runner: Runner, image: np.ndarray, how: Preprocess, head: Head) -> Depth:
-    """The depth of one frame uint8 [H,W,3], at the frame's size: `prepare`, the runner, `restore`."""
-    output = runner(prepare(image, how))
-    values, valid = restore(output[0, 0], (image.shape[0], image.shape[1]), how)
-    return Depth(values, head.kind, valid)
 
 
 def _window(frame_size: tuple[int, int], how: Preprocess) -> tuple[float, float, float, float]:

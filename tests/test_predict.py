@@ -10,7 +10,7 @@ from PIL import Image
 
 from leadline.errors import BadCheckpoint, BadImage
 from leadline.predict import Predictor, image_array, load_predictor, predict_files, sources
-from leadline.preprocess import depth_of
+from leadline.preprocess import prepare, restore
 from leadline.spec import Head, Preprocess
 
 RGB = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -42,8 +42,8 @@ def test_the_depth_has_the_size_of_the_photograph() -> None:
     assert depth.valid is not None and depth.valid.all()
 
 
-def test_a_predictor_does_what_depth_of_does() -> None:
-    assert (FAKE(RGB).values == depth_of(brightness, RGB, HOW, Head()).values).all()
+def test_a_predictor_is_prepare_the_runner_and_restore() -> None:
+    assert (FAKE(RGB).values == restore(brightness(prepare(RGB, HOW))[0, 0], RGB.shape[:2], HOW)[0]).all()
 
 
 def test_file_pillow_image_and_array_give_the_same_depth(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from leadline.errors import BadImage
-from leadline.preprocess import MAX_PIXELS, depth_of, from_pillow, prepare, read_image, restore
+from leadline.predict import Predictor
+from leadline.preprocess import MAX_PIXELS, from_pillow, prepare, read_image, restore
 from leadline.spec import Head, Preprocess
 
 RGB = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
@@ -240,7 +241,8 @@ def test_a_frame_of_another_form_is_an_error(frame: np.ndarray) -> None:
 
 
 def test_depth_of_a_frame_has_its_size_and_the_kind_of_the_head() -> None:
-    depth = depth_of(lambda x: x[:, :1] * 10, np.full((5, 7, 3), 255, np.uint8), Preprocess(), Head("relative_depth"))
+    predictor = Predictor("white", lambda x: x[:, :1] * 10, Preprocess(), Head("relative_depth"))
+    depth = predictor(np.full((5, 7, 3), 255, np.uint8))
     assert depth.values.shape == (5, 7)
     assert depth.kind == depth.unit == "relative_depth"
     assert np.allclose(depth.values, 10)
