@@ -130,11 +130,21 @@ _SAFE_PICKLE = types.SimpleNamespace(
 def _unpickle(path: Path) -> Any:
     if not path.is_file():
         raise BadCheckpoint(f"there is no file {path}")
-    if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
-        raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
     try:
+        if _is_program(path):
+            raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
         with warnings.catch_warnings():  # torch compares the stored source of each class with today's
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_SAFE_PICKLE)
+    except BadCheckpoint:
+        raise
     except Exception as error:  # a damaged pickle can raise anything
         raise BadCheckpoint(f"{path} cannot be read as a torch checkpoint: {type(error).__name__}: {error}") from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether torch.load would take this for TorchScript, which it hands to another, unrestricted loader."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
