@@ -1,6 +1,7 @@
 # The commands people and CI type. Each makes .venv itself; a machine needs Python >= 3.11 with pip and venv, and make.
 #
 #   make setup                     .venv with the tested versions of constraints.txt
+#   make runtimes                  the eight runtimes besides, 2 GB; `make test` and `make bench` see to it themselves
 #   make demo                      depth of a photograph; MODEL=NAME or `make demo -- --model NAME` choose the net,
 #                                  PHOTO=FILE the photograph, OUT=FOLDER where the pictures go;
 #                                  everything after -- goes to `leadline predict`
@@ -18,10 +19,12 @@ MODEL ?= fastdepth
 OUT ?= out/demo
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+ALL := $(VENV)/ready-with-runtimes
+RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test check bench docs
+.PHONY: setup runtimes demo test check bench docs
 
 # `make demo -- --model NAME`: make takes the words after -- for targets, and those with = for variables.
 ifeq ($(firstword $(MAKECMDGOALS)),demo)
@@ -42,11 +45,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
 	@touch $@
 
+runtimes: $(ALL)
+
+$(ALL): $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,$(RUNTIMES)]'
+	@touch $@
+
 demo: $(READY)
 	@photo="$(PHOTO)"; $(BIN)/leadline predict "$${photo:-$$($(CARRIED))}" $(NET) --out $(OUT) --save png16,side $(ARGS)
 	@echo "The pictures are in $(OUT):" && ls $(OUT)
 
-test: $(READY)
+test: $(ALL)
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(TESTS)
 
 check: $(READY)
@@ -54,7 +63,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)
+bench: $(ALL)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(READY)
