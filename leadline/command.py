@@ -107,18 +107,25 @@ def _overview(verbs: Verbs, prog: str) -> str:
 
 
 def emit(facts: Mapping[str, Any]) -> None:
-    """Print the one JSON object of `--json`; numbers that JSON does not have, such as NaN, become null."""
-    print(dumps(_storable(facts), allow_nan=False))
+    """Print the one JSON object of `--json`, made `storable`."""
+    print(dumps(storable(facts), allow_nan=False))
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """The value as JSON has it: tuples as lists, and numbers that it does not have, such as NaN, as null."""
     if isinstance(value, Mapping):
-        return {key: _storable(item) for key, item in value.items()}
+        return {key: storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def complain(message: str) -> None:
     """Print one line on standard error."""
     print(f"leadline: {' '.join(message.split())}", file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """Tell a person who waits what goes on, in a line on standard error that the next one overwrites; "" clears it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

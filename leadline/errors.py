@@ -4,6 +4,10 @@
     |-- BadImage             a file that should be a photograph is missing, empty, cut short, too large or not an image
     |-- BadData              a data set, a depth map or a label is missing, malformed or contradicts its description
     |-- BadCheckpoint        a weight file is cut short, of another program, of another version, or would run code
+    |-- BadArtefact          an exported file is missing, damaged, without its description, or not for what was asked
+    |-- NoRuntime            a runtime's packages are not installed; the message holds the command that brings them
+    |-- ExportFailed         a runtime's own compiler refuses a net
+    |-- NotBetter            a compressed file is refused since it is slower or less accurate than allowed
     |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
     `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
 
@@ -25,6 +29,22 @@ class BadData(LeadlineError):
 
 class BadCheckpoint(LeadlineError):
     """A weight file cannot be used."""
+
+
+class BadArtefact(LeadlineError):
+    """An exported file cannot be used."""
+
+
+class NoRuntime(LeadlineError):
+    """A runtime cannot run here."""
+
+
+class ExportFailed(LeadlineError):
+    """A runtime's compiler refuses a net."""
+
+
+class NotBetter(LeadlineError):
+    """A compressed file does not keep what it promises: the message holds the figures."""
 
 
 class MissingPackage(LeadlineError):

@@ -1,10 +1,17 @@
-"""The options of a training run: dataclasses, from which the command line makes its flags without loading torch."""
+"""The options of the long verbs: dataclasses, from which the command line makes its flags without loading torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""The arithmetic of an exported file; what a runtime has no kernels for stays in float32."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,27 @@ class FitOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
         if not self.step_every > 0 or not 0 <= self.ema < 1:
             raise ValueError(f"step_every is {self.step_every} and ema {self.ema}; above 0, and in [0, 1), are needed")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How a backend makes its artefact. A value that a backend cannot honour is a ValueError, never ignored.
+
+    `frame`: the camera's (height, width); the artefact then holds resize, normalisation and the way back.
+    `calibration` (int8): network inputs float32 [1,3,h,w] in 0..1 from which ranges are learned.
+    `keep` (int8): the convolutions that stay in floating point, by their name in the net.
+    `tuning`, `trials` (tvm): the folder with the tuner's database, and how many schedules are tried for each task.
+    `source`, `provenance`: the checkpoint's sha256 and origin, for the artefact's card; `export` fills them in.
+    """
+
+    precision: Precision = "fp32"
+    frame: tuple[int, int] | None = None
+    calibration: Sequence[np.ndarray] = ()
+    keep: tuple[str, ...] = ()
+    tuning: Path | None = None
+    trials: int = 0
+    source: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

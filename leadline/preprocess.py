@@ -14,7 +14,10 @@ from leadline.errors import BadImage
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
-"""A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w]."""
+"""A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w], an array that is the caller's to keep.
+
+A file made for whole camera frames is one too: uint8 [N,H,W,3], RGB -> float32 [N,1,H,W].
+"""
 
 MAX_PIXELS = 100_000_000
 """`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
@@ -115,7 +118,7 @@ def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the frame is {image.dtype} {image.shape}; uint8 [H,W,3] is needed")
-    top, left, height, width = _window(image.shape[:2], how)
+    top, left, height, width = window(image.shape[:2], how)
     box = (left, top, left + width, top + height)
     small = Image.fromarray(image).resize((how.size[1], how.size[0]), _FILTERS[how.resize], box=box)
     return np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1)[None] / np.float32(255))
@@ -123,8 +126,7 @@ def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
 
 def restore(values: np.ndarray, frame_size: tuple[int, int], how: Preprocess) -> tuple[np.ndarray, np.ndarray]:
     """The net's output float32 [h,w] at the frame's size, and bool [H,W]: which pixels the net has seen."""
-    top, left, height, width = (round(v) for v in _window(frame_size, how))
-    height, width = max(height, 1), max(width, 1)
+    top, left, height, width = seen_part(frame_size, how)
     seen = np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), _FILTERS[how.resize]))
     out, valid = np.zeros(frame_size, np.float32), np.zeros(frame_size, bool)
     part = (slice(top, top + height), slice(left, left + width))
@@ -132,7 +134,25 @@ def restore(values: np.ndarray, frame_size: tuple[int, int], how: Preprocess) ->
     return out, valid & np.isfinite(out)
 
 
-def _window(frame_size: tuple[int, int], how: Preprocess) -> tuple[float, float, float, float]:
+def seen_part(frame_size: tuple[int, int], how: Preprocess) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the part of a frame [H,W] that `restore` fills, in whole pixels."""
+    top, left, height, width = (round(v) for v in window(frame_size, how))
+    return top, left, max(height, 1), max(width, 1)
+
+
+def taps(n: int, n_out: int, how: Preprocess, part: tuple[float, float] | None = None) -> np.ndarray:
+    """The weights float32 [n_out, n] by which `prepare` and `restore` resize one axis from `n` to `n_out` pixels.
+
+    `part` is the stretch (start, length) of the axis that is read, by default all of it. They are pillow's own: what it
+    makes of unit impulses.
+    """
+    start, length = part or (0.0, float(n))
+    impulses = Image.fromarray(np.eye(n, dtype=np.float32))
+    turned = impulses.resize((n_out, n), _FILTERS[how.resize], box=(start, 0, start + length, n))
+    return np.ascontiguousarray(np.asarray(turned).T)
+
+
+def window(frame_size: tuple[int, int], how: Preprocess) -> tuple[float, float, float, float]:
     """Top, left, height and width of the seen part, in pixels of the frame."""
     height, width = frame_size[0] * how.view[0], frame_size[1] * how.view[1]
     return (frame_size[0] - height) / 2, (frame_size[1] - width) / 2, height, width

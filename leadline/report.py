@@ -49,6 +49,11 @@ def table(reports: Sequence[Report]) -> str:
         rows.append(
             [report.name, report.protocol or "", str(report.n or ""), *(_number(facts.get(c)) for c in columns)]
         )
+    return grid(rows)
+
+
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of cells; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -32,6 +32,13 @@ def seeds() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def forget_unknown_flags() -> None:
+    """tyro 0.9 keeps the flags it did not know, and blames them for later mistakes in the same process."""
+    if "tyro._argparse_formatter" in sys.modules:
+        sys.modules["tyro._argparse_formatter"].global_unrecognized_arg_and_prog = []
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data (its README lists the sets): $LEADLINE_DATA, or shared/data beside the repository."""

@@ -20,13 +20,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "leadline"
 
+VERBS = ("cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize")
 LAYERS = (
     {"spec", "types", "report", "errors", "options"},
-    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess"},
+    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
-    {"train", "train_state", "distill", "compress"},
+    {"train", "train_state", "distill", "export", "compress"},
     {"predict", "results", "video", "viz", "bench"},
-    {"cli", "cli_data", "cli_model", "cli_train", "command", "serve", "__main__"},
+    {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.
 SIDEWAYS = {
@@ -37,31 +38,30 @@ SIDEWAYS = {
     ("protocols", "metrics"): "and its metrics",
     ("tasks", "losses"): "a task is a loss and its metrics",
     ("tasks", "metrics"): "a task is a loss and its metrics",
+    ("sources", "preprocess"): "which files count as images is said there",
     ("data", "preprocess"): "a data set reads photographs exactly as the demo does",
     ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
     ("train", "train_state"): "what a run leaves on disk is a file of its own",
     ("distill", "train"): "layer 3 is ordered: train < distill < compress",
     ("compress", "train"): "layer 3 is ordered: train < distill < compress",
     ("compress", "distill"): "layer 3 is ordered: train < distill < compress",
+    ("compress", "export"): "what is compressed is judged by its exported file",
     ("results", "viz"): "layer 4 is ordered: viz < results < predict < video",
+    ("bench", "predict"): "accuracy is that of the predictor, as in `leadline val`",
     ("predict", "results"): "layer 4 is ordered: viz < results < predict < video",
     **dict.fromkeys(
-        [
-            ("cli_data", "command"),
-            ("cli_model", "command"),
-            ("cli_train", "command"),
-            ("cli", "command"),
-            ("cli", "cli_data"),
-            ("cli", "cli_model"),
-            ("cli", "cli_train"),
-        ],
+        [("cli", "command"), *((verb, "command") for verb in VERBS), *(("cli", verb) for verb in VERBS)],
         "the command line is ordered: command < one file per group of verbs < cli",
     ),
+    ("cli_bench", "cli_runtime"): "sizes are typed in one way",
+    ("cli_quantize", "cli_runtime"): "sizes are typed in one way",
+    ("cli_quantize", "cli_data"): "so are the flags that say how to read data",
     ("__main__", "cli"): "`python -m leadline` is the command line",
 }
 # One module and the one it imports against the rule.
 EXCEPTIONS = {("leadline.runtime.eager", "leadline.checkpoint"): "PyTorch's artefact is the checkpoint itself"}
-MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 10_000, 10
+# The total was 10000 for the spine; eight runtimes, quantisation and benchmarks are 4000 lines more.
+MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 14_000, 10
 LONGER_FILES: dict[str, str] = {}  # path -> the reason why it is not two files
 LARGER_CLASSES: dict[str, str] = {}  # module.Class -> the reason
 FORBIDDEN_WORDS = {"manager", "handler", "helper", "util", "base", "factory", "wrapper", "engine", "processor", "impl"}
@@ -71,14 +71,14 @@ EVERYWHERE = {"numpy", "torch", "PIL", "safetensors"}
 ON_TOP = {
     "train": {"accelerate"},  # the loop is nothing without it, and only training loads the loop
     # a verb's flags are its signature
-    **{part: {"tyro"} for part in ("cli", "cli_data", "cli_model", "cli_train", "command")},
+    **{part: {"tyro"} for part in ("cli", "command", *VERBS)},
 }
 ONLY = {  # part of the package -> the only third parties it may use at all
     **{part: {"numpy"} for part in LAYERS[0]},
     "preprocess": {"numpy", "PIL"},
 }
 PICKLE = {"leadline.foreign": "reads other programs' files with an unpickler that builds tensors and nothing else"}
-WITHOUT_TORCH = ("spec", "types", "report", "errors", "preprocess", "predict")
+WITHOUT_TORCH = ("spec", "types", "report", "errors", "preprocess", "sources", "runtime", "predict")
 
 
 @dataclass(frozen=True)

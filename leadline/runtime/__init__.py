@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
+from leadline.errors import BadArtefact, NoRuntime
+from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
+from leadline.runtime.card import Card, read_beside
 
 if TYPE_CHECKING:
     import torch
 
     from leadline.nn.build import Net
 
-BACKENDS: dict[str, str] = {"eager": "leadline.runtime.eager"}
+BACKENDS: dict[str, str] = {
+    name: f"leadline.runtime.{name}"
+    for name in ("eager", "inductor", "onnx", "openvino", "tvm", "litert", "executorch", "ncnn")
+}
 """Name -> module; imported only when asked for, so that a missing package hurts nobody else."""
+
+SUFFIXES: dict[str, str] = {
+    ".safetensors": "eager",
+    ".pt2": "inductor",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".so": "tvm",
+    ".tflite": "litert",
+    ".pte": "executorch",
+    ".param": "ncnn",
+}
+"""How an artefact's name ends -> the backend that runs it."""
 
 
 class Backend(Protocol):
     """What such a module offers."""
 
+    PRECISIONS: Sequence[Precision]
+    """What `compile` can make."""
+
     def missing(self) -> str | None:
         """None where the backend can run here, otherwise the command that installs what it lacks."""
 
-    def compile(self, net: Net, example: torch.Tensor, out: Path, options: Mapping[str, Any]) -> Path:
-        """The artefact written at `out`: the net for inputs shaped as `example`, with its Spec inside or beside it.
+    def compile(self, net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
+        """The artefact written at `out`, with its card: the net for inputs float32 [1,3,h,w] shaped as `example`.
 
-        `net` is left as it is. An option the backend does not know is a ValueError.
+        `net` is left as it is. What the backend cannot do is a ValueError; a compiler that fails is an ExportFailed.
         """
 
     def load(self, path: Path, threads: int | None) -> Runner:
-        """The artefact as a function: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w]."""
+        """The artefact as a function, see `Runner`. `threads` None: every core that the process may use."""
 
 
 def backend(name: str) -> Backend:
@@ -41,3 +62,35 @@ def backend(name: str) -> Backend:
         near = difflib.get_close_matches(name, BACKENDS, n=3) or sorted(BACKENDS)
         raise ValueError(f"the backend {name!r} is unknown; nearest: {', '.join(near)}")
     return cast(Backend, importlib.import_module(BACKENDS[name]))
+
+
+def installed(name: str) -> Backend:
+    """The backend's module, ready to use here; NoRuntime, with the command to type, where it is not."""
+    module = backend(name)
+    if (needed := module.missing()) is not None:
+        raise NoRuntime(f"the runtime {name} cannot run here; this brings what it lacks: {needed}")
+    return module
+
+
+def suffix(name: str) -> str:
+    """How the artefacts of the backend `name` end."""
+    return next(ending for ending, other in SUFFIXES.items() if other == name)
+
+
+def card(path: Path) -> Card:
+    """What the artefact says of itself; BadArtefact if it says nothing."""
+    name = SUFFIXES.get(path.suffix)
+    if name in (None, "eager"):
+        endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
+        raise BadArtefact(f"{path} is not an exported file; those end in {', '.join(endings)}")
+    if name == "onnx":
+        from leadline.runtime.onnx import read_card
+
+        return read_card(path)
+    return read_beside(path)
+
+
+def load(path: Path, threads: int | None = None) -> tuple[Runner, Card]:
+    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed."""
+    found = card(path)
+    return installed(found.runtime).load(path, threads), found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 
 if TYPE_CHECKING:
@@ -17,20 +17,27 @@ if TYPE_CHECKING:
 
     from leadline.nn.build import Net
 
+PRECISIONS: tuple[Precision, ...] = ("fp32",)
+
 
 def missing() -> str | None:
     """None if PyTorch is installed, otherwise the command that installs it."""
     return None if importlib.util.find_spec("torch") else "pip install torch"
 
 
-def compile(net: Net, example: torch.Tensor, out: Path, options: Mapping[str, Any]) -> Path:
-    """The checkpoint of `net` at `out`. Eager PyTorch runs any input size, so `example` changes nothing; no options."""
+def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
+    """The checkpoint of `net` at `out`. PyTorch runs any input size, so `example` changes nothing.
+
+    A checkpoint has room for weights alone: anything but fp32 without frame, calibration and trials is a ValueError.
+    """
     from leadline.checkpoint import save
 
-    if options:
-        raise ValueError(f"eager has no option {next(iter(options))!r}; it has none at all")
-    save(net, out)
-    return out
+    if options.precision not in PRECISIONS:
+        raise ValueError(f"eager makes no {options.precision} files; allowed: {', '.join(PRECISIONS)}")
+    for name in ("frame", "calibration", "keep", "tuning", "trials"):
+        if getattr(options, name):
+            raise ValueError(f"eager has no option {name!r}; leave it out, or choose another runtime")
+    return save(net, out, provenance=options.provenance)
 
 
 def load(path: Path, threads: int | None = None) -> Runner:

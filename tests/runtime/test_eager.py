@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from leadline.checkpoint import read_provenance
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
+from leadline.options import CompileOptions
 from leadline.runtime import BACKENDS, backend, eager
 
 BATCH = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
@@ -58,13 +61,33 @@ def test_a_read_only_input_is_accepted(net: Net) -> None:
 
 
 def test_what_was_compiled_loads_as_the_same_function(net: Net, tmp_path: Path) -> None:
-    path = eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", {})
+    path = eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", CompileOptions())
     assert np.allclose(eager.load(path)(BATCH), eager.runner(net)(BATCH), atol=1e-6)
 
 
-def test_an_option_it_does_not_know_is_an_error(net: Net, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no option 'half'"):
-        eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", {"half": True})
+def test_the_checkpoint_keeps_its_origin(net: Net, tmp_path: Path) -> None:
+    options = CompileOptions(provenance={"data": "rooms"})
+    path = eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", options)
+    assert read_provenance(path) == {"data": "rooms"}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"precision": "int8"},
+        {"frame": (48, 64)},
+        {"calibration": [BATCH[:1]]},
+        {"keep": ("head.conv",)},
+        {"tuning": Path("db")},
+        {"trials": 1},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_an_option_it_cannot_honour_is_an_error(net: Net, tmp_path: Path, option: dict[str, Any]) -> None:
+    name, value = next(iter(option.items()))
+    with pytest.raises(ValueError, match=str(value) if name == "precision" else f"no option '{name}'"):
+        eager.compile(net, torch.tensor(BATCH), tmp_path / "net.safetensors", CompileOptions(**option))
+    assert not list(tmp_path.iterdir())
 
 
 def test_threads_must_be_at_least_one(net: Net) -> None:

@@ -1,0 +1,82 @@
+"""8 bits for ONNX: quantised by onnxruntime's own tools, so that its integer kernels run."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.errors import ExportFailed
+
+# What has an integer kernel. Normalisation is not among it: 8 bits of a colour are all that there is of it.
+_TYPES = ("Conv", "Clip", "Relu", "Resize", "Add", "Concat")
+
+
+def quantized(model: Any, images: Sequence[np.ndarray], kept: Collection[int], n_convolutions: int) -> Any:
+    """An ONNX model with 8-bit activations and 8-bit weights, a scale for each output channel.
+
+    Ranges are learned from `images`, network inputs float32 [1,3,h,w]. The convolutions at the positions `kept` stay in
+    floating point; `n_convolutions` is how many there must be for positions to mean anything.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        made, ready, done = (Path(folder, f"{name}.onnx") for name in ("made", "ready", "done"))
+        onnx.save(model, made)
+        quant_pre_process(made, ready, skip_symbolic_shape=True)
+        nodes = list(onnx.load(ready).graph.node)
+        quantize_static(
+            ready,
+            done,
+            _Reader(images, model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_TYPES),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            reduce_range=_overflows(),
+            nodes_to_exclude=_left_alone(nodes, kept, n_convolutions),
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return onnx.load(done)
+
+
+def _left_alone(nodes: Sequence[Any], kept: Collection[int], n_convolutions: int) -> list[str]:
+    """The names of the kept convolutions and of the steps whose results only such convolutions read."""
+    names = [node.name for node in nodes if node.op_type == "Conv"]
+    if len(names) != n_convolutions:
+        raise ExportFailed(f"onnx has {len(names)} convolutions of {n_convolutions}; layers cannot be told apart")
+    alone = {names[i] for i in kept}
+    for node in reversed(nodes):
+        readers = {other.name for other in nodes if set(other.input) & set(node.output)}
+        if node.op_type != "Conv" and readers and readers <= alone:
+            alone.add(node.name)
+    return sorted(alone)
+
+
+def _overflows() -> bool:
+    """Whether this processor adds two products of 8 bits in only 16: then weights must make do with 7 bits."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        return "vnni" not in Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return True
+
+
+class _Reader:
+    """The images one after the other, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, images: Sequence[np.ndarray], name: str) -> None:
+        self.left: Iterator[np.ndarray] = iter(images)
+        self.name = name
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.left, None)
+        return None if image is None else {self.name: image}

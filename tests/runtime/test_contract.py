@@ -1,0 +1,183 @@
+"""What every runtime promises, whatever it is: the same numbers as PyTorch, one card, errors that say what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import SIZE, Resized, images, small_net
+
+from leadline.errors import BadArtefact
+from leadline.options import CompileOptions
+from leadline.preprocess import prepare, restore
+from leadline.runtime import BACKENDS, SUFFIXES, backend, card, load, suffix
+from leadline.spec import Preprocess
+
+EXPORTING = [name for name in BACKENDS if name != "eager"]
+EXAMPLE = torch.zeros(1, 3, *SIZE)
+NEED_TORCH = {"eager", "inductor", "executorch"}  # these are PyTorch
+
+
+def needs(name: str) -> None:
+    if (command := backend(name).missing()) is not None:
+        pytest.skip(f"{name} is not installed: {command}")
+
+
+def eager(net: torch.nn.Module, image: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return net(torch.tensor(image)).numpy()
+
+
+def compiled(name: str, net: torch.nn.Module, folder: Path, **options: object) -> Path:
+    needs(name)
+    return backend(name).compile(net, EXAMPLE, folder / f"net{suffix(name)}", CompileOptions(**options))
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def test_every_backend_has_one_suffix() -> None:
+    assert sorted(SUFFIXES.values()) == sorted(BACKENDS)
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_an_artefact_gives_the_numbers_of_pytorch_and_knows_what_it_is(name: str, tmp_path: Path) -> None:
+    net = small_net()
+    path = compiled(name, net, tmp_path)
+    run, found = load(path, threads=2)
+    assert found == card(path)
+    assert (found.runtime, found.precision, found.size, found.frame) == (name, "fp32", SIZE, None)
+    assert dataclasses.replace(found.spec, provenance=()) == dataclasses.replace(net.spec, provenance=())
+    assert "leadline" in found.versions
+    kept = [(run(image), eager(net, image)) for image in images(3)]  # a reused buffer would change the first
+    for output, expected in kept:
+        assert output.dtype == np.float32 and output.shape == (1, 1, *SIZE)
+        assert relative_error(output, expected) < 1e-4
+    batch = np.concatenate(images(3))
+    assert relative_error(run(batch), eager(net, batch)) < 1e-4
+    flipped = images(1)[0][..., ::-1]  # not contiguous
+    assert relative_error(run(flipped), eager(net, flipped.copy())) < 1e-4
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_a_wrong_input_is_a_sentence(name: str, tmp_path: Path) -> None:
+    run, _ = load(compiled(name, small_net(), tmp_path), threads=1)
+    with pytest.raises(ValueError, match=r"float32 \[1, 3, 32, 32\]; float32 \['N', 3, 64, 96\] is needed"):
+        run(np.zeros((1, 3, 32, 32), np.float32))
+    with pytest.raises(ValueError, match="float64"):
+        run(np.zeros((1, 3, *SIZE)))
+
+
+@pytest.mark.parametrize("view", [(1.0, 1.0), (0.9, 0.8)], ids=["all of the frame", "its centre"])
+@pytest.mark.parametrize("name", EXPORTING)
+def test_a_whole_frame_gives_what_preprocess_gives(name: str, view: tuple[float, float], tmp_path: Path) -> None:
+    frame_size = (150, 200)
+    how = Preprocess(size=SIZE, view=view, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+    net = small_net(preprocess=how)
+    run, found = load(compiled(name, net, tmp_path, frame=frame_size), threads=2)
+    assert found.frame == frame_size
+    smooth = np.clip(images(1)[0][0].transpose(1, 2, 0) * 255, 0, 255).astype(np.uint8)
+    frame = np.ascontiguousarray(np.kron(smooth, np.ones((3, 3, 1), np.uint8))[: frame_size[0], : frame_size[1]])
+    output = run(frame[None])
+    assert output.dtype == np.float32 and output.shape == (1, 1, *frame_size)
+    expected, valid = restore(eager(net, prepare(frame, how))[0, 0], frame_size, how)
+    assert (output[0, 0][~valid] == 0).all()
+    # pillow rounds its picture to whole grey levels, the artefact does not
+    assert np.abs(output[0, 0] - expected)[valid].max() < 0.02 * np.abs(expected).max()
+    assert np.abs(output[0, 0] - expected)[valid].mean() < 0.002 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("align", [False, True], ids=["half-pixel", "align_corners"])
+@pytest.mark.parametrize("name", EXPORTING)
+def test_bilinear_upsampling_is_that_of_pytorch(name: str, align: bool, tmp_path: Path) -> None:
+    net = small_net()
+    net.head = Resized(net.head, (53, 71), "bilinear", align)
+    run, _ = load(compiled(name, net, tmp_path), threads=1)
+    image = images(1)[0]
+    assert relative_error(run(image), eager(net, image)) < 1e-4
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_concatenated_skips_export_too(name: str, tmp_path: Path) -> None:
+    net = small_net(skip="cat")
+    run, _ = load(compiled(name, net, tmp_path), threads=1)
+    image = images(1)[0]
+    assert relative_error(run(image), eager(net, image)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [(name, precision) for name in EXPORTING for precision in ("fp16", "bf16", "int8")],
+)
+def test_lower_precision_stays_near_or_is_refused(name: str, precision: str, tmp_path: Path) -> None:
+    net = small_net()
+    needs(name)
+    options = {"precision": precision, "calibration": images(8, seed=5) if precision == "int8" else ()}
+    if precision not in backend(name).PRECISIONS:
+        with pytest.raises(ValueError, match=precision):
+            compiled(name, net, tmp_path, **options)
+        return
+    run, found = load(compiled(name, net, tmp_path, **options), threads=2)
+    assert found.precision == precision
+    image = images(1)[0]
+    expected = eager(net, image)
+    bound = {"fp16": 0.01, "bf16": 0.05, "int8": 0.15}[precision]
+    assert np.abs(run(image) - expected).mean() < bound * np.abs(expected).mean()
+
+
+@pytest.mark.parametrize("name", [n for n in EXPORTING if n != "tvm"])
+def test_int8_needs_calibration_and_leaves_the_kept_layers_alone(name: str, tmp_path: Path) -> None:
+    needs(name)
+    if "int8" not in backend(name).PRECISIONS:
+        pytest.skip(f"{name} makes no int8")
+    net = small_net()
+    with pytest.raises(ValueError, match="calibration"):
+        compiled(name, net, tmp_path, precision="int8")
+    with pytest.raises(ValueError, match="no convolution 'nonsense'"):
+        compiled(name, net, tmp_path, precision="int8", calibration=images(2), keep=("nonsense",))
+    everything = tuple(n for n, m in net.named_modules() if isinstance(m, torch.nn.Conv2d))
+    path = compiled(name, net, tmp_path, precision="int8", calibration=images(2), keep=everything)
+    run, found = load(path, threads=1)
+    assert found.kept == everything
+    image = images(1)[0]
+    quantized, _ = load(compiled(name, net, tmp_path, precision="int8", calibration=images(2)), threads=1)
+    expected = eager(net, image)
+    assert relative_error(run(image), expected) < 0.5 * relative_error(quantized(image), expected)
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_the_net_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    net = small_net()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    compiled(name, net, tmp_path)
+    assert before.keys() == net.state_dict().keys()
+    assert all((net.state_dict()[key] == value).all() for key, value in before.items())
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    path = compiled(name, small_net(), tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadArtefact, match=path.name):
+        load(path, threads=1)
+    with pytest.raises(BadArtefact, match="there is no file"):
+        load(path.with_name(f"other{path.suffix}"), threads=1)
+
+
+@pytest.mark.parametrize("name", [n for n in EXPORTING if n not in NEED_TORCH])
+def test_a_device_without_torch_can_run_it(name: str, tmp_path: Path) -> None:
+    path = compiled(name, small_net(), tmp_path)
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np; from pathlib import Path; from leadline.runtime import load\n"
+        f"run, card = load(Path({str(path)!r}), 1); print(run(np.zeros((1, 3, *card.size), np.float32)).shape)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(f"(1, 1, {SIZE[0]}, {SIZE[1]})")

@@ -1,0 +1,66 @@
+"""What is LiteRT's own: which steps of its graph become integers, and whole frames in int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import SIZE, images, small_net
+
+from leadline.errors import ExportFailed
+from leadline.options import CompileOptions
+from leadline.runtime import litert
+
+if (command := litert.missing()) is not None:
+    pytest.skip(f"litert is not installed: {command}", allow_module_level=True)
+
+NAMES = ("CAST", "SUB", "PAD", "CONV_2D", "PAD", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "ADD", "CONV_2D", "RESHAPE")
+
+
+def steps(names: tuple[str, ...]) -> list[litert.Step]:
+    return [litert.Step(name, f"{i};", ()) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("keep", "chosen"),
+    [
+        ((), [2, 3, 4, 5, 6, 7, 8]),
+        ((0,), [4, 5, 6, 7, 8]),
+        ((1,), [2, 3, 6, 7, 8]),
+        ((2,), [2, 3, 4, 5]),
+        ((0, 1, 2), []),
+    ],
+)
+def test_a_step_goes_with_the_convolution_that_it_prepares(keep: tuple[int, ...], chosen: list[int]) -> None:
+    assert litert._chosen(steps(NAMES), keep, 3) == chosen
+
+
+def test_a_graph_with_another_number_of_convolutions_is_refused() -> None:
+    with pytest.raises(ExportFailed, match=r"4 convolutions and LiteRT's graph 3"):
+        litert._chosen(steps(NAMES), (), 4)
+
+
+def test_scopes_are_matched_as_a_whole_and_literally() -> None:
+    import re
+
+    pattern = litert._exactly(["a.b;", "c;"])
+    assert [bool(re.search(pattern, s)) for s in ("a.b;", "c;", "axb;", "a.b;c;", "xc;")] == [True, True, *3 * [False]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_whole_frame_gives_the_same_as_the_net_alone(precision: str, tmp_path: Path) -> None:
+    """With a frame of the net's own size, resizing does nothing; the resizing itself must have stayed float."""
+    example, net = torch.zeros(1, 3, *SIZE), small_net()
+    levels = np.round(images(1)[0] * 255).astype(np.uint8)
+    outputs = []
+    for frame in (None, SIZE):
+        options = CompileOptions(precision=precision, frame=frame, calibration=images(4, seed=5))
+        path = litert.compile(net, example, tmp_path / f"{frame}.tflite", options)
+        run = litert.load(path, threads=1)
+        image = levels.astype(np.float32) / 255 if frame is None else levels.transpose(0, 2, 3, 1)
+        outputs.append(run(np.ascontiguousarray(image)))
+    alone, framed = outputs
+    assert np.abs(framed - alone).mean() < 0.002 * np.abs(alone).mean()
