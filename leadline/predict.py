@@ -1,11 +1,10 @@
-"""Photographs in, depth out: `Predictor` for one, `predict_files` for what a file, folder, glob or list names.
+"""Photographs in, depth out: `Predictor` for one, `predict_files` for many, from a checkpoint or an exported file.
 
 Loads no torch by itself, so a device that only has another runtime can use it.
 """
 
 from __future__ import annotations
 
-import glob
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,10 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage, LeadlineError
-from leadline.preprocess import IMAGE_SUFFIXES, Runner, from_pillow, prepare, read_image, restore
+from leadline.options import Precision
+from leadline.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
+from leadline.runtime import SUFFIXES, load
+from leadline.runtime.card import Card
 from leadline.spec import Head, Preprocess
 from leadline.types import Depth
 
@@ -27,31 +29,72 @@ Picture = str | Path | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model that takes any photograph: its runner, how a frame becomes its input, and what its numbers mean."""
+    """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
+
+    `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
+    size and no other.
+    """
 
     name: str
     runner: Runner
     preprocess: Preprocess
     head: Head
+    card: Card | None = None
 
     def __call__(self, image: Picture) -> Depth:
         """The depth of one photograph, at the photograph's size."""
         return self.timed(image)[0]
 
     def timed(self, image: Picture) -> tuple[Depth, dict[str, float]]:
-        """The depth, and the milliseconds of each part: read_ms, preprocess_ms, inference_ms, postprocess_ms."""
+        """The depth, and the milliseconds of each part: read_ms, preprocess_ms, inference_ms, postprocess_ms.
+
+        BadImage for a picture of another size than a whole-frame file is for.
+        """
         times = [time.perf_counter()]
         frame = image_array(image)
+        size = (frame.shape[0], frame.shape[1])
         times.append(time.perf_counter())
-        batch = prepare(frame, self.preprocess)
+        if self.frame not in (None, size):
+            raise BadImage(_wrong_size(self.name, self.frame, size))
+        batch = prepare(frame, self.preprocess) if self.frame is None else frame[None]
         times.append(time.perf_counter())
-        output = self.runner(batch)
+        output = self.runner(batch)[0, 0]
         times.append(time.perf_counter())
-        values, valid = restore(output[0, 0], (frame.shape[0], frame.shape[1]), self.preprocess)
+        values, valid = restore(output, size, self.preprocess) if self.frame is None else self._seen(output)
         times.append(time.perf_counter())
         parts = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms")
         latency_ms = {part: (b - a) * 1000 for part, (a, b) in zip(parts, pairwise(times), strict=True)}
         return Depth(values, self.head.kind, valid), latency_ms
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """The (height, width) of the pictures that a whole-frame file takes; None: any size."""
+        return None if self.card is None else self.card.frame
+
+    @property
+    def runtime(self) -> str:
+        """What runs it."""
+        return "eager" if self.card is None else self.card.runtime
+
+    @property
+    def precision(self) -> Precision:
+        """Its arithmetic."""
+        return "fp32" if self.card is None else self.card.precision
+
+    def _seen(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `restore`, of depth [H,W] that has the frame's size already."""
+        top, left, height, width = seen_part((values.shape[0], values.shape[1]), self.preprocess)
+        valid = np.zeros(values.shape, bool)
+        valid[top : top + height, left : left + width] = True
+        return values, valid & np.isfinite(values)
+
+
+def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int]) -> str:
+    made, given = (f"{height}x{width}" for height, width in (frame or size, size))
+    return (
+        f"the picture is {given} (height x width), but this file of {name} takes whole frames of {made} only: resize "
+        f"the picture, or export the model again with --frame {given}, or without --frame for pictures of any size"
+    )
 
 
 @dataclass(frozen=True)
@@ -82,19 +125,38 @@ class Outcome:
         return facts | {"source": str(self.source), "min": self.low, "max": self.high, "files": files}
 
 
-def load_predictor(model: str | Path, *, threads: int | None = None) -> Predictor:
-    """The Predictor of a shipped model's name or of a checkpoint file, run by PyTorch.
+def load_predictor(model: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
+    """The Predictor of a shipped model's name, of a checkpoint or of an exported file.
+
+    A name or checkpoint is run by PyTorch, or by `runtime`: it is then exported first, or taken from the cache (see
+    `export`). An exported file says itself which runtime it needs. `threads` None is the runtime's own choice.
 
     It has already run once, on a grey picture, so that no photograph's time contains the set-up.
-    BadCheckpoint if the file cannot be used.
+    BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
-    from leadline.checkpoint import load
+    made_for = SUFFIXES.get(Path(model).suffix, "eager")
+    if made_for != "eager" and runtime not in (None, made_for):
+        raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
+    if made_for == "eager" and runtime in (None, "eager"):
+        predictor = _by_pytorch(model, threads)
+    else:
+        path = Path(model)
+        if made_for == "eager":
+            from leadline.export import export
+
+            path = export(model, runtime or made_for)
+        runner, card = load(path, threads)
+        predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
+    predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
+    return predictor
+
+
+def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
+    from leadline.checkpoint import load as load_net
     from leadline.runtime import eager
 
-    net = load(model)
-    predictor = Predictor(net.spec.name, eager.runner(net, threads), net.spec.preprocess, net.spec.head)
-    predictor(np.full((*net.spec.preprocess.size, 3), 128, np.uint8))
-    return predictor
+    net = load_net(model)
+    return Predictor(net.spec.name, eager.runner(net, threads), net.spec.preprocess, net.spec.head)
 
 
 def image_array(image: Picture) -> np.ndarray:
@@ -115,36 +177,6 @@ def image_array(image: Picture) -> np.ndarray:
     ):
         raise ValueError(f"the image is {image.dtype} {image.shape}; uint8 [H,W,3] (RGB) or [H,W] (grey) is needed")
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-
-
-def sources(source: str | Path) -> list[Path]:
-    """The images that `source` names, in order:
-
-    1. a folder: the files in it (not in folders below) that end in IMAGE_SUFFIXES, by name;
-    2. a `.txt` file: one path a line, relative to the list's own folder; blank lines and lines with # do not count;
-    3. any other file: itself;
-    4. a pattern such as `photos/**/*.jpg`: the files that match, by name.
-
-    BadImage if it names nothing. A file that a list names but that does not exist is kept: its turn brings the error.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        reason = (
-            f"the folder {path} holds no image ({' '.join(IMAGE_SUFFIXES)}); for folders below it use '{path}/**/*.jpg'"
-        )
-    elif path.suffix.lower() == ".txt" and path.is_file():
-        found = _listed(path)
-        reason = f"the list {path} names no image; one path a line is needed"
-    elif path.exists():
-        return [path]
-    else:
-        found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
-        what = "no file matches" if glob.has_magic(str(path)) else "there is no"
-        reason = f"{what} {path}; an image, a folder, a pattern in quotes or a .txt list of images is needed"
-    if not found:
-        raise BadImage(reason)
-    return found
 
 
 def predict_files(
@@ -200,7 +232,8 @@ def _each(
         except (LeadlineError, OSError) as error:
             if not keep_going:
                 raise
-            yield Outcome(path, error=str(error))
+            said = str(error)
+            yield Outcome(path, error=said if str(path) in said else f"{path}: {said}")
             continue
         seen = depth.values[depth.valid]
         low, median, high = (float(f(seen)) for f in (np.min, np.median, np.max)) if seen.size else (None, None, None)
@@ -208,12 +241,3 @@ def _each(
         valid = seen.size / depth.values.size
         latency_ms = latency_ms | {"read_ms": read_ms}
         yield Outcome(path, None, depth.kind, depth.unit, size, low, median, high, valid, latency_ms, files)
-
-
-def _listed(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise BadImage(f"{path} is not a text file (UTF-8)") from None
-    entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    return [path.parent / Path(entry).expanduser() for entry in entries]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leadline.errors import BadCheckpoint, BadImage
-from leadline.predict import Predictor, image_array, load_predictor, predict_files, sources
+from leadline.errors import BadArtefact, BadCheckpoint, BadImage
+from leadline.predict import Predictor, image_array, load_predictor, predict_files
 from leadline.preprocess import prepare, restore
+from leadline.sources import sources
 from leadline.spec import Head, Preprocess
 
 RGB = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -207,3 +208,77 @@ def test_a_checkpoint_becomes_a_predictor_that_agrees_with_its_net(tmp_path: Pat
 def test_a_model_that_is_not_there_is_a_bad_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="no model"):
         load_predictor(tmp_path / "none.safetensors")
+
+
+FRAME = (30, 40)
+
+
+@pytest.fixture(scope="module")
+def whole_frame(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint that sees 90 % of a frame, and its file for whole frames of RGB's size."""
+    from runtime.small import small_net
+    from stand_in import stand_in
+
+    from leadline.checkpoint import save
+    from leadline.export import export
+    from leadline.options import CompileOptions
+
+    folder = tmp_path_factory.mktemp("frames")
+    net = small_net(preprocess=Preprocess(size=(32, 64), view=(0.9, 0.9)))
+    checkpoint = save(net, folder / "small.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch)
+        return checkpoint, export(checkpoint, "standin", folder / "small.standin", CompileOptions(frame=FRAME))
+
+
+def test_a_whole_frame_file_predicts_what_the_checkpoint_does(
+    whole_frame: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stand_in import stand_in
+
+    stand_in(monkeypatch)
+    checkpoint, file = whole_frame
+    predictor = load_predictor(file)
+    assert (predictor.frame, predictor.runtime, predictor.precision) == (FRAME, "standin", "fp32")
+    found, expected = predictor(RGB), load_predictor(checkpoint)(RGB)
+    assert found.kind == expected.kind and found.valid is not None and expected.valid is not None
+    assert (found.valid == expected.valid).all() and not found.valid.all()
+    # its resizing does not round to whole grey levels
+    assert np.abs(found.values - expected.values)[found.valid].max() < 0.02 * expected.values.max()
+    assert (found.values[~found.valid] == 0).all()
+    assert list(predictor.timed(RGB)[1]) == ["read_ms", "preprocess_ms", "inference_ms", "postprocess_ms"]
+
+
+def test_a_whole_frame_file_refuses_a_picture_of_another_size(
+    whole_frame: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from stand_in import stand_in
+
+    stand_in(monkeypatch)
+    predictor = load_predictor(whole_frame[1])
+    with pytest.raises(BadImage, match=r"picture is 40x30 .* frames of 30x40 only: resize .* --frame 40x30"):
+        predictor(RGB.transpose(1, 0, 2))
+    path = photo(tmp_path / "turned.png", RGB.transpose(1, 0, 2).copy())
+    (outcome,) = predict_files(predictor, [path], tmp_path / "out")
+    assert outcome.error is not None and outcome.error.startswith(f"{path}: the picture is 40x30")
+
+
+def test_a_checkpoint_runs_by_another_runtime_from_the_cache(
+    whole_frame: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from stand_in import stand_in
+
+    backend = stand_in(monkeypatch)
+    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path))
+    checkpoint, file = whole_frame
+    for _ in range(2):
+        predictor = load_predictor(checkpoint, runtime="standin", threads=1)
+        assert np.allclose(predictor(RGB).values, load_predictor(checkpoint)(RGB).values, atol=1e-5)
+    assert (predictor.runtime, predictor.frame, len(backend.compiled)) == ("standin", None, 1)
+    with pytest.raises(ValueError, match="is a file for standin"):
+        load_predictor(file, runtime="eager")
+
+
+def test_an_exported_file_that_is_not_there_is_a_bad_artefact(tmp_path: Path) -> None:
+    with pytest.raises(BadArtefact, match="there is no file"):
+        load_predictor(tmp_path / "net.tflite")

@@ -1,0 +1,121 @@
+"""The verb `bench`: times, accuracy and cost of files for every runtime, in one table, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from leadline.cli_runtime import parse_size
+from leadline.command import complain, storable
+
+
+def bench(
+    models: Annotated[tuple[str, ...], arg(metavar="NAME|FILE ...")],
+    /,
+    *,
+    runtime: Annotated[str, arg(metavar="NAMES|all")] = "all",
+    precision: Annotated[str, arg(metavar="NAMES")] = "fp32",
+    threads: Annotated[str | None, arg(metavar="NUMBERS")] = None,
+    imgsz: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
+    frame: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
+    data: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    split: str = "test",
+    protocol: Annotated[str, arg(metavar="NAME")] = "indoor-metric@1",
+    limit: Annotated[int | None, arg(metavar="N")] = None,
+    calibration: Annotated[str | None, arg(metavar="FOLDER")] = None,
+    images: int = 128,
+    tuning: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    trials: int = 0,
+    n: int = 200,
+    roofline: bool = False,
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None,
+    json: Annotated[str | None, arg(metavar="FILE|-")] = None,
+) -> int:
+    """Measure models on this machine in every runtime: latency, end to end, parity, memory, and accuracy with --data.
+
+    Rows are timed in turns, each in its own process on as many cores as it has threads; so compare them with each
+    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.
+
+    Args:
+        models: nets that ship with leadline, checkpoints, or files of `leadline export`
+        runtime: which to export to, such as onnx,openvino with commas between, or all
+        precision: fp32, fp16, bf16 or int8, with commas between
+        threads: one or more numbers with commas between; by default every core
+        imgsz: the net's input size; by default the model's own
+        frame: the camera's size for end to end, by default 480x640; given, files that take such frames are measured too
+        data: a data set; the accuracy of each exported file is measured on it
+        split: train, test or all of it
+        protocol: how accuracy is measured, as in `leadline val`
+        limit: only the first N images of the data
+        calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
+        images: int8: how many of them, evenly spaced
+        tuning: tvm: the folder where the tuner keeps what it has tried
+        trials: tvm: how many schedules the tuner tries for each part of the net
+        n: how many calls of each row count
+        roofline: also measure what this machine can do at most, and how much of that each row reaches
+        plot: draw latency against accuracy, or without data against parity, into this file
+        json: write all figures to this file; - prints them in place of the table
+    """
+    import json as json_format
+
+    from leadline.bench.plan import BenchOptions
+    from leadline.bench.suite import bench as measure
+    from leadline.bench.table import table
+    from leadline.runtime import BACKENDS
+
+    options = BenchOptions(
+        runtimes=tuple(BACKENDS) if runtime == "all" else _words(runtime),
+        precisions=_words(precision),  # type: ignore[arg-type]  # checked by `bench`
+        threads=_numbers(threads),
+        size=parse_size("imgsz", imgsz),
+        frame=parse_size("frame", frame) or BenchOptions.frame,
+        whole_frame=frame is not None,
+        data=data,
+        split=split,
+        protocol=protocol,
+        limit=limit,
+        calibration=calibration,
+        n_calibration=images,
+        tuning=tuning,
+        trials=trials,
+        n=n,
+        roofline=roofline,
+    )
+    if not models:
+        raise ValueError("there is nothing to measure: name a model or a file")
+    for file in (plot, None if json in (None, "-") else Path(json or "")):
+        if file is not None:  # what cannot be written should fail now, not after the work
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    found = measure(models, options, _say)
+    _say("")
+    text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)
+    if json not in (None, "-"):
+        Path(json or "").write_text(text + "\n", "utf-8")
+    print(text if json == "-" else table(found))
+    if plot is not None:
+        from leadline.bench.plot import plot as draw
+
+        draw(found, plot)
+        complain(f"wrote {plot}")
+    return 0 if any("error" not in row for row in found.rows) else 1
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    found = _words(text or "")
+    if not all(number.isdecimal() for number in found):
+        raise ValueError(f"--threads is {text!r}; whole numbers are needed, such as 1,2")
+    return tuple(map(int, found))
+
+
+def _say(line: str) -> None:
+    """Where it is, in one line that the next one overwrites, for a person who waits."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
