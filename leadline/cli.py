@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline import cli_data, cli_model
+from leadline import cli_bench, cli_data, cli_model, cli_quantize, cli_runtime
 from leadline.command import Verbs, complain, emit
 from leadline.command import run as run_command
 from leadline.options import Training
@@ -27,6 +27,7 @@ Model = Annotated[str, arg(aliases=["-m"], metavar="NAME|FILE")]
 Out = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Count = Annotated[int | None, arg(metavar="N")]
+Runtime = Annotated[str | None, arg(metavar="NAME|auto")]
 
 
 def predict(
@@ -40,6 +41,7 @@ def predict(
     vmin: Number = None,
     vmax: Number = None,
     fov: float = 58.0,
+    runtime: Runtime = None,
     threads: Count = None,
     json: bool = False,
 ) -> int:
@@ -47,7 +49,7 @@ def predict(
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
-        model: a net that ships with leadline, or a checkpoint
+        model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
         out: where the results go
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
             metric depth and vis,npy for relative
@@ -55,13 +57,15 @@ def predict(
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
         vmax: vis: the depth of the last colour; by default 10 m
         fov: ply: how many degrees the camera sees from left to right
+        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
         json: print one JSON object
     """
-    from leadline.predict import load_predictor, predict_files, sources
+    from leadline.predict import predict_files
+    from leadline.sources import sources
 
     paths = sources(source)
-    predictor = load_predictor(model, threads=threads)
+    predictor = cli_runtime.predictor(model, runtime, threads)
     formats = (save or ("vis,png16" if predictor.head.kind == "metric" else "vis,npy")).split(",")
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}
     outcomes = []
@@ -74,10 +78,9 @@ def predict(
     n_failed = sum(outcome.error is not None for outcome in outcomes)
     if json:
         files = [outcome.to_json() for outcome in outcomes]
-        kind, unit = predictor.head.kind, predictor.head.unit
-        emit(
-            {"model": predictor.name, "kind": kind, "unit": unit, "n": len(files), "n_failed": n_failed, "files": files}
-        )
+        facts = {"model": predictor.name, "runtime": predictor.runtime, "precision": predictor.precision}
+        facts |= {"kind": predictor.head.kind, "unit": predictor.head.unit}
+        emit(facts | {"n": len(files), "n_failed": n_failed, "files": files})
     return 1 if n_failed else 0
 
 
@@ -89,6 +92,7 @@ def val(
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     limit: Count = None,
+    runtime: Runtime = None,
     threads: Count = None,
     reading: cli_data.Read = cli_data.AS_SAID,
     json: bool = False,
@@ -97,11 +101,12 @@ def val(
 
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
-        model: a net that ships with leadline, or a checkpoint
+        model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
         split: train, test or all
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
+        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
         reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
@@ -109,7 +114,6 @@ def val(
     from leadline.data.dataset import subset
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import ImageResult, evaluate_all
-    from leadline.predict import load_predictor
     from leadline.protocols import PROTOCOLS, find, misfit
     from leadline.report import Report, table
 
@@ -124,7 +128,7 @@ def val(
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
-    predictor = load_predictor(model, threads=threads)
+    predictor = cli_runtime.predictor(model, runtime, threads)
     unfit: dict[str, str] = {}
     if protocol == "all":
         size = samples[0].target.shape
@@ -139,7 +143,15 @@ def val(
 
         reports = evaluate_all(predictor, samples, chosen, name=predictor.name, on_image=note)
     facts = Report(
-        predictor.name, context={"model": model, "data": str(data), "split": split, "data_set": samples.name}
+        predictor.name,
+        context={
+            "model": model,
+            "runtime": predictor.runtime,
+            "precision": predictor.precision,
+            "data": str(data),
+            "split": split,
+            "data_set": samples.name,
+        },
     )
     reports = [report | facts for report in reports]
     if csv is not None:
@@ -179,6 +191,11 @@ VERBS: Verbs = {
     "train": train,
     "val": val,
     "list": cli_model.list_models,
+    "export": cli_runtime.export,
+    "parity": cli_runtime.parity,
+    "quantize": cli_quantize.quantize,
+    "bench": cli_bench.bench,
+    "doctor": cli_runtime.doctor,
     "info": cli_model.info,
     "import": cli_model.import_model,
     "data": cli_data.VERBS,
