@@ -52,7 +52,7 @@ def bench(
         limit: only the first N images of the data
         calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
         images: int8: how many of them, evenly spaced
-        tuning: tvm: the folder where the tuner keeps what it has tried
+        tuning: tvm: the folder where the tuner keeps what it has tried; by default one in leadline's cache
         trials: tvm: how many schedules the tuner tries for each part of the net
         n: how many calls of each row count
         roofline: also measure what this machine can do at most, and how much of that each row reaches
@@ -64,6 +64,7 @@ def bench(
     from leadline.bench.plan import BenchOptions
     from leadline.bench.suite import bench as measure
     from leadline.bench.table import table
+    from leadline.export import tuning_folder
     from leadline.runtime import BACKENDS
 
     options = BenchOptions(
@@ -79,7 +80,7 @@ def bench(
         limit=limit,
         calibration=calibration,
         n_calibration=images,
-        tuning=tuning,
+        tuning=tuning_folder(tuning, trials),
         trials=trials,
         n=n,
         roofline=roofline,

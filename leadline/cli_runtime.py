@@ -66,7 +66,7 @@ def export(
         calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
         images: int8: how many of them, evenly spaced
         keep: int8: layers that stay in floating point, by name with commas between
-        tuning: tvm: the folder where the tuner keeps what it has tried
+        tuning: tvm: the folder where the tuner keeps what it has tried; by default one in leadline's cache
         trials: tvm: how many schedules the tuner tries for each part of the net
         json: print one JSON object
     """
@@ -74,7 +74,7 @@ def export(
 
     from leadline.checkpoint import find, load
     from leadline.export import calibration as pictures_for
-    from leadline.export import difference
+    from leadline.export import difference, tuning_folder
     from leadline.export import export as export_model
     from leadline.options import CompileOptions
     from leadline.runtime import backend, suffix
@@ -85,6 +85,12 @@ def export(
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
     how = load(model).spec.preprocess
     how = replace(how, size=parse_size("imgsz", imgsz) or how.size)
+    if runtime == "tvm":
+        tuning = tuning_folder(tuning, trials)
+        if trials:
+            say(
+                f"tuning takes long; it may be interrupted and goes on. Each task is told in tuning.jsonl under {tuning}"
+            )
     options = CompileOptions(precision, parse_size("frame", frame), (), _names(keep), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))

@@ -131,6 +131,12 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leadline"
 
 
+def tuning_folder(given: Path | None, trials: int = 0) -> Path | None:
+    """Where tvm's tuner keeps what it tries: `given`, or the cache; None if nothing was ever tried or is to be."""
+    folder = cache() / "tuning"
+    return given or (folder if trials or folder.is_dir() else None)
+
+
 def _check(runtime: str, options: CompileOptions, size: Size | None) -> None:
     """ValueError for what no backend could honour."""
     if options.precision != "int8" and (options.calibration or options.keep):
@@ -178,7 +184,7 @@ def _contents(folder: Path | None) -> dict[str, str]:
     """The sha256 of each file in a tuner's database, which grows: what it knew then decides what was compiled."""
     if folder is None or not folder.is_dir():
         return {}
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _is_usable(path: Path, module: Backend) -> bool:

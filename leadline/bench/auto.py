@@ -49,16 +49,17 @@ def choose(
     """The runtime that takes `model` (a name or checkpoint) to its fastest file on this machine.
 
     Measured once for each model, size, threads (None: every core), precisions, machine and set of versions, later read
-    back from the `export.cache` folder; `again` measures anew. tvm takes part with `tuning`, the folder of its tuner's
-    database. int8 is a ValueError, since its accuracy has to be judged first.
+    back from the `export.cache` folder; `again` measures anew. tvm takes part where its tuner's database is
+    known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be judged first.
     """
     from leadline.checkpoint import find
-    from leadline.export import cache
+    from leadline.export import cache, tuning_folder
     from leadline.runtime.card import sha256
 
     if "int8" in precisions:
         raise ValueError("int8 is never chosen by speed alone: `leadline quantize` makes it and judges its accuracy")
     checkpoint = find(model)
+    tuning = tuning_folder(tuning)
     threads = threads or usable_cores()
     key = {
         "source": sha256(checkpoint),

@@ -37,7 +37,8 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     """A shared library at `out` for this machine's processor, its card beside it.
 
     With `options.trials` each task is first tuned until its database in `options.tuning` holds that many trials; a
-    tuning that was interrupted goes on. With `options.tuning` alone the database is used as it is.
+    tuning that was interrupted goes on. With `options.tuning` alone the database is used as it is. Each kind of
+    processor has a database of its own, a folder in that folder.
     """
     from leadline.runtime import graph
 
@@ -53,9 +54,10 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         if options.tuning is not None:
             from leadline.runtime import tvm_tuning
 
+            folder = options.tuning / f"{target.attrs['mcpu']}-{target.attrs['num-cores']}"
             if options.trials:
-                tvm_tuning.tune(module, target, options.tuning, options.trials)
-            module = tvm_tuning.applied(module, target, options.tuning)
+                tvm_tuning.tune(module, target, folder, options.trials)
+            module = tvm_tuning.applied(module, target, folder)
         with target:
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
