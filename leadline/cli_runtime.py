@@ -88,9 +88,7 @@ def export(
     if runtime == "tvm":
         tuning = tuning_folder(tuning, trials)
         if trials:
-            say(
-                f"tuning takes long; it may be interrupted and goes on. Each task is told in tuning.jsonl under {tuning}"
-            )
+            say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
     options = CompileOptions(precision, parse_size("frame", frame), (), _names(keep), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))

@@ -87,14 +87,14 @@ class Shrink(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = window(frame, how)
-        self.rows = Banded(taps(frame[0], how.size[0], how, (top, height)) / np.float32(255), 16)
+        self.rows = Banded(taps(frame[0], how.size[0], how, (top, height)) / np.float32(255), 56)
         columns = taps(frame[1], how.size[1], how, (left, width))
         # a row holds its colours side by side: moving none of them costs less than multiplying by the zeros between
-        self.columns = Banded(np.kron(columns, np.eye(3, dtype=np.float32)), 48, from_right=True)
+        self.columns = Banded(np.kron(columns, np.eye(3, dtype=np.float32)), 96, from_right=True)
         self.frame, self.size = frame, how.size
 
     def forward(self, frame: Tensor) -> Tensor:
-        image = self.columns(self.rows(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
+        image = self.rows(self.columns(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
         pixels: Tensor = image.reshape(1, *self.size, 3)
         return pixels.permute(0, 3, 1, 2)
 
@@ -105,8 +105,8 @@ class Grow(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = seen_part(frame, how)
-        self.rows = Banded(taps(how.size[0], height, how), 32)
-        self.columns = Banded(taps(how.size[1], width, how), 96, from_right=True)
+        self.rows = Banded(taps(how.size[0], height, how), 64)
+        self.columns = Banded(taps(how.size[1], width, how), 160, from_right=True)
         self.size = how.size
         self.border = (left, frame[1] - left - width, top, frame[0] - top - height)
 
