@@ -33,6 +33,12 @@ def seeds() -> None:
 
 
 @pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what the user's commands have kept, or leaves anything there."""
+    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def forget_unknown_flags() -> None:
     """tyro 0.9 keeps the flags it did not know, and blames them for later mistakes in the same process."""
     if "tyro._argparse_formatter" in sys.modules:

@@ -178,8 +178,8 @@ class _Work:
         path = self.compiled(net, options)
         found, metric = self.metrics(path), self.demands.metric
         low, high = (self.module.load(p, self.demands.threads) for p in (path, floating))
-        times = measure({"low": self._call(low), "float32": self._call(high)}, at_most_s=30)
-        drop, ratio = expected[metric] - found[metric], times["low"].median / times["float32"].median
+        times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)
+        drop, ratio = expected[metric] - found[metric], times[options.precision].median / times["fp32"].median
         return Candidate(method, net, options.keep, path, drop, ratio, found, times)
 
     def _call(self, run: Runner) -> Callable[[], object]:

@@ -181,7 +181,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, error: Mapping[int, float], slo
 
     def measure(calls: Mapping[str, object], **_: object) -> dict[str, Times]:
         low, high = (2.0, 1.0) if slower else (1.0, 2.0)
-        return {"low": Times(low, low, low, low, 5), "float32": Times(high, high, high, high, 5)}
+        return {"int8": Times(low, low, low, low, 5), "fp32": Times(high, high, high, high, 5)}
 
     module = SimpleNamespace(PRECISIONS=("fp32", "int8"), compile=compile, load=load)
     monkeypatch.setattr(quantize_module, "installed", lambda name: module)

@@ -18,7 +18,16 @@ from leadline.preprocess import prepare, restore
 from leadline.runtime import BACKENDS, SUFFIXES, backend, card, load, suffix
 from leadline.spec import Preprocess
 
-EXPORTING = [name for name in BACKENDS if name != "eager"]
+QUICK = {"eager", "onnx", "openvino"}  # the compilers of the others take their time
+
+
+def marked(names: list[str]) -> list[object]:
+    """The names as parameters, those with slow compilers marked so."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+NAMES = [name for name in BACKENDS if name != "eager"]
+EXPORTING = marked(NAMES)
 EXAMPLE = torch.zeros(1, 3, *SIZE)
 NEED_TORCH = {"eager", "inductor", "executorch"}  # these are PyTorch
 
@@ -113,7 +122,11 @@ def test_concatenated_skips_export_too(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [(name, precision) for name in EXPORTING for precision in ("fp16", "bf16", "int8")],
+    [
+        pytest.param(name, precision, marks=() if name in QUICK else pytest.mark.slow)
+        for name in NAMES
+        for precision in ("fp16", "bf16", "int8")
+    ],
 )
 def test_lower_precision_stays_near_or_is_refused(name: str, precision: str, tmp_path: Path) -> None:
     net = small_net()
@@ -131,7 +144,7 @@ def test_lower_precision_stays_near_or_is_refused(name: str, precision: str, tmp
     assert np.abs(run(image) - expected).mean() < bound * np.abs(expected).mean()
 
 
-@pytest.mark.parametrize("name", [n for n in EXPORTING if n != "tvm"])
+@pytest.mark.parametrize("name", marked([n for n in NAMES if n != "tvm"]))
 def test_int8_needs_calibration_and_leaves_the_kept_layers_alone(name: str, tmp_path: Path) -> None:
     needs(name)
     if "int8" not in backend(name).PRECISIONS:
@@ -170,7 +183,7 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
         load(path.with_name(f"other{path.suffix}"), threads=1)
 
 
-@pytest.mark.parametrize("name", [n for n in EXPORTING if n not in NEED_TORCH])
+@pytest.mark.parametrize("name", marked([n for n in NAMES if n not in NEED_TORCH]))
 def test_a_device_without_torch_can_run_it(name: str, tmp_path: Path) -> None:
     path = compiled(name, small_net(), tmp_path)
     code = (
