@@ -87,14 +87,14 @@ class Shrink(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = window(frame, how)
-        self.rows = Banded(taps(frame[0], how.size[0], how, (top, height)) / np.float32(255), 56)
+        self.rows = Rows(taps(frame[0], how.size[0], how, (top, height)) / np.float32(255), 16)
         columns = taps(frame[1], how.size[1], how, (left, width))
-        # a row holds its colours side by side: moving none of them costs less than multiplying by the zeros between
-        self.columns = Banded(np.kron(columns, np.eye(3, dtype=np.float32)), 96, from_right=True)
+        # a pixel's colours stay side by side: taking them apart costs more than multiplying by the zeros between
+        self.columns = Columns(np.kron(columns, np.eye(3, dtype=np.float32)), 96)
         self.frame, self.size = frame, how.size
 
     def forward(self, frame: Tensor) -> Tensor:
-        image = self.rows(self.columns(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
+        image = self.columns(self.rows(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
         pixels: Tensor = image.reshape(1, *self.size, 3)
         return pixels.permute(0, 3, 1, 2)
 
@@ -105,8 +105,8 @@ class Grow(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = seen_part(frame, how)
-        self.rows = Banded(taps(how.size[0], height, how), 64)
-        self.columns = Banded(taps(how.size[1], width, how), 160, from_right=True)
+        self.rows = Rows(taps(how.size[0], height, how), 32)
+        self.columns = Columns(taps(how.size[1], width, how), 160)
         self.size = how.size
         self.border = (left, frame[1] - left - width, top, frame[0] - top - height)
 
@@ -115,31 +115,57 @@ class Grow(nn.Module):
         return F.pad(grown, self.border) if any(self.border) else grown
 
 
-class Banded(nn.Module):
+class Rows(nn.Module):
     """x [n, m] -> W x [n_out, m] for a constant W [n_out, n] whose rows are a narrow band that moves down.
 
-    `step` rows of W at a time see only the rows of x between their first and last weight that is not zero. With
-    `from_right` it is x [m, n] -> x W^T [m, n_out]. Small steps multiply fewer zeros, large ones start fewer kernels.
+    Each `step` rows of W see only the rows of x where they are not zero. That is as many for each, so that one batched
+    multiplication does them all.
     """
 
-    def __init__(self, weights: np.ndarray, step: int, from_right: bool = False) -> None:
+    weights: Tensor
+
+    def __init__(self, weights: np.ndarray, step: int) -> None:
         super().__init__()
-        self.ranges: list[tuple[int, int]] = []
-        self.from_right = from_right
-        for i, top in enumerate(range(0, len(weights), step)):
-            block = weights[top : top + step]
-            used = np.flatnonzero(block.any(axis=0))
-            first, end = int(used[0]), int(used[-1]) + 1
-            self.ranges.append((first, end))
-            part = block[:, first:end]
-            self.register_buffer(f"block{i}", torch.tensor(np.ascontiguousarray(part.T if from_right else part)))
+        n_out, n = weights.shape
+        blocks = [weights[top : top + step] for top in range(0, n_out, step)]
+        ranges = [_range(block) for block in blocks]
+        self.n_out, self.height = n_out, max(end - first for first, end in ranges)
+        self.starts = [min(first, n - self.height) for first, _ in ranges]
+        stacked = np.zeros((len(blocks), step, self.height), np.float32)
+        for i, (block, start) in enumerate(zip(blocks, self.starts, strict=True)):
+            stacked[i, : len(block)] = block[:, start : start + self.height]
+        self.register_buffer("weights", torch.tensor(stacked))
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = [getattr(self, f"block{i}") for i in range(len(self.ranges))]
+        seen = torch.cat([x[start : start + self.height] for start in self.starts])
         # whole numbers become floating-point ones only here: until then they are a quarter of the bytes
-        if self.from_right:
-            return torch.cat([x[:, a:b].float() @ w for (a, b), w in zip(self.ranges, blocks, strict=True)], dim=1)
-        return torch.cat([w @ x[a:b].float() for (a, b), w in zip(self.ranges, blocks, strict=True)])
+        blocks = self.weights @ seen.reshape(len(self.starts), self.height, x.shape[1]).float()
+        rows: Tensor = blocks.reshape(blocks.shape[0] * blocks.shape[1], x.shape[1])
+        return rows if len(rows) == self.n_out else rows[: self.n_out]
+
+
+class Columns(nn.Module):
+    """x [m, n] -> x W^T [m, n_out] for such a W, `step` columns at a time.
+
+    Block by block, since runtimes keep their fastest kernels for a constant matrix on the right.
+    """
+
+    def __init__(self, weights: np.ndarray, step: int) -> None:
+        super().__init__()
+        blocks = [weights[left : left + step] for left in range(0, len(weights), step)]
+        self.ranges = [_range(block) for block in blocks]
+        for i, (block, (first, end)) in enumerate(zip(blocks, self.ranges, strict=True)):
+            self.register_buffer(f"block{i}", torch.tensor(np.ascontiguousarray(block[:, first:end].T)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [x[:, first:end] @ getattr(self, f"block{i}") for i, (first, end) in enumerate(self.ranges)]
+        return torch.cat(parts, dim=1)
+
+
+def _range(block: np.ndarray) -> tuple[int, int]:
+    """The first column with a value that is not zero, and the one after the last."""
+    used = np.flatnonzero(block.any(axis=0))
+    return int(used[0]), int(used[-1]) + 1
 
 
 def _size(example: Tensor) -> tuple[int, int]:

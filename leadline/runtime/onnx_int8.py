@@ -13,7 +13,7 @@ import numpy as np
 from leadline.errors import ExportFailed
 
 # What has an integer kernel. Normalisation is not among it: 8 bits of a colour are all that there is of it.
-_TYPES = ("Conv", "Clip", "Relu", "Resize", "Add", "Concat")
+_TYPES = ("Conv", "Clip", "Relu", "Resize", "Transpose", "Gather", "Add", "Concat")
 
 
 def quantized(model: Any, images: Sequence[np.ndarray], kept: Collection[int], n_convolutions: int) -> Any:
@@ -30,7 +30,9 @@ def quantized(model: Any, images: Sequence[np.ndarray], kept: Collection[int], n
         made, ready, done = (Path(folder, f"{name}.onnx") for name in ("made", "ready", "done"))
         onnx.save(model, made)
         quant_pre_process(made, ready, skip_symbolic_shape=True)
-        nodes = list(onnx.load(ready).graph.node)
+        prepared = _without_nearest(onnx.load(ready))
+        onnx.save(prepared, ready)
+        nodes = list(prepared.graph.node)
         quantize_static(
             ready,
             done,
@@ -58,6 +60,42 @@ def _left_alone(nodes: Sequence[Any], kept: Collection[int], n_convolutions: int
         if node.op_type != "Conv" and readers and readers <= alone:
             alone.add(node.name)
     return sorted(alone)
+
+
+def _without_nearest(model: Any) -> Any:
+    """The model with Gathers in place of each Resize to the nearest neighbour: columns, then rows, by their index.
+
+    It is the same copy. But onnxruntime 1.31 resizes 8 bits pixel by pixel, which takes half of FastDepth's time. The
+    channels go last, as its convolutions of 8 bits want them, and the transpositions cancel out.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in values}
+    nodes = []
+    for node in graph.node:
+        how = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        kind = how.get("mode"), how.get("nearest_mode"), how.get("coordinate_transformation_mode")
+        if node.op_type != "Resize" or kind != (b"nearest", b"floor", b"asymmetric"):
+            nodes.append(node)
+            continue
+        steps: list[tuple[str, list[str], dict[str, Any]]] = [("Transpose", [], {"perm": (0, 2, 3, 1)})]
+        for axis in (3, 2):
+            n, n_out = shapes[node.input[0]][axis], shapes[node.output[0]][axis]
+            indices = numpy_helper.from_array(np.arange(n_out) * n // n_out, f"{node.name}_{axis}")
+            graph.initializer.append(indices)
+            steps.append(("Gather", [indices.name], {"axis": axis - 1}))
+        steps.append(("Transpose", [], {"perm": (0, 3, 1, 2)}))
+        given = node.input[0]
+        for i, (kind_of_step, others, settings) in enumerate(steps):
+            result = f"{node.name}_step{i}" if i < len(steps) - 1 else node.output[0]
+            name = f"{node.name}_step{i}"
+            nodes.append(helper.make_node(kind_of_step, [given, *others], [result], name=name, **settings))
+            given = result
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
 
 
 def _overflows() -> bool:

@@ -89,7 +89,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
             f"{path}, or {path.with_suffix('.bin').name} beside it, is missing or damaged; export it anew"
         ) from error
 
-    shape = (1, 1, *(card.frame or card.size))
+    shape = tuple(request.model_outputs[0].shape)
 
     def call(images: np.ndarray) -> np.ndarray:
         depth = np.empty(shape, np.float32)
