@@ -52,7 +52,8 @@ def onnx(held: dict[str, Any], image: Any) -> Bare:
 
 
 def openvino(held: dict[str, Any], image: Any) -> Bare:
-    request = held["request"]
+    # a second request of the same network: the first one writes into arrays that are the callers'
+    request = held["request"].get_compiled_model().create_infer_request()
     return lambda: request.infer([image], share_inputs=True, share_outputs=True)
 
 

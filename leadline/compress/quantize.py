@@ -28,7 +28,7 @@ from leadline.nn.fold import fold
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner, prepare, restore
 from leadline.report import Report
-from leadline.runtime import Backend, installed
+from leadline.runtime import Backend, installed, suffix
 from leadline.runtime.card import files_of, sha256
 from leadline.spec import Spec
 from leadline.timing import Times, measure
@@ -92,6 +92,8 @@ def quantize(
     if precision == "fp32" or precision not in module.PRECISIONS:
         able = ", ".join(p for p in module.PRECISIONS if p != "fp32") or "nothing below fp32"
         raise ValueError(f"{runtime} cannot be quantised to {precision}; it makes {able}")
+    if out.suffix != suffix(runtime):
+        raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
     net = load(model)
     start = {"source": sha256(find(model)), "provenance": read_provenance(model)}
     options = CompileOptions(precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
@@ -100,8 +102,12 @@ def quantize(
         work = _Work(module, net.spec, samples, demands, Path(folder), out.name)
         floating = work.compiled(net, replace(options, precision="fp32", calibration=()))
         expected = work.metrics(floating)
+        harm = sensitivity(fold(net), options.calibration[:_RANKED_ON]) if precision == "int8" else {}
+        if harm:
+            worst = ", ".join(f"{name} {value:.4f}" for name, value in list(harm.items())[:3])
+            say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
-        for method, changed, keep in _ways(net, options, tried):
+        for method, changed, keep in _ways(net, options, list(harm), tried):
             candidate = work.judged(method, changed, replace(options, keep=keep), floating, expected)
             tried.append(candidate)
             say(described(candidate, demands))
@@ -120,7 +126,10 @@ def quantize(
             chosen = work.compiled(best.net, replace(options, keep=best.keep, frame=frame))
         report = _report(net.spec.name, chosen, best, floating, expected, tried, demands, len(samples))
         move(chosen.parent, chosen, out)
-    return replace(report, context={**report.context, "runtime": runtime, "precision": precision, "file": str(out)})
+    return replace(
+        report,
+        context={**report.context, "sensitivity": harm, "runtime": runtime, "precision": precision, "file": str(out)},
+    )
 
 
 def described(candidate: Candidate, demands: Demands) -> str:
@@ -130,8 +139,13 @@ def described(candidate: Candidate, demands: Demands) -> str:
     return f"{candidate.method}{kept}: {demands.metric} {-candidate.drop:+.4f}, {speed}"
 
 
-def _ways(net: Net, options: CompileOptions, tried: Sequence[Candidate]) -> Iterator[tuple[str, Net, tuple[str, ...]]]:
-    """(method, net, layers to keep) of each candidate; later ones look at how the earlier ones did."""
+def _ways(
+    net: Net, options: CompileOptions, ranked: Sequence[str], tried: Sequence[Candidate]
+) -> Iterator[tuple[str, Net, tuple[str, ...]]]:
+    """(method, net, layers to keep) of each candidate; later ones look at how the earlier ones did.
+
+    `ranked` are the layers, the most sensitive first.
+    """
     yield "all layers", net, ()
     if options.precision != "int8":
         return
@@ -142,7 +156,6 @@ def _ways(net: Net, options: CompileOptions, tried: Sequence[Candidate]) -> Iter
     )
     yield "equalised, biases corrected", nets["equalised, biases corrected"], ()
     better = min(tried[:2], key=lambda c: c.drop).method
-    ranked = list(sensitivity(folded, options.calibration[:_RANKED_ON]))
     n = 1
     while n < len(ranked) and n <= 16:
         yield better, nets[better], tuple(ranked[:n])
