@@ -90,7 +90,9 @@ def bench(
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+            if not file.exists():
+                file.touch()
+                file.unlink()
     found = measure(models, options, _say)
     _say("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)

@@ -65,6 +65,8 @@ def quantize(
     from leadline.runtime import backend, suffix
 
     backend(runtime)
+    if images < 1:
+        raise ValueError(f"images is {images}; calibration needs at least one")
     samples = open_dataset(data, split, **reading.given())
     samples = samples if limit is None else subset(samples, range(min(limit, len(samples))))
     if not len(samples):
@@ -74,7 +76,7 @@ def quantize(
         inputs = pictures_for(calibration, how, images)
     elif precision == "int8":
         others = open_dataset(data, "train", **reading.given())
-        if split == "all" or not len(others):
+        if split != "test" or not len(others):
             raise ValueError("int8 must not learn its ranges from what judges it: give other images by --calibration")
         chosen = [round(i * (len(others) - 1) / max(images - 1, 1)) for i in range(min(images, len(others)))]
         inputs = [prepare(others[i].image, how) for i in sorted(set(chosen))]

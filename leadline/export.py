@@ -11,7 +11,6 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from leadline.nn.build import Net
 from leadline.options import CompileOptions
 from leadline.preprocess import Runner, prepare, read_image
 from leadline.runtime import Backend, card, eager, installed, suffix
-from leadline.runtime.card import sha256
+from leadline.runtime.card import installed_version, sha256
 from leadline.runtime.graph import Framed
 from leadline.sources import sources
 from leadline.spec import Preprocess
@@ -172,7 +171,7 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
         "size": size,
         "calibration": images.hexdigest(),
         "keep": options.keep,
-        "tuning": _contents(options.tuning),
+        "tuning": contents_of(options.tuning),
         "trials": options.trials,
         "machine": platform.machine(),
     }
@@ -180,7 +179,7 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"
 
 
-def _contents(folder: Path | None) -> dict[str, str]:
+def contents_of(folder: Path | None) -> dict[str, str]:
     """The sha256 of each file in a tuner's database, which grows: what it knew then decides what was compiled."""
     if folder is None or not folder.is_dir():
         return {}
@@ -197,14 +196,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
         versions = {} if path.suffix == ".safetensors" else card(path).versions
     except (BadArtefact, BadCheckpoint):
         return False
-    return all(_installed_version(name) in (None, version) for name, version in versions.items())
-
-
-def _installed_version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # only the exporter needs it: what it wrote earlier still runs
-        return None
+    return all(installed_version(name) in (None, version) for name, version in versions.items())
 
 
 def _resized(net: Net, size: Size | None) -> Net:

@@ -142,9 +142,11 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
     else:
         path = Path(model)
         if made_for == "eager":
-            from leadline.export import export
+            from leadline.export import export, tuning_folder
+            from leadline.options import CompileOptions
 
-            path = export(model, runtime or made_for)
+            known = tuning_folder(None) if runtime == "tvm" else None
+            path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
         runner, card = load(path, threads)
         predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))

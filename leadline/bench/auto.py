@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadline.bench.device import fingerprint, usable_cores, versions
+from leadline.bench.device import fingerprint, versions
 from leadline.bench.plan import BenchOptions
 from leadline.bench.suite import Bench, bench
 from leadline.errors import NoRuntime
 from leadline.options import Precision
 from leadline.runtime import BACKENDS, backend
+from leadline.runtime.calls import usable_cores
 
 _FAR: dict[str, float] = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.1}
 """A file whose parity is worse than this is not a choice, however fast."""
@@ -53,7 +54,7 @@ def choose(
     known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be judged first.
     """
     from leadline.checkpoint import find
-    from leadline.export import cache, tuning_folder
+    from leadline.export import cache, contents_of, tuning_folder
     from leadline.runtime.card import sha256
 
     if "int8" in precisions:
@@ -66,7 +67,7 @@ def choose(
         "size": size,
         "threads": threads,
         "precisions": list(precisions),
-        "tuning": str(tuning and tuning.resolve()),
+        "tuning": contents_of(tuning),
         "device": fingerprint()["id"],
         "versions": versions(),
     }
@@ -87,10 +88,11 @@ def choose(
 def _winner(found: Bench, with_tvm: bool) -> Choice:
     """The fastest row whose output is PyTorch's."""
     ran = [row for row in found.rows if "error" not in row]
-    good = [row for row in ran if row["parity"] <= _FAR[row["precision"]]]
+    good = [row for row in ran if row.get("parity", float("inf")) <= _FAR[row["precision"]]]
     if not good:
         raise NoRuntime(
-            "no runtime could run the net: " + "; ".join(f"{r['runtime']}: {r['error']}" for r in found.rows)
+            "no runtime could run the net: "
+            + "; ".join(f"{r['runtime']}: {r.get('error', 'parity too far off')}" for r in found.rows)
         )
     good.sort(key=lambda row: float(row["latency_ms"]["median"]))
     measured = {f"{row['runtime']} {row['precision']}": round(row["latency_ms"]["median"], 3) for row in good}

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from leadline.runtime.calls import usable_cores
+
 # What the kernels of the runtimes ask for; Linux's name for it on ARM -> the usual one.
 _X86 = (
     "sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
@@ -58,11 +60,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def pick_cores(n: int) -> list[int]:
     """`n` of the cores that this process may run on, two threads of one core only where there is no other choice.
 
@@ -78,7 +75,8 @@ def pick_cores(n: int) -> list[int]:
         group = _read(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list") or str(core)
         rank[core] = taken.get(group, 0)
         taken[group] = rank[core] + 1
-    return sorted(sorted(rank, key=lambda core: (rank[core], core))[:n])
+    strength = {core: int(_read(f"/sys/devices/system/cpu/cpu{core}/cpu_capacity") or 0) for core in rank}  # big.LITTLE
+    return sorted(sorted(rank, key=lambda core: (rank[core], -strength[core], core))[:n])
 
 
 def _cpu() -> str:

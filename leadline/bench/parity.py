@@ -107,7 +107,7 @@ def _compare(row: Row, net: Net, pictures: Sequence[Picture], options: BenchOpti
             for key in found[0]:
                 row.facts[key] = float((np.mean if key.endswith("_mean") else np.max)([each[key] for each in found]))
             if options.data is not None:
-                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit")}
+                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size")}
                 of = {"file": str(row.file), "threads": row.threads, "data": str(options.data)}
                 row.facts |= worker.ask("metrics", _ENOUGH_S, **of, **wanted)
     except RowFailed as error:

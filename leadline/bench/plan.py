@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leadline.bench.device import pick_cores, usable_cores
+from leadline.bench.device import pick_cores
 from leadline.bench.process import RowFailed, working
 from leadline.checkpoint import find
 from leadline.errors import LeadlineError
 from leadline.options import Precision
 from leadline.runtime import BACKENDS, SUFFIXES, backend, card
+from leadline.runtime.calls import usable_cores
 from leadline.runtime.card import sha256
 from leadline.sources import sources
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from leadline.bench import roofline
-from leadline.bench.device import fingerprint, pick_cores, usable_cores
+from leadline.bench.device import fingerprint, pick_cores
 from leadline.bench.plan import BenchOptions, Row, check, describe, is_artefact, planned
 from leadline.bench.process import RowFailed, working
 from leadline.bench.turns import TURN, UNMEASURED, reference_of, time_rows
+from leadline.runtime.calls import usable_cores
 
 _N_FRAMES = 4  # on which outputs are compared
 
@@ -105,6 +106,7 @@ def _frames(options: BenchOptions) -> np.ndarray:
 def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], None]) -> dict[str, Any]:
     """Fill in the metrics of each file, found once for all numbers of threads; gives what they were measured on."""
     what = {"data": str(options.data), "split": options.split, "protocol": options.protocol, "limit": options.limit}
+    sized = what | {"size": options.size}
     seen: dict[Path, dict[str, Any]] = {}
     for row in rows:
         if row.error is not None or row.file is None:
@@ -113,7 +115,7 @@ def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], Non
             say(f"accuracy of {row.runtime} {row.precision}")
             try:
                 with working(threads=usable_cores()) as worker:
-                    found = worker.ask("metrics", math.inf, file=str(row.file), threads=usable_cores(), **what)
+                    found = worker.ask("metrics", math.inf, file=str(row.file), threads=usable_cores(), **sized)
             except RowFailed as error:
                 found = {"metrics": None, "metrics_error": str(error)}
             seen[row.file] = found
@@ -130,10 +132,15 @@ def _limits(rows: Sequence[Row], facts: dict[str, dict[str, Any]], say: Callable
             continue
         if str(row.threads) not in found:
             say(f"measuring what the machine can do with {row.threads} threads")
-            with working(pick_cores(row.threads), row.threads) as worker:
-                found[str(row.threads)] = worker.ask("peaks", threads=row.threads)
+            try:
+                with working(pick_cores(row.threads), row.threads) as worker:
+                    found[str(row.threads)] = worker.ask("peaks", threads=row.threads)
+            except RowFailed as error:  # what was measured so far is not lost for it
+                found[str(row.threads)] = {"error": str(error)}
         fact = by_source.get(row.source)
-        if fact is not None and tuple(fact["size"]) == tuple(row.facts["size"]):
+        known = found[str(row.threads)].get(row.precision, 1 if row.precision == "fp16" else 0) > 0
+        known = known and "error" not in found[str(row.threads)]
+        if fact is not None and known and tuple(fact["size"]) == tuple(row.facts["size"]):
             moved = roofline.moved_bytes(fact["parameters"], row.precision, fact["size"])
             limit = roofline.bound_ms(found[str(row.threads)], row.precision, fact["macs"], moved)
             row.facts |= {"limit_ms": limit, "fraction": limit / row.facts["latency_ms"]["median"]}

@@ -114,8 +114,21 @@ def memory() -> dict[str, float | None]:
     }
 
 
-def metrics(file: str, threads: int, data: str, split: str, protocol: str, limit: int | None) -> dict[str, Any]:
-    """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it."""
+def metrics(
+    file: str,
+    threads: int,
+    data: str,
+    split: str,
+    protocol: str,
+    limit: int | None,
+    size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
+
+    A checkpoint runs at input `size` where that is given; an exported file has its own.
+    """
+    import dataclasses
+
     from leadline.data.dataset import subset
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import evaluate
@@ -123,7 +136,11 @@ def metrics(file: str, threads: int, data: str, split: str, protocol: str, limit
 
     samples = open_dataset(Path(data), split)
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
-    report = evaluate(load_predictor(file, threads=threads), samples, protocol)
+    predictor = load_predictor(file, threads=threads)
+    if size is not None and predictor.card is None:
+        how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
+        predictor = dataclasses.replace(predictor, preprocess=how)
+    report = evaluate(predictor, samples, protocol)
     return {"metrics": dict(report.metrics), "n_images": report.n}
 
 

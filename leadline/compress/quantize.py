@@ -27,6 +27,7 @@ from leadline.nn.build import Net
 from leadline.nn.fold import fold
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner, prepare, restore
+from leadline.protocols import find as find_protocol
 from leadline.report import Report
 from leadline.runtime import Backend, installed, suffix
 from leadline.runtime.card import files_of, sha256
@@ -92,6 +93,10 @@ def quantize(
     if precision == "fp32" or precision not in module.PRECISIONS:
         able = ", ".join(p for p in module.PRECISIONS if p != "fp32") or "nothing below fp32"
         raise ValueError(f"{runtime} cannot be quantised to {precision}; it makes {able}")
+    if precision == "int8" and not len(calibration):
+        raise ValueError("int8 needs calibration: network inputs float32 [1,3,h,w] from which ranges are learned")
+    if demands.metric not in (known := find_protocol(demands.protocol).metrics):
+        raise ValueError(f"{demands.protocol} does not measure {demands.metric}; it measures {', '.join(known)}")
     if out.suffix != suffix(runtime):
         raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
     net = load(model)

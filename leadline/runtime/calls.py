@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,11 +34,14 @@ def runner(card: Card, call: Callable[[np.ndarray], np.ndarray]) -> Runner:
 
 def check_threads(threads: int | None) -> int:
     """The number of threads to use: `threads`, or by default every core this process may run on."""
-    import os
-
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; at least 1 is needed")
-    return threads or len(os.sched_getaffinity(0))
+    return threads or usable_cores()
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def lacking(modules: Sequence[str], extra: str) -> str | None:

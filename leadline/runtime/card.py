@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def beside(path: Path) -> Path:
 
 def files_of(path: Path) -> list[Path]:
     """The artefact `path` and what belongs to it: weights in a second file, the card."""
-    others = [path.with_suffix(".bin")] if path.suffix in (".xml", ".param") else []
+    others = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    others += [path.with_name(path.name + ".bin")] if path.suffix == ".param" else []
     others += [path.with_name(path.name + ".data"), beside(path)]
     return [path, *(other for other in others if other.is_file())]
 
@@ -83,6 +85,14 @@ def read_beside(path: Path) -> Card:
             f"{path} lacks {beside(path).name}, which says what goes in and what comes out; keep the two together, or "
             "export the file anew"
         ) from None
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None if it is not there, or goes by another name (a build of one's own)."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def sha256(path: Path) -> str:

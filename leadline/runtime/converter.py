@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from leadline.errors import ExportFailed, LeadlineError
 from leadline.options import CompileOptions, Precision
@@ -46,7 +48,7 @@ def quiet() -> Iterator[None]:
     """Nothing that is printed, logged or warned of inside is seen, also what comes from C++ or a child process."""
     level = logging.root.manager.disable
     with contextlib.ExitStack() as undo:
-        nowhere = undo.enter_context(open(os.devnull, "w"))
+        nowhere = _nowhere()
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
             stream.flush()
             undo.callback(_restore, os.dup(number), number)
@@ -58,6 +60,12 @@ def quiet() -> Iterator[None]:
         undo.callback(logging.disable, level)
         logging.disable(logging.CRITICAL)
         yield
+
+
+@functools.cache
+def _nowhere() -> TextIO:
+    """Never closed: a package that is first imported in silence may hold on to the stream for its log."""
+    return open(os.devnull, "w")
 
 
 def _restore(copy: int, number: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from importlib import metadata
 from typing import cast
 
 import numpy as np
@@ -13,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline import __version__
 from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
 from leadline.options import CompileOptions
 from leadline.preprocess import seen_part, taps, window
-from leadline.runtime.card import Card
+from leadline.runtime.card import Card, installed_version
 from leadline.spec import Preprocess
 
 
@@ -47,7 +47,8 @@ def card(net: Net, example: Tensor, runtime: str, options: CompileOptions, packa
     spec = net.spec
     size = _size(example)
     spec = dataclasses.replace(spec, preprocess=dataclasses.replace(spec.preprocess, size=size))
-    versions = {name: metadata.version(name) for name in ("leadline", *packages)}
+    versions = {name: v for name in packages if (v := installed_version(name)) is not None}
+    versions["leadline"] = __version__
     origin = options.source, versions, dict(options.provenance)
     return Card(spec, runtime, options.precision, size, options.frame, options.keep, *origin)
 

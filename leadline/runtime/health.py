@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from leadline.runtime import BACKENDS, backend
 from leadline.runtime.calls import lacking
+from leadline.runtime.card import installed_version
 
 
 class Needs(NamedTuple):
@@ -49,7 +49,7 @@ def _health(name: str) -> dict[str, Any]:
     export_lacks = lacks or lacking(("torch", *needs.export), name)
     if export_lacks is None and needs.compiler and not _compiler():
         export_lacks = "a C++ compiler: install g++ (Debian: apt install g++) or set CXX to another"
-    version = None if lacks else metadata.version(needs.package)
+    version = None if lacks else installed_version(needs.package) or "of unknown version"
     found = {"runtime": name, "ready": lacks is None, "package": needs.package, "version": version, "needs": lacks}
     return found | {"exports": export_lacks is None, "export_needs": export_lacks}
 

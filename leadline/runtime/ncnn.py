@@ -1,4 +1,4 @@
-"""ncnn: made by pnnx from a traced module, run on the processor. An artefact is two files, `net.param` and `net.bin`.
+"""ncnn: made by pnnx from a traced module, run on the processor. An artefact is `net.param` and `net.param.bin`.
 
 fp16 files are half the size; the arithmetic is float16 where ncnn has such kernels (ARM) and float32 elsewhere (x86).
 bf16 files hold float32 weights, which ncnn rounds when it loads them; every layer then stores bfloat16. On x86 that was
@@ -42,7 +42,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The layers at `out` (.param), their weights in the .bin beside it, and the card."""
+    """The layers at `out` (.param), their weights in .param.bin beside it, and the card."""
     from leadline.runtime import graph
 
     check("ncnn", options, PRECISIONS)
@@ -51,7 +51,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         param, weights = _converted(module, inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)
     card = graph.card(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
-    out.with_suffix(".bin").write_bytes(weights)
+    out.with_name(out.name + ".bin").write_bytes(weights)
     out.write_text(param, "utf-8")
     write_beside(out, card)
     return out
@@ -85,7 +85,7 @@ def _opened(path: Path, card: Card, threads: int) -> Any:
     """The net in `path` and its .bin; both are read completely, so that later changes of the files do not matter."""
     import ncnn
 
-    weights = path.with_suffix(".bin")
+    weights = path.with_name(path.name + ".bin")
     if not weights.is_file():
         raise BadArtefact(f"{path} lacks its weights, {weights.name}; keep the two together, or export the file anew")
     net = ncnn.Net()

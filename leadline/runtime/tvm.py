@@ -7,6 +7,7 @@ correct but tens of times slower than tuned code: see `tvm_tuning`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 from leadline.errors import BadArtefact
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
-from leadline.runtime.calls import check_threads, lacking, runner
+from leadline.runtime.calls import check_threads, lacking, runner, usable_cores
 from leadline.runtime.card import read_beside, write_beside
 from leadline.runtime.converter import converting, quiet
 
@@ -46,6 +47,8 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         raise ValueError(f"tvm makes no {options.precision} files; it makes {', '.join(PRECISIONS)}")
     if options.trials and options.tuning is None:
         raise ValueError("trials need a folder for the tuner's database: give tuning too")
+    if options.tuning is not None and not options.trials and not options.tuning.is_dir():
+        raise ValueError(f"there is no tuner's database {options.tuning}; give trials to make one")
     with converting("tvm"):
         from tvm import relax
 
@@ -57,7 +60,8 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             folder = options.tuning / f"{target.attrs['mcpu']}-{target.attrs['num-cores']}"
             if options.trials:
                 tvm_tuning.tune(module, target, folder, options.trials)
-            module = tvm_tuning.applied(module, target, folder)
+            if folder.is_dir():
+                module = tvm_tuning.applied(module, target, folder)
         with target:
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     card = read_beside(path)
     n_threads = check_threads(threads)
     with quiet():  # TVM's own modules use what others have deprecated
-        import tvm
+        tvm = _tvm()
         from tvm import relax
     try:
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
@@ -94,10 +98,9 @@ def load(path: Path, threads: int | None = None) -> Runner:
 
 def this_machine() -> Any:
     """The tvm.target.Target of this machine's processor and cores."""
-    import tvm
-
+    tvm = _tvm()
     cpu = tvm.get_global_func("target.llvm_get_system_cpu")()
-    return tvm.target.Target({"kind": "llvm", "mcpu": str(cpu), "num-cores": check_threads(None)})
+    return tvm.target.Target({"kind": "llvm", "mcpu": str(cpu), "num-cores": usable_cores()})
 
 
 def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:
@@ -118,6 +121,14 @@ def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:
     program = exported(_without_clip(module), example)
     with target:
         return transform.Sequential(passes)(from_exported_program(program, keep_params_as_input=False))
+
+
+def _tvm() -> Any:
+    """The package, allowed to use every core: by itself it takes half of them."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # read once, when its first thread pool starts
+    import tvm
+
+    return tvm
 
 
 def _without_clip(module: torch.nn.Module) -> torch.nn.Module:

@@ -11,6 +11,7 @@ time. So that builds here need no time limit, loops are unrolled to at most 64 s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -28,29 +29,43 @@ _TOO_SLOW_S = 0.1  # a candidate whose first run takes longer is not timed any f
 def tune(module: Any, target: Any, folder: Path, trials: int, tell: Callable[[str], None] | None = None) -> None:
     """Tune every task of the lowered `module` until the database in `folder` holds `trials` trials of it.
 
-    Those that hold that many already are left alone. The heaviest tasks come first. `tell` gets a line for each task.
+    Those that hold that many already are left alone, and those that were tuned to their end: a small task has fewer
+    schedules than that. The heaviest tasks come first. `tell` gets a line for each task.
     """
+    import tvm
     from tvm.s_tir import meta_schedule as ms
 
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("tvm").setLevel(logging.WARNING)
     database = opened(folder)
     tasks = ms.relax_integration.extract_tasks(module, target)
-    done = trials_of(tasks, database)
+    done, finished = trials_of(tasks, database), _finished(folder)
     for number, task in enumerate(sorted(tasks, key=lambda t: (-_work(t), str(t.task_name))), 1):
         todo = trials - done[task.task_name]
-        if todo <= 0:
+        key = str(tvm.ir.structural_hash(task.dispatched[0]))
+        if todo <= 0 or finished.get(key, 0) >= trials:
             continue
         start = time.perf_counter()
         _tune_task(task, target, folder, database, todo)
         best = best_ms(database, task)
         line = {"task": str(task.task_name), "weight": int(task.weight), "new_trials": todo, "trials": trials}
-        line |= {"best_ms": best, "seconds": round(time.perf_counter() - start, 1)}
+        line |= {"key": key, "best_ms": best, "seconds": round(time.perf_counter() - start, 1)}
         with (folder / "tuning.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         if tell is not None:
             shown = "no schedule ran" if best is None else f"{best:.3f} ms"
             tell(f"task {number} of {len(tasks)}, {task.task_name}: {shown} after {trials} trials")
+
+
+def _finished(folder: Path) -> dict[str, int]:
+    """With how many trials each task was tuned to its end, by its structural hash: names repeat from net to net."""
+    path = folder / "tuning.jsonl"
+    found: dict[str, int] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):  # a line cut short by a crash
+            told = json.loads(line)
+            found[str(told.get("key"))] = max(found.get(str(told.get("key")), 0), int(told["trials"]))
+    return found
 
 
 def applied(module: Any, target: Any, folder: Path) -> Any:
@@ -93,6 +108,8 @@ def best_ms(database: Any, task: Any) -> float | None:
 def _tune_task(task: Any, target: Any, folder: Path, database: Any, trials: int) -> None:
     from tvm.s_tir import meta_schedule as ms
 
+    # it names its log's handlers anew each time, and stumbles over those of the time before
+    logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()
     space = ms.space_generator.PostOrderApply(sch_rules=_rules())
     search = ms.search_strategy.EvolutionarySearch(
         population_size=64, init_measured_ratio=0.2, init_min_unmeasured=16, max_fail_count=5, genetic_num_iters=2

@@ -14,12 +14,12 @@ import pytest
 from runtime.small import small_net
 
 from leadline.bench import plan, suite, turns
-from leadline.bench.device import usable_cores
 from leadline.bench.plan import BenchOptions
 from leadline.bench.process import RowFailed
 from leadline.bench.suite import bench
 from leadline.checkpoint import save
 from leadline.runtime import BACKENDS, backend
+from leadline.runtime.calls import usable_cores
 from leadline.runtime.card import files_of
 
 SPEED_MS = {"net.safetensors": 20.0, "onnx": 8.0, "openvino": 4.0, "onnx-frame": 9.0}

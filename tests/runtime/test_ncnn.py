@@ -26,17 +26,17 @@ def compiled(folder: Path, net: nn.Module | None = None, **options: object) -> P
 
 def test_without_its_weights_it_says_so(tmp_path: Path) -> None:
     path = compiled(tmp_path)
-    (tmp_path / "net.bin").unlink()
-    with pytest.raises(BadArtefact, match=r"net\.param lacks its weights, net\.bin"):
+    (tmp_path / "net.param.bin").unlink()
+    with pytest.raises(BadArtefact, match=r"net\.param lacks its weights, net\.param\.bin"):
         ncnn.load(path)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
 def test_weights_that_are_cut_short_are_refused(part: float, tmp_path: Path) -> None:
     path = compiled(tmp_path)
-    weights = tmp_path / "net.bin"
+    weights = tmp_path / "net.param.bin"
     weights.write_bytes(weights.read_bytes()[: int(part * weights.stat().st_size)])
-    with pytest.raises(BadArtefact, match=r"net\.bin, are damaged or cut short"):
+    with pytest.raises(BadArtefact, match=r"net\.param\.bin, are damaged or cut short"):
         ncnn.load(path)
 
 
@@ -44,7 +44,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     sizes = []
     for precision in ("fp32", "fp16"):
         compiled(tmp_path, precision=precision)
-        sizes.append((tmp_path / "net.bin").stat().st_size)
+        sizes.append((tmp_path / "net.param.bin").stat().st_size)
     assert sizes[1] < 0.6 * sizes[0]
 
 
