@@ -32,8 +32,8 @@ def tune(module: Any, target: Any, folder: Path, trials: int, tell: Callable[[st
     Those that hold that many already are left alone, and those that were tuned to their end: a small task has fewer
     schedules than that. The heaviest tasks come first. `tell` gets a line for each task.
     """
-    import tvm
     from tvm.s_tir import meta_schedule as ms
+    from tvm_ffi import structural_hash
 
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("tvm").setLevel(logging.WARNING)
@@ -42,7 +42,7 @@ def tune(module: Any, target: Any, folder: Path, trials: int, tell: Callable[[st
     done, finished = trials_of(tasks, database), _finished(folder)
     for number, task in enumerate(sorted(tasks, key=lambda t: (-_work(t), str(t.task_name))), 1):
         todo = trials - done[task.task_name]
-        key = str(tvm.ir.structural_hash(task.dispatched[0]))
+        key = str(structural_hash(task.dispatched[0]))
         if todo <= 0 or finished.get(key, 0) >= trials:
             continue
         start = time.perf_counter()
