@@ -50,9 +50,9 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     if options.tuning is not None and not options.trials and not options.tuning.is_dir():
         raise ValueError(f"there is no tuner's database {options.tuning}; give trials to make one")
     with converting("tvm"):
+        target = this_machine()
         from tvm import relax
 
-        target = this_machine()
         module = lowered(*graph.prepared(net, example, options), target)
         if options.tuning is not None:
             from leadline.runtime import tvm_tuning
@@ -125,7 +125,7 @@ def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:
 
 def _tvm() -> Any:
     """The package, allowed to use every core: by itself it takes half of them."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # read once, when its first thread pool starts
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # read once, when it is imported
     import tvm
 
     return tvm
