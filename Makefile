@@ -56,7 +56,13 @@ demo: $(READY)
 	@echo "The pictures are in $(OUT):" && ls $(OUT)
 
 test: $(ALL)
+ifdef TESTS
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(TESTS)
+else
+# Two processes: data loaders fork, and a process that has loaded every runtime must not.
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") --ignore tests/runtime
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") tests/runtime
+endif
 
 check: $(READY)
 	$(BIN)/ruff check .
