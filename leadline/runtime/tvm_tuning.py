@@ -108,19 +108,25 @@ def best_ms(database: Any, task: Any) -> float | None:
 def _tune_task(task: Any, target: Any, folder: Path, database: Any, trials: int) -> None:
     from tvm.s_tir import meta_schedule as ms
 
-    # it names its log's handlers anew each time, and stumbles over those of the time before
-    logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()
     space = ms.space_generator.PostOrderApply(sch_rules=_rules())
     search = ms.search_strategy.EvolutionarySearch(
         population_size=64, init_measured_ratio=0.2, init_min_unmeasured=16, max_fail_count=5, genetic_num_iters=2
     )
-    contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
-        [task], str(folder), space=space, strategy=search, seed=0, num_threads=int(target.attrs["num-cores"])
+    # not by `extracted_tasks_to_tune_contexts`: its logs are set up with `logging.config`, which closes every log
+    # handler of the process, and absl's (LiteRT's) closes the stream it writes to with itself
+    context = ms.TuneContext(
+        mod=task.dispatched[0],
+        target=task.target,
+        space_generator=space,
+        search_strategy=search,
+        task_name=task.task_name,
+        rand_state=1,
+        num_threads=int(target.attrs["num-cores"]),
     )
     builder, runner = _here()
     ms.tune.tune_tasks(
-        tasks=contexts,
-        task_weights=weights,
+        tasks=[context.clone()],
+        task_weights=[task.weight],
         work_dir=str(folder),
         max_trials_global=trials,
         num_trials_per_iter=min(BATCH, trials),
@@ -225,7 +231,6 @@ def _here() -> tuple[Any, Any]:
 
 
 def _work(task: Any) -> float:
-
     from tvm.s_tir.analysis import estimate_tir_flops
 
     return float(estimate_tir_flops(task.dispatched[0])) * int(task.weight)
