@@ -19,7 +19,7 @@ from leadline.data.layouts import open_dataset
 from leadline.data.loader import Part, cached, collate, loader
 from leadline.data.transforms import Transform, augment, fastdepth_train
 from leadline.evaluate import evaluate
-from leadline.losses import LOSSES, weighted
+from leadline.losses import LOSSES, Term, weighted
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.init import give_, read_tflite, recreate_batch_norm_
@@ -140,11 +140,15 @@ def _shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
     return [Path(folder) for folder, _ in pairs], shares
 
 
-def _terms(names: tuple[str, ...]) -> dict[str, Any]:
+def _terms(names: tuple[str, ...]) -> dict[str, Term]:
+    """NAME, NAME:WEIGHT or NAME:WEIGHT@map, see `losses.Term`."""
     terms = {}
     for entry in names:
-        name, _, weight = entry.partition(":")
+        what, _, at = entry.partition("@")
+        name, _, weight = what.partition(":")
         if name not in LOSSES:
             raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}")
-        terms[name] = (LOSSES[name], float(weight or 1))
+        if at not in ("", "target", "map"):
+            raise ValueError(f"the loss {entry!r} is to be taken at {at!r}; allowed: @target, @map")
+        terms[name] = Term(LOSSES[name], float(weight or 1), "map" if at == "map" else "target")
     return terms

@@ -131,7 +131,7 @@ class Training:
     epochs: float | None = None
     """Length of the run in passes over the first data set; sets fit.steps."""
     loss: tuple[str, ...] = ("l1",)
-    """Names of losses, added; NAME:W gives one the weight W."""
+    """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution."""
     transform: Literal["view", "fastdepth"] = "view"
     """Random cut-outs as `view` says, or FastDepth's published list."""
     view: View = View()

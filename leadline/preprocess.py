@@ -114,11 +114,15 @@ def _upright(image: Image.Image) -> Image.Image:
 def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
     """The net's input float32 [1,3,h,w] in 0..1 from a frame uint8 [H,W,3] of any size.
 
-    Bilinear is pillow's: it averages when it shrinks, so small inputs do not alias.
+    Bilinear is pillow's: it averages when it shrinks, so small inputs do not alias. `corners` does not average.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the frame is {image.dtype} {image.shape}; uint8 [H,W,3] is needed")
     top, left, height, width = window(image.shape[:2], how)
+    if how.resize == "corners":
+        rows = between(image.shape[0], how.size[0], (top, height))
+        columns = between(image.shape[1], how.size[1], (left, width))
+        return np.ascontiguousarray(_corners(image, rows, columns).transpose(2, 0, 1)[None] / np.float32(255))
     box = (left, top, left + width, top + height)
     small = Image.fromarray(image).resize((how.size[1], how.size[0]), _FILTERS[how.resize], box=box)
     return np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1)[None] / np.float32(255))
@@ -127,7 +131,11 @@ def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
 def restore(values: np.ndarray, frame_size: tuple[int, int], how: Preprocess) -> tuple[np.ndarray, np.ndarray]:
     """The net's output float32 [h,w] at the frame's size, and bool [H,W]: which pixels the net has seen."""
     top, left, height, width = seen_part(frame_size, how)
-    seen = np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), _FILTERS[how.resize]))
+    values, back = values.astype(np.float32), how.back or how.resize
+    if back == "corners":
+        seen = _corners(values, between(values.shape[0], height), between(values.shape[1], width))
+    else:
+        seen = np.asarray(Image.fromarray(values).resize((width, height), _FILTERS[back]))
     out, valid = np.zeros(frame_size, np.float32), np.zeros(frame_size, bool)
     part = (slice(top, top + height), slice(left, left + width))
     out[part], valid[part] = seen, True
@@ -140,16 +148,36 @@ def seen_part(frame_size: tuple[int, int], how: Preprocess) -> tuple[int, int, i
     return top, left, max(height, 1), max(width, 1)
 
 
-def taps(n: int, n_out: int, how: Preprocess, part: tuple[float, float] | None = None) -> np.ndarray:
-    """The weights float32 [n_out, n] by which `prepare` and `restore` resize one axis from `n` to `n_out` pixels.
+def taps(n: int, n_out: int, rule: str, part: tuple[float, float] | None = None) -> np.ndarray:
+    """The weights float32 [n_out, n] by which `prepare` and `restore` resize one axis from `n` to `n_out` pixels, for
+    the `rule` bilinear or nearest.
 
     `part` is the stretch (start, length) of the axis that is read, by default all of it. They are pillow's own: what it
     makes of unit impulses.
     """
     start, length = part or (0.0, float(n))
     impulses = Image.fromarray(np.eye(n, dtype=np.float32))
-    turned = impulses.resize((n_out, n), _FILTERS[how.resize], box=(start, 0, start + length, n))
+    turned = impulses.resize((n_out, n), _FILTERS[rule], box=(start, 0, start + length, n))
     return np.ascontiguousarray(np.asarray(turned).T)
+
+
+def between(n: int, n_out: int, part: tuple[float, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """For `corners` on one axis: the lower of the two pixels that each of `n_out` lies between, and the share
+    (float32, 0 to 1) of the one after it. `part` is the stretch (start, length) that is read, by default all.
+    """
+    start, length = part or (0.0, float(n))
+    # torch's order of operations, so that the two agree to the last bit of the place
+    place = np.float32(start) + np.arange(n_out, dtype=np.float32) * np.float32((length - 1) / max(n_out - 1, 1))
+    lower = np.clip(np.floor(place), 0, max(n - 2, 0)).astype(np.int64)
+    return lower, np.clip(place - lower, 0, min(n - 1, 1)).astype(np.float32)
+
+
+def _corners(x: np.ndarray, rows: tuple[np.ndarray, np.ndarray], columns: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    for axis, (lower, share) in enumerate((rows, columns)):
+        first = np.take(x, lower, axis).astype(np.float32)
+        second = np.take(x, np.minimum(lower + 1, x.shape[axis] - 1), axis).astype(np.float32)
+        x = first + (second - first) * share.reshape(-1, *[1] * (x.ndim - 1 - axis))
+    return x
 
 
 def window(frame_size: tuple[int, int], how: Preprocess) -> tuple[float, float, float, float]:

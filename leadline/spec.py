@@ -18,11 +18,14 @@ class Preprocess:
 
     The frame's centre part `view` (fractions of height and width; the published FastDepth looks at 228/250 of it) is
     stretched to `size` with `resize`, and divided by 255. The net itself then computes (x - mean) / std, so that
-    every exported file does so too.
+    every exported file does so too. `corners` is bilinear between the four nearest pixels, the corner pixels of both
+    images at the same place (torch's align_corners), as LiteDepth's export does; `bilinear` averages when it shrinks.
+    `back` brings the output to the frame's size; None: as `resize`.
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["bilinear", "nearest"] = "bilinear"
+    resize: Literal["bilinear", "nearest", "corners"] = "bilinear"
+    back: Literal["bilinear", "nearest", "corners"] | None = None
     view: tuple[float, float] = (1.0, 1.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -52,13 +55,24 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Head:
-    """What the last layer means. `batch_statistics`: whether its batch norm uses the batch's mean and variance in
-    training, as published (then the mean of every training batch's depth is one constant), or fixed ones.
+    """The last layer, and what it means.
+
+    `layer` is `norm`: 1x1 convolution, batch norm, ReLU (FastDepth); `conv`: a `kernel` x `kernel` convolution with
+    bias, then ReLU if `relu`; `disparity`: the decoder gives disparities as fractions of the image's width (monodepth),
+    and depth is `metres` over them. `metres` is the camera's focal length as a fraction of its image's width times the
+    baseline in metres; 0: unknown, the output is relative disparity.
+    `batch_statistics`: whether the batch norm uses the batch's mean and variance in training, as published (then the
+    mean of every training batch's depth is one constant), or fixed ones. `resize` brings the map to the image's size.
     """
 
     kind: Kind = "metric"
     unit: str = "m"
     batch_statistics: bool = True
+    layer: Literal["norm", "conv", "disparity"] = "norm"
+    kernel: int = 1
+    relu: bool = True
+    resize: Literal["nearest", "corners"] = "nearest"
+    metres: float = 0.0
 
 
 @dataclass(frozen=True)

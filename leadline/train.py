@@ -158,10 +158,10 @@ class _Shell(torch.nn.Module):
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor = self.net(image)
-        return out.float()
+            out: Tensor | list[Tensor] = self.net(image, raw=raw)
+        return [x.float() for x in out] if isinstance(out, list) else out.float()
 
 
 def _optimizer(net: Net, options: FitOptions) -> torch.optim.Optimizer:

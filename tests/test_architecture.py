@@ -60,8 +60,9 @@ SIDEWAYS = {
 }
 # One module and the one it imports against the rule.
 EXCEPTIONS = {("leadline.runtime.eager", "leadline.checkpoint"): "PyTorch's artefact is the checkpoint itself"}
-# The total was 10000 for the spine; eight runtimes, quantisation and benchmarks are 4000 lines more.
-MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 14_000, 10
+# The total was 10000 for the spine; eight runtimes, quantisation and benchmarks were 4000 lines more, the zoo with its
+# training methods (stereo, LiteDepth, caches) is 4000 more.
+MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 18_000, 10
 LONGER_FILES: dict[str, str] = {}  # path -> the reason why it is not two files
 LARGER_CLASSES: dict[str, str] = {}  # module.Class -> the reason
 FORBIDDEN_WORDS = {"manager", "handler", "helper", "util", "base", "factory", "wrapper", "engine", "processor", "impl"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import losses
-from leadline.losses import LOSSES
+from leadline.losses import LOSSES, Term
 from leadline.types import Sample
 
 LOWEST = {"hu_depth": math.log(0.5), "hu_gradient": 2 * math.log(0.5), "hu": 3 * math.log(0.5)}
@@ -167,7 +167,7 @@ def test_supervised_is_the_criterion_of_what_the_net_says() -> None:
 
 def test_weighted_sums_its_terms_and_logs_each() -> None:
     net, item = nn.Conv2d(3, 1, 1), a_batch()
-    criterion = partial(losses.weighted, {"l1": (losses.l1, 1.0), "edges": (losses.gradient, 0.5)})
+    criterion = partial(losses.weighted, {"l1": Term(losses.l1), "edges": Term(losses.gradient, 0.5)})
     value, logs = criterion(net, item)
     value.backward()
     assert net.weight.grad is not None

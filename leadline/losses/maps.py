@@ -1,4 +1,4 @@
-"""Losses between depth maps: (pred, target, valid), each [B,1,H,W], to a scalar; and how they become losses of `fit`.
+"""Losses between depth maps: (pred, target, valid), each [B,1,H,W], to a scalar.
 
 Means run over all valid pixels of the batch. Invalid pixels never matter, whatever they hold: not for the value and not
 for the gradient. A batch without a valid pixel gives 0 with zero gradients. Half precision is computed in float32.
@@ -6,13 +6,11 @@ for the gradient. A batch without a valid pixel gives 0 with zero gradients. Hal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-from leadline.types import Sample
 
 Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pred, target, valid) -> scalar."""
@@ -23,25 +21,25 @@ MIN_DEPTH_M = 1e-3
 
 def l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of |p - t|, FastDepth's loss (Ma and Karaman 2018)."""
-    pred, target, valid = _clean(pred, target, valid)
-    return _mean((pred - target).abs(), valid)
+    pred, target, valid = clean(pred, target, valid)
+    return mean((pred - target).abs(), valid)
 
 
 def l2(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of (p - t)^2."""
-    pred, target, valid = _clean(pred, target, valid)
-    return _mean((pred - target) ** 2, valid)
+    pred, target, valid = clean(pred, target, valid)
+    return mean((pred - target) ** 2, valid)
 
 
 def log_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of |ln p - ln t|: the relative error, which is what the deltas and abs_rel measure; ln 10 times `log10`."""
-    pred, target, valid = _clean(pred, target, valid)
-    return _mean((pred.clamp(min=MIN_DEPTH_M).log() - target.clamp(min=MIN_DEPTH_M).log()).abs(), valid)
+    pred, target, valid = clean(pred, target, valid)
+    return mean((pred.clamp(min=MIN_DEPTH_M).log() - target.clamp(min=MIN_DEPTH_M).log()).abs(), valid)
 
 
 def log_gradient(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """`multiscale_gradient` of the logarithms, divided by the number of scales (MegaDepth 2018, eq. 4)."""
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     log_pred, log_target = (x.clamp(min=MIN_DEPTH_M).log() for x in (pred, target))
     return multiscale_gradient(log_pred, log_target, valid, scales=4) / 4
 
@@ -51,10 +49,10 @@ def berhu(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     c is a constant for the gradient.
     """
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     error = (pred - target).abs()
     c = (0.2 * error.detach().amax()).clamp(min=torch.finfo(error.dtype).tiny ** 0.5) if error.numel() else error.sum()
-    return _mean(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
+    return mean(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
 
 
 def silog_bts(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -72,10 +70,10 @@ def silog_dav2(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def gradient(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean |dx p - dx t| + mean |dy p - dy t|, forward differences between valid neighbours (LiteDepth, 2209.00961)."""
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     error = pred - target
-    across = _mean(error.diff(dim=-1).abs(), valid[..., 1:] & valid[..., :-1])
-    return across + _mean(error.diff(dim=-2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
+    across = mean(error.diff(dim=-1).abs(), valid[..., 1:] & valid[..., :-1])
+    return across + mean(error.diff(dim=-2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
 
 
 def multiscale_gradient(pred: Tensor, target: Tensor, valid: Tensor, *, scales: int = 4) -> Tensor:
@@ -84,15 +82,15 @@ def multiscale_gradient(pred: Tensor, target: Tensor, valid: Tensor, *, scales: 
     Deviation: on the maps as they are; for the papers' spaces pass logarithms (MegaDepth), aligned disparities (MiDaS).
     Each direction is divided by its number of valid pairs, not by the number of valid pixels.
     """
-    maps = _clean(pred, target, valid)
+    maps = clean(pred, target, valid)
     parts = [gradient(*(x[..., :: 2**s, :: 2**s] for x in maps)) for s in range(scales)]
     return torch.stack(parts).sum()
 
 
 def hu_depth(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of F(|p - t|), F(x) = ln(x + 0.5) (Hu et al., WACV 2019, eq. 1); ln 0.5 = -0.69 is its smallest value."""
-    pred, target, valid = _clean(pred, target, valid)
-    return _mean(((pred - target).abs() + 0.5).log(), valid)
+    pred, target, valid = clean(pred, target, valid)
+    return mean(((pred - target).abs() + 0.5).log(), valid)
 
 
 def hu_gradient(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -101,19 +99,19 @@ def hu_gradient(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     As in the authors' code the frame is surrounded by zeros. Pixels with an invalid neighbour do not count (their data
     has none).
     """
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     steps = (_sobel(pred - target).abs() + 0.5).log()  # [B,2,H,W]
     whole = _surrounded(valid)
-    return _mean(steps[:, :1], whole) + _mean(steps[:, 1:], whole)
+    return mean(steps[:, :1], whole) + mean(steps[:, 1:], whole)
 
 
 def hu_normal(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of |1 - cos(n_p, n_t)|, n = (-dx, -dy, 1) by un-normalised Sobel (Hu et al. 2019, eq. 3); edges as above."""
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     p, t = _sobel(pred), _sobel(target)
     dot = (p * t).sum(dim=1, keepdim=True) + 1
     lengths = ((p**2).sum(dim=1, keepdim=True) + 1).sqrt() * ((t**2).sum(dim=1, keepdim=True) + 1).sqrt()
-    return _mean((1 - dot / lengths).abs(), _surrounded(valid))
+    return mean((1 - dot / lengths).abs(), _surrounded(valid))
 
 
 def hu(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ def ssim(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     Both maps are divided by the largest valid target of the batch first, since the constants are meant for 0..1.
     Windows with an invalid pixel do not count; a map smaller than 3x3 has none and gives 0.
     """
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     if min(pred.shape[-2:]) < 3:
         return 0 * pred.sum()
     peak = torch.where(valid, target, 0).amax().clamp(min=MIN_DEPTH_M)
@@ -135,49 +133,10 @@ def ssim(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     mean_p, mean_t, pp, tt, pt = (F.avg_pool2d(x, 3, 1) for x in (p, t, p * p, t * t, p * t))
     top = (2 * mean_p * mean_t + 1e-4) * (2 * (pt - mean_p * mean_t) + 9e-4)
     bottom = (mean_p**2 + mean_t**2 + 1e-4) * (pp - mean_p**2 + tt - mean_t**2 + 9e-4)
-    return _mean(((1 - top / bottom) / 2).clamp(0, 1), _surrounded(valid)[..., 1:-1, 1:-1])
+    return mean(((1 - top / bottom) / 2).clamp(0, 1), _surrounded(valid)[..., 1:-1, 1:-1])
 
 
-LOSSES: dict[str, Criterion] = {
-    "l1": l1,
-    "l2": l2,
-    "berhu": berhu,
-    "log_l1": log_l1,
-    "log_gradient": log_gradient,
-    "silog_bts": silog_bts,
-    "silog_dav2": silog_dav2,
-    "gradient": gradient,
-    "multiscale_gradient": multiscale_gradient,
-    "hu": hu,
-    "hu_depth": hu_depth,
-    "hu_gradient": hu_gradient,
-    "hu_normal": hu_normal,
-    "ssim": ssim,
-}
-"""The losses by name, for the command line."""
-
-
-def supervised(criterion: Criterion, net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-    """A loss for `fit`: the criterion on the net's output; bind it with `partial(supervised, l1)`. No logs."""
-    return criterion(net(batch.image), batch.target, batch.valid), {}
-
-
-def weighted(
-    terms: Mapping[str, tuple[Criterion, float]], net: nn.Module, batch: Sample
-) -> tuple[Tensor, dict[str, float]]:
-    """A loss for `fit`: the sum of weight x criterion; logs each term before its weight.
-
-    For example `partial(weighted, {"l1": (l1, 1.0), "edges": (gradient, 0.5)})`.
-    """
-    if not terms:
-        raise ValueError("terms is empty; at least one name: (criterion, weight) is needed")
-    pred = net(batch.image)
-    values = {name: criterion(pred, batch.target, batch.valid) for name, (criterion, _) in terms.items()}
-    total = torch.stack([weight * values[name] for name, (_, weight) in terms.items()]).sum()
-    return total, {name: float(value.detach()) for name, value in values.items()}
-
-
-def _clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The maps with 1 m in every invalid pixel of both: finite, without error, and cut off from the gradient."""
     if not pred.shape == target.shape == valid.shape or pred.ndim != 4 or pred.shape[1] != 1:
         shapes = ", ".join(str(tuple(x.shape)) for x in (pred, target, valid))
@@ -189,16 +148,17 @@ def _clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor,
     return torch.where(valid, pred, 1), torch.where(valid, target.to(pred.dtype), 1), valid
 
 
-def _mean(values: Tensor, where: Tensor) -> Tensor:
+def mean(values: Tensor, where: Tensor) -> Tensor:
+    """The mean of `values` where `where` is True; 0 where it is nowhere."""
     return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
 
 
 def _silog(pred: Tensor, target: Tensor, valid: Tensor, weight: float) -> Tensor:
     """sqrt(variance + (1 - weight) mean^2) of d, which is sqrt(mean(d^2) - weight mean(d)^2) without cancellation."""
-    pred, target, valid = _clean(pred, target, valid)
+    pred, target, valid = clean(pred, target, valid)
     d = pred.clamp(min=MIN_DEPTH_M).log() - target.clamp(min=MIN_DEPTH_M).log()
-    mean = _mean(d, valid)
-    square = _mean((d - mean) ** 2, valid) + (1 - weight) * mean**2
+    middle = mean(d, valid)
+    square = mean((d - middle) ** 2, valid) + (1 - weight) * middle**2
     some = square > 0  # the slope of a root is infinite at 0, where the loss is at its minimum: take 0
     return torch.where(some, torch.where(some, square, 1).sqrt(), 0)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
-from leadline.nn.heads import DepthHead
+from leadline.nn.heads import HEADS
 from leadline.spec import Spec
 
 
@@ -24,38 +26,65 @@ class Net(nn.Module):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        if spec.encoder.name not in ENCODERS:
+        encoder = spec.encoder.name.partition(":")[0]  # timm:NAME
+        if encoder not in ENCODERS:
             raise ValueError(f"encoder {spec.encoder.name!r} is unknown; known: {', '.join(sorted(ENCODERS))}")
         if spec.decoder.name not in DECODERS:
             raise ValueError(f"decoder {spec.decoder.name!r} is unknown; known: {', '.join(sorted(DECODERS))}")
         self.spec = spec
-        self.encoder = ENCODERS[spec.encoder.name](spec.encoder.widths)
-        self.decoder = DECODERS[spec.decoder.name](spec.decoder, self.encoder.channels)
-        self.head = DepthHead(self.decoder.channels, spec.head)
+        self.encoder: Any = ENCODERS[encoder](spec.encoder)
+        channels: Any = self.encoder.channels
+        self.decoder: Any = DECODERS[spec.decoder.name](spec.decoder, channels)
+        self.head: Any = HEADS[spec.head.layer](self.decoder.channels, spec.head)
         self.register_buffer("mean", torch.tensor(spec.preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.preprocess.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        pyramid = self.encoder((image - self.mean) / self.std)
-        out: Tensor = self.head(self.decoder(pyramid, (image.shape[-2], image.shape[-1])))
-        return out
+    def forward(self, image: Tensor, raw: bool = False) -> Any:
+        """The depth map; with `raw` the list of all maps that a loss may look at, fine to coarse.
+
+        Those are as the last layers give them, before they are brought to the image's size: one [B,1,h,w] for most
+        nets, for monodepth four [B,2,h,w], left and right disparities as fractions of the width.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        features = self.decoder(self.encoder((image - self.mean) / self.std), size)
+        if self.spec.head.layer == "disparity":
+            if raw:
+                return features
+            return self.head(_resized(features[0][:, :1], size, self.spec.head.resize))
+        out = self.head(features)
+        return [out] if raw else _resized(out, size, self.spec.head.resize)
+
+
+def _resized(x: Tensor, size: tuple[int, int], how: str) -> Tensor:
+    if (x.shape[-2], x.shape[-1]) == size:
+        return x
+    if how == "nearest":
+        return F.interpolate(x, size=size, mode="nearest")
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def build(spec: Spec, *, seed: int | None = None) -> Net:
-    """The net that `spec` describes, with fresh weights: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way.
+    """The net that `spec` describes, with fresh weights.
 
-    With `seed` the weights are the same each time and the global random state is left alone.
+    Convolutions before a batch norm: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way. Those with a bias have
+    nothing behind them that would scale their output: Gaussian, std sqrt(2 / (k k (inputs + outputs))) (Glorot and
+    Bengio 2010), bias 0. With `seed` the weights are the same each time and the global random state is left alone.
     """
     generator = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
     with torch.random.fork_rng(devices=[]):
         net = Net(spec)
+    last = getattr(net.head, "conv", None)
     for module in net.modules():
-        if module is net.head.conv:
-            # the published rule gives 1.41 here, which only a batch norm over the batch could bring to metres
-            nn.init.normal_(net.head.conv.weight, 0.0, math.sqrt(1.0 / net.decoder.channels), generator=generator)
-        elif isinstance(module, nn.Conv2d):
-            fan = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-            if module.groups == module.in_channels:
-                fan //= module.groups  # each depthwise output sees one input
-            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan), generator=generator)
+        if not isinstance(module, nn.Conv2d):
+            continue
+        area = module.kernel_size[0] * module.kernel_size[1]
+        # the published rule gives 1.41 for the last layer, which only a batch norm over the batch could bring to metres
+        fan = module.in_channels * area if module is last else module.out_channels * area / 2
+        if module.bias is not None and module is not last:
+            fan = (module.in_channels + module.out_channels) * area / 2
+        elif module.groups == module.in_channels > 1:
+            fan /= module.groups  # each depthwise output sees one input
+        nn.init.normal_(module.weight, 0.0, math.sqrt(1.0 / fan), generator=generator)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     return net

@@ -21,53 +21,59 @@ _LAST = torch.channels_last
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A bias-free k x k convolution of each channel by itself, padding k // 2; k = 3 or 5 train fast on a CPU.
+    """A bias-free k x k convolution of each channel by itself; k = 3 or 5 train fast on a CPU.
 
-    Parameters, results and exports are those of `nn.Conv2d(groups=channels)`.
+    `padding` is k // 2, or 0 where the caller has padded. Parameters, results and exports are those of
+    `nn.Conv2d(groups=channels)`.
     """
 
-    def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+    def __init__(self, channels: int, kernel: int, stride: int = 1, padding: int | None = None) -> None:
+        padding = kernel // 2 if padding is None else padding
+        super().__init__(channels, channels, kernel, stride, padding, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._slow_backward(x):
             return super().forward(x)
         # autocast does not look into an autograd function, so its cast is done here
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        result: Tensor = _Depthwise.apply(x.to(kind), self.weight.to(kind), self.stride[0])  # type: ignore[no-untyped-call]
+        result: Tensor = _Depthwise.apply(x.to(kind), self.weight.to(kind), self.stride[0], self.padding[0])  # type: ignore[no-untyped-call]
         return result
 
     def _slow_backward(self, x: Tensor) -> bool:
         training = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         strided_float = self.stride[0] > 1 and not (torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16)
-        known = self.kernel_size in ((3, 3), (5, 5)) and not (strided_float and self.kernel_size == (3, 3))
+        strided_3x3_float = strided_float and self.kernel_size == (3, 3)  # torch's own is quick
+        handled = self.kernel_size == (3, 3) or (self.kernel_size == (5, 5) and self.padding == (2, 2))
+        known = handled and not strided_3x3_float
         plain = not torch.compiler.is_compiling() and self.bias is None  # a folded batch norm leaves a bias
         return training and known and plain and x.device.type == "cpu" and self.groups > 1
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         grad, kernel = grads[0], weight.shape[-1]
+        cut = kernel - 1 - 2 * ctx.padding  # what a convolution of stride 1 takes away
         if ctx.stride > 1:  # rule 1
-            spread = torch.zeros_like(x, memory_format=_LAST)
+            height, width = x.shape[2] - cut, x.shape[3] - cut
+            spread = x.new_zeros(x.shape[0], x.shape[1], height, width).contiguous(memory_format=_LAST)
             spread[:, :, :: ctx.stride, :: ctx.stride] = grad
             grad = spread
         grad = grad.contiguous(memory_format=_LAST)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:  # rule 2
-            grad_x = F.conv2d(grad, weight.flip(-1, -2), padding=kernel // 2, groups=x.shape[1])
+            grad_x = F.conv2d(grad, weight.flip(-1, -2), padding=kernel - 1 - ctx.padding, groups=x.shape[1])
         if ctx.needs_input_grad[1]:
             padded = F.pad(x, (kernel // 2,) * 4) if kernel == 5 else x
-            grad_weight = _grad5(grad, padded, weight) if kernel == 5 else _grad3(grad, x, weight, padding=1)
-        return grad_x, grad_weight, None
+            grad_weight = _grad5(grad, padded, weight) if kernel == 5 else _grad3(grad, x, weight, ctx.padding)
+        return grad_x, grad_weight, None, None
 
 
 def _grad5(grad: Tensor, padded: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import inspect
 import sys
 from typing import Literal
 
-from leadline.nn.encoders.mobilenet_v1 import WIDTHS
+from leadline.nn.encoders import mobilenet_v1, mobilenet_v3
 from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
 
 # The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `foreign.import_fastdepth`
@@ -20,8 +20,9 @@ def fastdepth(skip: Literal["add", "cat", "none"] = "add", depthwise: bool = Tru
 
     Deviates in the head's batch norm, which uses fixed statistics: see docs/papers/fastdepth.md.
     """
+    encoder = Encoder("mobilenet_v1", mobilenet_v1.WIDTHS)
     decoder = Decoder("nnconv5", (512, 256, 128, 64, 32), skip, depthwise)
-    return Spec("fastdepth", Encoder("mobilenet_v1", WIDTHS), decoder, Head(batch_statistics=False), _CENTRED)
+    return Spec("fastdepth", encoder, decoder, Head(batch_statistics=False), _CENTRED)
 
 
 def fastdepth_pruned() -> Spec:
@@ -29,6 +30,16 @@ def fastdepth_pruned() -> Spec:
     widths = (16, 56, 88, 120, 144, 256, 408, 376, 272, 288, 296, 328, 480, 512)
     decoder = Decoder("nnconv5", (200, 256, 120, 56, 16))
     return Spec("fastdepth_pruned", Encoder("mobilenet_v1", widths), decoder, Head(batch_statistics=False), _CENTRED)
+
+
+def litedepth(taps: Literal[4, 5] = 4) -> Spec:
+    """LiteDepth's student (Li et al. 2022, arXiv 2209.00961): 128x160 inside, depth at a quarter of that.
+
+    With 5 taps the stem's features join too and depth comes at half the size (the authors' `final_test` variant).
+    """
+    decoder = Decoder("fusion", (72, 24, 8, 24) if taps == 4 else (72, 24, 8, 4, 12), "cat", depthwise=False, kernel=3)
+    how = Preprocess((128, 160), "corners", "nearest", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return Spec("litedepth", Encoder("mobilenet_v3", mobilenet_v3.WIDTHS), decoder, Head(layer="conv"), how)
 
 
 def names() -> list[str]:

@@ -16,7 +16,7 @@ from leadline import __version__
 from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
 from leadline.options import CompileOptions
-from leadline.preprocess import seen_part, taps, window
+from leadline.preprocess import between, seen_part, taps, window
 from leadline.runtime.card import Card, installed_version
 from leadline.spec import Preprocess
 
@@ -88,11 +88,15 @@ class Shrink(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = window(frame, how)
-        self.rows = Rows(taps(frame[0], how.size[0], how, (top, height)) / np.float32(255), 16)
-        columns = taps(frame[1], how.size[1], how, (left, width))
+        self.frame, self.size = frame, how.size
+        if how.resize == "corners":
+            self.rows: nn.Module = Between(between(frame[0], how.size[0], (top, height)), axis=0, divisor=255)
+            self.columns: nn.Module = Between(between(frame[1], how.size[1], (left, width)), axis=1, colours=3)
+            return
+        self.rows = Rows(taps(frame[0], how.size[0], how.resize, (top, height)) / np.float32(255), 16)
+        columns = taps(frame[1], how.size[1], how.resize, (left, width))
         # a pixel's colours stay side by side: taking them apart costs more than multiplying by the zeros between
         self.columns = Columns(np.kron(columns, np.eye(3, dtype=np.float32)), 96)
-        self.frame, self.size = frame, how.size
 
     def forward(self, frame: Tensor) -> Tensor:
         image = self.columns(self.rows(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
@@ -106,9 +110,16 @@ class Grow(nn.Module):
     def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
         super().__init__()
         top, left, height, width = seen_part(frame, how)
-        self.rows = Rows(taps(how.size[0], height, how), 32)
-        self.columns = Columns(taps(how.size[1], width, how), 160)
-        self.size = how.size
+        self.size, back = how.size, how.back or how.resize
+        if back == "corners":
+            self.rows: nn.Module = Between(between(how.size[0], height), axis=0)
+            self.columns: nn.Module = Between(between(how.size[1], width), axis=1)
+        elif back == "nearest":
+            self.rows = Between((taps(how.size[0], height, back).argmax(axis=1), None), axis=0)
+            self.columns = Between((taps(how.size[1], width, back).argmax(axis=1), None), axis=1)
+        else:
+            self.rows = Rows(taps(how.size[0], height, back), 32)
+            self.columns = Columns(taps(how.size[1], width, back), 160)
         self.border = (left, frame[1] - left - width, top, frame[0] - top - height)
 
     def forward(self, depth: Tensor) -> Tensor:
@@ -161,6 +172,39 @@ class Columns(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts = [x[:, first:end] @ getattr(self, f"block{i}") for i, (first, end) in enumerate(self.ranges)]
         return torch.cat(parts, dim=1)
+
+
+class Between(nn.Module):
+    """Each output along `axis` of x [n, m] lies between two neighbours, see `preprocess.between`, or is one of them.
+
+    With `axis` 1, x is [m, n * colours] and the colours of a pixel stay together. Without weights to store, so that a
+    small net's file stays small.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    share: Tensor
+
+    def __init__(
+        self, places: tuple[np.ndarray, np.ndarray | None], axis: int, colours: int = 1, divisor: float = 1.0
+    ) -> None:
+        super().__init__()
+        lower, share = places
+        self.axis, self.colours, self.divisor, self.nearest = axis, colours, divisor, share is None
+        self.register_buffer("lower", torch.tensor(lower))
+        if share is not None:  # where the share of the upper one is 0 it may as well be the lower one
+            self.register_buffer("upper", torch.tensor(np.where(share > 0, lower + 1, lower)))
+            self.register_buffer("share", torch.tensor(share).reshape((-1, 1) if axis == 0 else (1, -1, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x if self.axis == 0 else x.reshape(x.shape[0], x.shape[1] // self.colours, self.colours)
+        out = pixels.index_select(self.axis, self.lower)
+        if not self.nearest:
+            out = out.float()
+            out = out + (pixels.index_select(self.axis, self.upper).float() - out) * self.share
+        if self.divisor != 1:
+            out = out / self.divisor
+        return out if self.axis == 0 else out.reshape(out.shape[0], out.shape[1] * self.colours)
 
 
 def _range(block: np.ndarray) -> tuple[int, int]:

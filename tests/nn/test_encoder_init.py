@@ -14,6 +14,7 @@ from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.encoders.mobilenet_v1 import MobileNetV1
 from leadline.nn.init import Folded, give_, read_tflite, recreate_batch_norm_
+from leadline.spec import Encoder
 
 pytest.importorskip("ai_edge_litert")
 
@@ -66,7 +67,7 @@ def test_recreated_batch_norm_keeps_the_function_on_photographs(classifier: Path
 
 def test_recreated_batch_norm_keeps_any_function() -> None:
     torch.manual_seed(0)
-    encoder = MobileNetV1((8,) * 14).eval()
+    encoder = MobileNetV1(Encoder("mobilenet_v1", (8,) * 14)).eval()
     for norm in encoder.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(norm.bias)
@@ -83,9 +84,9 @@ def test_recreated_batch_norm_keeps_any_function() -> None:
 def test_an_encoder_of_another_shape_is_refused(classifier: Path) -> None:
     layers = read_tflite(classifier)
     with pytest.raises(ValueError, match="27 convolutions, the encoder 1"):
-        give_(MobileNetV1().blocks[0], layers)
+        give_(MobileNetV1(zoo.fastdepth().encoder).blocks[0], layers)
     with pytest.raises(ValueError, match="kernel"):
-        give_(MobileNetV1((16,) * 14), layers)
+        give_(MobileNetV1(Encoder("mobilenet_v1", (16,) * 14)), layers)
 
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:

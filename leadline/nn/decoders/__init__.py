@@ -1,7 +1,8 @@
-"""Decoders: feature pyramid in, one map of features at the image's size out."""
+"""Decoders: feature pyramid in, one map of features out (at the image's size or coarser)."""
 
 from __future__ import annotations
 
+from leadline.nn.decoders.fusion import Fusion
 from leadline.nn.decoders.nnconv5 import NNConv5
 
-DECODERS = {"nnconv5": NNConv5}
+DECODERS = {"fusion": Fusion, "nnconv5": NNConv5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from leadline.nn.blocks import conv_bn, separable
+from leadline.spec import Encoder
 
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -14,8 +15,9 @@ TAPS = (1, 3, 5, 11, 13)  # the last block at each resolution
 class MobileNetV1(nn.Module):
     """Image [B,3,H,W] -> five maps at strides 2, 4, 8, 16, 32, fine to coarse. `blocks[i]` is FastDepth's conv{i}."""
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, spec: Encoder) -> None:
         super().__init__()
+        widths = spec.widths
         if len(widths) != len(STRIDES):
             raise ValueError(f"mobilenet_v1 has {len(STRIDES)} blocks, {len(widths)} widths were given")
         self.blocks = nn.ModuleList([conv_bn(3, widths[0], 3, STRIDES[0], nn.ReLU6)])

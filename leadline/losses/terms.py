@@ -1,0 +1,75 @@
+"""Criteria become losses of `fit`: (net, batch) -> (scalar, logs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leadline.losses.maps import Criterion
+from leadline.types import Sample
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: weight x criterion.
+
+    `at` says on which pixels: on the target's, to which the prediction is brought by nearest neighbour; or on those of
+    the net's own map before it is enlarged (LiteDepth: a quarter of the input), to which the target is brought
+    bilinearly, a pixel being valid if all that it is made of are.
+    """
+
+    criterion: Criterion
+    weight: float = 1.0
+    at: Literal["target", "map"] = "target"
+
+
+def supervised(criterion: Criterion, net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    """A loss for `fit`: the criterion on the net's output; bind it with `partial(supervised, l1)`. No logs but
+    `skipped`, see `weighted`.
+    """
+    total, logs = weighted({"loss": Term(criterion)}, net, batch)
+    return total, {name: value for name, value in logs.items() if name == "skipped"}
+
+
+def weighted(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    """A loss for `fit`: the sum of weight x criterion; logs each term before its weight.
+
+    For example `partial(weighted, {"l1": Term(l1), "edges": Term(gradient, 0.5, at="map")})`. A batch without a valid
+    pixel gives 0 and logs `skipped` 1: `fit` then counts the step and does not make it.
+    """
+    values, nothing = measured(terms, net, batch)
+    total = torch.stack([term.weight * values[name] for name, term in terms.items()]).sum()
+    return total, nothing or {name: float(value.detach()) for name, value in values.items()}
+
+
+def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Each term's value before its weight, and the logs `skipped` if nothing could be measured, else no logs."""
+    if not terms:
+        raise ValueError("terms is empty; at least one name: Term is needed")
+    own = net(batch.image, raw=True)[0] if any(term.at == "map" for term in terms.values()) else net(batch.image)
+    places: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    for at in {term.at for term in terms.values()}:
+        places[at] = _at_target(own, batch) if at == "target" else _at_map(own, batch)
+    values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}
+    return values, {} if bool(batch.valid.any()) else {"skipped": 1.0}
+
+
+def _at_target(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    size = batch.target.shape[-2:]
+    if pred.shape[-2:] != size:
+        pred = F.interpolate(pred, size=size, mode="nearest")
+    return pred, batch.target, batch.valid
+
+
+def _at_map(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    size = pred.shape[-2:]
+    if batch.target.shape[-2:] == size:
+        return pred, batch.target, batch.valid
+    target = F.interpolate(batch.target, size=size, mode="bilinear", align_corners=False)
+    whole = F.interpolate(batch.valid.to(target.dtype), size=size, mode="bilinear", align_corners=False)
+    return pred, target, whole > 1 - 1e-6
