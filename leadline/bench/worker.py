@@ -127,8 +127,6 @@ def metrics(
 
     A checkpoint runs at input `size` where that is given; an exported file has its own.
     """
-    import dataclasses
-
     from leadline.data.dataset import subset
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import evaluate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 
@@ -48,3 +49,11 @@ def lacking(modules: Sequence[str], extra: str) -> str | None:
     """None if all `modules` can be imported, otherwise the command that installs them."""
     found = all(importlib.util.find_spec(name) for name in modules)
     return None if found else f"pip install 'leadline[{extra}]'"
+
+
+NO_COMPILER = "install g++ (Debian: apt install g++) or set CXX to another"
+
+
+def compiler() -> str | None:
+    """The C++ compiler that PyTorch would find; None if there is none, and NO_COMPILER says what to do."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "cl"))), None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from leadline.nn.build import Net
+    from leadline.runtime.graph import Layers
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
@@ -43,21 +44,15 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The program at `out`, its card beside it."""
-    from leadline.nn.fold import convolutions
     from leadline.runtime import graph
 
     check("executorch", options, PRECISIONS)
-    keep = graph.kept(net, example, options.keep)
-    n_convolutions = len(convolutions(net, example))
+    layers = graph.layers(net, example, options.keep)
     module, inputs = graph.prepared(net, example, options)
     with converting("executorch"):
         if options.precision == "int8":
-            alone, _ = graph.prepared(net, example, dataclasses.replace(options, frame=None))
-            integers = _integers(alone, example, options.calibration, keep, n_convolutions)
-            if options.frame is None:
-                module = integers
-            else:
-                module.net = integers
+            inner = graph.bare(net, example, options)
+            module = graph.around(module, _integers(inner, example, options.calibration, layers))
         content = _program(graph.exported(module, inputs))
     out.write_bytes(content)
     write_beside(out, graph.card(net, example, "executorch", options, ("torch", "executorch", "torchao")))
@@ -134,21 +129,16 @@ def _integers(
     module: torch.nn.Module,
     example: torch.Tensor,
     calibration: Sequence[np.ndarray],
-    keep: Collection[int],
-    n_convolutions: int,
+    layers: Layers,
 ) -> torch.nn.Module:
     """The module in int8, with ranges learned from `calibration`."""
-    import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     from leadline.runtime import graph
 
     plain: Any = graph.exported(module, example).module()
-    learning = prepare_pt2e(plain, _quantizer(_floating(plain.graph, keep, n_convolutions)))
-    with torch.no_grad():
-        for image in calibration:
-            learning(torch.tensor(image))
-    return cast("torch.nn.Module", convert_pt2e(learning))
+    learning = prepare_pt2e(plain, _quantizer(_floating(plain.graph, layers)))
+    return cast("torch.nn.Module", convert_pt2e(graph.calibrated(learning, calibration)))
 
 
 def _quantizer(floating: Collection[str]) -> Any:
@@ -184,7 +174,7 @@ def _quantizer(floating: Collection[str]) -> Any:
     return Clamping().set_global(config).set_filter_function(lambda node: node.name not in floating)
 
 
-def _floating(graph: torch.fx.Graph, keep: Collection[int], n_convolutions: int) -> set[str]:
+def _floating(graph: torch.fx.Graph, layers: Layers) -> set[str]:
     """The names of the nodes that stay float.
 
     A step between two convolutions goes with the next one, for which it prepares the input; an activation with what
@@ -199,11 +189,10 @@ def _floating(graph: torch.fx.Graph, keep: Collection[int], n_convolutions: int)
     n = 0
     for node in graph.nodes:
         if node.target is aten.conv2d.default:
-            floating |= {node.name} if n in keep else set()
-            floating |= set(waiting) if n in keep or n == 0 else set()
+            floating |= {node.name} if n in layers.kept else set()
+            floating |= set(waiting) if n in layers.kept or n == 0 else set()
             waiting, n = [], n + 1
         elif node.op == "call_function" and node.target not in activations:
             waiting.append(node.name)
-    if n != n_convolutions:
-        raise ExportFailed(f"the net has {n_convolutions} convolutions and its exported graph {n}")
+    layers.check(n, "its exported graph")
     return floating | set(waiting)

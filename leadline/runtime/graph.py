@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline import __version__
+from leadline.errors import ExportFailed
 from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
 from leadline.options import CompileOptions
@@ -21,10 +22,11 @@ from leadline.runtime.card import Card, installed_version
 from leadline.spec import Preprocess
 
 
-def prepared(net: Net, example: Tensor, options: CompileOptions) -> tuple[nn.Module, Tensor]:
+def prepared(net: Net, example: Tensor, options: CompileOptions, *, picks: bool = True) -> tuple[nn.Module, Tensor]:
     """The module to compile and an input for it: float32 [1,3,h,w], or with `options.frame` uint8 [1,H,W,3].
 
-    The module is a copy of `net` in eval mode, its batch norms folded. `example` is float32 [1,3,h,w].
+    The module is a copy of `net` in eval mode, its batch norms folded. `example` is float32 [1,3,h,w]. `picks`: the
+    runtime can pick pixels by their numbers; otherwise matrices do it.
     """
     if example.ndim != 4 or example.shape[:2] != (1, 3):
         raise ValueError(f"the example has shape {tuple(example.shape)}; [1,3,h,w] is needed, an artefact has batch 1")
@@ -32,7 +34,7 @@ def prepared(net: Net, example: Tensor, options: CompileOptions) -> tuple[nn.Mod
     if options.frame is None:
         return folded, example.contiguous()
     how = dataclasses.replace(net.spec.preprocess, size=_size(example))
-    return Framed(folded, options.frame, how).eval(), torch.zeros(1, *options.frame, 3, dtype=torch.uint8)
+    return Framed(folded, options.frame, how, picks).eval(), torch.zeros(1, *options.frame, 3, dtype=torch.uint8)
 
 
 def exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -53,24 +55,56 @@ def card(net: Net, example: Tensor, runtime: str, options: CompileOptions, packa
     return Card(spec, runtime, options.precision, size, options.frame, options.keep, *origin)
 
 
-def kept(net: Net, example: Tensor, keep: Sequence[str]) -> frozenset[int]:
-    """The positions of the convolutions named `keep` among all of the net's, in the order in which they run.
-
-    Every exporter keeps that order, whatever it does to names. An unknown name is a ValueError.
+class Layers(NamedTuple):
+    """How many convolutions a net has, and the positions of those that an int8 file keeps in floating point, both in
+    the order in which they run. Every exporter keeps that order, whatever it does to names.
     """
+
+    n: int
+    kept: frozenset[int]
+
+    def check(self, found: int, where: str) -> None:
+        """An ExportFailed if `where` has not as many convolutions: then positions mean nothing."""
+        if found != self.n:
+            raise ExportFailed(f"the net has {self.n} convolutions and {where} {found}: layers cannot be told apart")
+
+
+def layers(net: Net, example: Tensor, keep: Sequence[str]) -> Layers:
+    """The Layers of `net`, `keep` being names of convolutions. An unknown name is a ValueError."""
     order = convolutions(net, example)
     unknown = [name for name in keep if name not in order]
     if unknown:
         raise ValueError(f"the net has no convolution {unknown[0]!r}; it has {', '.join(order)}")
-    return frozenset(order.index(name) for name in keep)
+    return Layers(len(order), frozenset(order.index(name) for name in keep))
+
+
+def bare(net: Net, example: Tensor, options: CompileOptions) -> nn.Module:
+    """`prepared` without the whole-frame part, which stays in float32 in every precision."""
+    return prepared(net, example, dataclasses.replace(options, frame=None))[0]
+
+
+def around(module: nn.Module, net: nn.Module) -> nn.Module:
+    """What `prepared` gave, with `net` in place of its bare net."""
+    if not isinstance(module, Framed):
+        return net
+    module.net = net
+    return module
+
+
+def calibrated(learning: nn.Module, images: Sequence[np.ndarray]) -> nn.Module:
+    """A module of PyTorch's quantiser after it has seen `images`, network inputs float32 [1,3,h,w]."""
+    with torch.no_grad():
+        for image in images:
+            learning(torch.tensor(image))
+    return learning
 
 
 class Framed(nn.Module):
     """`preprocess.prepare`, the net and `preprocess.restore` as one module: uint8 [1,H,W,3] -> float32 [1,1,H,W]."""
 
-    def __init__(self, net: nn.Module, frame: tuple[int, int], how: Preprocess) -> None:
+    def __init__(self, net: nn.Module, frame: tuple[int, int], how: Preprocess, picks: bool = True) -> None:
         super().__init__()
-        self.shrink, self.net, self.grow = Shrink(frame, how), net, Grow(frame, how)
+        self.shrink, self.net, self.grow = Shrink(frame, how, picks), net, Grow(frame, how, picks)
 
     def forward(self, frame: Tensor) -> Tensor:
         depth: Tensor = self.grow(self.net(self.shrink(frame)))
@@ -85,18 +119,13 @@ class Shrink(nn.Module):
     the net's input differs by at most 1/255.
     """
 
-    def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
+    def __init__(self, frame: tuple[int, int], how: Preprocess, picks: bool = True) -> None:
         super().__init__()
         top, left, height, width = window(frame, how)
         self.frame, self.size = frame, how.size
-        if how.resize == "corners":
-            self.rows: nn.Module = Between(between(frame[0], how.size[0], (top, height)), axis=0, divisor=255)
-            self.columns: nn.Module = Between(between(frame[1], how.size[1], (left, width)), axis=1, colours=3)
-            return
-        self.rows = Rows(taps(frame[0], how.size[0], how.resize, (top, height)) / np.float32(255), 16)
-        columns = taps(frame[1], how.size[1], how.resize, (left, width))
+        self.rows = _along(0, (frame[0], how.size[0]), how.resize, picks, 16, part=(top, height), divisor=255)
         # a pixel's colours stay side by side: taking them apart costs more than multiplying by the zeros between
-        self.columns = Columns(np.kron(columns, np.eye(3, dtype=np.float32)), 96)
+        self.columns = _along(1, (frame[1], how.size[1]), how.resize, picks, 96, part=(left, width), colours=3)
 
     def forward(self, frame: Tensor) -> Tensor:
         image = self.columns(self.rows(frame.reshape(self.frame[0], self.frame[1] * 3)))  # [h, w*3]
@@ -107,24 +136,38 @@ class Shrink(nn.Module):
 class Grow(nn.Module):
     """`preprocess.restore` as a module: float32 [1,1,h,w] -> [1,1,H,W], 0 outside the part that the net sees."""
 
-    def __init__(self, frame: tuple[int, int], how: Preprocess) -> None:
+    def __init__(self, frame: tuple[int, int], how: Preprocess, picks: bool = True) -> None:
         super().__init__()
         top, left, height, width = seen_part(frame, how)
         self.size, back = how.size, how.back or how.resize
-        if back == "corners":
-            self.rows: nn.Module = Between(between(how.size[0], height), axis=0)
-            self.columns: nn.Module = Between(between(how.size[1], width), axis=1)
-        elif back == "nearest":
-            self.rows = Between((taps(how.size[0], height, back).argmax(axis=1), None), axis=0)
-            self.columns = Between((taps(how.size[1], width, back).argmax(axis=1), None), axis=1)
-        else:
-            self.rows = Rows(taps(how.size[0], height, back), 32)
-            self.columns = Columns(taps(how.size[1], width, back), 160)
+        self.rows = _along(0, (how.size[0], height), back, picks, 32)
+        self.columns = _along(1, (how.size[1], width), back, picks, 160)
         self.border = (left, frame[1] - left - width, top, frame[0] - top - height)
 
     def forward(self, depth: Tensor) -> Tensor:
         grown = self.rows(self.columns(depth.reshape(self.size)))[None, None]
         return F.pad(grown, self.border) if any(self.border) else grown
+
+
+def _along(
+    axis: int,
+    sizes: tuple[int, int],
+    rule: str,
+    picks: bool,
+    step: int,
+    *,
+    part: tuple[float, float] | None = None,
+    colours: int = 1,
+    divisor: float = 1.0,
+) -> nn.Module:
+    """What resizes `axis` of a map from the first to the second of `sizes` by `rule`."""
+    if picks and rule == "corners":
+        return Between(between(*sizes, part), axis, colours, divisor)
+    weights = taps(*sizes, rule, part)
+    if picks and rule == "nearest":
+        return Between((weights.argmax(axis=1), None), axis, colours, divisor)
+    weights = weights / np.float32(divisor)
+    return Rows(weights, step) if axis == 0 else Columns(np.kron(weights, np.eye(colours, dtype=np.float32)), step)
 
 
 class Rows(nn.Module):

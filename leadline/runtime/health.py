@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from leadline.runtime import BACKENDS, backend
-from leadline.runtime.calls import lacking
+from leadline.runtime.calls import NO_COMPILER, compiler, lacking
 from leadline.runtime.card import installed_version
 
 
@@ -47,8 +46,8 @@ def _health(name: str) -> dict[str, Any]:
     needs = NEEDS[name]
     lacks = backend(name).missing() or _import_error(needs.module)
     export_lacks = lacks or lacking(("torch", *needs.export), name)
-    if export_lacks is None and needs.compiler and not _compiler():
-        export_lacks = "a C++ compiler: install g++ (Debian: apt install g++) or set CXX to another"
+    if export_lacks is None and needs.compiler and not compiler():
+        export_lacks = f"a C++ compiler: {NO_COMPILER}"
     version = None if lacks else installed_version(needs.package) or "of unknown version"
     found = {"runtime": name, "ready": lacks is None, "package": needs.package, "version": version, "needs": lacks}
     return found | {"exports": export_lacks is None, "export_needs": export_lacks}
@@ -62,7 +61,3 @@ def _import_error(module: str) -> str | None:
         return None
     said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     return f"installed, but broken: {said[-1]}"
-
-
-def _compiler() -> str | None:
-    return next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "cl"))), None)

@@ -7,8 +7,7 @@ scale for each output channel.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +16,7 @@ import numpy as np
 from leadline.errors import BadArtefact, ExportFailed
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
-from leadline.runtime.calls import check_threads, lacking, runner
+from leadline.runtime.calls import NO_COMPILER, check_threads, compiler, lacking, runner
 from leadline.runtime.card import read_beside, write_beside
 from leadline.runtime.converter import check, converting, quiet
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from leadline.nn.build import Net
+    from leadline.runtime.graph import Layers
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -36,26 +36,21 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The archive at `out` for this machine's processor, its card beside it."""
-    import shutil
-
     from leadline.runtime import graph
 
     check("inductor", options, PRECISIONS)
-    keep = graph.kept(net, example, options.keep)
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        raise ExportFailed("inductor compiles C++: install g++ (Debian: apt install g++)")
+    layers = graph.layers(net, example, options.keep)
+    if compiler() is None:
+        raise ExportFailed(f"inductor compiles C++: {NO_COMPILER}")
     module, inputs = graph.prepared(net, example, options)
     with converting("inductor"):
         import torch
 
         if options.precision != "fp32":
-            inner, _ = graph.prepared(net, example, dataclasses.replace(options, frame=None))
+            inner = graph.bare(net, example, options)
             integers = options.precision == "int8"
-            low = _integers(inner, example, options.calibration, keep) if integers else _half(inner)
-            if options.frame is None:
-                module = low
-            else:
-                module.net = low
+            low = _integers(inner, example, options.calibration, layers) if integers else _half(inner)
+            module = graph.around(module, low)
         out.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(
@@ -101,7 +96,7 @@ def _half(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def _integers(
-    module: torch.nn.Module, example: torch.Tensor, calibration: Sequence[np.ndarray], keep: Collection[int]
+    module: torch.nn.Module, example: torch.Tensor, calibration: Sequence[np.ndarray], layers: Layers
 ) -> torch.nn.Module:
     """The module in int8, with ranges learned from `calibration`."""
     import torch
@@ -111,10 +106,8 @@ def _integers(
         get_default_x86_inductor_quantization_config,
     )
 
-    from leadline.nn.fold import convolutions
     from leadline.runtime import graph
 
-    n_convolutions = len(convolutions(module, example))
     plain: Any = graph.exported(module, example).module()
 
     class Sparing(X86InductorQuantizer):  # type: ignore[misc]
@@ -123,15 +116,11 @@ def _integers(
         def annotate(self, model: Any) -> Any:
             annotated = super().annotate(model)
             found = [n for n in annotated.graph.nodes if n.target is torch.ops.aten.conv2d.default]
-            if len(found) != n_convolutions:
-                raise ExportFailed(f"the net has {n_convolutions} convolutions and its exported graph {len(found)}")
-            for position in keep:
+            layers.check(len(found), "its exported graph")
+            for position in layers.kept:
                 found[position].meta.pop("quantization_annotation", None)
             return annotated
 
     quantizer = Sparing().set_global(get_default_x86_inductor_quantization_config())
     learning = prepare_pt2e(plain, quantizer)
-    with torch.no_grad():
-        for image in calibration:
-            learning(torch.tensor(image))
-    return cast("torch.nn.Module", convert_pt2e(learning))
+    return cast("torch.nn.Module", convert_pt2e(graph.calibrated(learning, calibration)))

@@ -7,9 +7,8 @@ convolution to the last; normalisation, the whole-frame part and layers that are
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from leadline.nn.build import Net
+    from leadline.runtime.graph import Layers
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
@@ -51,21 +51,18 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The flatbuffer at `out`, its card beside it."""
-    from leadline.nn.fold import convolutions
     from leadline.runtime import graph
 
     check("litert", options, PRECISIONS)
-    keep = graph.kept(net, example, options.keep)
-    n_convolutions = len(convolutions(net, example))
+    layers = graph.layers(net, example, options.keep)
     module, inputs = graph.prepared(net, example, options)
     with converting("litert"):
         content = _converted(module, inputs)
         if options.precision == "fp16":
             content = _half(content)
         if options.precision == "int8":
-            alone = dataclasses.replace(options, frame=None)
-            bare = content if options.frame is None else _converted(*graph.prepared(net, example, alone))
-            content = _integers(content, bare, options.calibration, keep, n_convolutions)
+            bare = content if options.frame is None else _converted(graph.bare(net, example, options), example)
+            content = _integers(content, bare, options.calibration, layers)
     out.write_bytes(content)
     write_beside(out, graph.card(net, example, "litert", options, _PACKAGES))
     return out
@@ -117,15 +114,13 @@ def _half(content: bytes) -> bytes:
     return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
 
 
-def _integers(
-    content: bytes, bare: bytes, calibration: Sequence[np.ndarray], keep: Collection[int], n_convolutions: int
-) -> bytes:
+def _integers(content: bytes, bare: bytes, calibration: Sequence[np.ndarray], layers: Layers) -> bytes:
     """`content` in int8, with the ranges that tensors have in `bare`: the same net without the whole-frame part."""
     from ai_edge_quantizer.quantizer import Quantizer
 
     whole, part = _steps(content), _steps(bare)
-    chosen = _chosen(whole, keep, n_convolutions)
-    twins = _chosen(part, keep, n_convolutions)
+    chosen = _chosen(whole, layers)
+    twins = _chosen(part, layers)
     if [whole[i].name for i in chosen] != [part[i].name for i in twins]:
         raise ExportFailed("litert-torch made two different nets of one, with and without the whole-frame part")
     if not chosen:
@@ -171,20 +166,19 @@ def _steps(content: bytes) -> list[Step]:
     return steps
 
 
-def _chosen(steps: Sequence[Step], keep: Collection[int], n_convolutions: int) -> list[int]:
+def _chosen(steps: Sequence[Step], layers: Layers) -> list[int]:
     """The positions of the steps that become integers.
 
     A step between two convolutions goes with the next one, for which it prepares the input. Of what precedes the first
     only its padding does, and what follows the last stays float.
     """
     places = [i for i, step in enumerate(steps) if step.name in _CONVOLUTIONS]
-    if len(places) != n_convolutions:
-        raise ExportFailed(f"the net has {n_convolutions} convolutions and LiteRT's graph {len(places)}")
+    layers.check(len(places), "LiteRT's graph")
     starts = [places[0] - (steps[places[0] - 1].name == "PAD"), *(i + 1 for i in places[:-1])]
     return [
         i
         for n, (first, last) in enumerate(zip(starts, places, strict=True))
-        if n not in keep
+        if n not in layers.kept
         for i in range(first, last + 1)
     ]
 

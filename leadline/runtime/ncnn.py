@@ -46,7 +46,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     from leadline.runtime import graph
 
     check("ncnn", options, PRECISIONS)
-    module, inputs = graph.prepared(net, example, options)
+    module, inputs = graph.prepared(net, example, options, picks=False)  # it has no index_select
     with converting("ncnn"), tempfile.TemporaryDirectory() as folder:
         param, weights = _converted(module, inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)

@@ -5,7 +5,6 @@ Any other program that reads ONNX runs it too: the input is named `image` or `fr
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,18 +38,17 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, its card in its metadata."""
-    from leadline.nn.fold import convolutions
     from leadline.runtime import graph
 
     check("onnx", options, PRECISIONS)
-    kept, n_convolutions = graph.kept(net, example, options.keep), len(convolutions(net, example))
+    layers = graph.layers(net, example, options.keep)
     module, inputs = graph.prepared(net, example, options)
     with converting("onnx"):
         if options.precision == "int8":
             from leadline.runtime.onnx_int8 import quantized
 
-            bare, image = graph.prepared(net, example, dataclasses.replace(options, frame=None))
-            model = quantized(_converted(bare, image, "image", "depth"), options.calibration, kept, n_convolutions)
+            bare = graph.bare(net, example, options)
+            model = quantized(_converted(bare, example, "image", "depth"), options.calibration, layers)
             if isinstance(module, graph.Framed):
                 before = _converted(module.shrink, inputs, "frame", "image")
                 model = _chained(before, model, _converted(module.grow, example[:, :1], "small", "depth"))

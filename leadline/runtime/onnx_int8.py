@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.errors import ExportFailed
+if TYPE_CHECKING:
+    from leadline.runtime.graph import Layers
 
 # What has an integer kernel. Normalisation is not among it: 8 bits of a colour are all that there is of it.
 _TYPES = ("Conv", "Clip", "Relu", "Resize", "Transpose", "Gather", "Add", "Concat")
 
 
-def quantized(model: Any, images: Sequence[np.ndarray], kept: Collection[int], n_convolutions: int) -> Any:
+def quantized(model: Any, images: Sequence[np.ndarray], layers: Layers) -> Any:
     """An ONNX model with 8-bit activations and 8-bit weights, a scale for each output channel.
 
-    Ranges are learned from `images`, network inputs float32 [1,3,h,w]. The convolutions at the positions `kept` stay in
-    floating point; `n_convolutions` is how many there must be for positions to mean anything.
+    Ranges are learned from `images`, network inputs float32 [1,3,h,w]. The convolutions that `layers` keeps stay in
+    floating point.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -43,18 +44,17 @@ def quantized(model: Any, images: Sequence[np.ndarray], kept: Collection[int], n
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             reduce_range=_overflows(),
-            nodes_to_exclude=_left_alone(nodes, kept, n_convolutions),
+            nodes_to_exclude=_left_alone(nodes, layers),
             calibrate_method=CalibrationMethod.MinMax,
         )
         return onnx.load(done)
 
 
-def _left_alone(nodes: Sequence[Any], kept: Collection[int], n_convolutions: int) -> list[str]:
+def _left_alone(nodes: Sequence[Any], layers: Layers) -> list[str]:
     """The names of the kept convolutions and of the steps whose results only such convolutions read."""
     names = [node.name for node in nodes if node.op_type == "Conv"]
-    if len(names) != n_convolutions:
-        raise ExportFailed(f"onnx has {len(names)} convolutions of {n_convolutions}; layers cannot be told apart")
-    alone = {names[i] for i in kept}
+    layers.check(len(names), "ONNX's graph")
+    alone = {names[i] for i in layers.kept}
     for node in reversed(nodes):
         readers = {other.name for other in nodes if set(other.input) & set(node.output)}
         if node.op_type != "Conv" and readers and readers <= alone:

@@ -8,14 +8,13 @@ kept, which is done for their accuracy.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.errors import BadArtefact, ExportFailed
+from leadline.errors import BadArtefact
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from leadline.nn.build import Net
+    from leadline.runtime.graph import Layers
 
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
 
@@ -41,18 +41,16 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, which ends in .xml, its weights and its card beside it."""
-    from leadline.nn.fold import convolutions
     from leadline.runtime import graph
 
     check("openvino", options, PRECISIONS)
-    kept, n_convolutions = graph.kept(net, example, options.keep), len(convolutions(net, example))
+    layers = graph.layers(net, example, options.keep)
     module, inputs = graph.prepared(net, example, options)
     with converting("openvino"):
         import openvino
 
         if options.precision == "int8":
-            bare, image = graph.prepared(net, example, dataclasses.replace(options, frame=None))
-            model = _integers(bare, image, options.calibration, kept, n_convolutions)
+            model = _integers(graph.bare(net, example, options), example, options.calibration, layers)
             if isinstance(module, graph.Framed):
                 before, after = _converted(module.shrink, inputs), _converted(module.grow, example[:, :1])
                 model = _chained(_chained(before, model), after)
@@ -113,10 +111,8 @@ def _converted(module: nn.Module, example: torch.Tensor) -> Any:
     return model
 
 
-def _integers(
-    module: nn.Module, example: torch.Tensor, images: Sequence[np.ndarray], kept: Collection[int], n_convolutions: int
-) -> Any:
-    """The net quantised, its ranges learned from `images`, without the convolutions at the positions `kept`."""
+def _integers(module: nn.Module, example: torch.Tensor, images: Sequence[np.ndarray], layers: Layers) -> Any:
+    """The net quantised, its ranges learned from `images`, without the convolutions that are kept."""
     import nncf
 
     from leadline.runtime.silence import silenced
@@ -124,15 +120,14 @@ def _integers(
     model = _converted(silenced(module, images), example)
     kinds = ("Convolution", "GroupConvolution")
     names = [step.get_friendly_name() for step in model.get_ordered_ops() if step.get_type_name() in kinds]
-    if len(names) != n_convolutions:
-        raise ExportFailed(f"openvino made {len(names)} convolutions of {n_convolutions}; layers cannot be told apart")
+    layers.check(len(names), "OpenVINO's graph")
     return nncf.quantize(
         model,
         nncf.Dataset(images),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
         target_device=nncf.TargetDevice.CPU,
-        ignored_scope=nncf.IgnoredScope(names=[names[i] for i in sorted(kept)]),
+        ignored_scope=nncf.IgnoredScope(names=[names[i] for i in sorted(layers.kept)]),
     )
 
 

@@ -13,6 +13,8 @@ import torch
 from small import SIZE, Resized, images, small_net
 
 from leadline.errors import BadArtefact
+from leadline.nn import zoo
+from leadline.nn.build import build
 from leadline.options import CompileOptions
 from leadline.preprocess import prepare, restore
 from leadline.runtime import BACKENDS, SUFFIXES, backend, card, load, suffix
@@ -100,6 +102,31 @@ def test_a_whole_frame_gives_what_preprocess_gives(name: str, view: tuple[float,
     # pillow rounds its picture to whole grey levels, the artefact does not
     assert np.abs(output[0, 0] - expected)[valid].max() < 0.02 * np.abs(expected).max()
     assert np.abs(output[0, 0] - expected)[valid].mean() < 0.002 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", [n if n == "onnx" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+def test_litedepth_takes_whole_frames_with_its_resizing_inside(name: str, tmp_path: Path) -> None:
+    needs(name)
+    net = build(zoo.litedepth(), seed=0).eval()
+    net.head.start_at(2.0)
+    how, size = net.spec.preprocess, (240, 320)
+    options = CompileOptions(frame=size)
+    path = backend(name).compile(net, torch.zeros(1, 3, *how.size), tmp_path / f"net{suffix(name)}", options)
+    run, _ = load(path, threads=2)
+    frame = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    expected, valid = restore(eager(net, prepare(frame, how))[0, 0], size, how)
+    assert valid.all() and expected.std() > 0.01
+    assert relative_error(run(frame[None])[0, 0], expected) < 1e-3
+
+
+@pytest.mark.slow
+def test_litedepth_s_float32_file_for_litert_takes_at_most_one_and_a_half_mebibytes(tmp_path: Path) -> None:
+    """The published file, made by other converters, has 1.4 MB; with its resizing from and to 480x640 inside."""
+    needs("litert")
+    net = build(zoo.litedepth(), seed=0).eval()
+    options = CompileOptions(frame=(480, 640))
+    path = backend("litert").compile(net, torch.zeros(1, 3, 128, 160), tmp_path / "litedepth.tflite", options)
+    assert path.stat().st_size <= 1.5 * 2**20
 
 
 @pytest.mark.parametrize("align", [False, True], ids=["half-pixel", "align_corners"])

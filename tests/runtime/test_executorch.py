@@ -47,7 +47,7 @@ def test_a_whole_frame_in_int8_gives_the_same_as_the_net_in_int8(tmp_path: Path)
 def test_the_range_is_learned_behind_a_relu6() -> None:
     module, example = graph.prepared(small_net(), torch.zeros(1, 3, *SIZE), CompileOptions())
     large = [100 * image for image in images(2)]  # far beyond 6 in front of it
-    found = executorch._integers(module, example, large, (), 38)
+    found = executorch._integers(module, example, large, graph.Layers(38, frozenset()))
     steps = [node for node in found.graph.nodes if "hardtanh" in str(node.target)]
     assert len(steps) == 27
     for node in steps:

@@ -11,7 +11,7 @@ from small import SIZE, images, small_net
 
 from leadline.errors import ExportFailed
 from leadline.options import CompileOptions
-from leadline.runtime import litert
+from leadline.runtime import graph, litert
 
 if (command := litert.missing()) is not None:
     pytest.skip(f"litert is not installed: {command}", allow_module_level=True)
@@ -34,12 +34,12 @@ def steps(names: tuple[str, ...]) -> list[litert.Step]:
     ],
 )
 def test_a_step_goes_with_the_convolution_that_it_prepares(keep: tuple[int, ...], chosen: list[int]) -> None:
-    assert litert._chosen(steps(NAMES), keep, 3) == chosen
+    assert litert._chosen(steps(NAMES), graph.Layers(3, frozenset(keep))) == chosen
 
 
 def test_a_graph_with_another_number_of_convolutions_is_refused() -> None:
     with pytest.raises(ExportFailed, match=r"4 convolutions and LiteRT's graph 3"):
-        litert._chosen(steps(NAMES), (), 4)
+        litert._chosen(steps(NAMES), graph.Layers(4, frozenset()))
 
 
 def test_scopes_are_matched_as_a_whole_and_literally() -> None:
