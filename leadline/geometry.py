@@ -37,6 +37,20 @@ def disparity_to_depth(disparity: np.ndarray, *, max_depth: float, factor: float
     return np.asarray(factor / np.maximum(disparity, factor / max_depth))
 
 
+def merge_mirrored(disparity: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """One disparity map [H,W] of two: the image's own, and that of its mirror image, mirrored back (Godard et al. 2017:
+    "pp").
+
+    The leftmost 5 % of the columns are the second's alone and the rightmost the first's, since a net that has learned
+    from stereo pairs knows least of the left border, which the right view does not show. Over the next 5 % each turns
+    into the mean of both, which is all between.
+    """
+    x = np.linspace(0, 1, disparity.shape[-1], dtype=disparity.dtype)
+    second = 1 - (20 * (x - 0.05)).clip(0, 1)
+    first = second[::-1]
+    return np.asarray(first * disparity + second * mirrored + (1 - first - second) * (disparity + mirrored) / 2)
+
+
 def scale_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
     """The camera matrix float64 [3,3] after an image of `size` (height, width) was resized to `new_size`."""
     y, x = new_size[0] / size[0], new_size[1] / size[1]

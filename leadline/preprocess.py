@@ -149,12 +149,18 @@ def seen_part(frame_size: tuple[int, int], how: Preprocess) -> tuple[int, int, i
 
 
 def taps(n: int, n_out: int, rule: str, part: tuple[float, float] | None = None) -> np.ndarray:
-    """The weights float32 [n_out, n] by which `prepare` and `restore` resize one axis from `n` to `n_out` pixels, for
-    the `rule` bilinear or nearest.
+    """The weights float32 [n_out, n] by which `prepare` and `restore` resize one axis from `n` to `n_out` pixels, by
+    one of the rules of `Preprocess.resize`.
 
     `part` is the stretch (start, length) of the axis that is read, by default all of it. They are pillow's own: what it
     makes of unit impulses.
     """
+    if rule == "corners":
+        lower, share = between(n, n_out, part)
+        weights = np.zeros((n_out, n), np.float32)
+        weights[np.arange(n_out), np.minimum(lower + 1, n - 1)] = share
+        weights[np.arange(n_out), lower] += 1 - share
+        return weights
     start, length = part or (0.0, float(n))
     impulses = Image.fromarray(np.eye(n, dtype=np.float32))
     turned = impulses.resize((n_out, n), _FILTERS[rule], box=(start, 0, start + length, n))

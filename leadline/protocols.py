@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from PIL import Image
 
 from leadline.geometry import ALIGNMENTS, Alignment, align, extend
 from leadline.metrics import METRICS, measure
+from leadline.report import Report
 from leadline.spec import Kind
 from leadline.types import Depth
 
@@ -207,6 +209,17 @@ def mai2022_score(si_rmse: float, runtime_ms: float) -> float:
     if not runtime_ms > 0:
         raise ValueError(f"runtime_ms is {runtime_ms}; a positive number is needed")
     return float(0.01 / (2 ** (20 * si_rmse) * runtime_ms / 1000))
+
+
+def with_mai2022_score(reports: Sequence[Report], latency_ms: float) -> list[Report]:
+    """The reports, that of mai2022@1 with its `score` for a net of that latency."""
+    context = {"score_latency_ms": latency_ms}
+    return [
+        r | Report(r.name, metrics={"score": mai2022_score(r.metrics["si_rmse"], latency_ms)}, context=context)
+        if r.protocol == "mai2022@1"
+        else r
+        for r in reports
+    ]
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+DRAW = 3
+"""The seed with which losses that draw at random are compared."""
+
 
 def pairs(pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> list[tuple[float, float]]:
     """(prediction, target) of each valid pixel, in order."""
@@ -77,6 +80,14 @@ def loss(name: str, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> 
         d = [math.log(max(p, 1e-3)) - math.log(max(t, 1e-3)) for p, t in values]
         factor, weight = (10, 0.85) if name == "silog_bts" else (1, 0.5)
         return factor * math.sqrt(max(_mean([x * x for x in d]) - weight * _mean(d) ** 2, 0))
+    if name == "sig":
+        r = [math.log(p + 1e-3) - math.log(t + 1e-3) for p, t in values]
+        spread = sum((x - _mean(r)) ** 2 for x in r) / max(len(r) - 1, 1)
+        return math.sqrt(spread + 0.15 * _mean(r) ** 2)
+    if name == "robust":
+        return _mean([math.sqrt((e / 2) ** 2 + 1) - 1 for e in errors])
+    if name == "virtual_normal":
+        return _virtual_normal(pred, target, valid)
     if name == "gradient":
         return _steps(pred - target, valid, 1)
     if name == "multiscale_gradient":
@@ -138,6 +149,41 @@ def _sobel(maps: np.ndarray, b: int, y: int, x: int) -> tuple[float, float]:
     return across, down
 
 
+def _virtual_normal(pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> float:
+    """One triplet after the other, drawn as the loss draws them after `torch.manual_seed(DRAW)`."""
+    import torch
+
+    height, width = valid.shape[2:]
+    torch.manual_seed(DRAW)
+    drawn = torch.randint(height * width, (3, int(0.15 * height * width))).tolist()
+    fx, fy = 518.8579011745019 * width / 640, 519.4696111212749 * height / 480
+
+    def point(maps: np.ndarray, b: int, pixel: int) -> np.ndarray:
+        y, x = divmod(pixel, width)
+        return float(maps[b, 0, y, x]) * np.array([(x - width // 2) / fx, (y - height // 2) / fy, 1.0])
+
+    def normal(p: list[np.ndarray]) -> np.ndarray:
+        across = np.cross(p[1] - p[0], p[2] - p[0])
+        length = float(np.sqrt((across**2).sum()))
+        return across / length if length > 0 else across
+
+    found = []
+    for b in range(len(valid)):
+        for pixels in zip(*drawn, strict=True):
+            if not all(valid[b, 0].reshape(-1)[i] for i in pixels):
+                continue
+            p, t = ([point(maps, b, i) for i in pixels] for maps in (pred, target))
+            edges = [t[1] - t[0], t[2] - t[0], t[2] - t[1]]
+            lengths = [float(np.sqrt((e**2).sum())) for e in edges]
+            in_line = any(
+                abs(float(edges[i] @ edges[j])) > 0.867 * lengths[i] * lengths[j] for i, j in ((0, 1), (0, 2), (1, 2))
+            )
+            near = all(any(abs(e[axis]) < 0.005 for e in edges) for axis in range(3))
+            if min(q[2] for q in t) > 0.1 and not in_line and not near:
+                found.append(float(np.abs(normal(p) - normal(t)).sum()))
+    return _mean(sorted(found)[int(0.25 * len(found)) :])
+
+
 def _ssim(pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> float:
     peak = max((t for _, t in pairs(pred, target, valid)), default=1.0)
     found = []
@@ -153,4 +199,49 @@ def _ssim(pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> float:
                 top = (2 * mp * mt + 1e-4) * (2 * cross + 9e-4)
                 bottom = (mp * mp + mt * mt + 1e-4) * (float(p.var()) + float(t.var()) + 9e-4)
                 found.append(min(max((1 - top / bottom) / 2, 0.0), 1.0))
+    return _mean(found)
+
+
+def stereo(
+    left: np.ndarray,
+    right: np.ndarray,
+    maps: list[np.ndarray],
+    *,
+    ssim: float = 0.85,
+    smoothness: float = 0.1,
+    consistency: float = 1.0,
+    vertical: bool = True,
+) -> float:
+    """monodepth's loss of views [B,3,H,W] and maps [B,2,h,w], h a whole part of H, one pixel after the other."""
+    total = 0.0
+    for scale, disparities in enumerate(maps):
+        ratio = left.shape[2] // disparities.shape[2]
+        height, width = disparities.shape[2:]
+        views = [x.reshape(len(x), 3, height, ratio, width, ratio).mean(axis=(3, 5)) for x in (left, right)]
+        for own, sign in ((0, -1), (1, 1)):
+            seen, source = views[own], views[1 - own]
+            d, other = disparities[:, own], disparities[:, 1 - own]
+            made, crossed = np.zeros_like(seen), np.zeros_like(d)
+            for b, y, x in np.ndindex(d.shape):
+                place = min(max(x + sign * d[b, y, x] * width, 0.0), width - 1.0)
+                low = min(int(place), width - 2)
+                share = place - low
+                made[b, :, y, x] = (1 - share) * source[b, :, y, low] + share * source[b, :, y, low + 1]
+                crossed[b, y, x] = (1 - share) * other[b, y, low] + share * other[b, y, low + 1]
+            total += (1 - ssim) * float(np.abs(made - seen).mean()) + ssim * _image_ssim(made, seen)
+            total += consistency * float(np.abs(crossed - d).mean())
+            for axis in (2, 1) if vertical else (2,):
+                calm = np.exp(-np.abs(np.diff(seen, axis=axis + 1)).mean(axis=1))
+                total += smoothness / 2**scale * float((np.abs(np.diff(d, axis=axis)) * calm).mean())
+    return total
+
+
+def _image_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    found = []
+    for i, c, y, x in np.ndindex(*a.shape[:2], a.shape[2] - 2, a.shape[3] - 2):
+        p, t = (view[i, c, y : y + 3, x : x + 3].ravel() for view in (a, b))
+        mp, mt = float(p.mean()), float(t.mean())
+        top = (2 * mp * mt + 1e-4) * (2 * float(((p - mp) * (t - mt)).mean()) + 9e-4)
+        bottom = (mp * mp + mt * mt + 1e-4) * (float(p.var()) + float(t.var()) + 9e-4)
+        found.append(min(max((1 - top / bottom) / 2, 0.0), 1.0))
     return _mean(found)

@@ -18,7 +18,6 @@ from leadline.protocols import (
     Protocol,
     apply,
     find,
-    mai2022_score,
     match,
     misfit,
     protocol_hash,
@@ -270,11 +269,3 @@ def test_published_protocols_keep_their_numbers_on_three_stored_images(name: str
     found = [apply(protocol, *picture(i)) for i in range(3)]
     means = tuple(sum(f[m] for f in found) / 3 for m in protocol.metrics)
     assert means == pytest.approx(NUMBERS[name], rel=2e-5)
-
-
-def test_the_mai_score_is_that_of_the_published_entry() -> None:
-    assert mai2022_score(0.311, 37) == pytest.approx(0.003625, rel=1e-3)
-    assert mai2022_score(0.301, 56) == pytest.approx(0.00275, rel=2e-3)
-    assert mai2022_score(0.309, 49) == pytest.approx(0.00281, rel=2e-3)
-    with pytest.raises(ValueError, match="a positive number is needed"):
-        mai2022_score(0.3, 0)

@@ -31,9 +31,10 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     """The frames of the left camera in all drives below `root`, with intrinsics from the calibration.
 
     `description.items` says which: "depth", those with a depth map; "pairs", those with a right image (`right` and
-    `baseline_m` are set; without a depth map nothing is valid). Depth is `groundtruth` (accumulated and cleaned) if any
-    drive has it, else `velodyne_raw`; the data set's name says which. It lies in the drive, or in the benchmark's
-    `train/` and `val/`. Split: by those, else all frames in order, so that a pair and its depth are in the same part.
+    `baseline_m` are set; without a depth map nothing is valid). A view without a partner is then BadData. Depth is
+    `groundtruth` (accumulated and cleaned) if any drive has it, else `velodyne_raw`; the data set's name says which. It
+    lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order, so that a
+    pair and its depth are in the same part.
     """
     folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
     drives = [folder.parents[1] for folder in folders]
@@ -49,6 +50,7 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     else:
         parts = {name: list(part) for name, part in by_order(frames, description).items()}
     if description.items == "pairs":
+        _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}
     else:
         parts = {name: [frame._replace(right=None) for frame in part if frame.depth] for name, part in parts.items()}
@@ -115,6 +117,23 @@ def _drive(root: Path, drive: Path, depth_folders: Sequence[Path]) -> Iterator[F
             depth=None if values is None else values.relative_to(root).as_posix(),
             right=None if other is None else here + other,
             camera=Path(folder, "..").as_posix() if folder == "." else Path(folder).parent.as_posix(),
+        )
+
+
+def _refuse_lone_views(root: Path, drives: Sequence[Path]) -> None:
+    """BadData that names the images of one camera without an image of the other."""
+    alone: list[str] = []
+    for drive in drives:
+        views = {side: drive / folder / "data" for side, folder in (("left", "image_02"), ("right", "image_03"))}
+        files = {side: {stem(file): file for file in find_files(path, IMAGE_SUFFIXES)} for side, path in views.items()}
+        for side, other in (("left", "right"), ("right", "left")):
+            lost = [file for name, file in files[side].items() if name not in files[other]]
+            alone += [f"{(views[side] / file).relative_to(root)} has no {other} view" for file in lost]
+    if alone:
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        raise BadData(
+            f"{root}: {len(alone)} images have no partner in image_02/data (left) or image_03/data (right): "
+            f"{', '.join(alone[:5])}{more}; add the missing views or remove the lone ones"
         )
 
 

@@ -7,7 +7,7 @@ bounce of light, anti-aliased edges, and the faults of a real camera: exposure, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -108,21 +108,29 @@ def write(
     """Store data of `synthetic` under `out` as the layout `folder` reads it; how many scenes were drawn comes back.
 
     images/NAME.jpg (quality 95), depth/NAME.png (16 bits; 1000 units per metre, 256 where there are streets, which are
-    deeper than millimetres reach) and dataset.toml, with the intrinsics unless kinds are mixed. Scenes that are there
-    already are not drawn again, and files appear whole or not at all, so a run that was cut short can be repeated.
-    `workers` processes (None: one per core). `split` marks the folder as that part. Raises BadData where `out` was
-    written with other settings.
+    deeper than millimetres reach) and dataset.toml, with the intrinsics unless kinds are mixed. Stereo pairs go where
+    the layout `kitti` reads them, a drive and a calib_cam_to_cam.txt for each kind.
+
+    Scenes that are there already are not drawn again, and files appear whole or not at all, so a run that was cut short
+    can be repeated. `workers` processes (None: one per core). `split` marks the folder as that part. Raises BadData
+    where `out` was written with other settings.
     """
     out = Path(out)
-    text = _describe(data, split)
-    for folder in ("images", "depth", ".partial"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    firsts = {kind: data[i] for kind in KINDS for i in [k for k, key in enumerate(data.keys) if key[0] == kind][:1]}
+    stereo = any(sample.right is not None for sample in firsts.values())
+    text = _describe(data, firsts, stereo, split)
+    for kind, sample in firsts.items():
+        for file in _files(out, (kind, 0), stereo):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        if stereo:
+            (out / kind / "calib_cam_to_cam.txt").write_text(_calibration(sample), encoding="utf-8")
+    (out / ".partial").mkdir(parents=True, exist_ok=True)
     note = out / "dataset.toml"
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise BadData(f"{note} describes other data than was asked for now; choose another folder or remove this one")
     note.write_text(text, encoding="utf-8")
-    todo = [key for key in data.keys if not _files(out, key)[1].exists()]
-    store = partial(_store, data.read, out, _depth_scale(data))
+    todo = [key for key in data.keys if not _files(out, key, stereo)[-1].exists()]
+    store = partial(_store, data.read, out, _depth_scale(data, stereo), stereo)
     workers = min(workers or os.cpu_count() or 1, len(todo))
     if workers > 1:
         # spawned, not forked: the caller may run threads
@@ -149,32 +157,50 @@ def _name(key: Key) -> str:
     return f"{key[0]}-{key[1]}"
 
 
-def _files(out: Path, key: Key) -> tuple[Path, Path]:
-    return out / "images" / f"{_name(key)}.jpg", out / "depth" / f"{_name(key)}.png"
+def _files(out: Path, key: Key, stereo: bool) -> tuple[Path, ...]:
+    """Where a scene's image, [right image,] and depth go."""
+    image, depth = f"{_name(key)}.jpg", f"{_name(key)}.png"
+    if not stereo:
+        return out / "images" / image, out / "depth" / depth
+    drive = out / key[0] / f"{key[0]}_drive_0000_sync"
+    views = (drive / camera / "data" / image for camera in ("image_02", "image_03"))
+    return (*views, drive / "proj_depth" / "groundtruth" / "image_02" / depth)
 
 
-def _depth_scale(data: Dataset) -> float:
-    return 256.0 if any(kind == "street" for kind, _ in data.keys) else 1000.0
+def _depth_scale(data: Dataset, stereo: bool) -> float:
+    return 256.0 if stereo or any(kind == "street" for kind, _ in data.keys) else 1000.0
 
 
-def _describe(data: Dataset, split: str | None) -> str:
-    lines = [f"# leadline.data.synthetic: {data.name}", 'layout = "folder"', f"depth_scale = {_depth_scale(data):g}"]
-    kinds = {kind for kind, _ in data.keys}
-    if len(kinds) == 1:
-        k = data[0].intrinsics
+def _describe(data: Dataset, firsts: Mapping[Kind, Sample], stereo: bool, split: str | None) -> str:
+    layout = "kitti" if stereo else "folder"
+    scale = _depth_scale(data, stereo)
+    lines = [f"# leadline.data.synthetic: {data.name}", f'layout = "{layout}"', f"depth_scale = {scale:g}"]
+    if len(firsts) == 1 and not stereo:
+        [sample] = firsts.values()
+        k = sample.intrinsics
         lines.append(f"intrinsics = [{k[0, 0]}, {k[1, 1]}, {k[0, 2]}, {k[1, 2]}]")
     if split is not None:
         lines.append(f'split = "{split}"')
     return "\n".join(lines) + "\n"
 
 
-def _store(read: Callable[[Key], Sample], out: Path, scale: float, key: Key) -> None:
+def _calibration(sample: Sample) -> str:
+    """KITTI's lines on the two colour cameras after rectification."""
+    height, width = sample.image.shape[:2]
+    lines = [f"S_rect_02: {width} {height}"]
+    for number, place in (("02", 0.0), ("03", sample.baseline_m or 0.0)):
+        matrix = np.column_stack([sample.intrinsics, [-sample.intrinsics[0, 0] * place, 0, 0]])
+        lines.append(f"P_rect_{number}: {' '.join(f'{float(value):.12g}' for value in matrix.ravel())}")
+    return "\n".join(lines) + "\n"
+
+
+def _store(read: Callable[[Key], Sample], out: Path, scale: float, stereo: bool, key: Key) -> None:
     from leadline.data.depth_io import write_depth
 
-    sample = read(key)
-    image, depth = _files(out, key)
-    partial_image, partial_depth = (out / ".partial" / f"{os.getpid()}-{path.name}" for path in (image, depth))
-    Image.fromarray(sample.image).save(partial_image, quality=95)
-    write_depth(partial_depth, sample.target, sample.valid, scale=scale)
-    partial_image.replace(image)
-    partial_depth.replace(depth)  # last: where there is depth, the scene is done
+    sample, files = read(key), _files(out, key, stereo)
+    drafts = [out / ".partial" / f"{os.getpid()}-{i}-{path.name}" for i, path in enumerate(files)]
+    for view, draft in zip((sample.image, sample.right), drafts[:-1], strict=False):
+        Image.fromarray(view).save(draft, quality=95)
+    write_depth(drafts[-1], sample.target, sample.valid, scale=scale)
+    for draft, path in zip(drafts, files, strict=True):  # depth last: where there is depth, the scene is done
+        draft.replace(path)

@@ -19,6 +19,10 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 
 NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 
+# The principal axes (columns) of ImageNet's RGB in 0..1 and the variances along them (Krizhevsky et al. 2012).
+_PCA_AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+_PCA_VARIANCES = np.array([0.2175, 0.0188, 0.0045])
+
 
 def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
     """FastDepth's training list in its order (dataloaders/nyu.py of the authors): 224x224, all nearest-neighbour.
@@ -43,17 +47,33 @@ def fastdepth_val(sample: Sample, rng: np.random.Generator | None = None) -> Sam
     return resize(centre_crop(sample, (228, 304)), (224, 224), image_filter=NEAREST)
 
 
+def hu_train(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The training list of Hu et al. (WACV 2019), which the Boosting student shares: image 228x304, depth 114x152.
+
+    1. the short side to 240, mirror with p = 0.5, rotate by U(-5, 5) degrees, centre crop 228x304;
+    2. depth to 114x152;
+    3. lighting: the principal colours of ImageNet, each times its variance times N(0, 0.1), added to the image in 0..1;
+    4. brightness, contrast, saturation each by U(0.6, 1.4), in random order.
+
+    Deviations: rotation is bilinear (theirs: splines), of depth nearest-neighbour; colours are clipped and rounded.
+    """
+    height, width = sample.image.shape[:2]
+    short = min(height, width)
+    sample = resize(sample, (240 * height // short, 240 * width // short))
+    sample = mirror(sample) if rng.random() < 0.5 else sample
+    sample = centre_crop(rotate(sample, rng.uniform(-5, 5), image_filter=BILINEAR), (228, 304))
+    small = resize(sample, (114, 152))
+    shift = 255 * _PCA_AXES @ (_PCA_VARIANCES * rng.normal(0, 0.1, 3))
+    image = (sample.image + shift).clip(0, 255).round().astype(np.uint8)
+    return jitter(replace(small, image=image), rng)
+
+
 def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sample:  # noqa: B008 (frozen)
     """One random cut-out of the frame, stretched to `view.size`: image bilinear, depth and validity nearest.
 
     Unlike FastDepth's list it starts from the whole frame, the view that `predict` gives the net.
     """
-    zoom = np.exp(rng.uniform(*np.log(view.zoom)))
-    tall = np.exp(rng.uniform(-1, 1) * np.log(view.stretch) / 2)
-    angle = np.deg2rad(rng.uniform(-view.rotate, view.rotate))
-    across, down = (rng.uniform(-0.5, 0.5, 2) * view.shift).tolist()
-    flip = -1.0 if rng.random() < view.flip else 1.0
-    matrix = _cut(sample.image.shape[:2], view.size, (zoom * tall, zoom / tall), angle, (down, across), flip)
+    zoom, matrix = place(sample.image.shape[:2], rng, view)
     height, width = view.size
     affine = Image.Transform.AFFINE
     image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
@@ -64,6 +84,18 @@ def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sa
     # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
     cut = Sample(np.asarray(image), depth, keep, sample.name)
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
+def place(
+    frame: tuple[int, int], rng: np.random.Generator, view: View
+) -> tuple[float, tuple[float, float, float, float, float, float]]:
+    """Where `augment` looks in a frame of this (height, width): its zoom, and Pillow's affine matrix."""
+    zoom = np.exp(rng.uniform(*np.log(view.zoom)))
+    tall = np.exp(rng.uniform(-1, 1) * np.log(view.stretch) / 2)
+    angle = np.deg2rad(rng.uniform(-view.rotate, view.rotate))
+    across, down = (rng.uniform(-0.5, 0.5, 2) * view.shift).tolist()
+    flip = -1.0 if rng.random() < view.flip else 1.0
+    return zoom, _cut(frame, view.size, (zoom * tall, zoom / tall), angle, (down, across), flip)
 
 
 def jitter(sample: Sample, rng: np.random.Generator, strength: float = 0.4) -> Sample:
@@ -103,9 +135,9 @@ def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampl
     return replace(sample, image=image, right=right, target=target, valid=valid, intrinsics=camera)
 
 
-def rotate(sample: Sample, degrees: float) -> Sample:
-    """Rotated counter-clockwise about the centre, nearest-neighbour; what comes from outside is black and invalid."""
-    image = np.asarray(Image.fromarray(sample.image).rotate(degrees, NEAREST))
+def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Sample:
+    """Rotated counter-clockwise about the centre, depth by nearest neighbour; what was outside is black and invalid."""
+    image = np.asarray(Image.fromarray(sample.image).rotate(degrees, image_filter))
     target = np.asarray(Image.fromarray(sample.target).rotate(degrees, NEAREST))
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).rotate(degrees, NEAREST)).astype(bool)
     return replace(sample, image=image, target=target, valid=valid, intrinsics=None, right=None)

@@ -1,12 +1,13 @@
 """What a net is trained to make small. Three sorts:
 
-1. criteria, (pred, target, valid) -> scalar, between depth maps: `maps`, by name in LOSSES;
+1. criteria, (pred, target, valid) -> scalar, between depth maps: `maps`, `litedepth`, by name in LOSSES;
 2. losses of `fit`, (net, batch) -> (scalar, logs), made of criteria: `terms`;
 3. losses of `fit` that need no depth: `stereo`.
 """
 
 from __future__ import annotations
 
+from leadline.losses.litedepth import robust, sig, virtual_normal
 from leadline.losses.maps import (
     Criterion,
     berhu,
@@ -24,7 +25,7 @@ from leadline.losses.maps import (
     silog_dav2,
     ssim,
 )
-from leadline.losses.terms import Term, supervised, weighted
+from leadline.losses.terms import Reweighted, Term, supervised, weighted
 
 LOSSES: dict[str, Criterion] = {
     criterion.__name__: criterion
@@ -43,8 +44,11 @@ LOSSES: dict[str, Criterion] = {
         hu_gradient,
         hu_normal,
         ssim,
+        sig,
+        robust,
+        virtual_normal,
     )
 }
 """The criteria by name, for the command line."""
 
-__all__ = ["LOSSES", "Criterion", "Term", "supervised", "weighted", *LOSSES]
+__all__ = ["LOSSES", "Criterion", "Reweighted", "Term", "supervised", "weighted", *LOSSES]

@@ -20,7 +20,7 @@ class Term:
 
     `at` says on which pixels: on the target's, to which the prediction is brought by nearest neighbour; or on those of
     the net's own map before it is enlarged (LiteDepth: a quarter of the input), to which the target is brought
-    bilinearly, a pixel being valid if all that it is made of are.
+    bilinearly, corners on corners, a pixel being valid if all that it is made of are.
     """
 
     criterion: Criterion
@@ -40,11 +40,32 @@ def weighted(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[
     """A loss for `fit`: the sum of weight x criterion; logs each term before its weight.
 
     For example `partial(weighted, {"l1": Term(l1), "edges": Term(gradient, 0.5, at="map")})`. A batch without a valid
-    pixel gives 0 and logs `skipped` 1: `fit` then counts the step and does not make it.
+    pixel (where its terms are taken) gives 0 and logs `skipped` 1: `fit` then counts the step and does not make it.
     """
     values, nothing = measured(terms, net, batch)
     total = torch.stack([term.weight * values[name] for name, term in terms.items()]).sum()
     return total, nothing or {name: float(value.detach()) for name, value in values.items()}
+
+
+class Reweighted(nn.Module):
+    """A loss for `fit`: the sum of 0.5 / s_i^2 x weight_i x criterion_i + ln(1 + s_i^2) with learnable s_i.
+
+    LiteDepth's dynamic re-weighting (2209.00961; Liebel and Koerner 2018, arXiv 1805.06334). All s_i start at 1
+    and `fit` trains them with the net. Logs each term before its weight, and its s_i as `sigma NAME`.
+    """
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        super().__init__()
+        self.terms = dict(terms)
+        self.sigma = nn.Parameter(torch.ones(len(terms)))
+
+    def forward(self, net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+        values, nothing = measured(self.terms, net, batch)
+        weighed = torch.stack([term.weight * values[name] for name, term in self.terms.items()])
+        square = self.sigma**2
+        total = (0.5 / square * weighed + (1 + square).log()).sum()
+        sigmas = {f"sigma {name}": float(s) for name, s in zip(self.terms, self.sigma.detach(), strict=True)}
+        return total, nothing or {name: float(value.detach()) for name, value in values.items()} | sigmas
 
 
 def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -56,7 +77,7 @@ def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[
     for at in {term.at for term in terms.values()}:
         places[at] = _at_target(own, batch) if at == "target" else _at_map(own, batch)
     values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}
-    return values, {} if bool(batch.valid.any()) else {"skipped": 1.0}
+    return values, {} if any(bool(valid.any()) for _, _, valid in places.values()) else {"skipped": 1.0}
 
 
 def _at_target(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,6 +91,6 @@ def _at_map(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
     size = pred.shape[-2:]
     if batch.target.shape[-2:] == size:
         return pred, batch.target, batch.valid
-    target = F.interpolate(batch.target, size=size, mode="bilinear", align_corners=False)
-    whole = F.interpolate(batch.valid.to(target.dtype), size=size, mode="bilinear", align_corners=False)
+    target = F.interpolate(batch.target, size=size, mode="bilinear", align_corners=True)
+    whole = F.interpolate(batch.valid.to(target.dtype), size=size, mode="bilinear", align_corners=True)
     return pred, target, whole > 1 - 1e-6

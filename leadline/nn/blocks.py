@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.nn.depthwise import DepthwiseConv2d
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.ReLU] | type[nn.ReLU6]) -> nn.Sequential:
-    """Convolution without bias (padding kernel // 2), batch norm, activation."""
+def conv_bn(
+    inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.ReLU] | type[nn.ReLU6] | None
+) -> nn.Sequential:
+    """Convolution without bias (padding kernel // 2), batch norm, activation if there is one."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), act(inplace=True))
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), *([act(inplace=True)] if act else []))
 
 
 def separable(
@@ -23,5 +26,18 @@ def separable(
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest neighbour to `size`; for twice the size that is a copy of each pixel to 2x2."""
-    return F.interpolate(x, size=size, mode="nearest")
+    """Nearest neighbour to `size`; for twice the size that is a copy of each pixel to 2x2.
+
+    Pixel i of n_out is pixel floor(i n / n_out) of n, torch's rule. Where the sizes have no whole ratio, runtimes have
+    rules of their own (TVM, LiteRT) or cannot pick pixels by number (ncnn); matrices of ones and zeros do the same in
+    all of them.
+    """
+    height, width = x.shape[-2], x.shape[-1]
+    if size[0] % height == 0 and size[1] % width == 0:
+        return F.interpolate(x, size=size, mode="nearest")
+    rows = _picks(height, size[0]).to(x)
+    return rows @ (x @ _picks(width, size[1]).to(x).T)
+
+
+def _picks(n: int, n_out: int) -> Tensor:
+    return torch.tensor([[float(j == i * n // n_out) for j in range(n)] for i in range(n_out)])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.nn.blocks import upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
 from leadline.nn.heads import HEADS
@@ -35,7 +38,8 @@ class Net(nn.Module):
         self.encoder: Any = ENCODERS[encoder](spec.encoder)
         channels: Any = self.encoder.channels
         self.decoder: Any = DECODERS[spec.decoder.name](spec.decoder, channels)
-        self.head: Any = HEADS[spec.head.layer](self.decoder.channels, spec.head)
+        width: Any = self.decoder.channels
+        self.head: Any = HEADS[spec.head.layer](width, spec.head)
         self.register_buffer("mean", torch.tensor(spec.preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.preprocess.std).view(1, 3, 1, 1), persistent=False)
 
@@ -47,10 +51,8 @@ class Net(nn.Module):
         """
         size = (image.shape[-2], image.shape[-1])
         features = self.decoder(self.encoder((image - self.mean) / self.std), size)
-        if self.spec.head.layer == "disparity":
-            if raw:
-                return features
-            return self.head(_resized(features[0][:, :1], size, self.spec.head.resize))
+        if raw and self.spec.head.layer == "disparity":
+            return features
         out = self.head(features)
         return [out] if raw else _resized(out, size, self.spec.head.resize)
 
@@ -59,32 +61,51 @@ def _resized(x: Tensor, size: tuple[int, int], how: str) -> Tensor:
     if (x.shape[-2], x.shape[-1]) == size:
         return x
     if how == "nearest":
-        return F.interpolate(x, size=size, mode="nearest")
+        return upsample(x, size)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def build(spec: Spec, *, seed: int | None = None) -> Net:
     """The net that `spec` describes, with fresh weights.
 
-    Convolutions before a batch norm: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way. Those with a bias have
-    nothing behind them that would scale their output: Gaussian, std sqrt(2 / (k k (inputs + outputs))) (Glorot and
-    Bengio 2010), bias 0. With `seed` the weights are the same each time and the global random state is left alone.
+    Convolutions before a batch norm: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way; transposed ones have their
+    inputs in place of the outputs. Those with a bias have nothing behind them that would scale their output: Gaussian,
+    std sqrt(2 / (k k (inputs + outputs))) (Glorot and Bengio 2010), bias 0. With `seed` the weights are the same each
+    time and the global random state is left alone.
     """
     generator = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
     with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator.initial_seed())  # for layers of timm's that are not set below
         net = Net(spec)
     last = getattr(net.head, "conv", None)
     for module in net.modules():
-        if not isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             continue
         area = module.kernel_size[0] * module.kernel_size[1]
         # the published rule gives 1.41 for the last layer, which only a batch norm over the batch could bring to metres
-        fan = module.in_channels * area if module is last else module.out_channels * area / 2
+        fan = module.in_channels * area if module is last else module.weight.shape[0] * area / 2
         if module.bias is not None and module is not last:
             fan = (module.in_channels + module.out_channels) * area / 2
-        elif module.groups == module.in_channels > 1:
+        else:
             fan /= module.groups  # each depthwise output sees one input
         nn.init.normal_(module.weight, 0.0, math.sqrt(1.0 / fan), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    return net
+
+
+def calibrated(net: Net, metres: float, size: tuple[int, int] | None = None) -> Net:
+    """A copy of a net with left and right disparities that gives metric depth: `metres` (see `Head`) over disparity.
+
+    With `size` photographs are brought to that from now on. A net with another head is a ValueError.
+    """
+    spec = net.spec
+    if spec.head.layer != "disparity":
+        raise ValueError(
+            f"{spec.name} gives depth, not left and right disparities; monodepth_vgg and monodepth_pruned give those"
+        )
+    head = replace(spec.head, kind="metric", unit="m", metres=metres)
+    net = copy.deepcopy(net)
+    net.spec = replace(spec, head=head, preprocess=replace(spec.preprocess, size=size or spec.preprocess.size))
+    net.head = HEADS["disparity"](2, head)
     return net

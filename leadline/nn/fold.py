@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -26,7 +26,19 @@ def fold(net: N) -> N:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, after, nn.Identity())
+            elif isinstance(conv, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                _into_transposed_(conv, norm)
+                setattr(module, after, nn.Identity())
     return folded
+
+
+def _into_transposed_(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+    # a depthwise kernel has its channels where others have their inputs, which torch's own fusion overlooks
+    depthwise = conv.groups > 1
+    assert norm.running_mean is not None and norm.running_var is not None
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias, not depthwise
+    )
 
 
 def convolutions(net: nn.Module, example: Tensor) -> list[str]:

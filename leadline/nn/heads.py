@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -57,33 +55,27 @@ class ConvHead(nn.Module):
 
 
 class DisparityHead(nn.Module):
-    """Left disparities [B,1,h,w], fractions of the image's width above 0, to depth: `metres` over them.
+    """monodepth's maps [B,2,h,w], fine to coarse, to depth [B,1,h,w]: `metres` over the finest left disparity.
 
-    With `metres` 0 they stay as they are: relative disparity. It has no weights: the decoder's own convolutions give
-    the disparities (and feed them back), `gates` are those.
+    With `metres` 0 the disparity stays as it is, a fraction of the image's width. The head has no weights: the
+    decoder's own convolutions give the disparities, since it feeds them back.
     """
 
-    def __init__(self, gates: nn.ModuleList, spec: Head) -> None:
+    def __init__(self, inputs: int, spec: Head) -> None:
         super().__init__()
-        self._gates = [gates]  # in a list: they belong to the decoder
+        if inputs != 2 or (spec.kind == "metric") != (spec.metres > 0) or spec.kind == "relative_depth":
+            raise ValueError(
+                f"the disparity head has {inputs} maps, kind {spec.kind!r} and metres {spec.metres}; it needs left and "
+                "right disparities, and is metric with metres above 0 or relative_disparity with metres 0"
+            )
         self.metres = spec.metres
 
-    def forward(self, disparity: Tensor) -> Tensor:
-        return self.metres / disparity.clamp(min=1e-6) if self.metres else disparity
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        left = maps[0][:, :1]
+        return self.metres / left.clamp(min=1e-6) if self.metres else left
 
     def start_at(self, mean_depth: float) -> None:
-        """Let the untrained net answer about `mean_depth` (metres) everywhere; without `metres` nothing happens."""
-        if not self.metres:
-            return
-        share = min(max(self.metres / mean_depth / MAX_DISPARITY, 0.01), 0.99)
-        with torch.no_grad():
-            for gate in self._gates[0]:
-                for conv in gate.modules():
-                    if isinstance(conv, nn.Conv2d) and conv.bias is not None:
-                        conv.bias.fill_(math.log(share / (1 - share)))
+        """Nothing: the decoder starts at the middle of its range, half of its largest disparity, as published."""
 
-
-MAX_DISPARITY = 0.3
-"""The largest disparity that monodepth's decoder can give, as a fraction of the image's width."""
 
 HEADS = {"norm": NormHead, "conv": ConvHead, "disparity": DisparityHead}

@@ -1,6 +1,6 @@
-"""Read an int8 .tflite classifier and give its weights to an encoder.
+"""Give an encoder the weights of an ImageNet classifier: an int8 .tflite file, or MXNet's (`nn/gluon.py`).
 
-Such a file has batch norm folded into the convolutions: y = W x + b. To train on, batch norm is re-created: its
+A .tflite file has batch norm folded into the convolutions: y = W x + b. To train on, batch norm is re-created: its
 statistics are those of W x measured on images, its scale and shift are set so that in eval mode the layer is again
 W x + b, and in train mode it is so up to the difference between a batch's statistics and the measured ones.
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import BadCheckpoint, MissingPackage
+from leadline.nn.gluon import give_gluon_, read_gluon
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Folded:
 
     weight: np.ndarray
     bias: np.ndarray
+
+
+def give_from_file_(encoder: nn.Module, path: Path | str, images: Tensor) -> None:
+    """Put the weights of a classifier's file into `encoder`, in place; the ending says how it is read.
+
+    `images` are some of the encoder's own inputs [B,3,H,W], normalised: what the file lacks is measured on them.
+    """
+    ending = Path(path).suffix.lower()
+    if ending == ".tflite":
+        give_(encoder, read_tflite(path))
+        recreate_batch_norm_(encoder, images)
+    elif ending == ".safetensors":
+        give_gluon_(encoder, read_gluon(path), images)
+    else:
+        raise ValueError(f"{path} ends in {ending!r}; an encoder starts from a .tflite or .safetensors file")
 
 
 def read_tflite(path: Path | str) -> list[Folded]:

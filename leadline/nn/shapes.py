@@ -11,7 +11,8 @@ from torch import nn
 def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Replace, in place, every parameter and buffer of `net` whose shape differs from `shapes`; contents are undefined.
 
-    Widths of the layers that own them follow (`out_channels`, `num_features`, `groups` of a depthwise convolution).
+    Widths of the layers that own them follow (`out_channels`, `num_features`, `groups` of a depthwise convolution,
+    plain or transposed).
     A name that the net lacks, or one that is missing, is a ValueError.
     """
     stored = set(shapes)
@@ -40,3 +41,8 @@ def _follow(module: nn.Module, shape: tuple[int, ...]) -> None:
         module.out_channels = shape[0]
         module.groups = shape[0] if depthwise else 1
         module.in_channels = shape[0] if depthwise else shape[1]
+    elif isinstance(module, nn.ConvTranspose2d) and len(shape) == 4:  # [inputs, outputs / groups, k, k]
+        depthwise = module.groups > 1
+        module.in_channels = shape[0]
+        module.groups = shape[0] if depthwise else 1
+        module.out_channels = shape[0] if depthwise else shape[1]

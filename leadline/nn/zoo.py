@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import sys
+from dataclasses import replace
 from typing import Literal
 
-from leadline.nn.encoders import mobilenet_v1, mobilenet_v3
+from leadline.nn.encoders import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
 from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
 
 # The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `foreign.import_fastdepth`
 # states that in the Spec of the authors' weights.
 _CENTRED = Preprocess(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+# What torchvision's and MXNet's ImageNet weights expect.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def fastdepth(skip: Literal["add", "cat", "none"] = "add", depthwise: bool = True) -> Spec:
@@ -32,6 +36,34 @@ def fastdepth_pruned() -> Spec:
     return Spec("fastdepth_pruned", Encoder("mobilenet_v1", widths), decoder, Head(batch_statistics=False), _CENTRED)
 
 
+def fastdepth_decoder(decoder: str = "deconv5dw") -> Spec:
+    """FastDepth's encoder with another decoder, by the authors' name: deconv3 to 9, nnconv, blconv or shuffle likewise
+    (`dw`: depthwise), upconv, upproj. No skips (table IV).
+    """
+    encoder = Encoder("mobilenet_v1", mobilenet_v1.WIDTHS)
+    return Spec("fastdepth_decoder", encoder, _ladder(decoder), Head(batch_statistics=False), _CENTRED)
+
+
+def fastdepth_resnet(depth: Literal[18, 34, 50] = 18, decoder: str = "nnconv5dw") -> Spec:
+    """FastDepth's decoder after a ResNet, whose features a 1x1 convolution brings to 1024 channels (table III).
+
+    The table's decoder is `nnconv5`, not depthwise.
+    """
+    name, how = f"resnet{depth}", Preprocess((224, 224), mean=_MEAN, std=_STD)
+    spec = replace(_ladder(decoder), widths=(1024, *_ladder(decoder).widths))
+    return Spec("fastdepth_resnet", Encoder(name, resnet.WIDTHS[name]), spec, Head(batch_statistics=False), how)
+
+
+def boosting_student() -> Spec:
+    """The light net of Hu et al. 2021 (arXiv 2105.06143): MobileNetV2, depth at half of the image's size."""
+    return _boosting("boosting_student", Encoder("mobilenet_v2", mobilenet_v2.WIDTHS))
+
+
+def boosting_teacher() -> Spec:
+    """Its teacher: ResNet-34 under the same decoder."""
+    return _boosting("boosting_teacher", Encoder("resnet34", resnet.WIDTHS["resnet34"]))
+
+
 def litedepth(taps: Literal[4, 5] = 4) -> Spec:
     """LiteDepth's student (Li et al. 2022, arXiv 2209.00961): 128x160 inside, depth at a quarter of that.
 
@@ -42,12 +74,49 @@ def litedepth(taps: Literal[4, 5] = 4) -> Spec:
     return Spec("litedepth", Encoder("mobilenet_v3", mobilenet_v3.WIDTHS), decoder, Head(layer="conv"), how)
 
 
+def monodepth_vgg() -> Spec:
+    """monodepth, VGG (Godard et al. 2017, arXiv 1609.03677): learns from stereo pairs. Knows no metres until then."""
+    return _monodepth("monodepth_vgg", vgg.WIDTHS, (512, 512, 256, 128, 64, 32, 16))
+
+
+def monodepth_pruned() -> Spec:
+    """monodepth after joint filter pruning (Elkerdawy et al. 2019, arXiv 1905.05212): the widths of the shipped net."""
+    widths = (14, 20, 27, 33, 40, 68, 94, 108, 168, 209, 157, 192, 25, 21)
+    return _monodepth("monodepth_pruned", widths, (17, 155, 101, 41, 27, 15, 6))
+
+
+def _monodepth(name: str, encoder: tuple[int, ...], upconvs: tuple[int, ...]) -> Spec:
+    decoder = Decoder("monodepth", (*upconvs, 512, 512, 256, 128, 64, 32, 16), "cat", depthwise=False, kernel=3)
+    head = Head("relative_disparity", "relative_disparity", layer="disparity", kernel=3)
+    return Spec(name, Encoder("vgg", encoder), decoder, head, Preprocess((256, 512)))
+
+
+def _boosting(name: str, encoder: Encoder) -> Spec:
+    decoder = Decoder("multiscale", (16, 64, 64), "cat", depthwise=False)
+    head = Head(layer="conv", kernel=5, relu=False, resize="corners")
+    return Spec(name, encoder, decoder, head, Preprocess((228, 304), mean=_MEAN, std=_STD))
+
+
+def _ladder(name: str) -> Decoder:
+    found = re.fullmatch("(deconv|nnconv|blconv|shuffle)([3579])(dw)?|(upconv|upproj)", name)
+    if found is None:
+        raise ValueError(
+            f"the decoder {name!r} is unknown; known: deconvK, nnconvK, blconvK, shuffleK with K 3, 5, 7 or 9 and 'dw' "
+            "behind it for depthwise, upconv, upproj"
+        )
+    family, kernel, depthwise, plain = found.groups()
+    widths = (256, 64, 16, 4, 1) if family == "shuffle" else (512, 256, 128, 64, 32)
+    family = "nnconv5" if family == "nnconv" else family  # its name in a Spec, whatever the kernel
+    return Decoder(family or plain, widths, "none", bool(depthwise), int(kernel or 5))
+
+
 def names() -> list[str]:
     """The nets of the zoo, sorted."""
     return sorted(
         name
         for name, item in vars(sys.modules[__name__]).items()
-        if inspect.isfunction(item) and item.__annotations__.get("return") == "Spec" and name != "spec"
+        if inspect.isfunction(item) and item.__annotations__.get("return") == "Spec"
+        if name != "spec" and not name.startswith("_")
     )
 
 

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from leadline.nn.decoders.fusion import Fusion
-from leadline.nn.decoders.nnconv5 import NNConv5
+from leadline.nn.decoders.ladder import STEPS, Ladder, Shuffle
+from leadline.nn.decoders.monodepth import Monodepth
+from leadline.nn.decoders.multiscale import Multiscale
 
-DECODERS = {"fusion": Fusion, "nnconv5": NNConv5}
+DECODERS = {
+    **dict.fromkeys(STEPS, Ladder),
+    "fusion": Fusion,
+    "monodepth": Monodepth,
+    "multiscale": Multiscale,
+    "shuffle": Shuffle,
+}

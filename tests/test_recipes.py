@@ -1,0 +1,137 @@
+"""The recipes hold the published numbers, and the ablation changes one thing at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadline.options import R2Crop, Training
+from recipes import ablations, boosting, litedepth, monodepth
+
+DATA, OUT = Path("data"), Path("out")
+
+
+def different(a: Training, b: Training) -> set[str]:
+    """The options in which two runs differ, but for where they go."""
+    return {key for key, value in asdict(a).items() if asdict(b)[key] != value} - {"out"}
+
+
+def test_litedepth_s_published_training_has_its_published_numbers() -> None:
+    run = litedepth.published(DATA, OUT, OUT)
+    assert (run.model, run.batch, run.epochs, run.transform, run.weighting) == (
+        "litedepth", 32, 650, "litedepth", "fixed",
+    )  # fmt: skip
+    assert run.loss == ("sig:1", "gradient:0.25@map", "virtual_normal:2.5@map", "robust:0.6")
+    assert run.r2crop == R2Crop()
+    fit = run.fit
+    assert (fit.optimizer, fit.lr, fit.betas, fit.eps, fit.weight_decay) == ("adam", 4e-3, (0.9, 0.999), 1e-3, 0)
+    assert (fit.schedule, fit.power, fit.lr_end, fit.warmup, fit.warmup_from) == ("poly", 0.9, 0.25, 1500, 1e-4)
+    assert fit.clip == 35
+
+
+def test_its_dynamic_form_starts_on_the_published_weights() -> None:
+    run = litedepth.dynamic(DATA, OUT, OUT)
+    assert different(run, litedepth.published(DATA, OUT, OUT)) == {"loss", "weighting"}
+    assert [float(loss.partition(":")[2].partition("@")[0]) for loss in run.loss] == [1, 0.25, 2.5, 0.2]
+
+
+def test_half_size_frames_are_cut_in_the_published_proportions() -> None:
+    half, whole = litedepth.HALF, R2Crop()
+    assert half.image == whole.image
+    for a, b in zip(half.sizes, whole.sizes, strict=True):
+        assert [2 * n for n in a] == list(b)
+
+
+def test_the_shares_of_the_shipped_training_fill_its_batch() -> None:
+    from leadline.cli_train import _shares
+
+    run = litedepth.shipped(DATA, OUT, OUT)
+    assert sum(_shares(run.data, run.batch)[1]) == run.batch == 32
+
+
+def test_boosting_s_student_trains_as_hu_et_al_do() -> None:
+    run = boosting.published(DATA, OUT)
+    assert (run.batch, run.epochs, run.loss, run.transform) == (8, 20, ("hu@map",), "hu")
+    fit = run.fit
+    assert (fit.optimizer, fit.lr, fit.weight_decay, fit.schedule, fit.step_every) == ("adam", 1e-4, 1e-4, "step", 0.25)
+
+
+def test_monodepth_s_published_training_has_its_published_numbers() -> None:
+    run = monodepth.published(DATA, OUT, OUT)
+    assert (run.model, run.batch, run.epochs, run.loss) == ("monodepth_vgg", 8, 50, ("stereo",))
+    fit, how = run.fit, run.stereo
+    assert (fit.optimizer, fit.lr, fit.weight_decay, fit.schedule) == ("adam", 1e-4, 0, "halve")
+    assert (how.ssim, how.smoothness, how.consistency, how.scales, how.size) == (0.85, 0.1, 1.0, 4, None)
+    assert (how.flip, how.colours) == (0.5, 0.5)
+    assert (how.gamma, how.brightness, how.tint) == ((0.8, 1.2), (0.5, 2.0), (0.8, 1.2))
+
+
+def test_monodepth_s_ablation_changes_one_thing_at_a_time() -> None:
+    whole = monodepth.pruned(DATA, OUT, OUT)
+    assert different(whole, monodepth.drive(DATA, OUT, OUT)) == {"model"}
+    for run in (monodepth.no_consistency, monodepth.no_smoothness, monodepth.one_scale):
+        changed = run(DATA, OUT, OUT)
+        assert different(changed, whole) == {"stereo"}
+        fields = asdict(whole.stereo)
+        assert sum(value != fields[key] for key, value in asdict(changed.stereo).items()) == 1
+
+
+def test_each_run_of_the_ablation_changes_what_its_name_says() -> None:
+    table = ablations.runs(DATA, OUT, 100, 0)
+    whole = table["all"]
+    names = [loss.partition(":")[0] for loss in whole.loss]
+    assert different(table["no crop"], whole) == {"r2crop"} and not table["no crop"].r2crop.crop
+    for name in names:
+        assert different(table[f"without {name}"], whole) == {"loss"}
+        assert set(whole.loss) - set(table[f"without {name}"].loss) == {
+            loss for loss in whole.loss if loss.startswith(f"{name}:")
+        }
+    assert table["sig only"].loss == whole.loss[:1]
+    assert different(table["dynamic"], whole) == {"loss", "weighting"}
+    assert different(table["all weights 1, dynamic"], table["all weights 1"]) == {"weighting"}
+    assert table["all weights 1"].loss == ("sig:1", "gradient:1@map", "virtual_normal:1@map", "robust:1")
+    assert len({run.out for run in table.values()}) == len(table)
+    assert {run.fit.steps for run in table.values()} == {100}
+
+
+def test_seeds_change_the_seed_only() -> None:
+    for name, run in ablations.runs(DATA, OUT, 100, 0).items():
+        other = ablations.runs(DATA, OUT, 100, 1)[name]
+        assert different(run, other) == {"fit"} and run.out != other.out
+        assert (run.fit.seed, other.fit.seed) == (0, 1)
+
+
+def result(delta1: float, steps: int = 100) -> dict[str, Any]:
+    figures = {"delta1": delta1, "abs_rel": 0.2, "rmse": 0.7, "si_rmse": 0.25}
+    return {"steps": steps, "n": {"choosing": 75, "test": 327}, "choosing": figures, "test": figures}
+
+
+def test_a_finished_run_is_kept_only_if_asked_and_made_alike(tmp_path: Path) -> None:
+    run = ablations.runs(DATA, tmp_path, 100, 0)["all"]
+    run.out.mkdir()
+    (run.out / "ablation.json").write_text(json.dumps(result(0.5)))
+    assert ablations.finish(run, resume=True) == result(0.5)
+    with pytest.raises(SystemExit, match="holds a finished run: give --resume"):
+        ablations.finish(run, resume=False)
+    with pytest.raises(SystemExit, match="was made with --steps 100"):
+        ablations.finish(ablations.runs(DATA, tmp_path, 200, 0)["all"], resume=True)
+
+
+def test_the_ablation_writes_mean_and_spread_as_table_and_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.50, 0.60, 0.52, 0.62, 0.54, 0.64])
+    monkeypatch.setattr(ablations, "finish", lambda run, resume: result(next(values)))
+    table = ablations.main(data=DATA, out=tmp_path, steps=100, only=("all", "no crop"))
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1].startswith("| all | 3 | 0.520 ± 0.020 | 0.520 ± 0.020 | 0.200 ± 0.000 |")
+    assert rows[2].startswith("| no crop | 3 | 0.620 ± 0.020 |")
+    assert len(rows) == 3 and "100 steps" in table and "327 of the test part" in table
+    assert (tmp_path / "ablation.png").stat().st_size > 5000
+    assert (tmp_path / "table.md").read_text() == table
+    with pytest.raises(SystemExit, match="'nothing' is unknown; known: all, no crop, without sig"):
+        ablations.main(data=DATA, out=tmp_path, only=("nothing",))
