@@ -9,6 +9,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,7 @@ def predict(
     vmin: Number = None,
     vmax: Number = None,
     fov: float = 58.0,
+    flip: bool = False,
     runtime: Runtime = None,
     threads: Count = None,
     json: bool = False,
@@ -57,6 +59,7 @@ def predict(
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
         vmax: vis: the depth of the last colour; by default 10 m
         fov: ply: how many degrees the camera sees from left to right
+        flip: look at the mirrored picture too and merge the two answers, in twice the time
         runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
         json: print one JSON object
@@ -65,7 +68,7 @@ def predict(
     from leadline.sources import sources
 
     paths = sources(source)
-    predictor = cli_runtime.predictor(model, runtime, threads)
+    predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     formats = (save or ("vis,png16" if predictor.head.kind == "metric" else "vis,npy")).split(",")
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}
     outcomes = []
@@ -92,6 +95,8 @@ def val(
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     limit: Count = None,
+    flip: bool = False,
+    latency_ms: Number = None,
     runtime: Runtime = None,
     threads: Count = None,
     reading: cli_data.Read = cli_data.AS_SAID,
@@ -106,6 +111,8 @@ def val(
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
+        flip: look at each mirrored image too and merge the two answers
+        latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
         runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
         reading: how to read the data
@@ -114,12 +121,14 @@ def val(
     from leadline.data.dataset import subset
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import ImageResult, evaluate_all
-    from leadline.protocols import PROTOCOLS, find, misfit
+    from leadline.protocols import PROTOCOLS, find, misfit, with_mai2022_score
     from leadline.report import Report, table
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; at least one image is needed")
     chosen = list(PROTOCOLS.values()) if protocol == "all" else [find(n) for n in dict.fromkeys(protocol.split(","))]
+    if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
+        raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
     if csv is not None:  # what cannot be written should fail now, not after the work
         csv.parent.mkdir(parents=True, exist_ok=True)
         csv.touch()
@@ -128,7 +137,7 @@ def val(
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
-    predictor = cli_runtime.predictor(model, runtime, threads)
+    predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     unfit: dict[str, str] = {}
     if protocol == "all":
         size = samples[0].target.shape
@@ -148,12 +157,15 @@ def val(
             "model": model,
             "runtime": predictor.runtime,
             "precision": predictor.precision,
+            "flip": flip,
             "data": str(data),
             "split": split,
             "data_set": samples.name,
         },
     )
     reports = [report | facts for report in reports]
+    if latency_ms is not None:
+        reports = with_mai2022_score(reports, latency_ms)
     if csv is not None:
         cli_data.write_table(csv, results)
     for skipped in reports[0].context["skipped"]:

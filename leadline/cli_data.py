@@ -107,6 +107,7 @@ def synth(
     size: tuple[int, int] = (240, 320),
     textures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     split: Literal["train", "test"] | None = None,
+    stereo: bool = False,
     workers: Annotated[int | None, arg(metavar="N")] = None,
     json: bool = False,
 ) -> int:
@@ -120,12 +121,13 @@ def synth(
         size: height and width of the pictures
         textures: a folder of photographs to cut textures from; by default they are drawn
         split: mark the folder as this part; by default its last fifth is the test part
+        stereo: draw the view of a right camera too, and write KITTI's layout
         workers: processes; by default one for each core
         json: print one JSON object
     """
     from leadline.data.synthetic import synthetic, write
 
-    scenes = synthetic(n, seed=seed, kind=kind, size=size, textures_folder=textures)
+    scenes = synthetic(n, seed=seed, kind=kind, size=size, textures_folder=textures, stereo=stereo)
     drawn = write(scenes, path, workers=workers, split=split)
     if json:
         emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})

@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from leadline.autotune import autotune
+from leadline.autotune import chosen as chosen_of
 from leadline.checkpoint import load, save, write_atomically
 from leadline.command import complain
+from leadline.data.augment_batch import augmented, draw, gather
+from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Part, cached, collate, loader
-from leadline.data.transforms import Transform, augment, fastdepth_train
+from leadline.data.loader import Batches, Part, collate, enough_workers, loader
+from leadline.data.r2crop import r2crop
+from leadline.data.stereo import augment_pair, measured, metres, open_pairs
+from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
 from leadline.evaluate import evaluate
-from leadline.losses import LOSSES, Term, weighted
+from leadline.export import cache
+from leadline.losses import LOSSES, Reweighted, Term, weighted
+from leadline.losses.stereo import photometric
 from leadline.nn import zoo
-from leadline.nn.build import Net, build
-from leadline.nn.init import give_, read_tflite, recreate_batch_norm_
-from leadline.options import Training, View
+from leadline.nn.build import Net, build, calibrated
+from leadline.nn.init import give_from_file_
+from leadline.options import FitOptions, Training, View
 from leadline.predict import Predictor
 from leadline.report import Report
 from leadline.runtime import eager
 from leadline.spec import to_json
-from leadline.train import fit, process
+from leadline.train import Finish, Loss, first, fit, process
 from leadline.train_state import commit
 from leadline.types import Depth
 from leadline.viz import panel
 
-_SPARED = ("fit", "out", "resume", "workers", "cache")  # do not change what is learned, or are recorded by `fit`
+_SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
+"""What does not change what is learned, or is recorded by `fit`."""
 
 
 def train(run: Training) -> tuple[Net, Report]:
@@ -42,22 +53,36 @@ def train(run: Training) -> tuple[Net, Report]:
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
     if run.init is not None and not run.init.is_file():
         raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
-    terms, (folders, shares) = _terms(run.loss), _shares(run.data, run.batch)
-    sets = [open_dataset(folder, "train", **run.reading.given()) for folder in folders]
+    rank, world = process()
+    if run.autotune and world > 1:
+        raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
+    stereo = _from_pairs(run)
+    terms, (folders, shares) = {} if stereo else _terms(run.loss), _shares(run.data, run.batch)
+    sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
+    camera = metres(sets) if stereo else 0.0
     sets[0], chosen = _kept_for_choosing(run, sets[0])
-    if run.cache:
-        # FastDepth's list starts from the whole frame; a view needs no more rows than it shows
-        height = None if run.transform == "fastdepth" else max(240, run.view.size[0])
-        sets = [cached(data, height) for data in sets]
+    rows = None if stereo else _rows(run)
+    with first():  # the other processes then find what it has decoded
+        sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=rows, say=complain)
     net = load(run.model) if run.pretrained or Path(run.model).is_file() else _start(run, sets[0])
-    transform: Transform = fastdepth_train if run.transform == "fastdepth" else partial(augment, view=run.view)
+    if stereo:
+        net = calibrated(net, camera, run.stereo.size)
+    transform = partial(augment_pair, size=net.spec.preprocess.size, how=run.stereo) if stereo else _transform(run)
+    on_device = _on_device(run)  # said before the work
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
     for part in parts:  # what cannot be transformed should fail here, not in a worker
         part.transform(part.data[0], np.random.default_rng(0))
-    rank, world = process()
     started_from = commit()
-    batches = loader(parts, seed=run.fit.seed, workers=run.workers, rank=rank, world=world)
-    options = run.fit
+    enough = enough_workers(world, torch.cuda.is_available())
+    finish: Finish | None = partial(augmented, view=run.view) if on_device else None
+    if on_device:
+        parts = [replace(part, transform=partial(draw, view=run.view)) for part in parts]
+    loading = partial(
+        loader, parts, seed=run.fit.seed, rank=rank, world=world,
+        pad=run.transform == "litedepth",  # its cut-outs differ in size
+        gather=gather if on_device else None,
+    )  # fmt: skip
+    options, workers = run.fit, enough if run.workers < 0 else run.workers
     if run.epochs is not None:
         options = replace(options, steps=max(1, round(run.epochs * len(sets[0]) / shares[0])))
     plain = json.loads(json.dumps(to_json(run), default=str))
@@ -66,8 +91,24 @@ def train(run: Training) -> tuple[Net, Report]:
         "images": [[data.name, len(data)] for data in sets],
     }
     validate = None if chosen is None else partial(_validate, run=run, data=chosen)
-    loss = partial(weighted, terms)
-    net, report = fit(net, batches, loss, options, out=run.out, resume=run.resume, validate=validate, facts=facts)
+    loss: Loss = partial(weighted, terms)
+    if stereo:
+        loss = partial(photometric, weights=run.stereo)
+    elif run.weighting == "dynamic":
+        loss = Reweighted(terms)
+    notes: dict[str, Any] = {}
+    if run.autotune:
+        counts = [1, enough, 2 * enough] if run.workers < 0 else [run.workers]
+        tuned = _tuned(run, workers) or _tune(net, loading, loss, options, counts, finish, run.batch)
+        notes["autotune"] = tuned
+        options, workers = chosen_of(tuned, options)
+    net, report = fit(
+        net, loading(workers=workers), loss, options, out=run.out, resume=run.resume,
+        validate=validate, finish=finish, facts=facts, notes={"workers": workers, **notes},
+    )  # fmt: skip
+    if rank == 0 and (waiting := report.context["waiting"]) > 0.1 and report.context["steps_now"] > 10:
+        said = f"the net waited {waiting:.0%} of the time for its batches"
+        complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     if rank == 0 and report.context["steps_now"]:  # a run that was over before keeps what it reported then
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
@@ -76,6 +117,71 @@ def train(run: Training) -> tuple[Net, Report]:
         save(net, run.out / f"{net.spec.name}.safetensors", provenance=facts)
         write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
     return net, report
+
+
+def _from_pairs(run: Training) -> bool:
+    """Whether the run learns from stereo pairs; what has no meaning there is a ValueError."""
+    if run.loss != ("stereo",):
+        return False
+    plain = Training(run.data, run.out)
+    for name in ("init", "transform", "view", "weighting"):
+        if getattr(run, name) != getattr(plain, name):
+            raise ValueError(f"{name} is {getattr(run, name)}, which --loss stereo has no use for; leave it out")
+    return True
+
+
+def _tuned(run: Training, workers: int) -> dict[str, Any] | None:
+    """What was chosen when the run that goes on began, if it is one."""
+    path = run.out / "run.json"
+    if not (run.resume and path.is_file()):
+        return None
+    began: dict[str, Any] = json.loads(path.read_bytes())
+    return began.get("autotune") or {"options": {}, "workers": workers}
+
+
+def _tune(
+    net: Net,
+    loading: Callable[..., Batches],
+    loss: Loss,
+    options: FitOptions,
+    counts: list[int],
+    finish: Finish | None,
+    images: int,
+) -> dict[str, Any]:
+    """Measure, and show what was measured."""
+    complain("measuring what is fastest here, which takes some minutes")
+    tuned = autotune(net, lambda n: loading(workers=n), loss, options, workers=counts, finish=finish)
+    print(tuned.table(images), file=sys.stderr)
+    return tuned.to_json()
+
+
+def _on_device(run: Training) -> bool:
+    """Whether the loop augments, and not the workers."""
+    can = run.transform == "view" and not _from_pairs(run)
+    if run.augment == "device" and not can:
+        raise ValueError("augment is device, which only --transform view can; give --augment workers")
+    return can and (run.augment == "device" or (run.augment == "auto" and torch.cuda.is_available()))
+
+
+def _transform(run: Training) -> Transform:
+    table: dict[str, Transform] = {
+        "view": partial(augment, view=run.view),
+        "fastdepth": fastdepth_train,
+        "litedepth": partial(r2crop, how=run.r2crop),
+        "hu": hu_train,
+    }
+    return table[run.transform]
+
+
+def _rows(run: Training) -> int | None:
+    """How many rows of a frame the transform needs; None: all of them."""
+    table = {
+        "view": max(240, run.view.size[0]),
+        "fastdepth": None,
+        "litedepth": run.r2crop.frame[0],
+        "hu": 240,
+    }
+    return table[run.transform]
 
 
 def _kept_for_choosing(run: Training, data: Dataset) -> tuple[Dataset, Dataset | None]:
@@ -88,12 +194,17 @@ def _kept_for_choosing(run: Training, data: Dataset) -> tuple[Dataset, Dataset |
     if not len(chosen):
         complain(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
         return data, None
+    if _from_pairs(run) and not len(chosen := measured(chosen)):
+        complain(f"{data.name} has no depth in the part kept for choosing: there is no validation")
+        return rest, None
     return rest, chosen
 
 
 def _start(run: Training, data: Dataset) -> Net:
     """A fresh net whose encoder and head start from `run.init` and the data."""
     net = build(zoo.spec(run.model), seed=run.fit.seed)
+    if _from_pairs(run):
+        return net
     some = [data[int(i)] for i in np.linspace(0, len(data) - 1, min(len(data), 64))]
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
@@ -102,8 +213,7 @@ def _start(run: Training, data: Dataset) -> Net:
     if run.init is not None:
         still = View(net.spec.preprocess.size, zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
         images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
-        give_(net.encoder, read_tflite(run.init))
-        recreate_batch_norm_(net.encoder, (images - net.mean) / net.std)
+        give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
     return net
 
 
@@ -146,6 +256,8 @@ def _terms(names: tuple[str, ...]) -> dict[str, Term]:
     for entry in names:
         what, _, at = entry.partition("@")
         name, _, weight = what.partition(":")
+        if name == "stereo":
+            raise ValueError("the loss 'stereo' learns from pairs of views alone; give --loss stereo by itself")
         if name not in LOSSES:
             raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}")
         if at not in ("", "target", "map"):

@@ -33,6 +33,72 @@ class View:
 
 
 @dataclass(frozen=True)
+class Stereo:
+    """`loss=stereo`: how a net learns from pairs of views alone. monodepth's published values (Godard et al. 2017)."""
+
+    size: tuple[int, int] | None = None
+    """Both views are brought to this size, and so are later photographs; None: the net's own."""
+    ssim: float = 0.85
+    """Part of (1 - SSIM) / 2 in the comparison of views; the rest is the mean absolute difference."""
+    smoothness: float = 0.1
+    """Weight of disparity edges where the image has none, halved at each coarser scale."""
+    vertical: bool = True
+    """Smooth down the columns too, as the paper says; the authors' code does so along the rows only."""
+    consistency: float = 1.0
+    """Weight of the difference between the left and the right view's disparities."""
+    scales: int = 4
+    """How many of the net's maps count, finest first."""
+    flip: float = 0.5
+    """Probability of mirrored views, which change places."""
+    colours: float = 0.5
+    """Probability of other colours, the same in both views, drawn from the next three ranges."""
+    gamma: tuple[float, float] = (0.8, 1.2)
+    brightness: tuple[float, float] = (0.5, 2.0)
+    tint: tuple[float, float] = (0.8, 1.2)
+    """A factor for each of red, green and blue."""
+    cut_bottom: float = 0.0
+    """Lowest part of the views that is cut away; Cityscapes' bonnet: 0.2."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cut_bottom < 1 or self.scales < 1 or not 0 <= self.ssim <= 1:
+            said = f"cut_bottom is {self.cut_bottom}, scales {self.scales}, ssim {self.ssim}"
+            raise ValueError(f"{said}; [0, 1), at least 1, and 0 to 1, are needed")
+
+
+@dataclass(frozen=True)
+class R2Crop:
+    """LiteDepth's training list, see `data.r2crop`; the numbers are the published ones. Ranges are uniform around 0,
+    those of colours around 1.
+    """
+
+    crop: bool = True
+    """Cut-outs of random size; without, always the whole frame."""
+    sizes: tuple[tuple[int, int], ...] = ((240, 384), (360, 512), (480, 640))
+    """What may be cut out of a frame of the size `frame`; of other frames as much in proportion."""
+    frame: tuple[int, int] = (480, 640)
+    image: tuple[int, int] = (128, 160)
+    """The size of a whole frame's image; that of a cut-out is as much smaller."""
+    depth: tuple[int, int] = (480, 640)
+    """The size of a whole frame's depth, by nearest neighbour. At the published size the loss costs three times as much
+    as the net; (120, 160) takes 16 of the 225 targets that each pixel of the net's map is compared with."""
+    rotate: float = 2.5
+    """Degrees."""
+    rotate_chance: float = 0.5
+    flip: float = 0.5
+    gamma: float = 0.1
+    brightness: float = 0.25
+    colour: float = 0.1
+    """Of each channel by itself."""
+
+    def __post_init__(self) -> None:
+        large = [f"{h}x{w}" for h, w in self.sizes if not (0 < h <= self.frame[0] and 0 < w <= self.frame[1])]
+        if large or not self.sizes:
+            said = f"the crop {large[0]}" if large else "a list of no crops"
+            frame = f"{self.frame[0]}x{self.frame[1]}"
+            raise ValueError(f"{said} does not fit into an image of {frame}; crops of 1x1 to {frame} are allowed")
+
+
+@dataclass(frozen=True)
 class Reading:
     """How to read a folder of data where its dataset.toml is silent or wrong; what is given here counts."""
 
@@ -59,15 +125,28 @@ class FitOptions:
     """How to train. FastDepth's published schedule: sgd, lr 0.01, momentum 0.9, weight decay 1e-4, step."""
 
     steps: int = 1000
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """sgd, adam: weight decay is part of the gradient, of all weights; adamw: apart from it, none on vectors."""
     lr: float = 0.01
     momentum: float = 0.9
+    """Of sgd."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of adam and adamw."""
+    eps: float = 1e-8
+    """Of adam and adamw."""
     weight_decay: float = 1e-4
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "constant", "poly", "halve"] = "cosine"
+    """How the learning rate falls; halve: to 1/2 after 60 % of the steps and to 1/4 after 80 % (monodepth)."""
     warmup: int = 0
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises."""
+    warmup_from: float = 0.0
+    """The part of the learning rate that the first step has; 0: 1 / warmup."""
     step_every: float = 0.25
     """`schedule=step`: the learning rate is multiplied by 0.1 after each such part of the run."""
+    power: float = 0.9
+    """`schedule=poly`: the exponent of the part that is left."""
+    lr_end: float = 0.0
+    """`schedule=poly`: the part of the learning rate at which it ends."""
     clip: float = 0.0
     """Largest norm of the gradient; 0: any."""
     ema: float = 0.0
@@ -77,6 +156,10 @@ class FitOptions:
     precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 arithmetic; auto: where the processor has it."""
     channels_last: bool = True
+    compile: bool = False
+    """Compile the net with torch.compile; needs a C++ compiler, on a GPU Triton."""
+    depthwise: Literal["own", "torch"] = "own"
+    """On a CPU: whose backward pass of depthwise convolutions; the results differ by rounding."""
     seed: int = 0
     save_every: int = 200
     validate_every: int = 0
@@ -89,6 +172,12 @@ class FitOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
         if not self.step_every > 0 or not 0 <= self.ema < 1:
             raise ValueError(f"step_every is {self.step_every} and ema {self.ema}; above 0, and in [0, 1), are needed")
+        for name in ("warmup_from", "lr_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a part of the learning rate, 0 to 1, is needed")
+        if not self.power > 0 or not self.eps > 0 or not all(0 <= beta < 1 for beta in self.betas):
+            said = f"power is {self.power}, eps {self.eps}, betas {self.betas}"
+            raise ValueError(f"{said}; above 0, above 0, and in [0, 1), are needed")
 
 
 @dataclass(frozen=True)
@@ -131,19 +220,32 @@ class Training:
     epochs: float | None = None
     """Length of the run in passes over the first data set; sets fit.steps."""
     loss: tuple[str, ...] = ("l1",)
-    """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution."""
-    transform: Literal["view", "fastdepth"] = "view"
-    """Random cut-outs as `view` says, or FastDepth's published list."""
+    """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution. `stereo`
+    stands alone: it learns from pairs of views without depth.
+    """
+    weighting: Literal["fixed", "dynamic"] = "fixed"
+    """Of several losses: as `loss` says, or learned on top of that (LiteDepth's dynamic re-weighting)."""
+    transform: Literal["view", "fastdepth", "litedepth", "hu"] = "view"
+    """Random cut-outs as `view` says, or the published list of FastDepth, LiteDepth (as `r2crop` says) or Hu et al."""
     view: View = View()
+    r2crop: R2Crop = R2Crop()
+    stereo: Stereo = Stereo()
+    """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
     choose: int = 10
     """Every so-manieth block of 20 images of the first data set is kept for validation; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
-    workers: int = 1
-    """Processes that prepare batches."""
-    cache: bool = True
-    """Hold the decoded images in memory (0.4 MB each at 240x320); without, each is decoded again and again."""
+    augment: Literal["auto", "workers", "device"] = "auto"
+    """Where `transform=view` is done: by the workers, or with the net for a whole batch; auto: so on a GPU."""
+    workers: int = -1
+    """Processes that prepare batches; -1: as many as the cores bear, 0: the loop itself prepares them."""
+    cache_gb: float = 8.0
+    """Decoded and shrunk frames are kept in leadline's cache (0.5 MB each at 240x320), at most so many 10^9 bytes for
+    all runs together; what does not fit is decoded again and again. 0: nothing is kept.
+    """
+    autotune: bool = False
+    """First measure which precision, memory layout, depthwise kernels, compilation and workers are fastest here."""
     reading: Reading = Reading()
     """How to read the folders of data."""
     resume: bool = False

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage, LeadlineError
+from leadline.geometry import merge_mirrored
 from leadline.options import Precision
 from leadline.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.runtime import SUFFIXES, load
@@ -32,7 +33,8 @@ class Predictor:
     """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
 
     `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
-    size and no other.
+    size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
+    `geometry.merge_mirrored` says, of other nets the mean of the depths.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Predictor:
     preprocess: Preprocess
     head: Head
     card: Card | None = None
+    flip: bool = False
 
     def __call__(self, image: Picture) -> Depth:
         """The depth of one photograph, at the photograph's size."""
@@ -58,7 +61,7 @@ class Predictor:
             raise BadImage(_wrong_size(self.name, self.frame, size))
         batch = prepare(frame, self.preprocess) if self.frame is None else frame[None]
         times.append(time.perf_counter())
-        output = self.runner(batch)[0, 0]
+        output = self._merged(batch) if self.flip else self.runner(batch)[0, 0]
         times.append(time.perf_counter())
         values, valid = restore(output, size, self.preprocess) if self.frame is None else self._seen(output)
         times.append(time.perf_counter())
@@ -80,6 +83,16 @@ class Predictor:
     def precision(self) -> Precision:
         """Its arithmetic."""
         return "fp32" if self.card is None else self.card.precision
+
+    def _merged(self, batch: np.ndarray) -> np.ndarray:
+        across = 3 if self.frame is None else 2
+        other = self.runner(np.ascontiguousarray(np.flip(batch, across)))[0, 0, :, ::-1]
+        own = self.runner(batch)[0, 0]
+        if self.head.layer != "disparity":
+            return np.asarray((own + other) / 2)
+        if self.head.kind != "metric":
+            return merge_mirrored(own, other)
+        return 1 / merge_mirrored(*(1 / depth.clip(min=1e-6) for depth in (own, other)))  # depth is metres / disparity
 
     def _seen(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `restore`, of depth [H,W] that has the frame's size already."""

@@ -1,7 +1,8 @@
 """fit(net, batches, loss, options) -> (net, Report): the only training loop.
 
 A loss is a function (net, batch) -> (scalar, logs). Supervised, distilled, masked, gated: all are losses bound with
-`functools.partial`, so nothing here knows of them. The loop runs on one process or, under `accelerate launch`, on many.
+`functools.partial`, so nothing here knows of them; one that is an nn.Module may have weights of its own. The loop runs
+on one process or, under `accelerate launch`, on many (`together` says what is then equal).
 """
 
 from __future__ import annotations
@@ -12,25 +13,32 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from torch import Tensor
+from accelerate import PartialState
+from torch import Tensor, nn
 
 from leadline.checkpoint import save
 from leadline.data.loader import Batches
 from leadline.errors import TrainingFailed
 from leadline.nn.build import Net
+from leadline.nn.depthwise import DepthwiseConv2d
+from leadline.optimize import average_into, learning_rate, optimizer
 from leadline.options import FitOptions
 from leadline.report import Report
+from leadline.runtime.calls import NO_COMPILER, compiler
 from leadline.spec import to_json
+from leadline.together import average_, join_, silent
 from leadline.train_state import State, curves, read_state, record_run, write_state
 from leadline.types import Sample
 
 Loss = Callable[[Any, Sample], tuple[Tensor, dict[str, float]]]
 Validate = Callable[[Net, int], Mapping[str, float]]
+Finish = Callable[[Any, torch.device], Sample]
 
 
 def fit(
@@ -42,91 +50,156 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     validate: Validate | None = None,
+    finish: Finish | None = None,
     facts: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> tuple[Net, Report]:
     """A trained copy of `net`, and what was measured on the way.
 
     With `out`, that folder receives `last.safetensors` (the net), `state.safetensors` (to resume), `run.json`
-    (options, spec, versions, command, `facts`: everything to repeat the run) and TensorBoard's curves. With `resume` a
-    run that was stopped at any moment continues from its last save, to the same weights bit for bit (same machine
-    and number of threads). `validate(net, step)` returns figures to log. A loss that is not finite is a TrainingFailed.
+    (options, spec, versions, command, `facts`, `notes`: everything to repeat the run) and TensorBoard's curves. With
+    `resume` a run that was stopped at any moment continues from its last save, to the same weights bit for bit (same
+    machine and number of threads); other options or `facts` are then a TrainingFailed, other `notes` are not.
+
+    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample out of what `batches`
+       gives, on the device, where that is left to do.
+    2. Weights of a loss (an nn.Module) are trained with the net, without decay; context `loss_parameters` holds them.
+    3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step; context `skipped_steps` counts them. Of
+       several processes all must have nothing, otherwise one that has adds a gradient of zeros. Batch norms do see it.
+    4. A loss that is not finite is a TrainingFailed.
+    5. Context `waiting` is the part of its time that the loop waited for batches.
     """
-    _keep_freed_memory()
-    precision = _precision(options)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    net = copy.deepcopy(net).train()
-    if options.channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean = copy.deepcopy(net).to(accelerator.device) if options.ema else net
-    shell, optimizer = accelerator.prepare(_Shell(net, precision), _optimizer(net, options))
-    state = State(net, mean, optimizer)
+    run = Steps(net, loss, options)
+    state = State(run.net, run.mean, run.optimizer, run.loss if isinstance(run.loss, nn.Module) else None)
     path = None if out is None else out / "state.safetensors"
     spared = ("save_every", "log_every", "validate_every")  # may differ when a run goes on
     plan = json.dumps([{k: v for k, v in to_json(options).items() if k not in spared}, dict(facts or {})])
     start = read_state(state, path, plan) if resume and path is not None and path.exists() else 0
-    main = accelerator.is_main_process
+    around = PartialState()
+    main = around.is_main_process
     if main and out is not None:
-        record_run(out, {"options": to_json(options), "spec": to_json(net.spec), **(facts or {})}, start)
+        told = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
+        record_run(out, told, start)
     write, close = curves(out, options.steps, start) if main else (lambda *_: None, lambda: None)
     rate = _Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
     stream = batches(start)
     for step in range(start, options.steps):
-        batch = _to(next(stream), accelerator.device, options.channels_last)
-        logs = _step(shell, optimizer, accelerator, loss, batch, options, step)
-        if options.ema:
-            _average(mean, net, min(options.ema, (1 + step) / (10 + step)))
-        rate.count(len(batch.name) * accelerator.num_processes)
+        rate.begin()
+        batch = next(stream)
+        rate.got(len(batch.name) * around.num_processes)
+        made = run.step(moved(batch, run.device, options.channels_last, finish), step)
+        logs, state.skipped = (logs, state.skipped + 1) if made is None else (made, state.skipped)
+        rate.end()
         done, last = step + 1, step + 1 == options.steps
         if done % options.log_every == 0 or last:
-            write(done, logs, rate.mean)
+            write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
         if validate is not None and main and (last or (options.validate_every and done % options.validate_every == 0)):
-            figures = validate(copy.deepcopy(mean).eval(), done)
+            figures = validate(run.result(), done)
             write(done, figures, rate.mean)
         if main and path is not None and (done % options.save_every == 0 or last):
             # first the net: what cannot be saved must not replace the state before it
-            save(mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
+            save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
             write_state(state, path, done, plan)
     close()
-    accelerator.wait_for_everyone()
+    around.wait_for_everyone()
     context = {
         "steps": options.steps,
         "steps_now": options.steps - start,
+        "skipped_steps": state.skipped,
         "seed": options.seed,
-        "precision": precision,
+        "precision": run.precision,
         "images_per_s": round(rate.mean, 1),
+        "waiting": round(rate.waiting, 3),
     }
+    if run.others:
+        context["loss_parameters"] = {name: p.detach().cpu().tolist() for name, p in run.others.items()}
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
-    return copy.deepcopy(mean).cpu().eval(), Report(net.spec.name, metrics=metrics, context=context)
+    return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
 
 
-def _step(
-    shell: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    loss: Loss,
-    batch: Sample,
-    options: FitOptions,
-    step: int,
-) -> dict[str, float]:
-    torch.manual_seed(options.seed * 1_000_003 + step)  # whatever is random in a loss depends on the step alone
-    lr = learning_rate(options, step)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    if step >= options.still_after * options.steps:
-        _still(shell)
-    optimizer.zero_grad(set_to_none=True)
-    value, logs = loss(shell, batch)
-    # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
-    scalar = float(value.detach())
-    if not math.isfinite(scalar):
-        raise TrainingFailed(f"the loss is {scalar} at step {step}; lower the learning rate ({lr:g}) or set clip")
-    accelerator.backward(value)
-    if options.clip:
-        accelerator.clip_grad_norm_(shell.parameters(), options.clip)
-    optimizer.step()
-    return {"loss": scalar, "lr": lr, **logs}
+class Steps:
+    """What a step works on: copies of net and loss on the device, the running mean, the optimiser."""
+
+    def __init__(self, net: Net, loss: Loss, options: FitOptions) -> None:
+        _keep_freed_memory()
+        around = PartialState(cpu=not torch.cuda.is_available())
+        if options.compile and not compiler():
+            raise ValueError(f"compile needs a C++ compiler: {NO_COMPILER}")
+        self.options, self.device, self.together = options, around.device, around.num_processes > 1
+        self.precision = _precision(options)
+        self.classes = [type(module) for module in net.modules()]
+        self.net = copy.deepcopy(net).train().to(self.device)
+        if options.channels_last:
+            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.together:
+            join_(self.net, options.compile)
+        if options.depthwise == "torch":
+            for module in self.net.modules():
+                module.__class__ = nn.Conv2d if isinstance(module, DepthwiseConv2d) else module.__class__
+        self.mean = copy.deepcopy(self.net) if options.ema else self.net
+        self.loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
+        self.others = _trained(self.loss) if isinstance(self.loss, nn.Module) else {}
+        self.optimizer = optimizer(self.net, options, self.others.values())
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.shell = _Shell(self.net, self.precision, options.compile)
+
+    def step(self, batch: Sample, step: int) -> dict[str, float] | None:
+        """One step; its logs, or None if it was skipped."""
+        options = self.options
+        torch.manual_seed(options.seed * 1_000_003 + step)  # whatever is random in a loss depends on the step alone
+        lr = learning_rate(options, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if step >= options.still_after * options.steps:
+            _still(self.net)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.shell.outputs.clear()
+        value, logs = self.loss(self.shell, batch)
+        # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
+        scalar = None if logs.get("skipped") else float(value.detach())
+        if scalar is not None and math.isfinite(scalar):
+            value.backward()
+        elif self.together:
+            silent(self.shell.outputs)
+        self.shell.outputs.clear()  # they hold the graph
+        if self.together:
+            scalar = average_(self.parameters, scalar, self.device)
+        if scalar is None:
+            return None
+        if not math.isfinite(scalar):
+            raise TrainingFailed(f"the loss is {scalar} at step {step}; lower the learning rate ({lr:g}) or set clip")
+        if options.clip:
+            nn.utils.clip_grad_norm_(self.parameters, options.clip)
+        self.optimizer.step()
+        if options.ema:
+            average_into(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
+        return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
+
+    def result(self) -> Net:
+        """The running mean, or the net, as it stands, in eval mode and of the classes it came with."""
+        net = copy.deepcopy(self.mean).eval()
+        for module, kind in zip(net.modules(), self.classes, strict=True):
+            module.__class__ = kind
+        return net
+
+
+class _Shell(nn.Module):
+    """The net in the run's precision, compiled or not: what a loss calls. The net itself stays clean."""
+
+    def __init__(self, net: Net, precision: str, compiled: bool) -> None:
+        super().__init__()
+        self.net, self.bf16 = net, precision == "bf16"
+        self.call: Any = torch.compile(net) if compiled else net
+        self.outputs: list[Tensor] = []
+
+    def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
+            out: Tensor | list[Tensor] = self.call(image, raw=raw)
+        maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
+        self.outputs += maps
+        return maps if isinstance(out, list) else maps[0]
 
 
 def process() -> tuple[int, int]:
@@ -135,67 +208,29 @@ def process() -> tuple[int, int]:
     return state.process_index, state.num_processes
 
 
-def learning_rate(options: FitOptions, step: int) -> float:
-    """The learning rate of one step (0 is the first)."""
-    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
-    part = step / options.steps
-    match options.schedule:
-        case "cosine":
-            return options.lr * warm * 0.5 * (1 + math.cos(math.pi * part))
-        case "step":
-            return options.lr * warm * 0.1 ** int(part / options.step_every)
-        case "constant":
-            return options.lr * warm
+def first() -> AbstractContextManager[None]:
+    """Lets the first process of each machine do something before the others do it."""
+    context: AbstractContextManager[None] = PartialState(cpu=not torch.cuda.is_available()).local_main_process_first()
+    return context
 
 
-class _Shell(torch.nn.Module):
-    """The net in the run's precision: what `prepare` may wrap and patch, so that the net itself stays clean.
-
-    Accelerate's own mixed precision is one for the whole process; two runs in one process may differ.
-    """
-
-    def __init__(self, net: Net, precision: str) -> None:
-        super().__init__()
-        self.net, self.bf16 = net, precision == "bf16"
-
-    def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor | list[Tensor] = self.net(image, raw=raw)
-        return [x.float() for x in out] if isinstance(out, list) else out.float()
+def _trained(loss: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in loss.named_parameters() if p.requires_grad}
 
 
-def _optimizer(net: Net, options: FitOptions) -> torch.optim.Optimizer:
-    # fused: one pass over the weights; the plain form takes a fifth of a CPU step
-    if options.optimizer == "sgd":  # as published: weight decay on everything
-        decay, momentum = options.weight_decay, options.momentum
-        return torch.optim.SGD(net.parameters(), options.lr, momentum, weight_decay=decay, fused=True)
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, options.lr, weight_decay=options.weight_decay, fused=True)
-
-
-def _average(mean: torch.nn.Module, net: torch.nn.Module, decay: float) -> None:
-    with torch.no_grad():
-        pairs = list(zip(mean.state_dict().values(), net.state_dict().values(), strict=True))
-        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for a, b in pairs:
-            if not a.is_floating_point():
-                a.copy_(b)
-
-
-def _still(net: torch.nn.Module) -> None:
+def _still(net: nn.Module) -> None:
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d):
             module.eval()
 
 
-def _to(batch: Sample, device: torch.device, channels_last: bool) -> Sample:
+def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish | None = None) -> Sample:
+    """A batch as a step takes it."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    image = batch.image.to(device, non_blocking=True, memory_format=layout)
-    right = None if batch.right is None else batch.right.to(device, non_blocking=True, memory_format=layout)
-    return Sample(image, batch.target.to(device), batch.valid.to(device), batch.name, right=right)
+    sample: Sample = batch if finish is None else finish(batch, device)
+    image = sample.image.to(device, non_blocking=True, memory_format=layout)
+    right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
+    return replace(sample, image=image, target=sample.target.to(device), valid=sample.valid.to(device), right=right)
 
 
 def _precision(options: FitOptions) -> str:
@@ -220,18 +255,38 @@ def _keep_freed_memory() -> None:
 
 
 class _Rate:
-    """Images per second: over the whole run, without the first step (which sets up the kernels)."""
+    """How the time goes, without the first step, which sets up workers and kernels."""
 
     def __init__(self) -> None:
         self.started: float | None = None
         self.images = 0
+        self.waited_s = self.worked_s = self.now = 0.0
 
-    def count(self, images: int) -> None:
-        if self.started is None:
-            self.started = time.perf_counter()
-        else:
+    def begin(self) -> None:
+        self.now = time.perf_counter()
+
+    def got(self, images: int) -> None:
+        """A batch has come."""
+        now = time.perf_counter()
+        if self.started is not None:
+            self.waited_s += now - self.now
             self.images += images
+        self.now = now
+
+    def end(self) -> None:
+        """Its step is done."""
+        now = time.perf_counter()
+        if self.started is None:
+            self.started = now
+        else:
+            self.worked_s += now - self.now
 
     @property
     def mean(self) -> float:
+        """Images per second over the whole run, with saving and validating."""
         return self.images / (time.perf_counter() - self.started) if self.started and self.images else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Part of the time in the loop's steps that went into waiting for batches."""
+        return self.waited_s / (self.waited_s + self.worked_s) if self.images else 0.0

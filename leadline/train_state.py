@@ -23,42 +23,49 @@ from leadline.errors import TrainingFailed
 Logs = Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass
 class State:
-    """What a step changes: the net, the running mean of its weights (or the net itself), the optimiser."""
+    """What a step changes: the net, the running mean of its weights (or the net itself), the optimiser, the weights of
+    a loss that has some, and how many steps were skipped.
+    """
 
     net: nn.Module
     mean: nn.Module
     optimizer: torch.optim.Optimizer
+    loss: nn.Module | None = None
+    skipped: int = 0
 
 
 def write_state(state: State, path: Path, step: int, plan: str) -> None:
     """All tensors of `state` after `step` steps of `plan` (the options), as one safetensors file, atomically."""
-    write_atomically(
-        path, to_bytes({k: v.contiguous() for k, v in _tensors(state).items()}, {"step": str(step), "plan": plan})
-    )
+    about = {"step": str(step), "plan": plan, "skipped": str(state.skipped)}
+    write_atomically(path, to_bytes({k: v.contiguous() for k, v in _tensors(state).items()}, about))
 
 
 def read_state(state: State, path: Path, plan: str) -> int:
-    """Put a stored state into `state`, in place; the number of steps it had done. Another plan, net or optimiser than
-    it was written with, or a file that is none, is a TrainingFailed.
+    """Put a stored state into `state`, in place; the number of steps it had done. Another plan, net, loss or optimiser
+    than it was written with, or a file that is none, is a TrainingFailed that names what differs.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
             said = file.metadata() or {}
-            step, stored_plan = int(said["step"]), said["plan"]
+            step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), said["plan"]
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise TrainingFailed(f"{path} is not the state of a run: {error}; start without resume") from error
-    if stored_plan != plan:
-        raise TrainingFailed(f"{path} belongs to a run with other options, {stored_plan}; give the same or start anew")
+    if other := differences(json.loads(stored_plan), json.loads(plan)):
+        shown = "; ".join(other[:6]) + (f"; and {len(other) - 6} more" if len(other) > 6 else "")
+        raise TrainingFailed(
+            f"{path} belongs to a run with other options: {shown}. Give the same, or another folder, or start anew"
+        )
     try:
         _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
         fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
     except (LookupError, ValueError):
         fits = False
     if not fits:
-        raise TrainingFailed(f"{path} belongs to another net or another optimizer; start without resume")
+        raise TrainingFailed(f"{path} belongs to another net, loss or optimizer; start without resume")
+    state.skipped = skipped
     wanted = _tensors(state)
     with torch.no_grad():
         for name, tensor in wanted.items():
@@ -66,10 +73,29 @@ def read_state(state: State, path: Path, plan: str) -> int:
     return step
 
 
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Where two plans, [options, facts], differ: `fit.lr 0.1 there, 0.2 here`. A name that only one of them has does
+    not count: options that a later version of leadline adds must not end a run.
+    """
+    if not name and isinstance(there, list):
+        there, here = ({"fit": options, **facts} for options, facts in (there, here))
+    if isinstance(there, dict) and isinstance(here, dict):
+        shared = [key for key in here if key in there]
+        return [line for key in shared for line in differences(there[key], here[key], f"{name}.{key}".strip("."))]
+    return [] if there == here else [f"{name} {_brief(there)} there, {_brief(here)} here"]
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _tensors(state: State) -> dict[str, Tensor]:
     found = {f"net.{k}": v for k, v in state.net.state_dict().items()}
     if state.mean is not state.net:
         found |= {f"mean.{k}": v for k, v in state.mean.state_dict().items()}
+    if state.loss is not None:
+        found |= {f"loss.{k}": v for k, v in state.loss.named_parameters() if v.requires_grad}
     for index, slots in state.optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
     return {k: v.detach() for k, v in found.items()}

@@ -25,7 +25,7 @@ LAYERS = (
     {"spec", "types", "report", "errors", "options"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
-    {"train", "train_state", "distill", "export", "compress"},
+    {"train", "train_state", "optimize", "together", "autotune", "distill", "export", "compress"},
     {"predict", "results", "video", "viz", "bench"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
@@ -42,6 +42,9 @@ SIDEWAYS = {
     ("data", "preprocess"): "a data set reads photographs exactly as the demo does",
     ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
     ("train", "train_state"): "what a run leaves on disk is a file of its own",
+    ("train", "optimize"): "so is how weights are moved",
+    ("train", "together"): "and what several processes tell each other",
+    ("autotune", "train"): "it measures the loop's own steps",
     ("distill", "train"): "layer 3 is ordered: train < distill < compress",
     ("compress", "train"): "layer 3 is ordered: train < distill < compress",
     ("compress", "distill"): "layer 3 is ordered: train < distill < compress",

@@ -15,6 +15,7 @@ from PIL import Image
 
 import leadline
 from leadline.cli import main
+from leadline.protocols import mai2022_score
 
 RGB = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 Captured = pytest.CaptureFixture[str]
@@ -179,6 +180,16 @@ def test_val_takes_several_protocols_and_a_limit(capsys: Captured, model: str, d
     names = "indoor-metric@1,zeroshot-depth@1"
     facts = answer(capsys, "val", "-m", model, "--data", dataset, "--split", "all", "--protocol", names, "--limit", "2")
     assert [(r["protocol"], r["n"]) for r in facts["reports"]] == [(name, 2) for name in names.split(",")]
+
+
+def test_val_gives_the_mobile_challenge_s_score_for_a_latency(capsys: Captured, model: str, dataset: Path) -> None:
+    names = "indoor-metric@1,mai2022@1"
+    facts = answer(capsys, "val", "-m", model, "--data", dataset, "--protocol", names, "--latency-ms", "37")
+    other, challenge = facts["reports"]
+    assert "score" not in other["metrics"]
+    expected = mai2022_score(challenge["metrics"]["si_rmse"], 37)
+    assert np.isclose(challenge["metrics"]["score"], expected)
+    assert "only: name that" in failure(capsys, "val", "-m", model, "--data", dataset, "--latency-ms", "37")
 
 
 def test_flags_say_how_data_are_read(capsys: Captured, model: str, dataset: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from leadline.cli import main
 from leadline.cli_train import train
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
-from leadline.options import FitOptions, Training, View
+from leadline.options import FitOptions, R2Crop, Training, View
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,26 @@ def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path)
     with pytest.raises(ValueError, match="steps is 0; at least 1"):
         FitOptions(steps=0)
     assert not run.out.exists()
+
+
+def test_litedepth_s_recipe_trains_on_cut_outs_of_several_sizes_with_learnt_weights(run: Training) -> None:
+    ours = replace(
+        run,
+        model="litedepth",
+        batch=4,
+        loss=("sig:1", "gradient:0.25@map", "virtual_normal:2.5@map", "robust:0.2"),
+        weighting="dynamic",
+        transform="litedepth",
+        r2crop=R2Crop(depth=(120, 160)),
+    )
+    _, report = train(ours)
+    assert math.isfinite(report.metrics["loss"])
+    sigmas = report.context["loss_parameters"]["sigma"]
+    assert len(sigmas) == 4 and all(s != 1 for s in sigmas)
+    with pytest.raises(TrainingFailed, match="other options"):
+        train(replace(ours, weighting="fixed", resume=True))
+
+
+def test_the_list_of_hu_trains_at_the_map(run: Training) -> None:
+    _, report = train(replace(run, model="litedepth", loss=("hu@map",), transform="hu"))
+    assert math.isfinite(report.metrics["loss"])

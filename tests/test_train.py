@@ -8,28 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from ramps import Batches, batches, loss, options, ramp, same, tiny, weights
 
 from leadline import checkpoint
-from leadline.data.dataset import Dataset
-from leadline.data.loader import Part, loader
 from leadline.errors import TrainingFailed
-from leadline.losses import l1, supervised
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options import FitOptions
-from leadline.spec import Decoder, Encoder, Head, Spec
-from leadline.train import fit, learning_rate
+from leadline.spec import Head
+from leadline.train import fit
 from leadline.types import Sample
-
-TINY = Spec("tiny", Encoder("mobilenet_v1", (8,) * 14), Decoder("nnconv5", (8,) * 5), Head(batch_statistics=False))
-Batches = Callable[[int], Iterator[Sample]]
 
 
 @pytest.fixture(autouse=True)
@@ -41,38 +33,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def ramp(key: int) -> Sample:
-    """Depth grows with brightness: there is something to learn."""
-    rng = np.random.default_rng(key)
-    grey = np.clip(np.linspace(0, 1, 32)[None] * rng.uniform(0.3, 1) + rng.uniform(0, 0.3, (32, 1)), 0, 1)
-    image = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=-1)
-    target = (1 + 3 * grey).astype(np.float32)
-    return Sample(image, target, np.ones((32, 32), bool), f"ramp{key}")
-
-
-def batches(seed: int = 0, workers: int = 0) -> Batches:
-    return loader([Part(Dataset("ramps", tuple(range(8)), ramp), 4, lambda s, _: s)], seed=seed, workers=workers)
-
-
-def tiny() -> Net:
-    net = build(TINY, seed=0)
-    net.head.start_at(2.5)
-    return net
-
-
-def options(**changes: object) -> FitOptions:
-    return FitOptions(**{"steps": 6, "precision": "no", "log_every": 100, **changes})  # type: ignore[arg-type]
-
-
-def weights(net: Net) -> dict[str, torch.Tensor]:
-    return {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-
-
-def same(a: Net, b: Net) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
-
-
-loss = partial(supervised, l1)
+def ends_in_relu(head: Head) -> bool:
+    return head.layer == "norm" or (head.layer == "conv" and head.relu)
 
 
 def test_eight_images_are_learned_by_heart() -> None:
@@ -81,7 +43,7 @@ def test_eight_images_are_learned_by_heart() -> None:
     assert last.metrics["loss"] < 0.5 * first.metrics["loss"]
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", [name for name in zoo.names() if ends_in_relu(zoo.spec(name).head)])
 def test_a_published_net_does_not_die_in_its_first_steps(name: str) -> None:
     """The last ReLU passes no gradient where it is 0; started at the mean depth it is not."""
     net = build(zoo.spec(name), seed=0)
@@ -129,7 +91,7 @@ def test_a_run_killed_at_any_moment_continues_to_bitwise_equal_weights(tmp_path:
     program = (
         "import sys; from pathlib import Path; from test_train import *\n"
         "out = Path(sys.argv[1])\n"
-        "fit(tiny(), batches(), loss, options(steps=400, save_every=1, log_every=400), out=out, resume=True)\n"
+        "fit(tiny(), batches(), loss, options(steps=150, save_every=1, log_every=400), out=out, resume=True)\n"
         "(out / 'done').touch()"
     )
     around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
@@ -153,17 +115,6 @@ def test_a_run_killed_at_any_moment_continues_to_bitwise_equal_weights(tmp_path:
     whole, killed = (checkpoint.load(tmp_path / name / "last.safetensors") for name in ("whole", "killed"))
     assert same(whole, killed)
     assert len(names) <= 3  # at most one unfinished draft for each kill
-
-
-def test_a_state_of_another_net_is_refused(tmp_path: Path) -> None:
-    fit(tiny(), batches(), loss, options(), out=tmp_path)
-    with pytest.raises(TrainingFailed, match="another net or another optimizer"):
-        fit(build(zoo.fastdepth_pruned(), seed=0), batches(), loss, options(), out=tmp_path, resume=True)
-    with pytest.raises(TrainingFailed, match=r"options, .*sgd.*; give the same or start anew"):
-        fit(tiny(), batches(), loss, options(optimizer="adamw"), out=tmp_path, resume=True)
-    (tmp_path / "state.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(TrainingFailed, match="not the state of a run"):
-        fit(tiny(), batches(), loss, options(), out=tmp_path, resume=True)
 
 
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
@@ -202,12 +153,47 @@ def test_validation_sees_the_averaged_net_in_eval_mode() -> None:
     assert same(seen[-1][1], trained)
 
 
-def test_the_published_schedule_falls_to_a_tenth_every_quarter() -> None:
-    plan = options(steps=20, schedule="step", lr=0.01)
-    assert [round(learning_rate(plan, s), 6) for s in (0, 4, 5, 10, 19)] == [0.01, 0.01, 0.001, 0.0001, 0.00001]
+def test_the_share_of_time_spent_waiting_for_batches_is_reported() -> None:
+    def slow(start: int) -> Iterator[Sample]:
+        for batch in batches()(start):
+            time.sleep(0.2)
+            yield batch
+
+    assert fit(tiny(), slow, loss, options())[1].context["waiting"] > 0.5
+    assert 0 <= fit(tiny(), batches(), loss, options())[1].context["waiting"] <= 1
 
 
-def test_warm_up_rises_and_cosine_falls() -> None:
-    plan = options(steps=100, warmup=10, lr=1.0)
-    rates = [learning_rate(plan, s) for s in range(100)]
-    assert rates[0] < rates[5] < rates[10] > rates[50] > rates[99] > 0
+def test_torch_s_depthwise_convolution_trains_to_the_same_weights_and_leaves_no_trace() -> None:
+    own, theirs = (fit(tiny(), batches(), loss, options(steps=1, depthwise=kind))[0] for kind in ("own", "torch"))
+    assert [type(m) for m in own.modules()] == [type(m) for m in theirs.modules()]
+    for a, b in zip(weights(own).values(), weights(theirs).values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_left_of_a_batch_is_finished_on_the_device() -> None:
+    def raw(start: int) -> Iterator[Sample]:
+        return (Sample(255 * b.image, b.target, b.valid, b.name) for b in batches()(start))
+
+    def finish(batch: Sample, device: torch.device) -> Sample:
+        assert device == torch.device("cpu")
+        return Sample(batch.image / 255, batch.target, batch.valid, batch.name)
+
+    trained, _ = fit(tiny(), raw, loss, options(), finish=finish)
+    plain, _ = fit(tiny(), batches(), loss, options())
+    for a, b in zip(weights(trained).values(), weights(plain).values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"install g\+\+"):
+        fit(tiny(), batches(), loss, options(compile=True))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_a_compiled_net_trains_to_the_same_weights() -> None:
+    plain, compiled = (fit(tiny(), batches(), loss, options(steps=1, compile=said))[0] for said in (False, True))
+    for a, b in zip(weights(plain).values(), weights(compiled).values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)

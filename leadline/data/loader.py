@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from leadline.data.dataset import Dataset
-from leadline.data.transforms import BILINEAR, Transform, resize
+from leadline.errors import BadData
 from leadline.types import Sample
 
-Batches = Callable[[int], Iterator[Sample]]
-"""The batches of a run from a given step on, without end."""
+Batches = Callable[[int], Iterator[Any]]
+"""The batches of a run from a given step on, without end: Samples, or what `finish` of `fit` makes Samples of."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,33 @@ class Part:
 
     data: Dataset
     per_batch: int
-    transform: Transform
+    transform: Callable[[Sample, np.random.Generator], Any]
 
 
-def loader(parts: Sequence[Part], *, seed: int, workers: int = 1, rank: int = 0, world: int = 1) -> Batches:
+def loader(
+    parts: Sequence[Part],
+    *,
+    seed: int,
+    workers: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    pad: bool = False,
+    gather: Callable[[Sequence[Any]], Any] | None = None,
+) -> Batches:
     """Batches over `parts`, each in its own shuffled order; every item is seen once before any is seen again.
 
     `workers` processes prepare them (0: none). Of `world` processes that train together, number `rank` gets its slice
-    of each batch; the union is the batch of a single process.
+    of each batch; the union is the batch of a single process. `pad`: see `collate`; `gather` takes its place where the
+    transforms of the parts give something else than Samples.
     """
     for part in parts:
         if len(part.data) == 0:
             raise ValueError(f"the data set {part.data.name!r} is empty; nothing to train on")
-    if sum(part.per_batch for part in parts) < world:
-        raise ValueError(f"a batch has fewer images than the {world} processes that share it; make it larger")
-    at = _BatchAt(tuple(parts), seed, rank, world)
+    if (size := sum(part.per_batch for part in parts)) % world:
+        raise ValueError(f"a batch of {size} images cannot be shared by {world} processes; make it a multiple of them")
+    at = _BatchAt(tuple(parts), seed, rank, world, gather or partial(collate, pad=pad))
 
-    def batches(start: int) -> Iterator[Sample]:
+    def batches(start: int) -> Iterator[Any]:
         steps = itertools.count(start)
         options = {"multiprocessing_context": "fork", "prefetch_factor": 4} if workers else {}
         yield from DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options)  # type: ignore[arg-type]
@@ -50,57 +62,85 @@ def loader(parts: Sequence[Part], *, seed: int, workers: int = 1, rank: int = 0,
     return batches
 
 
-def collate(items: Sequence[Sample]) -> Sample:
-    """Items (numpy, of one size) as a batch (torch): see `types.Sample`."""
-    image = torch.from_numpy(np.stack([s.image for s in items])).permute(0, 3, 1, 2).float().div_(255)
-    target = torch.from_numpy(np.stack([s.target for s in items])[:, None])
-    valid = torch.from_numpy(np.stack([s.valid for s in items])[:, None])
-    right = None
-    if all(s.right is not None for s in items):
-        right = torch.from_numpy(np.stack([s.right for s in items])).permute(0, 3, 1, 2).float().div_(255)
+def enough_workers(world: int, gpu: bool) -> int:
+    """How many worker processes each of `world` processes on this machine should have, when nobody says.
+
+    Beside a GPU: all cores but one, at most 16; beside a net that itself computes on the cores: half, at most 8.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores - 1) // world if gpu else min(8, cores // 2) // world)
+
+
+def collate(items: Sequence[Sample], pad: bool = False) -> Sample:
+    """Items (numpy) as a batch (torch): see `types.Sample`. An item's depth may be of another size than its image.
+
+    Items of unlike sizes are a BadData; with `pad`, each is continued to the right and below up to the largest: the
+    image by grey (127.5 of 255, which a net that takes (x - 127.5) / 127.5 sees as 0), the depth by invalid pixels.
+    """
+    if not pad:
+        _refuse_mixed(items)
+    image = _images([s.image for s in items])
+    target = torch.from_numpy(_padded([s.target for s in items])[:, None])
+    valid = torch.from_numpy(_padded([s.valid for s in items])[:, None])
+    right = _images([s.right for s in items]) if all(s.right is not None for s in items) else None
     return Sample(image, target, valid, tuple(s.name for s in items), right=right)
 
 
-def cached(data: Dataset, height: int | None = 240) -> Dataset:
-    """The same data set, decoded once and held in memory (about 0.4 MB an item at 240x320).
+def _refuse_mixed(items: Sequence[Sample]) -> None:
+    for item in items[1:]:
+        for what in ("image", "target"):
+            one, other = (getattr(s, what).shape[:2] for s in (items[0], item))
+            if one != other:
+                raise BadData(
+                    f"a batch of unlike sizes: the {what} of {items[0].name} is {one[1]} wide, {one[0]} high, that of "
+                    f"{item.name} {other[1]} wide, {other[0]} high; bring them to one size in the transform, or pad"
+                )
 
-    Items higher than `height` are shrunk to it, aspect kept: colour is averaged, depth is nearest-neighbour.
-    """
 
-    def read(key: object) -> Sample:
-        sample = data.read(key)
-        sample = replace(sample, right=None, intrinsics=None)
-        rows, columns = sample.image.shape[:2]
-        if height is None or rows <= height:
-            return sample
-        return resize(sample, (height, round(columns * height / rows)), image_filter=BILINEAR)
+def _images(images: Sequence[np.ndarray]) -> torch.Tensor:
+    batch = torch.from_numpy(_padded(images)).permute(0, 3, 1, 2).float().div_(255)
+    for picture, image in zip(batch, images, strict=True):
+        rows, columns = image.shape[:2]
+        picture[:, rows:], picture[:, :, columns:] = 0.5, 0.5
+    return batch
 
-    with ThreadPoolExecutor() as pool:
-        samples = tuple(pool.map(read, data.keys))
-    return Dataset(data.name, samples, _same)
+
+def _padded(maps: Sequence[np.ndarray]) -> np.ndarray:
+    size = tuple(max(shape) for shape in zip(*(m.shape for m in maps), strict=True))
+    if all(m.shape == size for m in maps):
+        return np.stack(maps)
+    batch = np.zeros((len(maps), *size), maps[0].dtype)
+    for place, m in zip(batch, maps, strict=True):
+        place[: m.shape[0], : m.shape[1]] = m
+    return batch
 
 
 @dataclass(frozen=True)
-class _BatchAt(TorchDataset[Sample]):
+class _BatchAt(TorchDataset[Any]):
     """`at[step]` is the batch of that step."""
 
     parts: tuple[Part, ...]
     seed: int
     rank: int
     world: int
+    gather: Callable[[Sequence[Any]], Any]
 
-    def __getitem__(self, step: int) -> Sample:
+    def __getitem__(self, step: int) -> Any:
         slots = [(which, slot) for which, part in enumerate(self.parts) for slot in range(part.per_batch)]
-        return collate([self._item(step, which, slot) for which, slot in slots[self.rank :: self.world]])
+        return self.gather([self._item(step, which, slot) for which, slot in slots[self.rank :: self.world]])
 
-    def _item(self, step: int, which: int, slot: int) -> Sample:
+    def _item(self, step: int, which: int, slot: int) -> Any:
         part = self.parts[which]
         draw = step * part.per_batch + slot
         epoch, place = divmod(draw, len(part.data))
-        order = np.random.default_rng([self.seed, which, epoch]).permutation(len(part.data))
         rng = np.random.default_rng([self.seed, which, draw, 1])
-        return part.transform(part.data[int(order[place])], rng)
+        return part.transform(part.data[int(_order(self.seed, which, epoch, len(part.data))[place])], rng)
 
 
-def _same(value: Sample) -> Sample:
+@lru_cache(maxsize=16)
+def _order(seed: int, which: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.default_rng([seed, which, epoch]).permutation(n)
+
+
+def _same(value: Any) -> Any:
     return value

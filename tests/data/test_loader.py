@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from leadline.data.dataset import Dataset, hold_out, subset
-from leadline.data.loader import Part, cached, loader
+from leadline.data.loader import Part, collate, enough_workers, loader
+from leadline.errors import BadData
 from leadline.types import Sample
 
 
@@ -57,8 +58,8 @@ def test_the_slices_of_two_processes_make_the_batch_of_one() -> None:
     assert len(slices[0].name) == len(slices[1].name)
 
 
-def test_a_batch_that_is_smaller_than_the_number_of_processes_is_refused() -> None:
-    with pytest.raises(ValueError, match="fewer images than the 4 processes"):
+def test_a_batch_that_processes_cannot_share_evenly_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 images cannot be shared by 4 processes"):
         loader([Part(numbers(10), 3, noisy)], seed=0, world=4)
 
 
@@ -73,18 +74,55 @@ def test_an_empty_data_set_is_refused_before_training() -> None:
         loader([Part(numbers(0), 3, noisy)], seed=0)
 
 
-def test_cached_items_are_read_once_and_shrunk() -> None:
-    reads: list[int] = []
+def sized(name: str, image: tuple[int, int], depth: tuple[int, int], stereo: bool = False) -> Sample:
+    picture = np.full((*image, 3), 200, np.uint8)
+    right = picture if stereo else None
+    return Sample(picture, np.full(depth, 2, np.float32), np.ones(depth, bool), name, right=right)
 
-    def count(key: int) -> Sample:
-        reads.append(key)
-        image = np.zeros((480, 640, 3), np.uint8)
-        return Sample(image, np.ones((480, 640), np.float32), np.ones((480, 640), bool), str(key))
 
-    held = cached(Dataset("big", (1, 2), count))
-    assert held[0].image.shape == (240, 320, 3) and held[1].target.shape == (240, 320)
-    assert [held[0].name, held[1].name, held[0].name] == ["1", "2", "1"]
-    assert sorted(reads) == [1, 2]
+def test_a_batch_of_unlike_sizes_is_refused_by_naming_two_items() -> None:
+    with pytest.raises(BadData, match=r"image of a is 6 wide, 4 high, that of b 8 wide, 4 high; .* or pad"):
+        collate([sized("a", (4, 6), (4, 6)), sized("b", (4, 8), (4, 6))])
+    with pytest.raises(BadData, match="target of a is 6 wide, 4 high, that of c 6 wide, 5 high"):
+        collate([sized("a", (4, 6), (4, 6)), sized("c", (4, 6), (5, 6))])
+    stream = loader([Part(numbers(4), 2, grown)], seed=0, workers=0)(0)
+    with pytest.raises(BadData, match="unlike sizes"):
+        next(stream)
+
+
+def grown(sample: Sample, rng: np.random.Generator) -> Sample:
+    """An item as many rows high as its number, at least 1."""
+    return sized(sample.name, (int(sample.name) + 1, 6), (2, 3 + int(sample.name)))
+
+
+def test_padding_is_grey_and_invalid_and_lies_right_and_below() -> None:
+    batch = collate([sized("a", (2, 6), (4, 3), True), sized("b", (4, 3), (2, 5), True)], pad=True)
+    assert batch.image.shape == (2, 3, 4, 6) and batch.target.shape == batch.valid.shape == (2, 1, 4, 5)
+    for view in (batch.image, batch.right):
+        inside = torch.zeros(2, 3, 4, 6, dtype=torch.bool)
+        inside[0, :, :2, :6] = inside[1, :, :4, :3] = True
+        assert set(view[inside].tolist()) == {float(torch.tensor(200.0) / 255)}
+        assert set(view[~inside].tolist()) == {0.5}  # exactly what LiteDepth's normalisation makes 0
+    assert batch.valid[0, 0, :, :3].all() and batch.valid[1, 0, :2].all() and int(batch.valid.sum()) == 22
+    assert torch.equal(batch.target, 2.0 * batch.valid)
+
+
+def test_padding_changes_nothing_where_sizes_are_equal() -> None:
+    items = [sized("a", (4, 6), (4, 6)), sized("b", (4, 6), (4, 6))]
+    for what in ("image", "target", "valid"):
+        assert torch.equal(getattr(collate(items), what), getattr(collate(items, pad=True), what))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_pads_when_asked(workers: int) -> None:
+    batch = next(loader([Part(numbers(4), 4, grown)], seed=0, workers=workers, pad=True)(0))
+    assert batch.image.shape == (4, 3, 4, 6) and batch.target.shape == (4, 1, 2, 6)
+
+
+def test_there_is_always_a_worker_and_each_process_has_its_share() -> None:
+    for gpu in (False, True):
+        counts = [enough_workers(world, gpu) for world in (1, 2, 64)]
+        assert counts == sorted(counts, reverse=True) and counts[-1] == 1
 
 
 def test_held_out_items_are_whole_blocks_and_nothing_is_lost() -> None:

@@ -1,0 +1,102 @@
+"""The fastest way is chosen by what was measured, and a run keeps to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from ramps import batches, loss, options, same, tiny
+
+from leadline import autotune as module
+from leadline.autotune import TUNED, autotune, chosen
+from leadline.errors import TrainingFailed
+from leadline.options import FitOptions
+from leadline.train import fit
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Times that are said instead of measured: `steps` by the options, `loaded` by the number of workers."""
+    said: dict[str, Any] = {"steps": lambda o: 1.0, "loaded": {1: (1.0, 0.0)}, "asked": []}
+
+    def seconds(net: object, ready: object, loss: object, options: FitOptions, *_: object) -> float | None:
+        said["asked"].append(options)
+        took: float | None = said["steps"](options)
+        return took
+
+    def loaded(net: object, stream: object, loss: object, o: object, f: object, n: int, s: int) -> tuple[float, float]:
+        took: tuple[float, float] = said["loaded"][n]
+        return took
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    monkeypatch.setattr(module, "_loaded", loaded)
+    return said
+
+
+def tune(workers: Sequence[int] = (1,)) -> module.Tuned:
+    return autotune(tiny(), lambda n: batches(), loss, options(lr=0.5), workers=workers)
+
+
+def test_the_fastest_is_chosen_and_the_rest_of_the_options_stays(clock: dict[str, Any]) -> None:
+    clock["steps"] = lambda o: 0.5 if o.precision == "bf16" and not o.channels_last else 1.0
+    tuned = tune()
+    assert (tuned.options.precision, tuned.options.channels_last) == ("bf16", False)
+    assert replace(tuned.options, **{k: getattr(options(), k) for k in TUNED}) == options(lr=0.5)
+    ways = {tuple(getattr(o, name) for name in TUNED[:2]) for o in clock["asked"]}
+    assert ways == {(p, last) for p in ("no", "bf16") for last in (True, False)}
+
+
+def test_compiling_is_tried_once_on_the_best_and_only_with_a_compiler(
+    clock: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock["steps"] = lambda o: 0.1 if o.compile else 0.5 if o.precision == "bf16" else 1.0
+    monkeypatch.setattr(module, "_compiles", lambda: True)
+    assert tune().options.compile
+    assert [o.precision for o in clock["asked"] if o.compile] == ["bf16"]
+    clock["asked"].clear()
+    monkeypatch.setattr(module, "_compiles", lambda: False)
+    assert not tune().options.compile and not any(o.compile for o in clock["asked"])
+
+
+def test_workers_are_added_until_the_net_no_longer_waits(clock: dict[str, Any]) -> None:
+    clock["loaded"] = {1: (3.0, 0.6), 2: (1.2, 0.01), 4: (0.1, 0.0)}
+    tuned = tune((4, 1, 2))
+    assert tuned.workers == 2  # four were not needed
+    assert [trial.workers for trial in tuned.trials[-2:]] == [1, 2]
+    clock["loaded"] = {1: (1.0, 0.3), 2: (2.0, 0.3)}
+    assert tune((1, 2)).workers == 1  # more are slower
+
+
+def test_a_way_in_which_the_loss_fails_is_not_chosen(clock: dict[str, Any]) -> None:
+    clock["steps"] = lambda o: None if o.precision == "bf16" else 1.0
+    tuned = tune()
+    assert tuned.options.precision == "no" and "failed" in tuned.table(4)
+    clock["steps"] = lambda o: None
+    with pytest.raises(TrainingFailed, match="not finite however"):
+        tune()
+
+
+def test_the_choice_can_be_stored_and_taken_again(clock: dict[str, Any]) -> None:
+    clock["steps"] = lambda o: 0.5 if o.depthwise == "torch" else 1.0
+    tuned = tune()
+    again = chosen(json.loads(json.dumps(tuned.to_json())), options(lr=0.5))
+    assert again == (tuned.options, tuned.workers)
+    assert "--fit.depthwise torch" in tuned.table(4) and "--workers 1" in tuned.table(4)
+
+
+def test_measuring_leaves_net_and_batches_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_compiles", lambda: False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    net = tiny()
+    tuned = autotune(net, lambda n: batches(workers=n), loss, options(), workers=[0], steps=1)
+    torch.set_num_threads(threads)
+    assert same(net, tiny())
+    assert all(trial.seconds is not None and trial.seconds > 0 for trial in tuned.trials)
+    assert len(tuned.trials) == (4 if torch.cuda.is_available() else 8) + 1
+    trained, _ = fit(net, batches(), loss, replace(tuned.options, steps=2))
+    assert torch.isfinite(next(trained.parameters())).all()
