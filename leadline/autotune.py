@@ -27,7 +27,7 @@ TUNED = ("precision", "channels_last", "depthwise", "compile")
 """The options that are tried; they change the result by rounding only."""
 
 _BATCHES = 3  # different ones, since their sizes may differ
-_HOPELESS = 3.0  # times the best: one step is enough to know
+_HOPELESS = 3.0  # times the best: three steps are enough to know
 _NO_WAIT = 0.02
 
 
@@ -117,7 +117,7 @@ def _fastest(trials: Sequence[Trial]) -> Trial:
 
 
 def _ways(options: FitOptions) -> dict[str, Any]:
-    return {name: value for name, value in to_json(options).items() if name in TUNED}
+    return {name: to_json(options)[name] for name in TUNED}
 
 
 def _compiles() -> bool:
@@ -133,15 +133,15 @@ def _seconds(
     steps: int,
     best: float,
 ) -> float | None:
-    """The median time of a step; that of the second one if it shows that this is hopeless; None if the loss fails."""
+    """The median time of a step; the best of three if that shows that it is hopeless; None if the loss fails."""
     run = Steps(net, loss, replace(options, lr=1e-9, warmup=0))
     warm_up = 2 if not options.compile else 2 * len(ready)  # each size is compiled once
     times = []
     try:
         for step, batch in zip(range(warm_up + steps), itertools.cycle(ready), strict=False):
             times.append(_timed(partial(_step, run, batch, finish, step)))
-            if step == 1 and not options.compile and times[1] > _HOPELESS * best:
-                return times[1]
+            if step == 2 and not options.compile and min(times) > _HOPELESS * best:
+                return min(times)
     except TrainingFailed:
         return None
     return statistics.median(times[warm_up:])

@@ -188,8 +188,11 @@ def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
     """
     from leadline.cli_train import train as run_training
     from leadline.report import table
+    from leadline.train import process
 
     _, report = run_training(run)
+    if process()[0] > 0:  # of several processes one speaks
+        return 0
     if json:
         emit(report.to_json())
     else:

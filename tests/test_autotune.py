@@ -85,6 +85,9 @@ def test_the_choice_can_be_stored_and_taken_again(clock: dict[str, Any]) -> None
     tuned = tune()
     again = chosen(json.loads(json.dumps(tuned.to_json())), options(lr=0.5))
     assert again == (tuned.options, tuned.workers)
+    head, _, row = tuned.table(4).splitlines()[:3]
+    cells = dict(zip(*([c.strip() for c in line.split("|")[1:-1]] for line in (head, row)), strict=True))
+    assert [cells[name] for name in ("precision", "depthwise", "compile", "images/s")] == ["no", "own", "False", "4.0"]
     assert "--fit.depthwise torch" in tuned.table(4) and "--workers 1" in tuned.table(4)
 
 

@@ -177,6 +177,7 @@ def _made(
         with open(handle, "wb") as file:
             stored = _write(file.write, data, height, limit)
         if stored:
+            draft.chmod(0o644)  # others may share it; mkstemp's are its maker's alone
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
