@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
 from leadline.cli_runtime import parse_size
-from leadline.command import complain, storable
+from leadline.command import complain, say, storable
 
 
 def bench(
@@ -93,8 +92,8 @@ def bench(
             if not file.exists():
                 file.touch()
                 file.unlink()
-    found = measure(models, options, _say)
-    _say("")
+    found = measure(models, options, say)
+    say("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)
     if json not in (None, "-"):
         Path(json or "").write_text(text + "\n", "utf-8")
@@ -116,9 +115,3 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     if not all(number.isdecimal() for number in found):
         raise ValueError(f"--threads is {text!r}; whole numbers are needed, such as 1,2")
     return tuple(map(int, found))
-
-
-def _say(line: str) -> None:
-    """Where it is, in one line that the next one overwrites, for a person who waits."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

@@ -47,7 +47,10 @@ def published(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training
 
 
 def streets(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
-    """On the train part of synthetic streets, at half size and a higher learning rate: 24 thousand pairs."""
+    """On the train part of synthetic streets, at half size: 24 thousand pairs.
+
+    The published rate, warmed up: four times as much ends within twenty steps in disparities of 0 everywhere.
+    """
     return Training(
         data=(str(synthetic / "pairs"),),
         out=out,
@@ -56,7 +59,7 @@ def streets(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
         loss=("stereo",),
         stereo=Stereo(size=HALF),
         fit=FitOptions(
-            steps=3000, optimizer="adam", lr=4e-4, weight_decay=0, schedule="halve", clip=1.0, ema=0.998,
+            steps=3000, optimizer="adam", lr=1e-4, weight_decay=0, schedule="halve", warmup=100, clip=1.0, ema=0.998,
             validate_every=500, seed=seed,
         ),
         protocol="kitti-eigen-garg@1",
@@ -75,14 +78,14 @@ def drive_synthetic(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Tr
     """`drive` from the weights that `streets` left in `out`/../monodepth_streets, 47 epochs."""
     run = drive(data, synthetic, out, seed)
     start = out.parent / "monodepth_streets" / "monodepth_vgg.safetensors"
-    fit = replace(run.fit, steps=600, lr=2e-4, validate_every=100)
+    fit = replace(run.fit, steps=600, validate_every=100)
     return replace(run, model=str(start), fit=fit, licences=(KITTI, TEXTURES))
 
 
 def drive_published(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
     """`published` on the drive's 103 pairs: size, loss, rate and batch as published, the steps of `drive`."""
     run = drive(data, synthetic, out, seed)
-    fit = replace(run.fit, lr=1e-4, clip=0.0, ema=0.0)
+    fit = replace(run.fit, warmup=0, clip=0.0, ema=0.0)
     return replace(run, stereo=Stereo(vertical=False), fit=fit)
 
 

@@ -64,8 +64,7 @@ def test_a_crash_is_told_by_its_signal(worker: Worker) -> None:
 
 
 def test_who_does_not_answer_is_ended(worker: Worker) -> None:
-    worker.ask("memory")
-    with pytest.raises(RowFailed, match="no answer to 'memory' within 0 s"):
+    with pytest.raises(RowFailed, match="no answer to 'memory' within 0 s"):  # Python itself takes longer to start
         worker.ask("memory", timeout_s=0.0)
     assert state(worker.pid) is None or sys.platform != "linux"
 
