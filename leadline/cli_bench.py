@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli_runtime import parse_size
+from leadline.cli_runtime import names, parse_size
 from leadline.command import complain, say, storable
 
 
@@ -67,8 +67,8 @@ def bench(
     from leadline.runtime import BACKENDS
 
     options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else _words(runtime),
-        precisions=_words(precision),  # type: ignore[arg-type]  # checked by `bench`
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
+        precisions=names(precision),  # type: ignore[arg-type]  # checked by `bench`
         threads=_numbers(threads),
         size=parse_size("imgsz", imgsz),
         frame=parse_size("frame", frame) or BenchOptions.frame,
@@ -106,12 +106,8 @@ def bench(
     return 0 if any("error" not in row for row in found.rows) else 1
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
 def _numbers(text: str | None) -> tuple[int, ...]:
-    found = _words(text or "")
+    found = names(text)
     if not all(number.isdecimal() for number in found):
         raise ValueError(f"--threads is {text!r}; whole numbers are needed, such as 1,2")
     return tuple(map(int, found))

@@ -89,7 +89,7 @@ def export(
         tuning = tuning_folder(tuning, trials)
         if trials:
             say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
-    options = CompileOptions(precision, parse_size("frame", frame), (), _names(keep), tuning, trials)
+    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
@@ -98,8 +98,8 @@ def export(
     found, files = difference(out, model), files_of(out)
     n_bytes = sum(path.stat().st_size for path in files)
     if json:
-        names = [str(path) for path in files]
-        facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": names}
+        written = [str(path) for path in files]
+        facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": written}
         emit(facts | {"bytes": n_bytes, "difference": found})
     else:
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
@@ -163,8 +163,8 @@ def parity(
         raise ValueError(f"{model} is a checkpoint itself; --reference is for exported files")
     whole = parse_size("frame", frame)
     options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else _names(runtime),
-        precisions=_names(precision),  # type: ignore[arg-type]  # the comparison checks them
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
+        precisions=names(precision),  # type: ignore[arg-type]  # the comparison checks them
         threads=() if threads is None else (threads,),
         size=parse_size("imgsz", imgsz),
         frame=whole or BenchOptions.frame,
@@ -241,8 +241,9 @@ def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def names(text: str | None) -> tuple[str, ...]:
+    """What stands between commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
