@@ -62,8 +62,8 @@ class Tuned:
             if trial.seconds is not None:
                 took = [f"{1e3 * trial.seconds:.1f}", f"{images / trial.seconds:.1f}"]
             rows.append([*ways, "" if trial.workers is None else str(trial.workers), *took])
-        flags = " ".join(f"--fit.{name.replace('_', '-')} {value}" for name, value in _ways(self.options).items())
-        return f"{grid(rows)}\nchosen: {flags} --workers {self.workers}"
+        flags = [_flag(name, value) for name, value in _ways(self.options).items()]
+        return f"{grid(rows)}\nchosen: {' '.join(filter(None, flags))} --workers {self.workers}"
 
 
 def autotune(
@@ -118,6 +118,16 @@ def _fastest(trials: Sequence[Trial]) -> Trial:
 
 def _ways(options: FitOptions) -> dict[str, Any]:
     return {name: to_json(options)[name] for name in TUNED}
+
+
+def _flag(name: str, value: Any) -> str:
+    """What the command line is told; of a switch it knows only the side that is not its default, here else ''."""
+    said = name.replace("_", "-")
+    if not isinstance(value, bool):
+        return f"--fit.{said} {value}"
+    if value == getattr(FitOptions(), name):
+        return ""
+    return f"--fit.{said}" if value else f"--fit.no-{said}"
 
 
 def _compiles() -> bool:

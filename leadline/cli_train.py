@@ -28,8 +28,9 @@ from leadline.data.stereo import augment_pair, measured, metres, open_pairs
 from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
 from leadline.evaluate import evaluate
 from leadline.export import cache
-from leadline.losses import LOSSES, Reweighted, Term, weighted
+from leadline.losses import Reweighted, weighted
 from leadline.losses.stereo import photometric
+from leadline.losses.typed import typed
 from leadline.nn import zoo
 from leadline.nn.build import Net, build, calibrated
 from leadline.nn.init import give_from_file_
@@ -37,7 +38,7 @@ from leadline.options import FitOptions, Training, View
 from leadline.predict import Predictor
 from leadline.report import Report
 from leadline.runtime import eager
-from leadline.spec import to_json
+from leadline.spec import Spec, to_json
 from leadline.train import Finish, Loss, first, fit, process
 from leadline.train_state import commit
 from leadline.types import Depth
@@ -51,22 +52,24 @@ def train(run: Training) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`."""
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
-    if run.init is not None and not run.init.is_file():
-        raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
+    spec, stereo = _checked(run), _from_pairs(run)
     rank, world = process()
     if run.autotune and world > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
-    stereo = _from_pairs(run)
-    terms, (folders, shares) = {} if stereo else _terms(run.loss), _shares(run.data, run.batch)
+    if not stereo and run.view.size is None:
+        run = replace(run, view=replace(run.view, size=spec.preprocess.size))
+    terms, (folders, shares) = {} if stereo else typed(run.loss), _shares(run.data, run.batch)
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
     camera = metres(sets) if stereo else 0.0
     sets[0], chosen = _kept_for_choosing(run, sets[0])
-    rows = None if stereo else _rows(run)
+    rows = None if stereo else _seen(run)[1]
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=rows, say=complain)
-    net = load(run.model) if run.pretrained or Path(run.model).is_file() else _start(run, sets[0])
+    net = load(run.model) if _goes_on(run) else _start(run, sets[0])
     if stereo:
         net = calibrated(net, camera, run.stereo.size)
+    else:
+        net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=_seen(run)[0]))
     transform = partial(augment_pair, size=net.spec.preprocess.size, how=run.stereo) if stereo else _transform(run)
     on_device = _on_device(run)  # said before the work
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
@@ -117,6 +120,29 @@ def train(run: Training) -> tuple[Net, Report]:
         save(net, run.out / f"{net.spec.name}.safetensors", provenance=facts)
         write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
     return net, report
+
+
+def _goes_on(run: Training) -> bool:
+    """Whether the net comes with weights."""
+    return run.pretrained or Path(run.model).is_file()
+
+
+def _checked(run: Training) -> Spec:
+    """The Spec of the net that is to be trained; what cannot be meant is a ValueError before any work."""
+    if run.init is not None and not run.init.is_file():
+        raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
+    if run.init is not None and _goes_on(run):
+        raise ValueError(f"{run.model} comes with weights, so --init has no use; leave one of the two out")
+    if run.epochs is not None and not run.epochs > 0:
+        raise ValueError(f"epochs is {run.epochs}; a number above 0 is needed")
+    if run.resume and not (run.out / "state.safetensors").exists():
+        complain(f"there is no run in {run.out} to go on with: it starts from the beginning")
+    spec = load(run.model).spec if _goes_on(run) else zoo.spec(run.model)
+    if spec.head.kind != "metric" and "stereo" not in run.loss:
+        raise ValueError(
+            f"{run.model} gives {spec.head.kind}, which cannot be compared with metres; --loss stereo trains it"
+        )
+    return spec
 
 
 def _from_pairs(run: Training) -> bool:
@@ -173,13 +199,16 @@ def _transform(run: Training) -> Transform:
     return table[run.transform]
 
 
-def _rows(run: Training) -> int | None:
-    """How many rows of a frame the transform needs; None: all of them."""
-    table = {
-        "view": max(240, run.view.size[0]),
-        "fastdepth": None,
-        "litedepth": run.r2crop.frame[0],
-        "hu": 240,
+def _seen(run: Training) -> tuple[tuple[int, int], int | None]:
+    """What the transform gives the net: images of this size (the largest), made of so many rows of a frame (None: all).
+
+    The net is then asked at that size, too.
+    """
+    table: dict[str, tuple[tuple[int, int], int | None]] = {
+        "view": (run.view.pixels, max(240, run.view.pixels[0])),
+        "fastdepth": ((224, 224), None),
+        "litedepth": (run.r2crop.image, run.r2crop.frame[0]),
+        "hu": ((228, 304), 240),
     }
     return table[run.transform]
 
@@ -211,7 +240,7 @@ def _start(run: Training, data: Dataset) -> Net:
         raise ValueError(f"the data set {data.name!r} has no valid depth to learn from; `leadline data check` says why")
     net.head.start_at(float(np.mean(depths)))
     if run.init is not None:
-        still = View(net.spec.preprocess.size, zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        still = View(_seen(run)[0], zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
         images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
         give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
     return net
@@ -248,19 +277,3 @@ def _shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
             f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
         )
     return [Path(folder) for folder, _ in pairs], shares
-
-
-def _terms(names: tuple[str, ...]) -> dict[str, Term]:
-    """NAME, NAME:WEIGHT or NAME:WEIGHT@map, see `losses.Term`."""
-    terms = {}
-    for entry in names:
-        what, _, at = entry.partition("@")
-        name, _, weight = what.partition(":")
-        if name == "stereo":
-            raise ValueError("the loss 'stereo' learns from pairs of views alone; give --loss stereo by itself")
-        if name not in LOSSES:
-            raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}")
-        if at not in ("", "target", "map"):
-            raise ValueError(f"the loss {entry!r} is to be taken at {at!r}; allowed: @target, @map")
-        terms[name] = Term(LOSSES[name], float(weight or 1), "map" if at == "map" else "target")
-    return terms

@@ -14,6 +14,8 @@
 Wrong arguments are plain `ValueError`; both say what was given, what is allowed and what to do.
 """
 
+from __future__ import annotations
+
 
 class LeadlineError(Exception):
     """The parent of every error that leadline raises on purpose about the outside world."""
@@ -51,9 +53,13 @@ class MissingPackage(LeadlineError):
     """An optional package is needed for what was asked."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.asked = package, extra, purpose
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed: pip install 'leadline[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingPackage], tuple[str, str, str]]:
+        return MissingPackage, self.asked  # so that it can leave a worker process
 
 
 class TrainingFailed(LeadlineError):

@@ -17,9 +17,9 @@ def learning_rate(options: FitOptions, step: int) -> float:
 
     1. poly is mmcv's (1 - t / T)^power, stretched so that it ends at `lr_end`;
     2. so is the warm-up from a ratio, which reaches 1 at step `warmup`; that from 0 does so one step earlier;
-    3. the warm-up multiplies the schedule, which starts at the same time.
+    3. the warm-up multiplies the schedule, which starts at the same time. After its end, a schedule stays there.
     """
-    part = step / options.steps
+    part = min(step / options.steps, 1.0)
     match options.schedule:
         case "cosine":
             fall = 0.5 * (1 + math.cos(math.pi * part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ class View:
     in degrees, `shift` moves the cut-out within what zooming leaves free (0 centre, 1 anywhere).
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, int] | None = None
+    """The net's input; None: as the net says. Later photographs are brought to it, too."""
     zoom: tuple[float, float] = (1.0, 1.5)
     stretch: float = 1.0
     rotate: float = 5.0
@@ -30,6 +32,11 @@ class View:
     flip: float = 0.5
     jitter: float = 0.4
     colour_shift: float = 0.0
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """`size`, or where there is no net to ask, FastDepth's."""
+        return self.size or (224, 224)
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,20 @@ class Stereo:
     """Lowest part of the views that is cut away; Cityscapes' bonnet: 0.2."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cut_bottom < 1 or self.scales < 1 or not 0 <= self.ssim <= 1:
-            said = f"cut_bottom is {self.cut_bottom}, scales {self.scales}, ssim {self.ssim}"
-            raise ValueError(f"{said}; [0, 1), at least 1, and 0 to 1, are needed")
+        for name in ("ssim", "flip", "colours"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; 0 to 1 is needed")
+        for name in ("smoothness", "consistency"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; a weight of 0 or more is needed")
+        for name in ("gamma", "brightness", "tint"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"{name} is {low} to {high}; two numbers above 0, the lower one first, are needed")
+        if self.scales not in (1, 2, 3, 4):
+            raise ValueError(f"scales is {self.scales}; 1, 2, 3 or 4 is needed")
+        if not 0 <= self.cut_bottom < 1:
+            raise ValueError(f"cut_bottom is {self.cut_bottom}; at least 0 and below 1 is needed")
 
 
 @dataclass(frozen=True)
@@ -214,7 +232,7 @@ class Training:
     pretrained: bool = False
     """Start from the weights that ship under the model's name instead of fresh ones."""
     init: Path | None = None
-    """An int8 .tflite classifier: the encoder's first weights."""
+    """An int8 .tflite classifier, or MXNet Gluon's .safetensors: the encoder's first weights."""
     batch: int = 8
     """Images in a batch, shared out evenly where --data names no number."""
     epochs: float | None = None

@@ -25,6 +25,8 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         weight, bias, mean, var = self.weight, self.bias, self.running_mean, self.running_var
         assert mean is not None and var is not None and self.num_batches_tracked is not None
+        if weight is None:  # affine=False
+            weight, bias = torch.ones_like(mean), torch.zeros_like(mean)
         y, batch_mean, batch_var, n = self.whole(x, weight, bias, self.eps)
         with torch.no_grad():
             self.num_batches_tracked += 1
@@ -72,8 +74,15 @@ def _wide(channels: Tensor) -> Tensor:
 
 def join_(net: nn.Module, compiled: bool = False) -> None:
     """Give `net` batch norms over the whole batch, in place; parameters and states stay what they are. In a net that
-    is to be compiled they stay outside the graph.
+    is to be compiled they stay outside the graph. A batch norm of a class of its own, which may compute more than
+    torch's, is a ValueError that names it.
     """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and type(module) not in (nn.BatchNorm2d, WholeBatchNorm2d):
+            raise ValueError(
+                f"the layer {name} is a {type(module).__name__}, whose statistics would be those of one process's "
+                "part of the batch; several processes can train torch's BatchNorm2d only: train this net in one process"
+            )
     whole: Any = _WholeBatchNorm.apply
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:

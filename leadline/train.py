@@ -95,13 +95,13 @@ def fit(
         done, last = step + 1, step + 1 == options.steps
         if done % options.log_every == 0 or last:
             write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
-        if validate is not None and main and (last or (options.validate_every and done % options.validate_every == 0)):
-            figures = validate(run.result(), done)
-            write(done, figures, rate.mean)
         if main and path is not None and (done % options.save_every == 0 or last):
             # first the net: what cannot be saved must not replace the state before it
             save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
             write_state(state, path, done, plan)
+        if validate is not None and main and (last or (options.validate_every and done % options.validate_every == 0)):
+            figures = validate(run.result(), done)
+            write(done, figures, rate.mean)
     close()
     around.wait_for_everyone()
     context = {
@@ -200,6 +200,9 @@ class _Shell(nn.Module):
         maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
         self.outputs += maps
         return maps if isinstance(out, list) else maps[0]
+
+    def enlarged(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.net.enlarged(x, size)
 
 
 def process() -> tuple[int, int]:

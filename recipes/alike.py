@@ -20,11 +20,11 @@ import tyro
 from leadline.bench.plan import BenchOptions
 from leadline.bench.plot import front
 from leadline.bench.suite import bench
-from leadline.checkpoint import write_atomically
+from leadline.checkpoint import load, save, write_atomically
 from leadline.cli_train import train
 from leadline.compress.cost import macs, parameters
 from leadline.nn import zoo
-from leadline.nn.build import build
+from leadline.nn.build import build, calibrated
 from leadline.options import FitOptions, Training, View
 
 INIT = {
@@ -35,6 +35,9 @@ INIT = {
 
 SIZES = {"monodepth_vgg": (128, 256), "monodepth_pruned": (128, 256)}
 """Input sizes that are not the Spec's."""
+
+METRES = 0.2
+"""The stereo nets give metres through this focal length x baseline: from 0.67 m, their largest disparity, upwards."""
 
 PROTOCOL = "nyu-eigen@1"
 
@@ -63,14 +66,23 @@ def runs(data: Path, out: Path, steps: int, seed: int) -> dict[str, Training]:
     return table
 
 
+def started(run: Training) -> Training:
+    """The run, a stereo net with the head that gives metres."""
+    if run.model not in SIZES:
+        return run
+    net = calibrated(build(zoo.spec(run.model), seed=run.fit.seed), METRES, run.view.size)
+    return replace(run, model=str(save(net, run.out / "start" / f"{run.model}.safetensors")))
+
+
 def measured(name: str, run: Training, data: Path) -> dict[str, Any]:
     """The row of one net: cost, and latency and accuracy of its exported float32 file."""
-    size = run.view.size
-    net = build(zoo.spec(name), seed=0)
+    file = run.out / f"{zoo.spec(name).name}.safetensors"
+    net = load(file)
+    size = net.spec.preprocess.size
     options = BenchOptions(
         ("onnx", "openvino"), size=size, end_to_end=False, data=data / "nyu", protocol=PROTOCOL, n=100
     )
-    rows = [r for r in bench([str(run.out / f"{net.spec.name}.safetensors")], options).rows if "error" not in r]
+    rows = [r for r in bench([str(file)], options).rows if "error" not in r]
     best = min((r for r in rows if r["runtime"] != "eager"), key=lambda r: r["latency_ms"]["median"])
     return {
         "net": name,
@@ -149,9 +161,11 @@ def main(
             continue
         path = run.out / "alike.json"
         if not (resume and path.exists()):
-            train(replace(run, resume=resume and (run.out / "state.safetensors").exists()))
+            train(replace(started(run), resume=resume and (run.out / "state.safetensors").exists()))
             write_atomically(path, json.dumps(measured(name, run, data), indent=1).encode())
         rows.append(json.loads(path.read_text()))
+        if rows[-1]["samples"] != run.fit.steps * run.batch:
+            raise SystemExit(f"{run.out} was made with other --steps: give those, or another --out")
         (out / "table.md").write_text(markdown(rows), "utf-8")
         plot(rows, out / "pareto.png")
     print(markdown(rows))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 from ramps import batches, loss, options, same, tiny
+from tyro.conf import arg
 
 from leadline import autotune as module
 from leadline.autotune import TUNED, autotune, chosen
+from leadline.command import run
 from leadline.errors import TrainingFailed
-from leadline.options import FitOptions
+from leadline.options import FitOptions, Training
 from leadline.train import fit
 
 
@@ -89,6 +91,28 @@ def test_the_choice_can_be_stored_and_taken_again(clock: dict[str, Any]) -> None
     cells = dict(zip(*([c.strip() for c in line.split("|")[1:-1]] for line in (head, row)), strict=True))
     assert [cells[name] for name in ("precision", "depthwise", "compile", "images/s")] == ["no", "own", "False", "4.0"]
     assert "--fit.depthwise torch" in tuned.table(4) and "--workers 1" in tuned.table(4)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_printed_flags_are_understood_and_mean_the_choice(
+    clock: dict[str, Any], monkeypatch: pytest.MonkeyPatch, last: bool, compiled: bool
+) -> None:
+    monkeypatch.setattr(module, "_compiles", lambda: True)
+    clock["steps"] = lambda o: 1.0 + (o.channels_last != last) + (o.compile != compiled)
+    tuned = tune()
+    line = tuned.table(4).splitlines()[-1].removeprefix("chosen: ")
+    heard: list[Training] = []
+
+    def train(run: Annotated[Training, arg(name="")]) -> int:
+        heard.append(run)
+        return 0
+
+    assert run({"train": train}, ["train", "--data", "x", "--out", "y", *line.split()]) == 0
+    for name in TUNED:
+        assert getattr(heard[0].fit, name) == getattr(tuned.options, name)
+    assert (tuned.options.channels_last, tuned.options.compile) == (last, compiled)
+    assert heard[0].workers == tuned.workers
 
 
 def test_measuring_leaves_net_and_batches_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,3 +177,40 @@ def test_litedepth_s_recipe_trains_on_cut_outs_of_several_sizes_with_learnt_weig
 def test_the_list_of_hu_trains_at_the_map(run: Training) -> None:
     _, report = train(replace(run, model="litedepth", loss=("hu@map",), transform="hu"))
     assert math.isfinite(report.metrics["loss"])
+
+
+def test_the_net_is_trained_and_asked_later_at_one_size(run: Training) -> None:
+    net, _ = train(run)
+    assert net.spec.preprocess.size == (64, 64)
+    short = replace(run, out=run.out.with_name("b"), model="litedepth", view=View(), fit=replace(run.fit, steps=1))
+    net, _ = train(short)
+    assert net.spec.preprocess.size == (128, 160)  # its own
+    assert json.loads((short.out / "run.json").read_text())["training"]["view"]["size"] == [128, 160]
+
+
+def test_what_has_no_use_is_refused(run: Training, tmp_path: Path) -> None:
+    def refused(said: str, **changes: object) -> None:
+        with pytest.raises(ValueError, match=said):
+            train(replace(run, **changes))  # type: ignore[arg-type]
+
+    (tmp_path / "file").touch()
+    refused("comes with weights, so --init has no use", model="fastdepth", pretrained=True, init=tmp_path / "file")
+    refused("epochs is -1", epochs=-1.0)
+    refused("gives relative_disparity, which cannot be compared with metres", model="monodepth_pruned")
+    refused("'l1:abc' has the weight 'abc'", loss=("l1:abc",))
+    refused("'l1:nan' has the weight 'nan'", loss=("l1:nan",))
+    refused("'l1:0' has the weight '0'", loss=("l1:0",))
+    refused("'l1' is given twice", loss=("l1", "l1:2", "l1"))
+    refused("no loss is given", loss=())
+
+
+def test_a_loss_may_be_taken_at_two_places(run: Training) -> None:
+    from leadline.losses.typed import typed
+
+    terms = typed(("gradient:1", "gradient:0.25@map"))
+    assert [(term.weight, term.at) for term in terms.values()] == [(1.0, "target"), (0.25, "map")]
+
+
+def test_going_on_where_no_run_is_starts_one_and_says_so(run: Training, capsys: pytest.CaptureFixture[str]) -> None:
+    train(replace(run, resume=True, fit=replace(run.fit, steps=1)))
+    assert f"there is no run in {run.out} to go on with" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_a_batch_of_mixed_sizes_is_refused_and_litedepth_s_list_pads_it(run: Tra
     mixed = replace(run, transform="stays", out=tmp_path / "mixed")  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli_train, "_transform", lambda run: lambda sample, rng: sample)
-        patch.setattr(cli_train, "_rows", lambda run: None)
+        patch.setattr(cli_train, "_seen", lambda run: (run.view.pixels, None))
         with pytest.raises(BadData, match="a batch of unlike sizes"):
             train(replace(mixed, batch=6))
 
@@ -96,7 +96,7 @@ def test_what_autotune_chose_is_written_down_and_kept_when_the_run_goes_on(
     monkeypatch.setattr(cli_train, "autotune", tune)
     tuned = replace(run, autotune=True)
     train(tuned)
-    assert "chosen: --fit.precision no --fit.channels-last False" in capsys.readouterr().err
+    assert "chosen: --fit.precision no --fit.no-channels-last" in capsys.readouterr().err
     said = json.loads((run.out / "run.json").read_text())
     assert said["options"]["channels_last"] is False and said["autotune"]["trials"][0]["seconds"] == 0.01
     train(replace(tuned, resume=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline import losses
-from leadline.losses import Reweighted, Term
+from leadline.losses import LOSSES, Reweighted, Term
 from leadline.losses.litedepth import FOCAL, FRAME
+from leadline.nn import zoo
+from leadline.nn.build import build
+from leadline.options import FitOptions
+from leadline.train import Steps
 from leadline.types import Sample
 
 
@@ -156,6 +161,46 @@ def test_a_term_at_the_map_sees_the_target_bilinear_corners_on_corners_and_only_
     assert 0.5 < valid.float().mean() < 1
     assert torch.equal(full, item.target) and torch.equal(mask, item.valid)
     assert torch.equal(large[..., ::8, ::8], small) and torch.equal(large[..., 7::8, 7::8], small)
+
+
+def test_what_invalid_pixels_of_the_target_hold_does_not_reach_the_map() -> None:
+    net, item = Quarter(), a_batch()
+    for hole in (torch.nan, torch.inf):
+        dirty = replace(item, target=torch.where(item.valid, item.target, hole))
+        for criterion in (losses.l1, losses.gradient):
+            expected, _ = losses.weighted({"x": Term(criterion, at="map")}, net, item)
+            found, _ = losses.weighted({"x": Term(criterion, at="map")}, net, dirty)
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["boosting_student", "litedepth"])
+def test_a_term_at_the_target_is_the_same_beside_one_at_the_map(name: str) -> None:
+    net = build(getattr(zoo, name)(), seed=0).eval()
+    item = a_batch()
+    alone = losses.weighted({"l1": Term(losses.l1)}, net, item)[1]
+    beside = losses.weighted({"l1": Term(losses.l1), "edges": Term(losses.gradient, at="map")}, net, item)[1]
+    assert beside["l1"] == alone["l1"]
+
+
+def test_in_training_a_map_is_enlarged_by_the_net_s_own_rule_as_well() -> None:
+    net = build(zoo.boosting_student(), seed=0)
+    run = Steps(net, losses.l1, FitOptions(steps=1, precision="no"))
+    run.shell.eval()
+    image = torch.rand(1, 3, 32, 40).to(run.device)
+    assert torch.equal(run.shell.enlarged(run.shell(image, raw=True)[0], (32, 40)), run.shell(image))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_criteria_that_can_be_negative_get_no_learnt_weight(name: str) -> None:
+    terms = {"sig": Term(losses.sig), "other": Term(LOSSES[name])}
+    if name in ("hu", "hu_depth", "hu_gradient"):
+        with pytest.raises(ValueError, match=f"^{name} can be negative"):
+            Reweighted(terms)
+    else:
+        torch.manual_seed(0)
+        target = torch.rand(1, 1, 12, 12) + 1
+        assert float(LOSSES[name](target, target, everywhere(target))) >= 0
+        Reweighted(terms)
 
 
 def test_a_batch_is_skipped_if_no_term_finds_a_valid_pixel_where_it_looks() -> None:

@@ -30,6 +30,12 @@ def test_the_polynomial_schedule_is_mmcv_s() -> None:
         assert learning_rate(plan, step) == pytest.approx((4e-3 - 1e-3) * (1 - step / 100) ** 0.9 + 1e-3)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "halve", "step", "constant"])
+def test_past_its_end_a_schedule_stays_where_it_ended(schedule: str) -> None:
+    plan = options(steps=10, schedule=schedule, lr=1.0, lr_end=0.25)
+    assert learning_rate(plan, 15) == learning_rate(plan, 10)
+
+
 def test_monodepth_s_schedule_halves_at_three_and_at_four_fifths() -> None:
     plan = options(steps=10, schedule="halve", lr=1.0)
     assert [learning_rate(plan, s) for s in range(10)] == [1.0] * 6 + [0.5] * 2 + [0.25] * 2

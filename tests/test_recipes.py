@@ -135,3 +135,23 @@ def test_the_ablation_writes_mean_and_spread_as_table_and_picture(
     assert (tmp_path / "table.md").read_text() == table
     with pytest.raises(SystemExit, match="'nothing' is unknown; known: all, no crop, without sig"):
         ablations.main(data=DATA, out=tmp_path, only=("nothing",))
+
+
+def test_every_net_of_the_zoo_is_trained_alike() -> None:
+    from leadline.nn import zoo
+    from recipes import alike
+
+    table = alike.runs(DATA, OUT, 100, 0)
+    assert list(table) == zoo.names()
+    for name, run in table.items():
+        assert different(run, table["fastdepth"]) <= {"model", "init", "view", "fit"}, name
+        assert run.fit.steps * run.batch == 800
+
+
+def test_stereo_nets_get_metres_to_be_trained_alike(tmp_path: Path) -> None:
+    from leadline.checkpoint import load
+    from recipes import alike
+
+    run = alike.started(alike.runs(DATA, tmp_path, 100, 0)["monodepth_pruned"])
+    spec = load(run.model).spec
+    assert (spec.head.kind, spec.preprocess.size) == ("metric", (128, 256))

@@ -145,8 +145,6 @@ def test_what_has_no_pairs_or_no_disparities_is_refused() -> None:
         photometric(Fixed(*maps_of(6, 6)), batch_of(left, None))
     with pytest.raises(ValueError, match="maps of 1 channels"):
         photometric(Fixed(maps_of(6, 6)[0][:, :1]), batch_of(left, right))
-    with pytest.raises(ValueError, match="scales 0"):
-        Stereo(scales=0)
 
 
 def narrow() -> Spec:

@@ -28,11 +28,13 @@ def alone() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("momentum", [0.1, None])
-def test_a_norm_over_the_whole_batch_is_torch_s_where_there_is_one_process(momentum: float | None) -> None:
+@pytest.mark.parametrize(("momentum", "affine"), [(0.1, True), (None, True), (0.1, False)])
+def test_a_norm_over_the_whole_batch_is_torch_s_where_there_is_one_process(
+    momentum: float | None, affine: bool
+) -> None:
     torch.manual_seed(0)
     x, outer = (torch.randn(4, 3, 5, 6, dtype=torch.float64) * 2 + 5 for _ in range(2))
-    own, theirs = (nn.Sequential(nn.BatchNorm2d(3, momentum=momentum)).double() for _ in range(2))
+    own, theirs = (nn.Sequential(nn.BatchNorm2d(3, momentum=momentum, affine=affine)).double() for _ in range(2))
     join_(own)
     assert isinstance(own[0], WholeBatchNorm2d)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
@@ -44,6 +46,16 @@ def test_a_norm_over_the_whole_batch_is_torch_s_where_there_is_one_process(momen
         torch.testing.assert_close(a.grad, b.grad)
     torch.testing.assert_close(own.state_dict(), theirs.state_dict())
     torch.testing.assert_close(own.eval()(x), theirs.eval()(x))
+
+
+def test_a_norm_of_a_class_of_its_own_is_refused_before_anything_changes() -> None:
+    class NormAct(nn.BatchNorm2d):
+        pass
+
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(NormAct(3)))
+    with pytest.raises(ValueError, match=r"layer 1\.0 is a NormAct.*BatchNorm2d only: train this net in one process"):
+        join_(net)
+    assert type(net[0]) is nn.BatchNorm2d
 
 
 @pytest.mark.usefixtures("alone")

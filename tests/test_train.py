@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -153,13 +154,21 @@ def test_validation_sees_the_averaged_net_in_eval_mode() -> None:
     assert same(seen[-1][1], trained)
 
 
-def test_the_share_of_time_spent_waiting_for_batches_is_reported() -> None:
+def test_the_share_of_time_spent_waiting_for_batches_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
     def slow(start: int) -> Iterator[Sample]:
         for batch in batches()(start):
-            time.sleep(0.2)
+            now[0] += 3
             yield batch
 
-    assert fit(tiny(), slow, loss, options())[1].context["waiting"] > 0.5
+    def quick(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+        now[0] += 1
+        return loss(net, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("leadline.train.time", SimpleNamespace(perf_counter=lambda: now[0]))
+        assert fit(tiny(), slow, quick, options())[1].context["waiting"] == 0.75
     assert 0 <= fit(tiny(), batches(), loss, options())[1].context["waiting"] <= 1
 
 

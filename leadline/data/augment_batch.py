@@ -74,7 +74,7 @@ def gather(items: Sequence[Viewed]) -> Frames:
 
 def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
     """The batch that `augment` and `collate` make of the same frames and draws, on `device`."""
-    n, (height, width) = len(batch.name), view.size
+    n, (height, width) = len(batch.name), view.pixels
     image = torch.empty(n, 3, height, width, device=device)
     target = torch.empty(n, 1, height, width, device=device)
     valid = torch.empty(n, 1, height, width, dtype=torch.bool, device=device)
@@ -82,7 +82,7 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
     for group in batch.groups:
         places, frames, depths, counts = (x.to(device, non_blocking=True) for x in group)
         rows = drawn[places]
-        x, y = _seen(rows[:, :6], view.size)  # where each pixel of the view lies in the frame
+        x, y = _seen(rows[:, :6], view.pixels)  # where each pixel of the view lies in the frame
         image[places] = _bilinear(frames, x, y).view(-1, 3, height, width)
         keep, pixel = _nearest((frames.shape[1], frames.shape[2]), x, y)
         found = counts.flatten(1).gather(1, pixel) & keep

@@ -152,6 +152,8 @@ def _camera(date: Path) -> Camera | None:
         left, right = ([float(word) for word in lines[key].split()] for key in ("P_rect_02", "P_rect_03"))
         width, height = (float(word) for word in lines["S_rect_02"].split()) if "S_rect_02" in lines else (0.0, 0.0)
         size = (round(height), round(width)) if width else None
+        if not (left[0] > 0 and left[5] > 0):
+            raise ValueError(f"its focal lengths are {left[0]:g} and {left[5]:g}")
         return Camera(left[0], left[5], left[2], left[6], size, baseline_m=(left[3] - right[3]) / left[0])
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise BadData(f"{path} lacks P_rect_02 and P_rect_03 with 12 numbers each ({error})") from error

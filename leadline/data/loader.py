@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from leadline.data.dataset import Dataset
-from leadline.errors import BadData
+from leadline.errors import BadData, BadImage, LeadlineError
 from leadline.types import Sample
 
 Batches = Callable[[int], Iterator[Any]]
@@ -57,7 +57,10 @@ def loader(
     def batches(start: int) -> Iterator[Any]:
         steps = itertools.count(start)
         options = {"multiprocessing_context": "fork", "prefetch_factor": 4} if workers else {}
-        yield from DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options)  # type: ignore[arg-type]
+        for batch in DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options):  # type: ignore[arg-type]
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
     return batches
 
@@ -117,7 +120,9 @@ def _padded(maps: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _BatchAt(TorchDataset[Any]):
-    """`at[step]` is the batch of that step."""
+    """`at[step]` is the batch of that step, or the error that it ends in: torch would make a traceback of one that is
+    raised in a worker.
+    """
 
     parts: tuple[Part, ...]
     seed: int
@@ -127,14 +132,24 @@ class _BatchAt(TorchDataset[Any]):
 
     def __getitem__(self, step: int) -> Any:
         slots = [(which, slot) for which, part in enumerate(self.parts) for slot in range(part.per_batch)]
-        return self.gather([self._item(step, which, slot) for which, slot in slots[self.rank :: self.world]])
+        try:
+            return self.gather([self._item(step, which, slot) for which, slot in slots[self.rank :: self.world]])
+        except (LeadlineError, ValueError, OSError) as error:
+            return error
 
     def _item(self, step: int, which: int, slot: int) -> Any:
         part = self.parts[which]
         draw = step * part.per_batch + slot
         epoch, place = divmod(draw, len(part.data))
         rng = np.random.default_rng([self.seed, which, draw, 1])
-        return part.transform(part.data[int(_order(self.seed, which, epoch, len(part.data))[place])], rng)
+        sample = part.data[int(_order(self.seed, which, epoch, len(part.data))[place])]
+        try:
+            return part.transform(sample, rng)
+        except (BadData, BadImage, ValueError) as error:
+            if str(sample.name) in str(error):
+                raise
+            kind = type(error) if isinstance(error, LeadlineError) else ValueError
+            raise kind(f"{sample.name}: {error}") from error
 
 
 @lru_cache(maxsize=16)

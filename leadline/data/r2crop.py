@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from leadline.data.transforms import BILINEAR, NEAREST
+from leadline.data.transforms import BILINEAR, NEAREST, by_table
 from leadline.options import R2Crop
 from leadline.types import Sample
 
@@ -46,7 +46,7 @@ def recolour(sample: Sample, rng: np.random.Generator, how: R2Crop) -> Sample:
     gamma = rng.uniform(1 - how.gamma, 1 + how.gamma)
     gains = rng.uniform(1 - how.brightness, 1 + how.brightness) * rng.uniform(1 - how.colour, 1 + how.colour, 3)
     table = (np.arange(256.0)[:, None] ** gamma * gains).clip(0, 255).round().astype(np.uint8)
-    return replace(sample, image=np.stack([table[:, c][sample.image[..., c]] for c in range(3)], axis=-1))
+    return replace(sample, image=by_table(sample.image, table))
 
 
 def _seen(

@@ -13,7 +13,7 @@ from PIL import Image
 from leadline.data.dataset import Dataset, subset
 from leadline.data.frame import Frame
 from leadline.data.layouts import open_dataset
-from leadline.data.transforms import resize
+from leadline.data.transforms import by_table, resize
 from leadline.errors import BadData
 from leadline.options import Stereo
 from leadline.types import Sample
@@ -105,10 +105,7 @@ def augment_pair(
     factors = brightness * rng.uniform(*how.tint, 3)
     curve = (np.linspace(0, 1, 256)[:, None] ** gamma * factors).clip(0, 1)
     table = (curve * 255).round().astype(np.uint8)
-    image, right = (
-        np.stack([table[:, c][view[..., c]] for c in range(3)], axis=-1) for view in (sample.image, sample.right)
-    )
-    return replace(sample, image=image, right=right)
+    return replace(sample, image=by_table(sample.image, table), right=by_table(sample.right, table))
 
 
 def mirror_pair(sample: Sample) -> Sample:

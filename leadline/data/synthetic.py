@@ -7,6 +7,7 @@ bounce of light, anti-aliased edges, and the faults of a real camera: exposure, 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -119,16 +120,15 @@ def write(
     firsts = {kind: data[i] for kind in KINDS for i in [k for k, key in enumerate(data.keys) if key[0] == kind][:1]}
     stereo = any(sample.right is not None for sample in firsts.values())
     text = _describe(data, firsts, stereo, split)
+    _refuse_other(out, text, firsts, stereo)
     for kind, sample in firsts.items():
         for file in _files(out, (kind, 0), stereo):
             file.parent.mkdir(parents=True, exist_ok=True)
         if stereo:
             (out / kind / "calib_cam_to_cam.txt").write_text(_calibration(sample), encoding="utf-8")
-    (out / ".partial").mkdir(parents=True, exist_ok=True)
-    note = out / "dataset.toml"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise BadData(f"{note} describes other data than was asked for now; choose another folder or remove this one")
-    note.write_text(text, encoding="utf-8")
+    shutil.rmtree(out / ".partial", ignore_errors=True)  # of a run that was killed
+    (out / ".partial").mkdir(parents=True)
+    (out / "dataset.toml").write_text(text, encoding="utf-8")
     todo = [key for key in data.keys if not _files(out, key, stereo)[-1].exists()]
     store = partial(_store, data.read, out, _depth_scale(data, stereo), stereo)
     workers = min(workers or os.cpu_count() or 1, len(todo))
@@ -139,7 +139,7 @@ def write(
     else:
         for key in todo:
             store(key)
-    (out / ".partial").rmdir()
+    shutil.rmtree(out / ".partial")
     return len(todo)
 
 
@@ -182,6 +182,21 @@ def _describe(data: Dataset, firsts: Mapping[Kind, Sample], stereo: bool, split:
     if split is not None:
         lines.append(f'split = "{split}"')
     return "\n".join(lines) + "\n"
+
+
+def _refuse_other(out: Path, text: str, firsts: Mapping[Kind, Sample], stereo: bool) -> None:
+    """BadData if `out` holds scenes of another kind, layout or size than is to be written."""
+    advice = "choose another folder or remove this one"
+    note = out / "dataset.toml"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise BadData(f"{note} describes other data than was asked for now; {advice}")
+    for kind, sample in firsts.items():
+        height, width = sample.image.shape[:2]
+        for there in sorted(_files(out, (kind, 0), stereo)[0].parent.glob("*.jpg"))[:1]:
+            with Image.open(there) as image:
+                if image.size != (width, height):
+                    found = f"{image.height}x{image.width}"
+                    raise BadData(f"{there} is {found}, and {height}x{width} was asked for now; {advice}")
 
 
 def _calibration(sample: Sample) -> str:

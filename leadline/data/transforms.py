@@ -74,7 +74,7 @@ def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sa
     Unlike FastDepth's list it starts from the whole frame, the view that `predict` gives the net.
     """
     zoom, matrix = place(sample.image.shape[:2], rng, view)
-    height, width = view.size
+    height, width = view.pixels
     affine = Image.Transform.AFFINE
     image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
     target = Image.fromarray(sample.target).transform((width, height), affine, matrix, NEAREST)
@@ -95,7 +95,7 @@ def place(
     angle = np.deg2rad(rng.uniform(-view.rotate, view.rotate))
     across, down = (rng.uniform(-0.5, 0.5, 2) * view.shift).tolist()
     flip = -1.0 if rng.random() < view.flip else 1.0
-    return zoom, _cut(frame, view.size, (zoom * tall, zoom / tall), angle, (down, across), flip)
+    return zoom, _cut(frame, view.pixels, (zoom * tall, zoom / tall), angle, (down, across), flip)
 
 
 def jitter(sample: Sample, rng: np.random.Generator, strength: float = 0.4) -> Sample:
@@ -117,7 +117,12 @@ def colour_shift(sample: Sample, rng: np.random.Generator, strength: float) -> S
     gamma = rng.uniform(1 - strength, 1 + strength)
     curve = np.linspace(0, 1, 256)[:, None] ** gamma * gains
     table = (curve.clip(0, 1) * 255).round().astype(np.uint8)
-    return replace(sample, image=np.stack([table[:, c][sample.image[..., c]] for c in range(3)], axis=-1))
+    return replace(sample, image=by_table(sample.image, table))
+
+
+def by_table(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """uint8 [H,W,3] with each channel c looked up in column c of `table`, [256,3]."""
+    return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
 
 
 def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampling = BILINEAR) -> Sample:

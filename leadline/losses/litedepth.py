@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.losses.maps import clean, mean
+from leadline.losses.maps import clean, mean, root
 
 FOCAL, FRAME = (519.4696111212749, 518.8579011745019), (480, 640)
 """The focal lengths (y, x) in pixels of a frame of that (height, width) which the authors assume of every image."""
@@ -22,7 +22,7 @@ def sig(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     r = (pred.clamp(min=0) + 1e-3).log() - (target + 1e-3).log()
     middle = mean(r, valid)
     variance = torch.where(valid, (r - middle) ** 2, 0).sum() / (valid.sum() - 1).clamp(min=1)
-    return _root(variance + 0.15 * middle**2)
+    return root(variance + 0.15 * middle**2)
 
 
 def robust(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -78,12 +78,6 @@ def _spread(points: Tensor) -> Tensor:
 def _normal(points: Tensor) -> Tensor:
     """The unit normals [B, n, 3] of triplets [B, 3, n, 3]; 0 where there is none."""
     across = torch.linalg.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
-    length = _root((across**2).sum(dim=-1, keepdim=True))
+    length = root((across**2).sum(dim=-1, keepdim=True))
     normal: Tensor = across / torch.where(length > 0, length, 1)
     return normal
-
-
-def _root(square: Tensor) -> Tensor:
-    """The square root; at 0, where its slope is infinite, value and gradient 0."""
-    some = square > 0
-    return torch.where(some, torch.where(some, square, 1).sqrt(), 0)

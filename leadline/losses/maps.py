@@ -130,10 +130,19 @@ def ssim(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return 0 * pred.sum()
     peak = torch.where(valid, target, 0).amax().clamp(min=MIN_DEPTH_M)
     p, t = torch.where(valid, pred / peak, 0), torch.where(valid, target / peak, 0)
-    mean_p, mean_t, pp, tt, pt = (F.avg_pool2d(x, 3, 1) for x in (p, t, p * p, t * t, p * t))
-    top = (2 * mean_p * mean_t + 1e-4) * (2 * (pt - mean_p * mean_t) + 9e-4)
-    bottom = (mean_p**2 + mean_t**2 + 1e-4) * (pp - mean_p**2 + tt - mean_t**2 + 9e-4)
-    return mean(((1 - top / bottom) / 2).clamp(0, 1), _surrounded(valid)[..., 1:-1, 1:-1])
+    return mean(unlike(p, t), _surrounded(valid)[..., 1:-1, 1:-1])
+
+
+BELOW_ZERO = frozenset({hu, hu_depth, hu_gradient})
+"""The criteria whose value can be negative."""
+
+
+def unlike(a: Tensor, b: Tensor) -> Tensor:
+    """clip((1 - SSIM) / 2, 0, 1) of each 3x3 window that lies in the maps [B,C,H,W] in 0..1: [B,C,H-2,W-2]."""
+    mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(x, 3, 1) for x in (a, b, a * a, b * b, a * b))
+    top = (2 * mean_a * mean_b + 1e-4) * (2 * (ab - mean_a * mean_b) + 9e-4)
+    bottom = (mean_a**2 + mean_b**2 + 1e-4) * (aa - mean_a**2 + bb - mean_b**2 + 9e-4)
+    return ((1 - top / bottom) / 2).clamp(0, 1)
 
 
 def clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,14 +162,18 @@ def mean(values: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
 
 
+def root(square: Tensor) -> Tensor:
+    """The square root; at 0, where its slope is infinite, value and gradient 0."""
+    some = square > 0
+    return torch.where(some, torch.where(some, square, 1).sqrt(), 0)
+
+
 def _silog(pred: Tensor, target: Tensor, valid: Tensor, weight: float) -> Tensor:
     """sqrt(variance + (1 - weight) mean^2) of d, which is sqrt(mean(d^2) - weight mean(d)^2) without cancellation."""
     pred, target, valid = clean(pred, target, valid)
     d = pred.clamp(min=MIN_DEPTH_M).log() - target.clamp(min=MIN_DEPTH_M).log()
     middle = mean(d, valid)
-    square = mean((d - middle) ** 2, valid) + (1 - weight) * middle**2
-    some = square > 0  # the slope of a root is infinite at 0, where the loss is at its minimum: take 0
-    return torch.where(some, torch.where(some, square, 1).sqrt(), 0)
+    return root(mean((d - middle) ** 2, valid) + (1 - weight) * middle**2)
 
 
 def _sobel(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.losses.maps import unlike
 from leadline.options import Stereo
 from leadline.types import Sample
 
@@ -75,10 +76,7 @@ def _unlike(made: Tensor, seen: Tensor, share: float) -> Tensor:
     plain = (1 - share) * (made - seen).abs().mean()
     if not share or min(seen.shape[-2:]) < 3:
         return plain
-    a, b, aa, bb, ab = (F.avg_pool2d(x, 3, 1) for x in (made, seen, made * made, seen * seen, made * seen))
-    top = (2 * a * b + 1e-4) * (2 * (ab - a * b) + 9e-4)
-    bottom = (a**2 + b**2 + 1e-4) * (aa - a**2 + bb - b**2 + 9e-4)
-    return plain + share * ((1 - top / bottom) / 2).clamp(0, 1).mean()
+    return plain + share * unlike(made, seen).mean()
 
 
 def _rough(disparity: Tensor, image: Tensor, vertical: bool) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.losses.maps import Criterion
+from leadline.losses.maps import BELOW_ZERO, Criterion
 from leadline.types import Sample
 
 
@@ -18,8 +18,8 @@ from leadline.types import Sample
 class Term:
     """One part of a loss: weight x criterion.
 
-    `at` says on which pixels: on the target's, to which the prediction is brought by nearest neighbour; or on those of
-    the net's own map before it is enlarged (LiteDepth: a quarter of the input), to which the target is brought
+    `at` says on which pixels: on the target's, to which the net's output is brought by nearest neighbour; or on those
+    of the net's own map before it is enlarged (LiteDepth: a quarter of the input), to which the target is brought
     bilinearly, corners on corners, a pixel being valid if all that it is made of are.
     """
 
@@ -52,10 +52,18 @@ class Reweighted(nn.Module):
 
     LiteDepth's dynamic re-weighting (2209.00961; Liebel and Koerner 2018, arXiv 1805.06334). All s_i start at 1
     and `fit` trains them with the net. Logs each term before its weight, and its s_i as `sigma NAME`.
+
+    A criterion that can be negative is a ValueError: the sum would have no lower bound, as s_i may go to 0.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
+        negative = sorted({term.criterion.__name__ for term in terms.values() if term.criterion in BELOW_ZERO})
+        if negative:
+            raise ValueError(
+                f"{', '.join(negative)} can be negative, and learnt weights would then lower the loss without end; "
+                "give them fixed weights (weighting fixed), or take criteria that are never negative"
+            )
         self.terms = dict(terms)
         self.sigma = nn.Parameter(torch.ones(len(terms)))
 
@@ -72,10 +80,18 @@ def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[
     """Each term's value before its weight, and the logs `skipped` if nothing could be measured, else no logs."""
     if not terms:
         raise ValueError("terms is empty; at least one name: Term is needed")
-    own = net(batch.image, raw=True)[0] if any(term.at == "map" for term in terms.values()) else net(batch.image)
+    wanted = {term.at for term in terms.values()}
     places: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-    for at in {term.at for term in terms.values()}:
-        places[at] = _at_target(own, batch) if at == "target" else _at_map(own, batch)
+    if "map" in wanted:
+        own = net(batch.image, raw=True)[0]
+        places["map"] = _at_map(own, batch)
+        if "target" in wanted:
+            # what net(image) gives, without running the net again
+            enlarged = getattr(net, "enlarged", None)
+            pred = own if enlarged is None else enlarged(own, (batch.image.shape[-2], batch.image.shape[-1]))
+            places["target"] = _at_target(pred, batch)
+    else:
+        places["target"] = _at_target(net(batch.image), batch)
     values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}
     return values, {} if any(bool(valid.any()) for _, _, valid in places.values()) else {"skipped": 1.0}
 
@@ -91,6 +107,8 @@ def _at_map(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
     size = pred.shape[-2:]
     if batch.target.shape[-2:] == size:
         return pred, batch.target, batch.valid
-    target = F.interpolate(batch.target, size=size, mode="bilinear", align_corners=True)
+    # an invalid pixel may hold anything, and 0 x NaN is NaN
+    known = torch.where(batch.valid, batch.target, 0)
+    target = F.interpolate(known, size=size, mode="bilinear", align_corners=True)
     whole = F.interpolate(batch.valid.to(target.dtype), size=size, mode="bilinear", align_corners=True)
     return pred, target, whole > 1 - 1e-6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +25,16 @@ def separable(
     """Depthwise k x k, batch norm, activation, 1x1, batch norm, activation. MobileNets, arXiv 1704.04861, figure 3."""
     depthwise = DepthwiseConv2d(inputs, kernel, stride)
     return nn.Sequential(depthwise, nn.BatchNorm2d(inputs), act(inplace=True), *conv_bn(inputs, outputs, 1, 1, act))
+
+
+def tapped(blocks: nn.ModuleList, taps: Collection[int], x: Tensor) -> list[Tensor]:
+    """What the blocks numbered in `taps` give when `x` runs through all of them."""
+    found = []
+    for i, block in enumerate(blocks):
+        x = block(x)
+        if i in taps:
+            found.append(x)
+    return found
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

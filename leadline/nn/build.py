@@ -54,15 +54,15 @@ class Net(nn.Module):
         if raw and self.spec.head.layer == "disparity":
             return features
         out = self.head(features)
-        return [out] if raw else _resized(out, size, self.spec.head.resize)
+        return [out] if raw else self.enlarged(out, size)
 
-
-def _resized(x: Tensor, size: tuple[int, int], how: str) -> Tensor:
-    if (x.shape[-2], x.shape[-1]) == size:
-        return x
-    if how == "nearest":
-        return upsample(x, size)
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    def enlarged(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """A raw map [B,C,h,w] brought to `size` by the rule of the spec's head, as `forward` does it."""
+        if (x.shape[-2], x.shape[-1]) == size:
+            return x
+        if self.spec.head.resize == "nearest":
+            return upsample(x, size)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def build(spec: Spec, *, seed: int | None = None) -> Net:

@@ -17,16 +17,19 @@ def fold(net: N) -> N:
     """A copy of `net` in eval mode whose batch norms have gone into the convolutions that feed them.
 
     Seen are the pairs that stand next to each other among a module's children, in the order in which they run: all
-    that `nn/blocks.py` and `nn/heads.py` make. A batch norm elsewhere stays as it is. Results differ by rounding.
+    that `nn/blocks.py` and `nn/heads.py` make. A batch norm elsewhere stays as it is, and so does one of a class of its
+    own, which may compute more (timm's hold the activation). Results differ by rounding.
     """
     folded = copy.deepcopy(net).eval()
     for module in list(folded.modules()):
         children = list(module.named_children())
         for (name, conv), (after, norm) in pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if type(norm) is not nn.BatchNorm2d:
+                continue
+            if isinstance(conv, nn.Conv2d):
                 setattr(module, name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, after, nn.Identity())
-            elif isinstance(conv, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+            elif isinstance(conv, nn.ConvTranspose2d):
                 _into_transposed_(conv, norm)
                 setattr(module, after, nn.Identity())
     return folded

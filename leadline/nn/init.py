@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def read_tflite(path: Path | str) -> list[Folded]:
 def give_(encoder: nn.Module, layers: list[Folded]) -> None:
     """Put folded layers into the convolutions of `encoder`, in place and in order; its batch norms become W x + b.
 
-    A different number of layers or another shape is a ValueError.
+    A different number of layers, another shape, or a convolution that no batch norm follows is a ValueError.
     """
     pairs = list(_pairs(encoder))
     if len(pairs) != len(layers):
@@ -131,9 +132,13 @@ def _set(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Tensor, gai
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    for conv, norm in zip(layers[::2], layers[1::2], strict=True):
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    layers = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    for (name, conv), (_, norm) in zip_longest(layers[::2], layers[1::2], fillvalue=("", None)):
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.affine):
+            raise ValueError(
+                "a classifier's .tflite file fits an encoder of convolutions that are each followed by a batch norm "
+                f"with scale and shift; this encoder is otherwise at its layer {name}: start it without the file"
+            )
         yield conv, norm
 
 

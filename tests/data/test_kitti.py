@@ -92,6 +92,10 @@ def test_without_calibration_there_are_no_intrinsics_and_a_broken_one_is_named(t
     (tmp_path / DATE / "calib_cam_to_cam.txt").write_text("P_rect_02: 1 2 3\n")
     with pytest.raises(BadData, match=r"calib_cam_to_cam\.txt lacks P_rect"):
         open_dataset(tmp_path)
+    nothing = " ".join(["0"] * 12)
+    (tmp_path / DATE / "calib_cam_to_cam.txt").write_text(f"P_rect_02: {nothing}\nP_rect_03: {nothing}\n")
+    with pytest.raises(BadData, match=r"calib_cam_to_cam\.txt lacks P_rect.*focal lengths are 0 and 0"):
+        open_dataset(tmp_path)
     (tmp_path / DATE / "calib_cam_to_cam.txt").unlink()
     sample = open_dataset(tmp_path, items="pairs")[0]
     assert sample.intrinsics is None and sample.baseline_m is None and sample.right is not None

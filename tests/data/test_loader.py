@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import torch
 
 from leadline.data.dataset import Dataset, hold_out, subset
 from leadline.data.loader import Part, collate, enough_workers, loader
-from leadline.errors import BadData
+from leadline.data.transforms import centre_crop
+from leadline.errors import BadData, BadImage, LeadlineError, MissingPackage
 from leadline.types import Sample
 
 
@@ -93,6 +96,43 @@ def test_a_batch_of_unlike_sizes_is_refused_by_naming_two_items() -> None:
 def grown(sample: Sample, rng: np.random.Generator) -> Sample:
     """An item as many rows high as its number, at least 1."""
     return sized(sample.name, (int(sample.name) + 1, 6), (2, 3 + int(sample.name)))
+
+
+def damaged(key: int) -> Sample:
+    raise BadImage(f"{key}.jpg is cut short")
+
+
+def crop(sample: Sample, rng: np.random.Generator) -> Sample:
+    """More than there is."""
+    return centre_crop(sample, (9, 9))
+
+
+def refused(sample: Sample, rng: np.random.Generator) -> Sample:
+    raise BadData("no depth")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("read_as", "transform", "kind", "message"),
+    [
+        (damaged, noisy, BadImage, r"\d\.jpg is cut short"),
+        (read, grown, BadData, "a batch of unlike sizes: .*, or pad"),
+        (read, crop, ValueError, r"\d: cannot crop \(9, 9\) out of an image of \(4, 6\)"),
+        (read, refused, BadData, r"\d: no depth"),
+    ],
+)
+def test_an_error_of_a_worker_is_the_error_itself_and_names_the_item(
+    workers: int, read_as: Any, transform: Any, kind: type[Exception], message: str
+) -> None:
+    data = Dataset("numbers", tuple(range(4)), read_as)
+    with pytest.raises(kind, match=f"^{message}$"):
+        next(loader([Part(data, 2, transform)], seed=0, workers=workers)(0))
+
+
+@pytest.mark.parametrize("error", [MissingPackage("h5py", "nyu", "reading"), BadImage("a"), BadData("b")])
+def test_an_error_can_leave_a_worker(error: LeadlineError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
 
 
 def test_padding_is_grey_and_invalid_and_lies_right_and_below() -> None:

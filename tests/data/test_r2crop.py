@@ -135,6 +135,22 @@ def test_the_list_of_hu_gives_their_sizes_and_keeps_depth_in_place() -> None:
         assert abs(rising) == pytest.approx(4 * 151 / 160, abs=0.2)
 
 
+def test_the_list_of_hu_keeps_image_and_depth_aligned() -> None:
+    rows, columns = np.mgrid[:480, :640]
+    pattern = np.sin(2 * np.pi * rows / 70 + 1) * np.sin(2 * np.pi * columns / 90 + 2)  # a mirrored one is another
+    grey = (90 + 25 * pattern).round().astype(np.uint8)
+    waves = Sample(np.stack([grey] * 3, -1), (3 + pattern).astype(np.float32), np.ones((480, 640), bool), "waves")
+    for seed in range(6):
+        out = hu_train(waves, np.random.default_rng(seed))
+        image = out.image.astype(float).mean(axis=-1).reshape(114, 2, 152, 2).mean(axis=(1, 3))
+        middle = np.s_[8:-8, 8:-8]  # at the frame's edge rotation mixes in black
+        inside, depth = out.valid[middle], out.target[middle]
+        moves = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
+        moved = [np.roll(image, move, axis=(0, 1))[middle] for move in moves]
+        agreement = [np.corrcoef(there[inside], depth[inside])[0, 1] for there in moved]
+        assert agreement[0] == max(agreement) > 0.97  # nearest neighbour twice: up to half a pixel off
+
+
 def test_the_list_of_hu_shifts_all_pixels_along_the_colours_of_imagenet() -> None:
     """Mirroring and turning a grey frame changes nothing but its colour, by less than the strongest axis times 0.3."""
     grey = replace(scene(), image=np.full((480, 640, 3), 128, np.uint8))

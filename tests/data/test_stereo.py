@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +116,27 @@ def test_items_without_depth_are_not_measured() -> None:
     blind = replace(pair(), valid=np.zeros(SIZE, bool))
     data = Dataset("some", (0, 1, 2), lambda i: blind if i == 1 else pair())
     assert measured(data).keys == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": 0}, "scales is 0; 1, 2, 3 or 4"),
+        ({"scales": 5}, "scales is 5"),
+        ({"flip": 1.5}, "flip is 1.5; 0 to 1"),
+        ({"colours": -0.1}, "colours is -0.1; 0 to 1"),
+        ({"ssim": float("nan")}, "ssim is nan; 0 to 1"),
+        ({"smoothness": -1.0}, "smoothness is -1.0; a weight of 0 or more"),
+        ({"consistency": float("nan")}, "consistency is nan"),
+        ({"gamma": (1.2, 0.8)}, "gamma is 1.2 to 0.8; two numbers above 0, the lower one first"),
+        ({"brightness": (0.0, 1.0)}, "brightness is 0.0 to 1.0"),
+        ({"tint": (0.8, float("nan"))}, "tint is 0.8 to nan"),
+        ({"cut_bottom": 1.0}, "cut_bottom is 1.0; at least 0 and below 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stereo(**changes)
 
 
 def test_a_folder_without_right_views_is_refused(tmp_path: Path) -> None:

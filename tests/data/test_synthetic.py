@@ -248,6 +248,26 @@ def test_another_data_set_is_not_mixed_in(tmp_path: Path) -> None:
         write(synthetic(1, kind="street", size=SIZE), tmp_path, workers=1)
 
 
+@pytest.mark.parametrize(("kind", "stereo"), [("mixed", False), ("room", False), ("room", True), ("street", True)])
+def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, kind: Kind, stereo: bool) -> None:
+    write(synthetic(2, kind=kind, size=(16, 32), stereo=stereo), tmp_path, workers=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    others = [((24, 32), stereo), ((16, 40), stereo), ((16, 32), not stereo)]
+    for size, pairs in others:
+        with pytest.raises(BadData, match=r"other data than was asked|\.jpg is 16x32, and \d+x\d+ was asked for now"):
+            write(synthetic(4, kind=kind, size=size, stereo=pairs), tmp_path, workers=1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert write(synthetic(3, kind=kind, size=(16, 32), stereo=stereo), tmp_path, workers=1) == 1
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "1-0-room-5.jpg").write_bytes(b"half")
+    assert write(synthetic(1, size=(16, 32)), tmp_path, workers=1) == 1
+    assert not (tmp_path / ".partial").exists()
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "embreex.rtcore_scene", None)
     with pytest.raises(MissingPackage, match=r"leadline\[synthetic\]"):

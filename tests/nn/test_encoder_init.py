@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from leadline.errors import BadCheckpoint
 from leadline.nn import zoo
@@ -87,6 +88,22 @@ def test_an_encoder_of_another_shape_is_refused(classifier: Path) -> None:
         give_(MobileNetV1(zoo.fastdepth().encoder).blocks[0], layers)
     with pytest.raises(ValueError, match="kernel"):
         give_(MobileNetV1(Encoder("mobilenet_v1", (16,) * 14)), layers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "where"),
+    [
+        ([nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)], "0"),
+        ([nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)], "2"),
+        ([nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)], "0"),
+        ([nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False)], "0"),
+    ],
+)
+def test_an_encoder_without_a_norm_after_each_convolution_is_refused(layers: list[nn.Module], where: str) -> None:
+    encoder = nn.Sequential(*layers)
+    for refused in (lambda: give_(encoder, []), lambda: recreate_batch_norm_(encoder, torch.rand(1, 3, 4, 4))):
+        with pytest.raises(ValueError, match=rf"followed by a batch norm .* at its layer {where}: start it"):
+            refused()
 
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:

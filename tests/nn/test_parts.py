@@ -163,13 +163,20 @@ class FeatureInfo:
         return [2, 4, 8, 16, 32]
 
 
+class NormAct(nn.BatchNorm2d):
+    """A batch norm that holds the activation too, as timm's BatchNormAct2d does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
 class StandIn(nn.Module):
     """A net as `timm.create_model(..., features_only=True)` makes them; has a layer that only its own start sets."""
 
     def __init__(self) -> None:
         super().__init__()
         widths = (3, *FeatureInfo().channels())
-        self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, 2) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(nn.Sequential(nn.Conv2d(a, b, 3, 2), NormAct(b)) for a, b in pairwise(widths))
         self.scale = nn.Linear(12, 12)
         self.feature_info = FeatureInfo()
 
@@ -210,6 +217,16 @@ def test_a_net_of_timm_is_an_encoder(timm: list[dict[str, Any]], tmp_path: Path)
         assert torch.equal(net(image), again(image))
     twin = build(TIMM, seed=3)
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_norm_that_holds_the_activation_keeps_it_when_the_rest_is_folded() -> None:
+    net, image = build(TIMM, seed=3).eval(), torch.rand(1, 3, 61, 45)
+    folded = fold(net)
+    left = [type(m) for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert left == [NormAct] * 5
+    with torch.no_grad():
+        torch.testing.assert_close(folded(image), net(image), rtol=1e-3, atol=1e-4)
 
 
 def test_timms_names_and_widths_are_checked(timm: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from leadline.nn.blocks import conv_bn, separable
+from leadline.nn.blocks import conv_bn, separable, tapped
 from leadline.spec import Encoder
 
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -27,9 +27,4 @@ class MobileNetV1(nn.Module):
         self.strides = (2, 4, 8, 16, 32)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pyramid = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in TAPS:
-                pyramid.append(x)
-        return pyramid
+        return tapped(self.blocks, TAPS, x)

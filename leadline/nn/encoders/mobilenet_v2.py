@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from leadline.nn.blocks import conv_bn, separable
+from leadline.nn.blocks import conv_bn, separable, tapped
 from leadline.nn.depthwise import DepthwiseConv2d
 from leadline.spec import Encoder
 
@@ -34,12 +34,7 @@ class MobileNetV2(nn.Module):
         self.strides = (2, 4, 8, 16, 32)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pyramid = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in TAPS:
-                pyramid.append(x)
-        return pyramid
+        return tapped(self.blocks, TAPS, x)
 
 
 class Block(nn.Module):

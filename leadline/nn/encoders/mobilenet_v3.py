@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.nn.blocks import tapped
 from leadline.nn.depthwise import DepthwiseConv2d
 from leadline.spec import Encoder
 
@@ -34,12 +35,7 @@ class MobileNetV3(nn.Module):
         self.strides = (2, 4, 8, 16, 32)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pyramid = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in TAPS:
-                pyramid.append(x)
-        return pyramid
+        return tapped(self.blocks, TAPS, x)
 
 
 class Block(nn.Module):
@@ -74,4 +70,4 @@ class Same(nn.Module):
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(channels, eps=1e-3)
