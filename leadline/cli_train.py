@@ -52,7 +52,9 @@ def train(run: Training) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`."""
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
-    spec, stereo = _checked(run), _from_pairs(run)
+    _checked(run)
+    stereo, begun = _from_pairs(run), load(run.model) if _goes_on(run) else None
+    spec = _trainable(run, zoo.spec(run.model) if begun is None else begun.spec)
     rank, world = process()
     if run.autotune and world > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
@@ -65,7 +67,7 @@ def train(run: Training) -> tuple[Net, Report]:
     rows = None if stereo else _seen(run)[1]
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=rows, say=complain)
-    net = load(run.model) if _goes_on(run) else _start(run, sets[0])
+    net = _start(run, sets[0]) if begun is None else begun
     if stereo:
         net = calibrated(net, camera, run.stereo.size)
     else:
@@ -127,8 +129,8 @@ def _goes_on(run: Training) -> bool:
     return run.pretrained or Path(run.model).is_file()
 
 
-def _checked(run: Training) -> Spec:
-    """The Spec of the net that is to be trained; what cannot be meant is a ValueError before any work."""
+def _checked(run: Training) -> None:
+    """What cannot be meant is a ValueError before any work."""
     if run.init is not None and not run.init.is_file():
         raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
     if run.init is not None and _goes_on(run):
@@ -137,7 +139,15 @@ def _checked(run: Training) -> Spec:
         raise ValueError(f"epochs is {run.epochs}; a number above 0 is needed")
     if run.resume and not (run.out / "state.safetensors").exists():
         complain(f"there is no run in {run.out} to go on with: it starts from the beginning")
-    spec = load(run.model).spec if _goes_on(run) else zoo.spec(run.model)
+    if _from_pairs(run):
+        plain = Training(run.data, run.out)
+        for name in ("init", "transform", "view", "weighting"):
+            if getattr(run, name) != getattr(plain, name):
+                raise ValueError(f"{name} is {getattr(run, name)}, which --loss stereo has no use for; leave it out")
+
+
+def _trainable(run: Training, spec: Spec) -> Spec:
+    """The Spec, if the run's loss can be compared with what such a net gives."""
     if spec.head.kind != "metric" and "stereo" not in run.loss:
         raise ValueError(
             f"{run.model} gives {spec.head.kind}, which cannot be compared with metres; --loss stereo trains it"
@@ -146,14 +156,8 @@ def _checked(run: Training) -> Spec:
 
 
 def _from_pairs(run: Training) -> bool:
-    """Whether the run learns from stereo pairs; what has no meaning there is a ValueError."""
-    if run.loss != ("stereo",):
-        return False
-    plain = Training(run.data, run.out)
-    for name in ("init", "transform", "view", "weighting"):
-        if getattr(run, name) != getattr(plain, name):
-            raise ValueError(f"{name} is {getattr(run, name)}, which --loss stereo has no use for; leave it out")
-    return True
+    """Whether the run learns from stereo pairs."""
+    return run.loss == ("stereo",)
 
 
 def _tuned(run: Training, workers: int) -> dict[str, Any] | None:

@@ -5,13 +5,12 @@ python -m recipes.boosting published --data DATA --out runs/boosting
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
-from leadline.cli_train import train
 from leadline.options import FitOptions, Training
+from recipes import start
 
 
 def published(data: Path, out: Path, seed: int = 0) -> Training:
@@ -47,9 +46,7 @@ def main(name: tyro.conf.Positional[str], /, *, data: Path, out: Path, seed: int
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
-    if name not in RUNS:
-        raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
-    train(replace(RUNS[name](data, out, seed), resume=resume))
+    start(RUNS, name, data, out, seed, resume=resume)
 
 
 if __name__ == "__main__":

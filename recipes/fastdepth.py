@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.cli_train import train
 from leadline.options import FitOptions, Training, View
+from recipes import start
 
 LICENCES = (
     "encoder: MobileNetV1 ImageNet weights, Apache-2.0 (google-coral/test_data)",
@@ -89,9 +89,7 @@ def main(
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
-    if name not in RUNS:
-        raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
-    train(replace(RUNS[name](data, rooms, out, seed), resume=resume))
+    start(RUNS, name, data, rooms, out, seed, resume=resume)
 
 
 if __name__ == "__main__":

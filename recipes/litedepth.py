@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.cli_train import train
 from leadline.options import FitOptions, R2Crop, Training
+from recipes import start
 
 LICENCES = (
     "NYU Depth v2 labelled and raw frames, Replica: research use only",
@@ -99,9 +99,7 @@ def main(
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
-    if name not in RUNS:
-        raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
-    train(replace(RUNS[name](data, synthetic, out, seed), resume=resume))
+    start(RUNS, name, data, synthetic, out, seed, resume=resume)
 
 
 if __name__ == "__main__":

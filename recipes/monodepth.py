@@ -17,8 +17,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.cli_train import train
 from leadline.options import FitOptions, Stereo, Training
+from recipes import start
 
 KITTI = "KITTI: CC BY-NC-SA"
 TEXTURES = "textures of the synthetic streets: ImageNet sample photographs, research use only"
@@ -128,9 +128,7 @@ def main(
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
-    if name not in RUNS:
-        raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
-    train(replace(RUNS[name](data, synthetic, out, seed), resume=resume))
+    start(RUNS, name, data, synthetic, out, seed, resume=resume)
 
 
 if __name__ == "__main__":

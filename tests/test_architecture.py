@@ -40,6 +40,7 @@ SIDEWAYS = {
     ("tasks", "metrics"): "a task is a loss and its metrics",
     ("sources", "preprocess"): "which files count as images is said there",
     ("data", "preprocess"): "a data set reads photographs exactly as the demo does",
+    ("data", "timing"): "how many cores there are is found out in one place",
     ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
     ("train", "train_state"): "what a run leaves on disk is a file of its own",
     ("train", "optimize"): "so is how weights are moved",

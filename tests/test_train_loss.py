@@ -17,14 +17,7 @@ from leadline.nn.build import Net, build
 from leadline.train import fit
 from leadline.types import Sample
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Nets this small lose time to a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_state_of_another_net_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from leadline.bench.suite import Bench, bench
 from leadline.errors import NoRuntime
 from leadline.options import Precision
 from leadline.runtime import BACKENDS, backend
-from leadline.runtime.calls import usable_cores
+from leadline.timing import usable_cores
 
 _FAR: dict[str, float] = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.1}
 """A file whose parity is worse than this is not a choice, however fast."""

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leadline.runtime.calls import usable_cores
+from leadline.timing import usable_cores
 
 # What the kernels of the runtimes ask for; Linux's name for it on ARM -> the usual one.
 _X86 = (

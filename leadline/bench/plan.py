@@ -14,9 +14,9 @@ from leadline.checkpoint import find
 from leadline.errors import LeadlineError
 from leadline.options import Precision
 from leadline.runtime import BACKENDS, SUFFIXES, backend, card
-from leadline.runtime.calls import usable_cores
 from leadline.runtime.card import sha256
 from leadline.sources import sources
+from leadline.timing import usable_cores
 
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
 

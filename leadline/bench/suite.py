@@ -18,7 +18,7 @@ from leadline.bench.device import fingerprint, pick_cores
 from leadline.bench.plan import BenchOptions, Row, check, describe, is_artefact, planned
 from leadline.bench.process import RowFailed, working
 from leadline.bench.turns import TURN, UNMEASURED, reference_of, time_rows
-from leadline.runtime.calls import usable_cores
+from leadline.timing import usable_cores
 
 _N_FRAMES = 4  # on which outputs are compared
 
@@ -138,11 +138,11 @@ def _limits(rows: Sequence[Row], facts: dict[str, dict[str, Any]], say: Callable
             except RowFailed as error:  # what was measured so far is not lost for it
                 found[str(row.threads)] = {"error": str(error)}
         fact = by_source.get(row.source)
-        known = found[str(row.threads)].get(row.precision, 1 if row.precision == "fp16" else 0) > 0
-        known = known and "error" not in found[str(row.threads)]
+        peaks = found[str(row.threads)]
+        known = "error" not in peaks and (row.precision == "fp16" or peaks.get(row.precision, 0) > 0)
         if fact is not None and known and tuple(fact["size"]) == tuple(row.facts["size"]):
             moved = roofline.moved_bytes(fact["parameters"], row.precision, fact["size"])
-            limit = roofline.bound_ms(found[str(row.threads)], row.precision, fact["macs"], moved)
+            limit = roofline.bound_ms(peaks, row.precision, fact["macs"], moved)
             row.facts |= {"limit_ms": limit, "fraction": limit / row.facts["latency_ms"]["median"]}
     return found
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.data.transforms import place
+from leadline.data.transforms import jittered, place, shifted
 from leadline.options import View
 from leadline.types import Sample
 
@@ -47,15 +47,8 @@ DRAWN = 17
 def draw(sample: Sample, rng: np.random.Generator, view: View) -> Viewed:
     """What `augment` would draw from `rng` for this frame."""
     zoom, matrix = place((sample.image.shape[0], sample.image.shape[1]), rng, view)
-    order, factors = np.arange(3), np.ones(3)
-    if view.jitter:
-        order = rng.permutation(3)
-        for i in order:
-            factors[i] = rng.uniform(1 - view.jitter, 1 + view.jitter)
-    gains, gamma = np.ones(3), 1.0
-    if view.colour_shift:
-        gains = rng.uniform(1 - view.colour_shift, 1 + view.colour_shift, 3)
-        gamma = rng.uniform(1 - view.colour_shift, 1 + view.colour_shift)
+    order, factors = jittered(rng, view.jitter)
+    gains, gamma = shifted(rng, view.colour_shift)
     return Viewed(sample, np.array([*matrix, zoom, *order, *factors, *gains, gamma], np.float64))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from leadline.data.dataset import Dataset
 from leadline.errors import BadData, BadImage, LeadlineError
+from leadline.timing import usable_cores
 from leadline.types import Sample
 
 Batches = Callable[[int], Iterator[Any]]
@@ -70,7 +70,7 @@ def enough_workers(world: int, gpu: bool) -> int:
 
     Beside a GPU: all cores but one, at most 16; beside a net that itself computes on the cores: half, at most 8.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return max(1, min(16, cores - 1) // world if gpu else min(8, cores // 2) // world)
 
 

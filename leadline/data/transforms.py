@@ -104,20 +104,37 @@ def jitter(sample: Sample, rng: np.random.Generator, strength: float = 0.4) -> S
         return sample
     image = Image.fromarray(sample.image)
     kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-    for i in rng.permutation(3):
-        image = kinds[i](image).enhance(rng.uniform(1 - strength, 1 + strength))
+    order, factors = jittered(rng, strength)
+    for i in order:
+        image = kinds[i](image).enhance(factors[i])
     return replace(sample, image=np.asarray(image))
+
+
+def jittered(rng: np.random.Generator, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """What `jitter` draws: the order of brightness, contrast and saturation, and the factor of each."""
+    order, factors = np.arange(3), np.ones(3)
+    if strength:
+        order = rng.permutation(3)
+        for i in order:
+            factors[i] = rng.uniform(1 - strength, 1 + strength)
+    return order, factors
 
 
 def colour_shift(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
     """White balance and gamma: each channel c becomes gain * c ** gamma, both within 1 +- strength."""
     if strength == 0:
         return sample
-    gains = rng.uniform(1 - strength, 1 + strength, 3)
-    gamma = rng.uniform(1 - strength, 1 + strength)
+    gains, gamma = shifted(rng, strength)
     curve = np.linspace(0, 1, 256)[:, None] ** gamma * gains
     table = (curve.clip(0, 1) * 255).round().astype(np.uint8)
     return replace(sample, image=by_table(sample.image, table))
+
+
+def shifted(rng: np.random.Generator, strength: float) -> tuple[np.ndarray, float]:
+    """What `colour_shift` draws: the gain of each channel, and gamma."""
+    if strength == 0:
+        return np.ones(3), 1.0
+    return rng.uniform(1 - strength, 1 + strength, 3), rng.uniform(1 - strength, 1 + strength)
 
 
 def by_table(image: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,4 +53,5 @@ def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _picks(n: int, n_out: int) -> Tensor:
-    return torch.tensor([[float(j == i * n // n_out) for j in range(n)] for i in range(n_out)])
+    chosen = np.arange(n_out) * n // n_out
+    return torch.tensor(chosen[:, None] == np.arange(n), dtype=torch.float32)

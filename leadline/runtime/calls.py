@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from leadline.preprocess import Runner
 from leadline.runtime.card import Card
+from leadline.timing import usable_cores
 
 
 def runner(card: Card, call: Callable[[np.ndarray], np.ndarray]) -> Runner:
@@ -38,11 +38,6 @@ def check_threads(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; at least 1 is needed")
     return threads or usable_cores()
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def lacking(modules: Sequence[str], extra: str) -> str | None:

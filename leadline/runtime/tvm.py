@@ -17,9 +17,10 @@ import numpy as np
 from leadline.errors import BadArtefact
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
-from leadline.runtime.calls import check_threads, lacking, runner, usable_cores
+from leadline.runtime.calls import check_threads, lacking, runner
 from leadline.runtime.card import read_beside, write_beside
 from leadline.runtime.converter import converting, quiet
+from leadline.timing import usable_cores
 
 if TYPE_CHECKING:
     import torch

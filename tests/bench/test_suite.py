@@ -19,8 +19,8 @@ from leadline.bench.process import RowFailed
 from leadline.bench.suite import bench
 from leadline.checkpoint import save
 from leadline.runtime import BACKENDS, backend
-from leadline.runtime.calls import usable_cores
 from leadline.runtime.card import files_of
+from leadline.timing import usable_cores
 
 SPEED_MS = {"net.safetensors": 20.0, "onnx": 8.0, "openvino": 4.0, "onnx-frame": 9.0}
 

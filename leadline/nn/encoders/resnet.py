@@ -6,11 +6,14 @@ puts it into the 1x1 before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.nn.blocks import conv_bn
+from leadline.nn.blocks import conv_bn, tapped
 from leadline.spec import Encoder
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet50v2": (3, 4, 6, 3)}
@@ -31,23 +34,12 @@ class ResNet(nn.Module):
         widths = _checked(spec)
         kind = Bottleneck if spec.name == "resnet50" else Plain
         self.stem = conv_bn(3, widths[0], 7, 2, nn.ReLU)
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                kind(widths[i], widths[i + 1], min(2, i + 1)),
-                *(kind(widths[i + 1], widths[i + 1]) for _ in range(depth - 1)),
-            )
-            for i, depth in enumerate(DEPTHS[spec.name])
-        )
+        self.stages = _stages(spec, kind, kind)
         self.channels = widths
         self.strides = (2, 4, 8, 16, 32)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pyramid = [self.stem(x)]
-        x = F.max_pool2d(pyramid[0], 3, 2, 1)
-        for stage in self.stages:
-            x = stage(x)
-            pyramid.append(x)
-        return pyramid
+        return _climb(self.stem, self.stages, x)
 
 
 class Residual(nn.Module):
@@ -91,24 +83,14 @@ class ResNetV2(nn.Module):
         super().__init__()
         widths = _checked(spec)
         self.stem = nn.Sequential(nn.BatchNorm2d(3, affine=False), *conv_bn(3, widths[0], 7, 2, nn.ReLU))
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                PreBottleneck(widths[i], widths[i + 1], min(2, i + 1), project=True),
-                *(PreBottleneck(widths[i + 1], widths[i + 1]) for _ in range(depth - 1)),
-            )
-            for i, depth in enumerate(DEPTHS[spec.name])
-        )
+        self.stages = _stages(spec, partial(PreBottleneck, project=True), PreBottleneck)
         self.norm = nn.BatchNorm2d(widths[4])
         self.channels = widths
         self.strides = (2, 4, 8, 16, 32)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pyramid = [self.stem(x)]
-        x = F.max_pool2d(pyramid[0], 3, 2, 1)
-        for stage in self.stages:
-            x = stage(x)
-            pyramid.append(x)
-        return [*pyramid[:-1], torch.relu(self.norm(x))]
+        *sums, last = _climb(self.stem, self.stages, x)
+        return [*sums, torch.relu(self.norm(last))]
 
 
 class PreBottleneck(nn.Module):
@@ -135,6 +117,23 @@ class PreBottleneck(nn.Module):
         ready = torch.relu(self.norm1(x))
         y: Tensor = self.conv2(torch.relu(self.norm2(self.conv1(ready))))
         return y, x if self.shortcut is None else self.shortcut(ready)
+
+
+def _stages(spec: Encoder, first: Callable[..., nn.Module], more: Callable[..., nn.Module]) -> nn.ModuleList:
+    """Four stages of blocks, `first` at the head of each with its stride, `more` behind."""
+    widths = spec.widths
+    return nn.ModuleList(
+        nn.Sequential(
+            first(widths[i], widths[i + 1], min(2, i + 1)),
+            *(more(widths[i + 1], widths[i + 1]) for _ in range(depth - 1)),
+        )
+        for i, depth in enumerate(DEPTHS[spec.name])
+    )
+
+
+def _climb(stem: nn.Module, stages: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    top: Tensor = stem(x)
+    return [top, *tapped(stages, range(len(stages)), F.max_pool2d(top, 3, 2, 1))]
 
 
 def _checked(spec: Encoder) -> tuple[int, ...]:
