@@ -22,7 +22,7 @@ from leadline.data.augment_batch import augmented, draw, gather
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Batches, Part, collate, enough_workers, loader
+from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader
 from leadline.data.r2crop import r2crop
 from leadline.data.stereo import augment_pair, measured, metres, open_pairs
 from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
@@ -76,7 +76,7 @@ def train(run: Training) -> tuple[Net, Report]:
     on_device = _on_device(run)  # said before the work
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
     for part in parts:  # what cannot be transformed should fail here, not in a worker
-        part.transform(part.data[0], np.random.default_rng(0))
+        item(part, 0, np.random.default_rng(0))
     started_from = commit()
     enough = enough_workers(world, torch.cuda.is_available())
     finish: Finish | None = partial(augmented, view=run.view) if on_device else None

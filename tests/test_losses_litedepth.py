@@ -190,6 +190,12 @@ def test_in_training_a_map_is_enlarged_by_the_net_s_own_rule_as_well() -> None:
     assert torch.equal(run.shell.enlarged(run.shell(image, raw=True)[0], (32, 40)), run.shell(image))
 
 
+@pytest.mark.parametrize("weight", [-1.0, 0.0, float("nan")])
+def test_a_weight_that_is_not_above_zero_cannot_be_learned_on(weight: float) -> None:
+    with pytest.raises(ValueError, match="each has to start above 0"):
+        Reweighted({"sig": Term(losses.sig, weight)})
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_criteria_that_can_be_negative_get_no_learnt_weight(name: str) -> None:
     terms = {"sig": Term(losses.sig), "other": Term(LOSSES[name])}

@@ -65,6 +65,18 @@ def loader(
     return batches
 
 
+def item(part: Part, index: int, rng: np.random.Generator) -> Any:
+    """An item of the part's data through its transform. What cannot be transformed is an error that names the item."""
+    sample = part.data[index]
+    try:
+        return part.transform(sample, rng)
+    except (BadData, BadImage, ValueError) as error:
+        if str(error).startswith((f"{sample.name}:", f"{sample.name} ")):
+            raise
+        kind = type(error) if isinstance(error, LeadlineError) else ValueError
+        raise kind(f"{sample.name}: {error}") from error
+
+
 def enough_workers(world: int, gpu: bool) -> int:
     """How many worker processes each of `world` processes on this machine should have, when nobody says.
 
@@ -142,14 +154,7 @@ class _BatchAt(TorchDataset[Any]):
         draw = step * part.per_batch + slot
         epoch, place = divmod(draw, len(part.data))
         rng = np.random.default_rng([self.seed, which, draw, 1])
-        sample = part.data[int(_order(self.seed, which, epoch, len(part.data))[place])]
-        try:
-            return part.transform(sample, rng)
-        except (BadData, BadImage, ValueError) as error:
-            if str(sample.name) in str(error):
-                raise
-            kind = type(error) if isinstance(error, LeadlineError) else ValueError
-            raise kind(f"{sample.name}: {error}") from error
+        return item(part, int(_order(self.seed, which, epoch, len(part.data))[place]), rng)
 
 
 @lru_cache(maxsize=16)

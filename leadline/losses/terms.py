@@ -53,7 +53,7 @@ class Reweighted(nn.Module):
     LiteDepth's dynamic re-weighting (2209.00961; Liebel and Koerner 2018, arXiv 1805.06334). All s_i start at 1
     and `fit` trains them with the net. Logs each term before its weight, and its s_i as `sigma NAME`.
 
-    A criterion that can be negative is a ValueError: the sum would have no lower bound, as s_i may go to 0.
+    A criterion or a weight that can be negative is a ValueError: the sum would have no lower bound, as s_i may go to 0.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
@@ -64,6 +64,8 @@ class Reweighted(nn.Module):
                 f"{', '.join(negative)} can be negative, and learnt weights would then lower the loss without end; "
                 "give them fixed weights (weighting fixed), or take criteria that are never negative"
             )
+        if wrong := {name: term.weight for name, term in terms.items() if not term.weight > 0}:
+            raise ValueError(f"the weights {wrong} cannot be learned on: each has to start above 0")
         self.terms = dict(terms)
         self.sigma = nn.Parameter(torch.ones(len(terms)))
 

@@ -53,5 +53,6 @@ def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _picks(n: int, n_out: int) -> Tensor:
+    n, n_out = int(n), int(n_out)  # while torch.jit traces, sizes are tensors
     chosen = np.arange(n_out) * n // n_out
     return torch.tensor(chosen[:, None] == np.arange(n), dtype=torch.float32)
