@@ -26,7 +26,7 @@ def main(
     source = next(path for path in run.glob("*.safetensors") if path.stem not in ("last", "state"))
     provenance = read_provenance(source)
     provenance |= {
-        "command": ["python", "-m", "recipes.fastdepth", *said["command"][1:]],
+        "command": ["python", "-m", f"recipes.{Path(said['command'][0]).stem}", *said["command"][1:]],
         "commit": said["commit"],
         "versions": said["versions"],
         "device": said["device"],

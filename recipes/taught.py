@@ -46,6 +46,7 @@ from leadline.options import FitOptions, View
 from leadline.predict import Predictor
 from leadline.report import Report
 from leadline.runtime import eager
+from leadline.spec import to_json
 from leadline.train import fit
 from leadline.types import Sample
 from recipes.litedepth import LICENCES
@@ -233,14 +234,16 @@ def main(
     folder, teacher = out / "views", Teacher()
     folder.mkdir(parents=True, exist_ok=True)
     learned, chosen = hold_out(open_dataset(data / "nyu", "train"))
+    images = []
     for i, (name, (n, _)) in enumerate(SETS.items()):
         place = {"rooms": synthetic / "rooms", "streets": synthetic / "pairs"}.get(name, data / name)
         part = learned if name == "nyu" else open_dataset(place, "all" if name in PHOTOS else "train")
         write_views(part, n, teacher, folder, name, seed + 100 + i)
+        images.append([part.name, len(part)])
     net = build(zoo.litedepth(), seed=seed)
     net.head.start_at(2.7)  # the mean depth of NYU's training images
     loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
-    facts: dict[str, Any] = {"sets": SETS, "view": VIEW.__dict__, "teacher": "fastdepth", "hint": hint}
+    facts: dict[str, Any] = {"sets": SETS, "view": to_json(VIEW), "teacher": "fastdepth", "hint": hint}
 
     def validate(trained: Net, step: int) -> Mapping[str, float]:
         spec = trained.spec
@@ -255,8 +258,9 @@ def main(
         net, batches(folder, steps, hint, seed), loss, options, out=out, resume=resume, validate=validate, facts=facts
     )
     measured = {name: value for name, value in report.metrics.items() if name != "loss"}
-    about = {"licences": list(LICENCES), "metrics": {"nyu-eigen@1 (choosing part)": measured}}
-    save(net, out / f"{net.spec.name}.safetensors", provenance={**facts, "fit": options.__dict__, **about})
+    facts |= {"images": images, "licences": list(LICENCES), "fit": to_json(options), "context": dict(report.context)}
+    facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
+    save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
 
 

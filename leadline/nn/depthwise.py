@@ -4,7 +4,8 @@ torch's CPU kernels (oneDNN 3.12, torch 2.13) are quick for the forward pass of 
 weight gradient of 3x3 with stride 1, and up to fifteen times slower for the rest (5x5, stride 2, most of all in
 bfloat16). So the slow cases are written in terms of the quick ones; the result is the same sum in another order:
 
-1. stride s: the gradient is put on every s-th pixel of a zero map; then everything is a stride-1 problem;
+1. stride s, or no padding: the gradient is put on every s-th pixel of a zero map as large as the input, where the
+   middle of the kernel was; then everything is a problem of stride 1 that keeps the size;
 2. input gradient: a forward convolution with the kernel turned by 180 degrees;
 3. weight gradient of 5x5: four overlapping 3x3 windows over shifted inputs.
 """
@@ -60,19 +61,20 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         grad, kernel = grads[0], weight.shape[-1]
-        cut = kernel - 1 - 2 * ctx.padding  # what a convolution of stride 1 takes away
-        if ctx.stride > 1:  # rule 1
-            height, width = x.shape[2] - cut, x.shape[3] - cut
-            spread = x.new_zeros(x.shape[0], x.shape[1], height, width).contiguous(memory_format=_LAST)
-            spread[:, :, :: ctx.stride, :: ctx.stride] = grad
+        same = kernel // 2
+        if ctx.stride > 1 or ctx.padding != same:  # rule 1
+            start = same - ctx.padding
+            spread = torch.zeros_like(x, memory_format=_LAST)
+            rows, columns = (slice(start, start + ctx.stride * n, ctx.stride) for n in grad.shape[2:])
+            spread[:, :, rows, columns] = grad
             grad = spread
         grad = grad.contiguous(memory_format=_LAST)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:  # rule 2
-            grad_x = F.conv2d(grad, weight.flip(-1, -2), padding=kernel - 1 - ctx.padding, groups=x.shape[1])
+            grad_x = F.conv2d(grad, weight.flip(-1, -2), padding=same, groups=x.shape[1])
         if ctx.needs_input_grad[1]:
-            padded = F.pad(x, (kernel // 2,) * 4) if kernel == 5 else x
-            grad_weight = _grad5(grad, padded, weight) if kernel == 5 else _grad3(grad, x, weight, ctx.padding)
+            padded = F.pad(x, (same,) * 4) if kernel == 5 else x
+            grad_weight = _grad5(grad, padded, weight) if kernel == 5 else _grad3(grad, x, weight, padding=1)
         return grad_x, grad_weight, None, None
 
 
