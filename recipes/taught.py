@@ -6,7 +6,8 @@
 
 No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net whose encoder had some:
 
-1. of each data set, random views are drawn once and kept in OUT/views (5 GB) with the depth of the data, the depth that
+1. of each data set, random views are drawn once and kept in OUT/views (5 GB), as each net will see photographs: for
+   LiteDepth point by point out of the whole frame, for `fastdepth` averaged; with the depth of the data, the depth that
    `fastdepth` sees, and the features of its encoder at three scales, as their principal components;
 2. LiteDepth learns all of that from the views, mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0.
@@ -17,8 +18,8 @@ counts. `--resume` goes on with views and training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ from leadline.checkpoint import load, save
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Part, loader
-from leadline.data.transforms import augment
+from leadline.data.loader import Part, collate, loader
+from leadline.data.transforms import augment, resize
 from leadline.evaluate import evaluate
 from leadline.export import cache
 from leadline.losses import LOSSES
@@ -136,19 +137,19 @@ def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str
     """`n` random views of `data` and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there."""
     if (folder / f"{name}.done").exists():
         return
-    small = cached([data], cache() / "frames", gb=6)[0]
-    size = 40
-    views = loader([Part(small, size, partial(augment, view=VIEW))], seed=seed, workers=0)(0)
+    whole = cached([data], cache() / "frames", gb=15, height=None)[0]
+    size = min(40, n)
+    views = loader([Part(whole, size, _twice)], seed=seed, workers=0, gather=_gather)(0)
     basis = _basis(folder, teacher, views)
     array = partial(_array, folder, name, n)
     image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
     taught = array("taught", DEPTH, np.float16)
     hints = {i: array(f"hints{i}", shape, np.int8) for i, shape in GRIDS.items()}
     for start in range(0, n, size):
-        batch, rows = next(views), slice(start, min(n, start + size))
+        (batch, seen), rows = next(views), slice(start, min(n, start + size))
         count = rows.stop - start
         says, maps = teacher(batch.image)
-        image[rows] = (_small(batch.image, IMAGE) * 255).round().byte().permute(0, 2, 3, 1)[:count]
+        image[rows] = seen[:count]
         known = torch.where(batch.valid, batch.target, 0)
         depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest")[:count, 0]
         taught[rows] = says[:count, 0]
@@ -264,11 +265,25 @@ def main(
     return net, report
 
 
-def _basis(folder: Path, teacher: Teacher, views: Iterator[Sample]) -> dict[str, Tensor]:
+def _twice(sample: Sample, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+    """One random view, for the teacher and for the student."""
+    height, width = sample.image.shape[:2]
+    rows = min(height, 240)
+    seed = int(rng.integers(2**63))
+    averaged = resize(sample, (rows, round(width * rows / height)))
+    seen = augment(sample, np.random.default_rng(seed), replace(VIEW, size=IMAGE))
+    return augment(averaged, np.random.default_rng(seed), VIEW), seen.image
+
+
+def _gather(items: Sequence[tuple[Sample, np.ndarray]]) -> tuple[Sample, np.ndarray]:
+    return collate([averaged for averaged, _ in items]), np.stack([seen for _, seen in items])
+
+
+def _basis(folder: Path, teacher: Teacher, views: Iterator[tuple[Sample, np.ndarray]]) -> dict[str, Tensor]:
     """Means, principal axes and standard deviations of the teacher's features, measured once, on the first data set."""
     path = folder / "basis.npz"
     if not path.exists():
-        seen = [teacher(next(views).image)[1] for _ in range(12)]
+        seen = [teacher(next(views)[0].image)[1] for _ in range(12)]
         found: dict[str, Tensor] = {}
         for i, (_, _, k) in GRIDS.items():
             x = torch.cat([maps[i].permute(0, 2, 3, 1).flatten(0, 2) for maps in seen])

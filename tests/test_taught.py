@@ -1,0 +1,140 @@
+"""recipes.taught: views are drawn once, both nets look at the same ones, and only who knows something has a say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.data.layouts import open_dataset
+from leadline.nn import zoo
+from leadline.nn.build import Net, build
+from leadline.options import FitOptions
+from leadline.train import Steps
+from recipes import taught
+from tests.rooms import render, write_folder
+
+SETS = {"rooms": (6, 2), "photos": (3, 1), "streets": (3, 1)}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Views of three small rooms, under the names of SETS; the photographs lose their depth."""
+    root = tmp_path_factory.mktemp("taught")
+    data = open_dataset(write_folder(root / "rooms", [render(seed, size=(120, 160)) for seed in range(3)]), "all")
+    folder, teacher = root / "views", taught.Teacher()
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEADLINE_CACHE", str(root / "cache"))
+        for name, (n, _) in SETS.items():
+            taught.write_views(data, n, teacher, folder, name, seed=1)
+    depth = np.load(folder / "photos.depth.npy", mmap_mode="r+")
+    depth[:] = 0
+    depth.flush()
+    return folder
+
+
+@pytest.fixture
+def views(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(taught, "SETS", SETS)
+    return drawn
+
+
+def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
+    net = build(zoo.litedepth(), seed=0)
+    net.head.start_at(2.7)
+    return net, taught.Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
+
+
+def test_views_are_drawn_once(views: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
+    refuses: Any = None  # a teacher that cannot be asked
+    taught.write_views(refuses, 6, refuses, views, "rooms", seed=1)
+    assert before == {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
+
+
+def test_both_nets_look_at_the_same_view() -> None:
+    image, depth = render(0, size=(480, 640))[:2]
+    sample = taught.Sample(image, depth, np.isfinite(depth), "room")
+    averaged, seen = taught._twice(sample, np.random.default_rng(3))
+    small = taught._small(torch.from_numpy(averaged.image).permute(2, 0, 1)[None].float(), taught.IMAGE)[0]
+    assert seen.shape == (*taught.IMAGE, 3)
+    assert np.corrcoef(seen.ravel(), small.permute(1, 2, 0).numpy().ravel())[0, 1] > 0.95
+
+
+def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: Path) -> None:
+    make = taught.batches(views, 100, 0.2, seed=0)
+    first = make(0)
+    some = [next(first) for _ in range(4)]
+    again = next(make(3))
+    assert torch.equal(some[3].image, again.image) and torch.equal(some[3].hints[2], again.hints[2])
+    stored = torch.from_numpy(np.load(views / "rooms.taught.npy")).float()
+    images = torch.from_numpy(np.load(views / "rooms.image.npy")).float().mean(dim=-1)
+    for batch in some:
+        for place in range(2):  # the rooms
+            depth, grey = batch.taught[place, 0], batch.image[place].mean(dim=0)
+            found = [
+                (i, turned) for i in range(6) for turned in (False, True)
+                if torch.equal(stored[i].flip(-1) if turned else stored[i], depth)
+            ]  # fmt: skip
+            assert len(found) == 1
+            i, turned = found[0]
+            picture = images[i].flip(-1) if turned else images[i]
+            assert np.corrcoef(picture.numpy().ravel(), grey.numpy().ravel())[0, 1] > 0.9
+
+
+def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
+    make = taught.batches(views, 100, 0.2, seed=0)(0)
+    stored = np.load(views / "rooms.taught.npy").astype(np.float32)
+    seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).taught[:2, 0]]
+    both = [[min(np.abs(s - x).max(), np.abs(s[:, ::-1] - x).max()) == 0 for s in stored] for x in seen]
+    assert np.array(both).sum(axis=0).tolist() == [1] * 6
+
+
+def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> None:
+    net, loss = loss_of(views)
+    batch = next(taught.batches(views, 100, 0.2, seed=0)(0))
+    assert batch.trusted[:, 0, 0, 0].tolist() == [True, True, True, False]
+    assert batch.valid.flatten(1).any(dim=1).tolist() == [True, True, False, True]
+    run = Steps(net, loss, FitOptions(steps=1, precision="no"))
+
+    def value(changed: taught.Taught) -> dict[str, float]:
+        logs: dict[str, float] = run.loss(run.shell.eval(), changed)[1]
+        return logs
+
+    plain = value(batch)
+    other = batch.taught.clone()
+    other[3] += 5
+    assert value(replace(batch, taught=other)) == plain
+    other[2] += 5
+    assert value(replace(batch, taught=other))["taught log_l1"] != plain["taught log_l1"]
+
+
+def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
+    stream = taught.batches(views, 100, 0.2, seed=0)
+    assert [round(next(stream(step)).hint_weight, 3) for step in (0, 35, 70, 99)] == [0.2, 0.1, 0.0, 0.0]
+    net, loss = loss_of(views)
+    run = Steps(net, loss, FitOptions(steps=1, precision="no"))
+    logs = run.loss(run.shell, next(stream(80)))[1]
+    assert not any(name.startswith("hint") for name in logs)
+
+
+def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_after_the_other() -> None:
+    images = torch.randint(60, 120, (2, 6, 5, 3), dtype=torch.uint8)
+    found = taught.recolour(images, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    light, contrast, colour = (rng.uniform(1 - s, 1 + s, (2, 1, 1, 1)) for s in (0.3, 0.3, 0.4))
+    gains = rng.uniform(0.9, 1.1, (2, 1, 3))[:, None]
+    grey = np.array([0.299, 0.587, 0.114])
+    x = images.numpy() / 255 * light
+    x = (x - (middle := (x @ grey).mean(axis=(1, 2))[:, None, None, None])) * contrast + middle
+    x = (x - (level := (x @ grey)[..., None])) * colour + level
+    np.testing.assert_allclose(found.numpy(), (x * gains).clip(0, 1), atol=1e-5)
+
+
+def test_the_shares_fill_a_batch_of_64() -> None:
+    assert sum(share for _, share in taught.SETS.values()) == 64
