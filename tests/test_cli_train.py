@@ -13,9 +13,10 @@ import torch
 
 from leadline import checkpoint
 from leadline.cli import main
-from leadline.cli_train import train
+from leadline.cli_train import _rows, train
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
+from leadline.nn import zoo
 from leadline.options import FitOptions, R2Crop, Training, View
 
 
@@ -109,6 +110,11 @@ def test_a_name_means_fresh_weights_unless_pretrained_ones_are_asked_for(run: Tr
     assert torch.allclose(
         train(replace(still, pretrained=True, out=run.out / "more"))[0].encoder.blocks[1][3].weight, shipped, atol=1e-3
     )
+
+
+def test_a_net_that_takes_single_pixels_out_of_frames_learns_from_whole_ones(run: Training) -> None:
+    """LiteDepth's way into a frame does not average; an averaged picture would be another kind of picture."""
+    assert [_rows(run, zoo.spec(name)) for name in ("fastdepth", "litedepth")] == [240, 480]
 
 
 def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
