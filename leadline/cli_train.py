@@ -114,12 +114,14 @@ def train(run: Training) -> tuple[Net, Report]:
     if rank == 0 and (waiting := report.context["waiting"]) > 0.1 and report.context["steps_now"] > 10:
         said = f"the net waited {waiting:.0%} of the time for its batches"
         complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
-    if rank == 0 and report.context["steps_now"]:  # a run that was over before keeps what it reported then
+    final = run.out / f"{net.spec.name}.safetensors"
+    # a run that was over before keeps what it reported then, if it came to that
+    if rank == 0 and (report.context["steps_now"] or not final.exists() or not (run.out / "report.json").exists()):
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
         facts |= {"fit": to_json(options), "licences": list(run.licences), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
-        save(net, run.out / f"{net.spec.name}.safetensors", provenance=facts)
+        save(net, final, provenance=facts)
         write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
     return net, report
 

@@ -102,6 +102,8 @@ def fit(
         if validate is not None and main and (last or (options.validate_every and done % options.validate_every == 0)):
             figures = validate(run.result(), done)
             write(done, figures, rate.mean)
+    if start >= options.steps and validate is not None and main:  # it was over before: perhaps killed before this
+        figures = validate(run.result(), start)
     close()
     around.wait_for_everyone()
     context = {

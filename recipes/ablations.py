@@ -142,6 +142,8 @@ def main(
     known = list(runs(data, out, steps, 0))
     if unknown := [name for name in only if name not in known]:
         raise SystemExit(f"the run {unknown[0]!r} is unknown; known: {', '.join(known)}")
+    if seeds < 1:
+        raise SystemExit(f"seeds is {seeds}; at least 1 is needed")
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in range(seeds):  # a seed of all before the next: a table can be read early
         for name, run in runs(data, out, steps, seed).items():

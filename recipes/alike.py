@@ -2,9 +2,10 @@
 
     python -m recipes.alike --data DATA --out runs/alike
 
-Every net gets the same images, as many of them, the same loss and schedule, at the input size of its publication (the
-stereo nets at half of theirs: NYU is not wide). Encoders for which ImageNet weights are at hand start from them, and
-the table says which do: that is worth more than any difference between decoders. `--resume` skips what is finished.
+Every net gets the same images, as many of them, the same loss and schedule, at the input size of its publication. The
+stereo nets get half of theirs (NYU is not wide) and a tenth of the learning rate (they have no batch norm). Encoders
+for which ImageNet weights are at hand start from them, and the table says which do: that is worth more than any
+difference between decoders. `--resume` skips what is finished.
 """
 
 from __future__ import annotations
@@ -79,9 +80,7 @@ def measured(name: str, run: Training, data: Path) -> dict[str, Any]:
     file = run.out / f"{zoo.spec(name).name}.safetensors"
     net = load(file)
     size = net.spec.preprocess.size
-    options = BenchOptions(
-        ("onnx", "openvino"), size=size, end_to_end=False, data=data / "nyu", protocol=PROTOCOL, n=100
-    )
+    options = BenchOptions(("onnx", "openvino"), size=size, end_to_end=False, data=data / "nyu", protocol=PROTOCOL)
     rows = [r for r in bench([str(file)], options).rows if "error" not in r]
     best = min((r for r in rows if r["runtime"] != "eager"), key=lambda r: r["latency_ms"]["median"])
     return {
@@ -155,6 +154,8 @@ def main(
         only: names of nets; by default all
         resume: keep finished runs, go on with one that was cut off
     """
+    if unknown := [name for name in only if name not in zoo.names()]:
+        raise SystemExit(f"the net {unknown[0]!r} is unknown; known: {', '.join(zoo.names())}")
     rows = []
     for name, run in runs(data, out, steps, seed).items():
         if only and name not in only:

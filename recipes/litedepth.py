@@ -1,9 +1,10 @@
-"""LiteDepth: the published training, and the weights that ship. docs/papers/litedepth.md says what differs.
+"""LiteDepth: the published training. docs/papers/litedepth.md says what differs.
 
-    python -m recipes.litedepth shipped --data DATA --synthetic runs --out runs/litedepth
+    python -m recipes.litedepth everything --data DATA --synthetic runs --out runs/litedepth
 
 DATA is the folder that holds `nyu`, `nyu_raw`, `kitchen`, `tum_fr1_rpy`, `office` and `drive`; that of `--synthetic`
-holds `rooms` and `streets`, which `leadline data synth` makes. The ablation is in `recipes/ablations.py`.
+holds `rooms` and `streets`, which `leadline data synth` makes. The ablation is in `recipes/ablations.py`, the
+weights that ship are made by `recipes/taught.py`.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def dynamic(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
     return replace(published(data, synthetic, out, seed), loss=DYNAMIC, weighting="dynamic")
 
 
-def shipped(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
-    """The weights in the package: the same losses and cut-outs on every train part at hand, and synthetic scenes."""
+def everything(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
+    """The published losses and cut-outs on every train part at hand, and synthetic scenes."""
     shares = {"nyu": 12, "nyu_raw": 6, "kitchen": 2, "tum_fr1_rpy": 1, "office": 2, "drive": 2}
     made = {"rooms": 5, "streets": 2}
     return Training(
@@ -82,7 +83,7 @@ def shipped(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
     )  # fmt: skip
 
 
-RUNS = {f.__name__: f for f in (published, dynamic, shipped)}
+RUNS = {f.__name__: f for f in (published, dynamic, everything)}
 
 
 def main(
@@ -92,7 +93,7 @@ def main(
     """Run one recipe.
 
     Args:
-        name: published, dynamic or shipped
+        name: published, dynamic or everything
         data: the folder that holds nyu and the other sets
         out: where checkpoints, curves and pictures go
         synthetic: the folder that holds the synthetic rooms and streets

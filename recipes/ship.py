@@ -6,7 +6,9 @@ python -m recipes.ship runs/shipped --data DATA/nyu --out leadline/weights
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -19,21 +21,30 @@ from leadline.report import table
 
 
 def main(
-    run: tyro.conf.Positional[Path], /, *, data: Path, out: Path, protocols: str = "nyu-eigen@1,fastdepth-224@1"
-) -> Path:
-    """Write `out`/NAME.safetensors from the checkpoint of `run`, with its metrics on the test part of `data`."""
+    run: tyro.conf.Positional[Path], /, *, data: Path, out: Path, protocols: str = "nyu-eigen@1,fastdepth-224@1",
+    note: str = "",
+) -> Path:  # fmt: skip
+    """Write `out`/NAME.safetensors from the checkpoint of `run`, with its metrics on the test part of `data`.
+
+    Args:
+        run: the folder of a finished run
+        data: the test part
+        out: the folder of the weights
+        protocols: to measure by, names between commas
+        note: what else whoever uses the weights should know
+    """
     said = json.loads((run / "run.json").read_text())
-    source = next(path for path in run.glob("*.safetensors") if path.stem not in ("last", "state"))
+    source = run / f"{said['spec']['name']}.safetensors"
     provenance = read_provenance(source)
     provenance |= {
         "command": ["python", "-m", f"recipes.{Path(said['command'][0]).stem}", *said["command"][1:]],
         "commit": said["commit"],
+        **({"resumed": said["resumed"]} if "resumed" in said else {}),
+        **({"note": note} if note else {}),
         "versions": said["versions"],
         "device": said["device"],
     }
-    # where the data lay is nobody's business: DATA, as in the recipe's own description
-    text, place = json.dumps(provenance), str(data.parent)
-    provenance = json.loads(text.replace(f'"{place}/', '"DATA/').replace(f'"{place}"', '"DATA"'))
+    provenance = json.loads(json.dumps(provenance), object_hook=partial(_placeless, data=data.parent))
     target = save(load(source), out / source.name, provenance=provenance, dtype=torch.float16)
     reports = evaluate_all(load_predictor(target), open_dataset(data, "test"), protocols.split(","), name=source.stem)
     test = {r.protocol: {"n": r.n, **{k: round(v, 4) for k, v in r.metrics.items()}} for r in reports}
@@ -42,6 +53,20 @@ def main(
     print(table(reports))
     print(f"{target}: {target.stat().st_size} bytes")
     return target
+
+
+def _placeless(said: dict[str, Any], data: Path) -> dict[str, Any]:
+    """Without the places where things lay, which are nobody's business: DATA/nyu, and of other paths the last part."""
+
+    def word(value: Any) -> Any:
+        if isinstance(value, list):
+            return [word(item) for item in value]
+        if not isinstance(value, str) or not value.startswith("/"):
+            return value
+        path = Path(value)
+        return f"DATA/{path.relative_to(data)}".removesuffix("/.") if path.is_relative_to(data) else path.name
+
+    return {key: word(value) for key, value in said.items()}
 
 
 if __name__ == "__main__":

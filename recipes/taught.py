@@ -1,6 +1,6 @@
 """LiteDepth taught by `fastdepth`: the weights that ship.
 
-    leadline data synth runs/rooms --n 1200 --kind room --seed 1 --textures DATA/photos
+    leadline data synth runs/rooms --n 1200 --seed 1 --textures DATA/photos --split train
     leadline data synth runs/pairs --n 1600 --kind street --size 156 512 --stereo --seed 11 --textures DATA/photos
     python -m recipes.taught --data DATA --synthetic runs --out runs/taught
 
@@ -12,12 +12,14 @@ No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net 
 2. LiteDepth learns all of that from the views, mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0.
 
-Photographs have no depth and count for the teacher alone; of streets the teacher knows nothing, so there only the data
-counts. `--resume` goes on with views and training.
+Of photographs only the teacher knows the depth, of streets only the data (the teacher has never seen any). Views that
+are there are kept: OUT/views may serve several runs by links, if all of them draw the same.
 """
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -31,11 +33,12 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.checkpoint import load, save
+from leadline.checkpoint import load, save, write_atomically
+from leadline.command import complain
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Part, collate, loader
+from leadline.data.loader import Batches, Part, collate, loader
 from leadline.data.transforms import augment, resize
 from leadline.evaluate import evaluate
 from leadline.export import cache
@@ -64,6 +67,8 @@ VIEW = View(size=(192, 240), zoom=(1.0, 1.6), stretch=1.2, rotate=5, jitter=0.25
 
 GRIDS = {2: (16, 20, 64), 3: (8, 10, 128), 4: (4, 5, 256)}
 """For the maps that are compared (their place in both encoders, strides 8, 16, 32): height, width, components kept."""
+
+PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
 STEP = 1 / 24
 """A unit of the stored components (int8), in standard deviations."""
@@ -106,12 +111,14 @@ class Imitation(nn.Module):
         values = {}
         for name, weight in (("log_l1", 1.0), ("log_gradient", 0.3)):
             values[name] = weight * LOSSES[name](depth, batch.target, batch.valid)
-            values[f"taught {name}"] = weight * LOSSES[name](depth, batch.taught, batch.trusted)
+            values[f"taught {name}"] = weight * LOSSES[name](
+                depth, batch.taught.to(depth), batch.trusted.to(depth.device)
+            )
         if batch.hint_weight:
             for i, want in batch.hints.items():
                 scale = getattr(self, f"scale{i}")
                 made = self.adapters[str(i)](kept[0][i].float())
-                values[f"hint {i}"] = batch.hint_weight * F.mse_loss(made * scale, want * scale)
+                values[f"hint {i}"] = batch.hint_weight * F.mse_loss(made * scale, want.to(made) * scale)
         return torch.stack(list(values.values())).sum(), {name: float(v.detach()) for name, v in values.items()}
 
 
@@ -134,13 +141,18 @@ class Teacher:
 
 
 def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str, seed: int) -> None:
-    """`n` random views of `data` and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there."""
+    """`n` random views of `data` and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there.
+
+    The axes of the components are those of the first data set that is drawn, `folder`/basis.npz.
+    """
     if (folder / f"{name}.done").exists():
         return
-    whole = cached([data], cache() / "frames", gb=15, height=None)[0]
+    complain(f"drawing {n} views of {data.name}")
+    whole = cached([data], cache() / "frames", gb=15, height=None, say=complain)[0]
     size = min(40, n)
-    views = loader([Part(whole, size, _twice)], seed=seed, workers=0, gather=_gather)(0)
-    basis = _basis(folder, teacher, views)
+    part = Part(whole, size, _twice)
+    basis = _basis(folder, teacher, loader([part], seed=seed + 1000, workers=0, gather=_gather)(0))
+    views = loader([part], seed=seed, workers=0, gather=_gather)(0)
     array = partial(_array, folder, name, n)
     image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
     taught = array("taught", DEPTH, np.float16)
@@ -151,7 +163,7 @@ def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str
         says, maps = teacher(batch.image)
         image[rows] = seen[:count]
         known = torch.where(batch.valid, batch.target, 0)
-        depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest")[:count, 0]
+        depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest-exact")[:count, 0]
         taught[rows] = says[:count, 0]
         for i, x in maps.items():
             parts = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
@@ -159,7 +171,7 @@ def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str
     (folder / f"{name}.done").touch()
 
 
-def batches(folder: Path, steps: int, hint: float, seed: int) -> Any:
+def batches(folder: Path, steps: int, hint: float, seed: int) -> Batches:
     """The batches of a run from a given step on: each view comes once before any comes again."""
     kinds = ("image", "depth", "taught", *(f"hints{i}" for i in GRIDS))
     views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in SETS}
@@ -232,15 +244,21 @@ def main(
         seed: of weights, views and batches
         resume: go on with a run that was stopped
     """
-    folder, teacher = out / "views", Teacher()
-    folder.mkdir(parents=True, exist_ok=True)
-    learned, chosen = hold_out(open_dataset(data / "nyu", "train"))
-    images = []
+    if hint < 0:
+        raise SystemExit(f"hint is {hint}; a weight of at least 0 is needed")
+    if not resume and (out / "state.safetensors").exists():
+        raise SystemExit(f"{out} holds a run already: give --resume to go on with it, or another --out")
+    options = FitOptions(
+        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.02, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
+        validate_every=2000, save_every=500, log_every=100, seed=seed,
+    )  # fmt: skip
+    sets = {name: _opened(name, data, synthetic) for name in SETS}
+    sets["nyu"], chosen = hold_out(sets["nyu"])
+    folder = out / "views"
+    drawn = _drawn(folder, {name: len(part) for name, part in sets.items()}, seed)
+    teacher = Teacher()
     for i, (name, (n, _)) in enumerate(SETS.items()):
-        place = {"rooms": synthetic / "rooms", "streets": synthetic / "pairs"}.get(name, data / name)
-        part = learned if name == "nyu" else open_dataset(place, "all" if name in PHOTOS else "train")
-        write_views(part, n, teacher, folder, name, seed + 100 + i)
-        images.append([part.name, len(part)])
+        write_views(sets[name], n, teacher, folder, name, seed + 100 + i)
     net = build(zoo.litedepth(), seed=seed)
     net.head.start_at(2.7)  # the mean depth of NYU's training images
     loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
@@ -251,18 +269,34 @@ def main(
         predict = Predictor(spec.name, eager.runner(trained), spec.preprocess, spec.head)
         return evaluate(predict, chosen, "nyu-eigen@1", name=spec.name).metrics
 
-    options = FitOptions(
-        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.02, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
-        validate_every=2000, save_every=500, log_every=100, seed=seed,
-    )  # fmt: skip
     net, report = fit(
         net, batches(folder, steps, hint, seed), loss, options, out=out, resume=resume, validate=validate, facts=facts
     )
-    measured = {name: value for name, value in report.metrics.items() if name != "loss"}
-    facts |= {"images": images, "licences": list(LICENCES), "fit": to_json(options), "context": dict(report.context)}
-    facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
-    save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
+    if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
+        measured = {name: value for name, value in report.metrics.items() if name != "loss"}
+        facts |= {"drawn": drawn, "images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
+        facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
+        facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
+        save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
+
+
+def _opened(name: str, data: Path, synthetic: Path) -> Dataset:
+    place = {"rooms": synthetic / "rooms", "streets": synthetic / "pairs"}.get(name, data / name)
+    return open_dataset(place, "all" if name in PHOTOS else "train")
+
+
+def _drawn(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any]:
+    """What the views are drawn from and how, also in `folder`; a folder of other views ends the program."""
+    how = {"seed": seed, "sets": SETS, "frames": dict(frames), "view": to_json(VIEW), "grids": GRIDS, "step": STEP}
+    wanted: dict[str, Any] = json.loads(json.dumps(how))
+    path = folder / "drawn.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = json.loads(path.read_text()) if path.exists() else wanted
+    if other := [name for name in wanted if found.get(name) != wanted[name]]:
+        raise SystemExit(f"the views in {folder} were drawn with another {', '.join(other)}: give another --out")
+    write_atomically(path, json.dumps(wanted).encode())
+    return wanted
 
 
 def _twice(sample: Sample, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
@@ -290,7 +324,9 @@ def _basis(folder: Path, teacher: Teacher, views: Iterator[tuple[Sample, np.ndar
             mean = x.mean(dim=0)
             variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
             found |= {f"mean{i}": mean, f"axes{i}": axes[:, -k:].flip(1), f"std{i}": variances[-k:].flip(0).sqrt()}
-        np.savez(path, **{name: x.numpy() for name, x in found.items()})  # type: ignore[arg-type]
+        file = io.BytesIO()
+        np.savez(file, **{name: x.numpy() for name, x in found.items()})  # type: ignore[arg-type]
+        write_atomically(path, file.getvalue())
     return {name: torch.from_numpy(x) for name, x in np.load(path).items()}
 
 

@@ -14,6 +14,7 @@ import torch
 from leadline import checkpoint
 from leadline.cli import main
 from leadline.cli_train import _rows, train
+from leadline.data.dataset import hold_out
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
@@ -145,6 +146,24 @@ def test_a_run_is_never_overwritten_and_goes_on_only_as_it_began(run: Training) 
     said = json.loads(after["run.json"])
     assert [again["at_step"] for again in said.pop("resumed")] == [3]
     assert said == json.loads(before["run.json"])
+
+
+def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
+    run: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadline.cli_train.hold_out", lambda data, every: hold_out(data, every, block=2))
+    run = replace(run, choose=2)
+    net, report = train(run)
+    kept = [run.out / f"{net.spec.name}.safetensors", run.out / "report.json"]
+    before = [path.read_bytes() for path in kept]
+    train(replace(run, resume=True))  # over: nothing is written anew
+    assert [path.read_bytes() for path in kept] == before
+    for path in kept:
+        path.unlink()
+    again = train(replace(run, resume=True))[1]
+    assert all(path.exists() for path in kept)
+    figures = {name: value for name, value in report.metrics.items() if name != "loss"}
+    assert figures and {name: again.metrics[name] for name in figures} == figures
 
 
 def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def test_half_size_frames_are_cut_in_the_published_proportions() -> None:
         assert [2 * n for n in a] == list(b)
 
 
-def test_the_shares_of_the_shipped_training_fill_its_batch() -> None:
+def test_the_shares_of_the_training_on_everything_fill_its_batch() -> None:
     from leadline.cli_train import _shares
 
-    run = litedepth.shipped(DATA, OUT, OUT)
+    run = litedepth.everything(DATA, OUT, OUT)
     assert sum(_shares(run.data, run.batch)[1]) == run.batch == 32
 
 
@@ -155,3 +155,20 @@ def test_stereo_nets_get_metres_to_be_trained_alike(tmp_path: Path) -> None:
     run = alike.started(alike.runs(DATA, tmp_path, 100, 0)["monodepth_pruned"])
     spec = load(run.model).spec
     assert (spec.head.kind, spec.preprocess.size) == ("metric", (128, 256))
+
+
+def test_weights_that_ship_do_not_say_where_data_lay() -> None:
+    from recipes.ship import _placeless
+
+    said = {"command": ["python", "--data", "/home/me/data", "/home/me/data/nyu", "--out", "/mnt/runs/a"], "steps": 3}
+    found = _placeless(said, Path("/home/me/data"))
+    assert found == {"command": ["python", "--data", "DATA", "DATA/nyu", "--out", "a"], "steps": 3}
+
+
+def test_names_and_numbers_that_cannot_be_meant_end_a_recipe_at_once(tmp_path: Path) -> None:
+    from recipes import alike
+
+    with pytest.raises(SystemExit, match="'fastdeph' is unknown; known: boosting_student"):
+        alike.main(data=DATA, out=tmp_path, only=("fastdeph",))
+    with pytest.raises(SystemExit, match="seeds is 0"):
+        ablations.main(data=DATA, out=tmp_path, seeds=0)

@@ -136,5 +136,20 @@ def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_aft
     np.testing.assert_allclose(found.numpy(), (x * gains).clip(0, 1), atol=1e-5)
 
 
+def test_views_drawn_otherwise_are_refused(tmp_path: Path) -> None:
+    said = taught._drawn(tmp_path, {"nyu": 720}, seed=0)
+    assert taught._drawn(tmp_path, {"nyu": 720}, seed=0) == said
+    with pytest.raises(SystemExit, match="drawn with another seed, frames: give another --out"):
+        taught._drawn(tmp_path, {"nyu": 719}, seed=1)
+
+
+def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").touch()
+    with pytest.raises(SystemExit, match="holds a run already"):
+        taught.main(data=tmp_path, out=tmp_path)
+    with pytest.raises(SystemExit, match="hint is -1"):
+        taught.main(data=tmp_path, out=tmp_path, hint=-1)
+
+
 def test_the_shares_fill_a_batch_of_64() -> None:
     assert sum(share for _, share in taught.SETS.values()) == 64

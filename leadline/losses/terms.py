@@ -53,7 +53,8 @@ class Reweighted(nn.Module):
     LiteDepth's dynamic re-weighting (2209.00961; Liebel and Koerner 2018, arXiv 1805.06334). All s_i start at 1
     and `fit` trains them with the net. Logs each term before its weight, and its s_i as `sigma NAME`.
 
-    A criterion or a weight that can be negative is a ValueError: the sum would have no lower bound, as s_i may go to 0.
+    A criterion that can be negative is a ValueError, since the sum would have no lower bound as s_i goes to 0; and so
+    is a weight that is not above 0.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:

@@ -30,6 +30,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def __init__(self, channels: int, kernel: int, stride: int = 1, padding: int | None = None) -> None:
         padding = kernel // 2 if padding is None else padding
+        if padding not in (0, kernel // 2):
+            raise ValueError(f"padding is {padding}; {kernel // 2} keeps the size, 0 is for what is padded before")
         super().__init__(channels, channels, kernel, stride, padding, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
