@@ -18,35 +18,27 @@ are there are kept: OUT/views may serve several runs by links, if all of them dr
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import tyro
-from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.checkpoint import load, save, write_atomically
-from leadline.command import complain
-from leadline.data.cache import cached
+from leadline.checkpoint import save
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Batches, Part, collate, loader
-from leadline.data.transforms import augment, resize
+from leadline.data.loader import Batches
 from leadline.evaluate import evaluate
-from leadline.export import cache
 from leadline.losses import LOSSES
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.nn.fold import fold
-from leadline.options import FitOptions, View
+from leadline.options import FitOptions
 from leadline.predict import Predictor
 from leadline.report import Report
 from leadline.runtime import eager
@@ -54,26 +46,9 @@ from leadline.spec import to_json
 from leadline.train import fit
 from leadline.types import Sample
 from recipes.litedepth import LICENCES
-
-PHOTOS, OUTDOORS = ("photos",), ("streets", "drive")
-
-SETS: dict[str, tuple[int, int]] = {
-    "nyu": (15000, 26), "nyu_raw": (8000, 12), "photos": (4000, 8), "rooms": (5000, 7), "kitchen": (1000, 3),
-    "tum_fr1_rpy": (500, 2), "office": (1000, 2), "streets": (1500, 3), "drive": (500, 1),
-}  # fmt: skip
-"""Data sets: how many views are drawn of each, and how many of them are in a batch of 64."""
-
-VIEW = View(size=(192, 240), zoom=(1.0, 1.6), stretch=1.2, rotate=5, jitter=0.25, colour_shift=0.08)
-
-GRIDS = {2: (16, 20, 64), 3: (8, 10, 128), 4: (4, 5, 256)}
-"""For the maps that are compared (their place in both encoders, strides 8, 16, 32): height, width, components kept."""
+from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, VIEW, Teacher, drawn, write_views
 
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
-
-STEP = 1 / 24
-"""A unit of the stored components (int8), in standard deviations."""
-
-IMAGE, DEPTH = (128, 160), (64, 80)
 
 
 @dataclass(frozen=True)
@@ -120,55 +95,6 @@ class Imitation(nn.Module):
                 made = self.adapters[str(i)](kept[0][i].float())
                 values[f"hint {i}"] = batch.hint_weight * F.mse_loss(made * scale, want.to(made) * scale)
         return torch.stack(list(values.values())).sum(), {name: float(v.detach()) for name, v in values.items()}
-
-
-class Teacher:
-    """`fastdepth`: the views of a batch in, its depth and its encoder's maps at the places of GRIDS out."""
-
-    def __init__(self) -> None:
-        self.net = fold(load("fastdepth")).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.bf16 = torch.cpu._is_avx512_bf16_supported()
-
-    @torch.no_grad()
-    def __call__(self, image: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        x = F.interpolate(image, size=(224, 224), mode="bilinear")
-        x = ((x - self.net.mean) / self.net.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            maps = self.net.encoder(x)
-            depth = self.net.head(self.net.decoder(maps, (224, 224)))
-        depth = F.interpolate(depth.float(), size=DEPTH, mode="bilinear", antialias=True)
-        return depth, {i: _small(maps[i].float(), (h, w)) for i, (h, w, _) in GRIDS.items()}
-
-
-def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str, seed: int) -> None:
-    """`n` random views of `data` and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there.
-
-    The axes of the components are those of the first data set that is drawn, `folder`/basis.npz.
-    """
-    if (folder / f"{name}.done").exists():
-        return
-    complain(f"drawing {n} views of {data.name}")
-    whole = cached([data], cache() / "frames", gb=15, height=None, say=complain)[0]
-    size = min(40, n)
-    part = Part(whole, size, _twice)
-    basis = _basis(folder, teacher, loader([part], seed=seed + 1000, workers=0, gather=_gather)(0))
-    views = loader([part], seed=seed, workers=0, gather=_gather)(0)
-    array = partial(_array, folder, name, n)
-    image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
-    taught = array("taught", DEPTH, np.float16)
-    hints = {i: array(f"hints{i}", shape, np.int8) for i, shape in GRIDS.items()}
-    for start in range(0, n, size):
-        (batch, seen), rows = next(views), slice(start, min(n, start + size))
-        count = rows.stop - start
-        says, maps = teacher(batch.image)
-        image[rows] = seen[:count]
-        known = torch.where(batch.valid, batch.target, 0)
-        depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest-exact")[:count, 0]
-        taught[rows] = says[:count, 0]
-        for i, x in maps.items():
-            parts = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
-            hints[i][rows] = (parts / STEP).round().clamp(-127, 127).to(torch.int8)[:count]
-    (folder / f"{name}.done").touch()
 
 
 def batches(folder: Path, steps: int, hint: float, seed: int) -> Batches:
@@ -255,7 +181,7 @@ def main(
     sets = {name: _opened(name, data, synthetic) for name in SETS}
     sets["nyu"], chosen = hold_out(sets["nyu"])
     folder = out / "views"
-    drawn = _drawn(folder, {name: len(part) for name, part in sets.items()}, seed)
+    how = drawn(folder, {name: len(part) for name, part in sets.items()}, seed)
     teacher = Teacher()
     for i, (name, (n, _)) in enumerate(SETS.items()):
         write_views(sets[name], n, teacher, folder, name, seed + 100 + i)
@@ -274,7 +200,7 @@ def main(
     )
     if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
         measured = {name: value for name, value in report.metrics.items() if name != "loss"}
-        facts |= {"drawn": drawn, "images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
+        facts |= {"drawn": how, "images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
         facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
         facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
@@ -284,58 +210,6 @@ def main(
 def _opened(name: str, data: Path, synthetic: Path) -> Dataset:
     place = {"rooms": synthetic / "rooms", "streets": synthetic / "pairs"}.get(name, data / name)
     return open_dataset(place, "all" if name in PHOTOS else "train")
-
-
-def _drawn(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any]:
-    """What the views are drawn from and how, also in `folder`; a folder of other views ends the program."""
-    how = {"seed": seed, "sets": SETS, "frames": dict(frames), "view": to_json(VIEW), "grids": GRIDS, "step": STEP}
-    wanted: dict[str, Any] = json.loads(json.dumps(how))
-    path = folder / "drawn.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = json.loads(path.read_text()) if path.exists() else wanted
-    if other := [name for name in wanted if found.get(name) != wanted[name]]:
-        raise SystemExit(f"the views in {folder} were drawn with another {', '.join(other)}: give another --out")
-    write_atomically(path, json.dumps(wanted).encode())
-    return wanted
-
-
-def _twice(sample: Sample, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
-    """One random view, for the teacher and for the student."""
-    height, width = sample.image.shape[:2]
-    rows = min(height, 240)
-    seed = int(rng.integers(2**63))
-    averaged = resize(sample, (rows, round(width * rows / height)))
-    seen = augment(sample, np.random.default_rng(seed), replace(VIEW, size=IMAGE))
-    return augment(averaged, np.random.default_rng(seed), VIEW), seen.image
-
-
-def _gather(items: Sequence[tuple[Sample, np.ndarray]]) -> tuple[Sample, np.ndarray]:
-    return collate([averaged for averaged, _ in items]), np.stack([seen for _, seen in items])
-
-
-def _basis(folder: Path, teacher: Teacher, views: Iterator[tuple[Sample, np.ndarray]]) -> dict[str, Tensor]:
-    """Means, principal axes and standard deviations of the teacher's features, measured once, on the first data set."""
-    path = folder / "basis.npz"
-    if not path.exists():
-        seen = [teacher(next(views)[0].image)[1] for _ in range(12)]
-        found: dict[str, Tensor] = {}
-        for i, (_, _, k) in GRIDS.items():
-            x = torch.cat([maps[i].permute(0, 2, 3, 1).flatten(0, 2) for maps in seen])
-            mean = x.mean(dim=0)
-            variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-            found |= {f"mean{i}": mean, f"axes{i}": axes[:, -k:].flip(1), f"std{i}": variances[-k:].flip(0).sqrt()}
-        file = io.BytesIO()
-        np.savez(file, **{name: x.numpy() for name, x in found.items()})  # type: ignore[arg-type]
-        write_atomically(path, file.getvalue())
-    return {name: torch.from_numpy(x) for name, x in np.load(path).items()}
-
-
-def _array(folder: Path, name: str, n: int, kind: str, shape: tuple[int, ...], dtype: Any) -> Any:
-    return open_memmap(folder / f"{name}.{kind}.npy", "w+", dtype, (n, *shape))
-
-
-def _small(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", antialias=True)
 
 
 def _mirror(x: Tensor, chosen: Tensor) -> Tensor:

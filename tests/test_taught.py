@@ -15,7 +15,9 @@ from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.options import FitOptions
 from leadline.train import Steps
+from leadline.types import Sample
 from recipes import taught
+from recipes import views as drawing
 from tests.rooms import render, write_folder
 
 SETS = {"rooms": (6, 2), "photos": (3, 1), "streets": (3, 1)}
@@ -26,12 +28,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Views of three small rooms, under the names of SETS; the photographs lose their depth."""
     root = tmp_path_factory.mktemp("taught")
     data = open_dataset(write_folder(root / "rooms", [render(seed, size=(120, 160)) for seed in range(3)]), "all")
-    folder, teacher = root / "views", taught.Teacher()
+    folder, teacher = root / "views", drawing.Teacher()
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEADLINE_CACHE", str(root / "cache"))
         for name, (n, _) in SETS.items():
-            taught.write_views(data, n, teacher, folder, name, seed=1)
+            drawing.write_views(data, n, teacher, folder, name, seed=1)
     depth = np.load(folder / "photos.depth.npy", mmap_mode="r+")
     depth[:] = 0
     depth.flush()
@@ -53,16 +55,16 @@ def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
 def test_views_are_drawn_once(views: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
     refuses: Any = None  # a teacher that cannot be asked
-    taught.write_views(refuses, 6, refuses, views, "rooms", seed=1)
+    drawing.write_views(refuses, 6, refuses, views, "rooms", seed=1)
     assert before == {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
 
 
 def test_both_nets_look_at_the_same_view() -> None:
     image, depth = render(0, size=(480, 640))[:2]
-    sample = taught.Sample(image, depth, np.isfinite(depth), "room")
-    averaged, seen = taught._twice(sample, np.random.default_rng(3))
-    small = taught._small(torch.from_numpy(averaged.image).permute(2, 0, 1)[None].float(), taught.IMAGE)[0]
-    assert seen.shape == (*taught.IMAGE, 3)
+    sample = Sample(image, depth, np.isfinite(depth), "room")
+    averaged, seen = drawing._twice(sample, np.random.default_rng(3))
+    small = drawing._small(torch.from_numpy(averaged.image).permute(2, 0, 1)[None].float(), drawing.IMAGE)[0]
+    assert seen.shape == (*drawing.IMAGE, 3)
     assert np.corrcoef(seen.ravel(), small.permute(1, 2, 0).numpy().ravel())[0, 1] > 0.95
 
 
@@ -137,10 +139,10 @@ def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_aft
 
 
 def test_views_drawn_otherwise_are_refused(tmp_path: Path) -> None:
-    said = taught._drawn(tmp_path, {"nyu": 720}, seed=0)
-    assert taught._drawn(tmp_path, {"nyu": 720}, seed=0) == said
+    said = drawing.drawn(tmp_path, {"nyu": 720}, seed=0)
+    assert drawing.drawn(tmp_path, {"nyu": 720}, seed=0) == said
     with pytest.raises(SystemExit, match="drawn with another seed, frames: give another --out"):
-        taught._drawn(tmp_path, {"nyu": 719}, seed=1)
+        drawing.drawn(tmp_path, {"nyu": 719}, seed=1)
 
 
 def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
@@ -152,4 +154,4 @@ def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
 
 
 def test_the_shares_fill_a_batch_of_64() -> None:
-    assert sum(share for _, share in taught.SETS.values()) == 64
+    assert sum(share for _, share in drawing.SETS.values()) == 64
