@@ -63,7 +63,8 @@ def fit(
 
     1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample out of what `batches`
        gives, on the device, where that is left to do.
-    2. Weights of a loss (an nn.Module) are trained with the net, without decay; context `loss_parameters` holds them.
+    2. Weights of a loss (an nn.Module) are trained with the net, without decay; context `loss_parameters` holds those
+       of up to 100 numbers.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step; context `skipped_steps` counts them. Of
        several processes all must have nothing, otherwise one that has adds a gradient of zeros. Batch norms do see it.
     4. A loss that is not finite is a TrainingFailed.
@@ -115,8 +116,8 @@ def fit(
         "images_per_s": round(rate.mean, 1),
         "waiting": round(rate.waiting, 3),
     }
-    if run.others:
-        context["loss_parameters"] = {name: p.detach().cpu().tolist() for name, p in run.others.items()}
+    if told := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
+        context["loss_parameters"] = told
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
 
