@@ -90,7 +90,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
         "from leadline.bench.process import working\n"
         "import time\n"
         "with working() as w:\n"
-        "    w.ask('memory'); print(w.pid, flush=True); time.sleep(60)"
+        "    w.ask('memory'); print(w.pid, flush=True); time.sleep(600)"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     parent = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
@@ -98,7 +98,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
     pid = int(parent.stdout.readline())
     assert state(pid) is not None
     parent.send_signal(how)
-    parent.wait(timeout=10)
+    parent.wait(timeout=60)
     parent.stdout.close()
     assert eventually(lambda: state(pid) in (None, "Z"))
 
