@@ -35,9 +35,8 @@ from leadline.nn import zoo
 from leadline.nn.build import Net, build, calibrated
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
-from leadline.predict import Predictor
+from leadline.predict import predictor_of
 from leadline.report import Report
-from leadline.runtime import eager
 from leadline.spec import Spec, to_json
 from leadline.train import Finish, Loss, first, fit, process
 from leadline.train_state import commit
@@ -71,7 +70,7 @@ def train(run: Training) -> tuple[Net, Report]:
     if stereo:
         net = calibrated(net, camera, run.stereo.size)
     else:
-        net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=_seen(run)[0]))
+        net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=_seen(run)))
     transform = partial(augment_pair, size=net.spec.preprocess.size, how=run.stereo) if stereo else _transform(run)
     on_device = _on_device(run)  # said before the work
     parts = [Part(data, share, transform) for data, share in zip(sets, shares, strict=True)]
@@ -205,27 +204,26 @@ def _transform(run: Training) -> Transform:
     return table[run.transform]
 
 
-def _seen(run: Training) -> tuple[tuple[int, int], int | None]:
-    """What the transform gives the net: images of this size (the largest), made of so many rows of a frame (None: all).
-
-    The net is then asked at that size, too.
-    """
-    table: dict[str, tuple[tuple[int, int], int | None]] = {
-        "view": (run.view.pixels, max(240, run.view.pixels[0])),
-        "fastdepth": ((224, 224), None),
-        "litedepth": (run.r2crop.image, run.r2crop.frame[0]),
-        "hu": ((228, 304), 240),
-    }
+def _seen(run: Training) -> tuple[int, int]:
+    """The size of the (largest) images that the transform gives the net, which is then asked at that size, too."""
+    table = {"view": run.view.pixels, "fastdepth": (224, 224), "litedepth": run.r2crop.image, "hu": (228, 304)}
     return table[run.transform]
 
 
 def _rows(run: Training, spec: Spec) -> int | None:
-    """How many rows of a frame are kept. A net that later takes single pixels out of frames of 480x640, without
-    averaging, has to learn from such pictures: LiteDepth, taught by averaged ones, was 0.01 to 0.04 of delta1 worse on
-    the others.
+    """How many rows of a frame the transform needs; None: all of them.
+
+    A net that later takes single pixels out of frames of 480x640, without averaging, has to learn from such pictures:
+    LiteDepth, taught by averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
     """
-    rows = _seen(run)[1]
-    return max(rows, 480) if rows and run.transform == "view" and spec.preprocess.resize == "corners" else rows
+    least = 480 if spec.preprocess.resize == "corners" else 240
+    table = {
+        "view": max(least, run.view.pixels[0]),
+        "fastdepth": None,
+        "litedepth": run.r2crop.frame[0],
+        "hu": 240,
+    }
+    return table[run.transform]
 
 
 def _kept_for_choosing(run: Training, data: Dataset) -> tuple[Dataset, Dataset | None]:
@@ -255,7 +253,7 @@ def _start(run: Training, data: Dataset) -> Net:
         raise ValueError(f"the data set {data.name!r} has no valid depth to learn from; `leadline data check` says why")
     net.head.start_at(float(np.mean(depths)))
     if run.init is not None:
-        still = View(_seen(run)[0], zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        still = View(_seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
         images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
         give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
     return net
@@ -263,7 +261,7 @@ def _start(run: Training, data: Dataset) -> Net:
 
 def _validate(net: Net, step: int, *, run: Training, data: Dataset) -> Mapping[str, float]:
     """Metrics on the part kept for choosing, and a picture of four of its images."""
-    predict = Predictor(net.spec.name, eager.runner(net), net.spec.preprocess, net.spec.head)
+    predict = predictor_of(net)
     rows = []
     for i in np.linspace(0, len(data) - 1, min(4, len(data))).astype(int):
         sample = data[int(i)]

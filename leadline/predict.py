@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,9 @@ from leadline.runtime import SUFFIXES, load
 from leadline.runtime.card import Card
 from leadline.spec import Head, Preprocess
 from leadline.types import Depth
+
+if TYPE_CHECKING:
+    from leadline.nn.build import Net
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a pillow image, uint8 RGB [H,W,3] or uint8 grey [H,W]."""
@@ -168,9 +171,14 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
 
 def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
     from leadline.checkpoint import load as load_net
+
+    return predictor_of(load_net(model), threads)
+
+
+def predictor_of(net: Net, threads: int | None = None) -> Predictor:
+    """A net in memory, run by PyTorch."""
     from leadline.runtime import eager
 
-    net = load_net(model)
     return Predictor(net.spec.name, eager.runner(net, threads), net.spec.preprocess, net.spec.head)
 
 

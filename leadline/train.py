@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,22 +242,23 @@ def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish 
 def _precision(options: FitOptions) -> str:
     if options.precision != "auto":
         return options.precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    # without these instructions bf16 is emulated, and slower than float32
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "no"
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_on_cpu()
+    return "bf16" if fast else "no"
+
+
+def bf16_on_cpu() -> bool:
+    """Whether the CPU computes in bfloat16; otherwise it is emulated, and slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _keep_freed_memory() -> None:
     """Let glibc keep freed memory (mallopt M_MMAP_THRESHOLD, M_TRIM_THRESHOLD): each step frees and asks for the same
     hundreds of megabytes, and getting them back from the kernel page by page costs a fifth of a CPU step.
     """
-    try:
+    with suppress(OSError, AttributeError):  # another C library: slower, not wrong
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30)
         libc.mallopt(-1, (1 << 31) - 1)
-    except (OSError, AttributeError):
-        return  # another C library: slower, not wrong
 
 
 class _Rate:

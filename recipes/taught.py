@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +32,19 @@ from torch.nn import functional as F
 from leadline.checkpoint import save
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Batches
+from leadline.data.loader import Batches, drawn
 from leadline.evaluate import evaluate
 from leadline.losses import LOSSES
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.options import FitOptions
-from leadline.predict import Predictor
+from leadline.predict import predictor_of
 from leadline.report import Report
-from leadline.runtime import eager
 from leadline.spec import to_json
 from leadline.train import fit
 from leadline.types import Sample
 from recipes.litedepth import LICENCES
-from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, VIEW, Teacher, drawn, write_views
+from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, Teacher, checked, listening, write_views
 
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
@@ -76,12 +74,8 @@ class Imitation(nn.Module):
             self.register_buffer(f"scale{i}", scale.view(1, -1, 1, 1))
 
     def forward(self, net: Any, batch: Taught) -> tuple[Tensor, dict[str, float]]:
-        kept: list[Any] = []
-        hook = net.net.encoder.register_forward_hook(lambda module, given, made: kept.append(made))
-        try:
+        with listening(net.net) as heard:
             raw = net(batch.image, raw=True)[0]
-        finally:
-            hook.remove()
         depth = net.enlarged(raw, DEPTH)
         values = {}
         for name, weight in (("log_l1", 1.0), ("log_gradient", 0.3)):
@@ -92,7 +86,7 @@ class Imitation(nn.Module):
         if batch.hint_weight:
             for i, want in batch.hints.items():
                 scale = getattr(self, f"scale{i}")
-                made = self.adapters[str(i)](kept[0][i].float())
+                made = self.adapters[str(i)](heard[0][i].float())
                 values[f"hint {i}"] = batch.hint_weight * F.mse_loss(made * scale, want.to(made) * scale)
         return torch.stack(list(values.values())).sum(), {name: float(v.detach()) for name, v in values.items()}
 
@@ -103,16 +97,11 @@ def batches(folder: Path, steps: int, hint: float, seed: int) -> Batches:
     views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in SETS}
     trusted = torch.tensor([name not in OUTDOORS for name, (_, share) in SETS.items() for _ in range(share)])
 
-    @lru_cache(maxsize=4 * len(SETS))
-    def order(which: int, epoch: int, n: int) -> np.ndarray:
-        return np.random.default_rng([seed, which, epoch]).permutation(n)
-
     def at(step: int) -> Taught:
         rng = np.random.default_rng([seed, step])
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         for which, (name, (n, share)) in enumerate(SETS.items()):
-            draws = [divmod(draw, n) for draw in range(step * share, (step + 1) * share)]
-            rows = np.sort([order(which, epoch, n)[place] for epoch, place in draws])
+            rows = np.sort([drawn(seed, which, draw, n) for draw in range(step * share, (step + 1) * share)])
             for kind in kinds:
                 found[kind].append(views[name][kind][rows])
         whole = {kind: torch.from_numpy(np.concatenate(parts)) for kind, parts in found.items()}
@@ -181,26 +170,24 @@ def main(
     sets = {name: _opened(name, data, synthetic) for name in SETS}
     sets["nyu"], chosen = hold_out(sets["nyu"])
     folder = out / "views"
-    how = drawn(folder, {name: len(part) for name, part in sets.items()}, seed)
+    how = checked(folder, {name: len(part) for name, part in sets.items()}, seed)
     teacher = Teacher()
     for i, (name, (n, _)) in enumerate(SETS.items()):
         write_views(sets[name], n, teacher, folder, name, seed + 100 + i)
     net = build(zoo.litedepth(), seed=seed)
     net.head.start_at(2.7)  # the mean depth of NYU's training images
     loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
-    facts: dict[str, Any] = {"sets": SETS, "view": to_json(VIEW), "teacher": "fastdepth", "hint": hint}
+    facts: dict[str, Any] = {"drawn": how, "teacher": "fastdepth", "hint": hint}
 
     def validate(trained: Net, step: int) -> Mapping[str, float]:
-        spec = trained.spec
-        predict = Predictor(spec.name, eager.runner(trained), spec.preprocess, spec.head)
-        return evaluate(predict, chosen, "nyu-eigen@1", name=spec.name).metrics
+        return evaluate(predictor_of(trained), chosen, "nyu-eigen@1", name=trained.spec.name).metrics
 
     net, report = fit(
         net, batches(folder, steps, hint, seed), loss, options, out=out, resume=resume, validate=validate, facts=facts
     )
     if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
         measured = {name: value for name, value in report.metrics.items() if name != "loss"}
-        facts |= {"drawn": how, "images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
+        facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
         facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
         facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +23,16 @@ from torch.nn import functional as F
 
 from leadline.checkpoint import load, write_atomically
 from leadline.command import complain
-from leadline.data.cache import cached
+from leadline.data.cache import cached, shrunk
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, collate, loader
-from leadline.data.transforms import augment, resize
+from leadline.data.transforms import augment
 from leadline.export import cache
+from leadline.nn.build import Net
 from leadline.nn.fold import fold
 from leadline.options import View
 from leadline.spec import to_json
+from leadline.train import bf16_on_cpu
 from leadline.types import Sample
 
 PHOTOS, OUTDOORS = ("photos",), ("streets", "drive")
@@ -51,22 +54,29 @@ STEP = 1 / 24
 IMAGE, DEPTH = (128, 160), (64, 80)
 
 
+@contextmanager
+def listening(net: Net) -> Iterator[list[list[Tensor]]]:
+    """The maps that the encoder of `net` gives, one list for each time that it is called inside."""
+    heard: list[list[Tensor]] = []
+    hook = net.encoder.register_forward_hook(lambda module, given, maps: heard.append(maps))
+    try:
+        yield heard
+    finally:
+        hook.remove()
+
+
 class Teacher:
     """`fastdepth`: the views of a batch in, its depth and its encoder's maps at the places of GRIDS out."""
 
     def __init__(self) -> None:
         self.net = fold(load("fastdepth")).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.bf16 = torch.cpu._is_avx512_bf16_supported()
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        x = F.interpolate(image, size=(224, 224), mode="bilinear")
-        x = ((x - self.net.mean) / self.net.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            maps = self.net.encoder(x)
-            depth = self.net.head(self.net.decoder(maps, (224, 224)))
-        depth = F.interpolate(depth.float(), size=DEPTH, mode="bilinear", antialias=True)
-        return depth, {i: _small(maps[i].float(), (h, w)) for i, (h, w, _) in GRIDS.items()}
+        x = F.interpolate(image, size=self.net.spec.preprocess.size, mode="bilinear")
+        with listening(self.net) as heard, torch.autocast("cpu", torch.bfloat16, enabled=bf16_on_cpu()):
+            depth = self.net(x.contiguous(memory_format=torch.channels_last))
+        return _small(depth.float(), DEPTH), {i: _small(heard[0][i].float(), (h, w)) for i, (h, w, _) in GRIDS.items()}
 
 
 def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str, seed: int) -> None:
@@ -100,27 +110,25 @@ def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str
     (folder / f"{name}.done").touch()
 
 
-def drawn(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any]:
+def checked(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any]:
     """What the views are drawn from and how, also in `folder`; a folder of other views ends the program."""
     how = {"seed": seed, "sets": SETS, "frames": dict(frames), "view": to_json(VIEW), "grids": GRIDS, "step": STEP}
     wanted: dict[str, Any] = json.loads(json.dumps(how))
     path = folder / "drawn.json"
     folder.mkdir(parents=True, exist_ok=True)
-    found = json.loads(path.read_text()) if path.exists() else wanted
+    if not path.exists():
+        write_atomically(path, json.dumps(wanted).encode())
+    found = json.loads(path.read_text())
     if other := [name for name in wanted if found.get(name) != wanted[name]]:
         raise SystemExit(f"the views in {folder} were drawn with another {', '.join(other)}: give another --out")
-    write_atomically(path, json.dumps(wanted).encode())
     return wanted
 
 
 def _twice(sample: Sample, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
     """One random view, for the teacher and for the student."""
-    height, width = sample.image.shape[:2]
-    rows = min(height, 240)
     seed = int(rng.integers(2**63))
-    averaged = resize(sample, (rows, round(width * rows / height)))
     seen = augment(sample, np.random.default_rng(seed), replace(VIEW, size=IMAGE))
-    return augment(averaged, np.random.default_rng(seed), VIEW), seen.image
+    return augment(shrunk(sample, 240), np.random.default_rng(seed), VIEW), seen.image
 
 
 def _gather(items: Sequence[tuple[Sample, np.ndarray]]) -> tuple[Sample, np.ndarray]:

@@ -139,10 +139,10 @@ def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_aft
 
 
 def test_views_drawn_otherwise_are_refused(tmp_path: Path) -> None:
-    said = drawing.drawn(tmp_path, {"nyu": 720}, seed=0)
-    assert drawing.drawn(tmp_path, {"nyu": 720}, seed=0) == said
+    said = drawing.checked(tmp_path, {"nyu": 720}, seed=0)
+    assert drawing.checked(tmp_path, {"nyu": 720}, seed=0) == said
     with pytest.raises(SystemExit, match="drawn with another seed, frames: give another --out"):
-        drawing.drawn(tmp_path, {"nyu": 719}, seed=1)
+        drawing.checked(tmp_path, {"nyu": 719}, seed=1)
 
 
 def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:

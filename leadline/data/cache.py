@@ -88,7 +88,7 @@ def cached(
 
 def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
     if i >= len(stored.index):
-        return _shrunk(data[i], height)
+        return shrunk(data[i], height)
     said = stored.index[i]
     rows, columns = said["size"]
     pixels, at = rows * columns, said["at"]
@@ -124,7 +124,8 @@ def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
     return block + bytes(-len(block) % _ALIGNED), said
 
 
-def _shrunk(sample: Sample, height: int | None) -> Sample:
+def shrunk(sample: Sample, height: int | None) -> Sample:
+    """The item at `height` rows if it has more, aspect kept; None: as it is."""
     rows, columns = sample.image.shape[:2]
     if height is None or rows <= height:
         return sample
@@ -163,7 +164,7 @@ def _made(
     data: Dataset, height: int | None, path: Path, left: int, say: Callable[[str], None], ours: set[Path], gb: float
 ) -> _Stored:
     """A new file of as many frames as fit into `left` bytes."""
-    first, folder = len(_packed(_shrunk(data[0], height))[0]), path.parent
+    first, folder = len(_packed(shrunk(data[0], height))[0]), path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=SUFFIX)
@@ -206,7 +207,7 @@ def _write(write: Callable[[bytes], object], data: Dataset, height: int | None, 
 def _decoded(data: Dataset, height: int | None) -> Iterator[tuple[bytes, dict[str, Any]]]:
     with ThreadPoolExecutor() as pool:
         for i in range(0, len(data), 64):  # not all at once: what is decoded waits in memory to be written
-            yield from pool.map(lambda key: _packed(_shrunk(data.read(key), height)), data.keys[i : i + 64])
+            yield from pool.map(lambda key: _packed(shrunk(data.read(key), height)), data.keys[i : i + 64])
 
 
 def _allowed(path: Path, limit: int) -> int:

@@ -152,12 +152,17 @@ class _BatchAt(TorchDataset[Any]):
     def _item(self, step: int, which: int, slot: int) -> Any:
         part = self.parts[which]
         draw = step * part.per_batch + slot
-        epoch, place = divmod(draw, len(part.data))
         rng = np.random.default_rng([self.seed, which, draw, 1])
-        return item(part, int(_order(self.seed, which, epoch, len(part.data))[place]), rng)
+        return item(part, drawn(self.seed, which, draw, len(part.data)), rng)
 
 
-@lru_cache(maxsize=16)
+def drawn(seed: int, which: int, draw: int, n: int) -> int:
+    """The item that draw number `draw` from the `n` of data set number `which` takes: all once before any again."""
+    epoch, place = divmod(draw, n)
+    return int(_order(seed, which, epoch, n)[place])
+
+
+@lru_cache(maxsize=32)
 def _order(seed: int, which: int, epoch: int, n: int) -> np.ndarray:
     return np.random.default_rng([seed, which, epoch]).permutation(n)
 
