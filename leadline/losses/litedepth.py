@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.losses.maps import clean, mean, root
+from leadline.losses.maps import clean, difference, mean, root, share
 
 FOCAL, FRAME = (519.4696111212749, 518.8579011745019), (480, 640)
 """The focal lengths (y, x) in pixels of a frame of that (height, width) which the authors assume of every image."""
@@ -27,9 +27,8 @@ def sig(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def robust(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of sqrt((e / 2)^2 + 1) - 1, e = p - t in metres: Barron (CVPR 2019, eq. 1) with alpha 1, c 2; weight 0.6."""
-    pred, target, valid = clean(pred, target, valid)
-    square = ((pred - target) / 2) ** 2
-    return mean(square / ((square + 1).sqrt() + 1), valid)
+    square = (difference(pred, target, valid) / 2) ** 2
+    return share(square / ((square + 1).sqrt() + 1), valid)
 
 
 def virtual_normal(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

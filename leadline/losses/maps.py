@@ -21,14 +21,12 @@ MIN_DEPTH_M = 1e-3
 
 def l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of |p - t|, FastDepth's loss (Ma and Karaman 2018)."""
-    pred, target, valid = clean(pred, target, valid)
-    return mean((pred - target).abs(), valid)
+    return share(difference(pred, target, valid).abs(), valid)
 
 
 def l2(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of (p - t)^2."""
-    pred, target, valid = clean(pred, target, valid)
-    return mean((pred - target) ** 2, valid)
+    return share(difference(pred, target, valid) ** 2, valid)
 
 
 def log_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -49,10 +47,9 @@ def berhu(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     c is a constant for the gradient.
     """
-    pred, target, valid = clean(pred, target, valid)
-    error = (pred - target).abs()
+    error = difference(pred, target, valid).abs()
     c = (0.2 * error.detach().amax()).clamp(min=torch.finfo(error.dtype).tiny ** 0.5) if error.numel() else error.sum()
-    return mean(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
+    return share(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
 
 
 def silog_bts(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -70,8 +67,7 @@ def silog_dav2(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def gradient(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean |dx p - dx t| + mean |dy p - dy t|, forward differences between valid neighbours (LiteDepth, 2209.00961)."""
-    pred, target, valid = clean(pred, target, valid)
-    error = pred - target
+    error = difference(pred, target, valid)
     across = mean(error.diff(dim=-1).abs(), valid[..., 1:] & valid[..., :-1])
     return across + mean(error.diff(dim=-2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
 
@@ -147,6 +143,30 @@ def unlike(a: Tensor, b: Tensor) -> Tensor:
 
 def clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The maps with 1 m in every invalid pixel of both: finite, without error, and cut off from the gradient."""
+    pred, target, valid = _agreeing(pred, target, valid)
+    return torch.where(valid, pred, 1), torch.where(valid, target, 1), valid
+
+
+def difference(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """pred - target where valid, else 0 and cut off from the gradient: one mask, where `clean` needs two. Frames of
+    480x640 do not fit into a CPU's caches, and masks then take as long as a small net.
+    """
+    pred, target, valid = _agreeing(pred, target, valid)
+    return torch.where(valid, pred - target, 0)
+
+
+def share(values: Tensor, valid: Tensor) -> Tensor:
+    """The mean of values that are 0 in every invalid pixel, over the valid ones; 0 if there are none."""
+    return values.sum() / valid.count_nonzero().clamp(min=1)
+
+
+def mean(values: Tensor, where: Tensor) -> Tensor:
+    """The mean of `values` where `where` is True; 0 where it is nowhere."""
+    return share(torch.where(where, values, 0), where)
+
+
+def _agreeing(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The maps in one precision, at least float32; what does not fit together is a ValueError."""
     if not pred.shape == target.shape == valid.shape or pred.ndim != 4 or pred.shape[1] != 1:
         shapes = ", ".join(str(tuple(x.shape)) for x in (pred, target, valid))
         raise ValueError(f"pred, target and valid are {shapes}; one shape [B,1,H,W] is needed")
@@ -154,12 +174,7 @@ def clean(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, 
         raise ValueError(f"valid is {valid.dtype}; torch.bool is needed")
     if pred.dtype in (torch.float16, torch.bfloat16):
         pred = pred.float()
-    return torch.where(valid, pred, 1), torch.where(valid, target.to(pred.dtype), 1), valid
-
-
-def mean(values: Tensor, where: Tensor) -> Tensor:
-    """The mean of `values` where `where` is True; 0 where it is nowhere."""
-    return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
+    return pred, target.to(pred.dtype), valid
 
 
 def root(square: Tensor) -> Tensor:

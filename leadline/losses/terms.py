@@ -96,7 +96,7 @@ def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[
     else:
         places["target"] = _at_target(net(batch.image), batch)
     values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}
-    return values, {} if any(bool(valid.any()) for _, _, valid in places.values()) else {"skipped": 1.0}
+    return values, {} if any(bool(valid.count_nonzero()) for _, _, valid in places.values()) else {"skipped": 1.0}
 
 
 def _at_target(pred: Tensor, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
