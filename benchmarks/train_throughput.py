@@ -1,10 +1,11 @@
 """Training throughput of leadline against a plain loop: same net, loss, batches and machine.
 
-    python benchmarks/train_throughput.py [--net litedepth] [--rounds 3] [--batch 8] [--workers 1] [--processes 2]
+    python benchmarks/train_throughput.py [--net litedepth] [--rounds 3] [--batch 8] [--workers 2] [--processes 2]
 
 The plain loop is the one that anyone would write first: eager float32 in NCHW, torch's own depthwise convolution and
-optimiser; frames from disk through torch's DataLoader with as many workers as leadline has, which decodes and augments
-each 480x640 frame anew. Four kinds, each in a process of its own, so that peak memory is its own:
+optimiser; frames from disk through torch's DataLoader with `--workers` (by default a worker for each core), which
+decode and augment each 480x640 frame anew. Leadline chooses its workers itself. Four kinds, each in a process of its
+own, so that peak memory is its own:
 
     plain, fit           one batch that lies ready in memory: the step alone
     plain-disk, train    from disk: the whole of `leadline train`, its cache already filled by a run before
@@ -119,7 +120,7 @@ def train(given: argparse.Namespace) -> float:
     fit_net, cli_train.fit = cli_train.fit, timed
     with tempfile.TemporaryDirectory() as out:
         run = Training(
-            (given.data,), Path(out), given.net, batch=given.batch, choose=0, workers=given.workers,
+            (given.data,), Path(out), given.net, batch=given.batch, choose=0,
             transform="litedepth" if given.net == "litedepth" else "view", view=View(),
             fit=FitOptions(steps=WARM_UP["disk"] + steps + 1),
         )  # fmt: skip
@@ -225,7 +226,7 @@ def main() -> None:
     parser.add_argument("--net", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="of the plain loop")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=1)
     parser.add_argument("--data", default="", help="a folder of frames; by default some are made up")
     parser.add_argument("--only", choices=KINDS)
@@ -244,7 +245,7 @@ def main() -> None:
         pairs = [("plain", "fit"), ("plain-disk", "train")]
         pairs += [("train", "train-2")] if given.processes == 2 else []
         for net in given.net:
-            print(f"{net}, batches of {given.batch}, {given.workers} workers")
+            print(f"{net}, batches of {given.batch}, the plain loop with {given.workers} workers")
             measured("train", given, net)  # fills the cache
             for pair in pairs:
                 rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in pair}

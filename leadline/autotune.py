@@ -79,7 +79,8 @@ def autotune(
     """The fastest of all precisions, memory layouts and (on a CPU) depthwise kernels, by the median of `steps` steps.
 
     Then that one compiled, where there is a compiler. Then with `batches(n)` of n worker processes, for ascending n of
-    `workers`, until the net waits for less than 2 % of the time. The net is left alone; `options` gives the rest.
+    `workers`, until the net waits for less than 2 % of the time; the fastest of them counts. The net is left alone;
+    `options` gives the rest.
     """
     ready = list(itertools.islice(batches(0)(0), _BATCHES))
     trials: list[Trial] = []

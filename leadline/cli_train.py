@@ -102,7 +102,7 @@ def train(run: Training) -> tuple[Net, Report]:
         loss = Reweighted(terms)
     notes: dict[str, Any] = {}
     if run.autotune:
-        counts = [1, enough, 2 * enough] if run.workers < 0 else [run.workers]
+        counts = [0, 1, enough, 2 * enough] if run.workers < 0 else [run.workers]
         tuned = _tuned(run, workers) or _tune(net, loading, loss, options, counts, finish, run.batch)
         notes["autotune"] = tuned
         options, workers = chosen_of(tuned, options)
@@ -110,7 +110,8 @@ def train(run: Training) -> tuple[Net, Report]:
         net, loading(workers=workers), loss, options, out=run.out, resume=run.resume,
         validate=validate, finish=finish, facts=facts, notes={"workers": workers, **notes},
     )  # fmt: skip
-    if rank == 0 and (waiting := report.context["waiting"]) > 0.1 and report.context["steps_now"] > 10:
+    much = 0.1 if workers else 0.5  # without a worker all of their making is waiting
+    if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
         said = f"the net waited {waiting:.0%} of the time for its batches"
         complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     final = run.out / f"{net.spec.name}.safetensors"

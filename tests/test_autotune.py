@@ -69,8 +69,9 @@ def test_workers_are_added_until_the_net_no_longer_waits(clock: dict[str, Any]) 
     tuned = tune((4, 1, 2))
     assert tuned.workers == 2  # four were not needed
     assert [trial.workers for trial in tuned.trials[-2:]] == [1, 2]
-    clock["loaded"] = {1: (1.0, 0.3), 2: (2.0, 0.3)}
+    clock["loaded"] = {0: (0.9, 0.4), 1: (1.0, 0.3), 2: (2.0, 0.3)}
     assert tune((1, 2)).workers == 1  # more are slower
+    assert tune((0, 1, 2)).workers == 0  # it waits longer, but its steps are so much shorter
 
 
 def test_a_way_in_which_the_loss_fails_is_not_chosen(clock: dict[str, Any]) -> None:

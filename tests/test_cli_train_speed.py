@@ -68,10 +68,9 @@ def test_a_batch_of_mixed_sizes_is_refused_and_litedepth_s_list_pads_it(run: Tra
     small = Image.new("RGB", (40, 30))
     small.save(Path(run.data[0]) / "images" / "0.png")
     write_depth(Path(run.data[0]) / "depth" / "0.png", np.ones((30, 40), np.float32))
-    mixed = replace(run, transform="stays", out=tmp_path / "mixed")  # type: ignore[arg-type]
+    mixed = replace(run, out=tmp_path / "mixed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli_train, "_transform", lambda run: lambda sample, rng: sample)
-        patch.setattr(cli_train, "_seen", lambda run: (run.view.pixels, None))
         with pytest.raises(BadData, match="a batch of unlike sizes"):
             train(replace(mixed, batch=6))
 
@@ -110,5 +109,5 @@ def test_going_on_in_another_recipe_s_folder_names_what_differs(run: Training) -
 
 def test_the_number_of_workers_is_recorded(run: Training) -> None:
     _, report = train(replace(run, workers=-1))
-    assert json.loads((run.out / "run.json").read_text())["workers"] >= 1
+    assert json.loads((run.out / "run.json").read_text())["workers"] >= 0
     assert 0 <= report.context["waiting"] <= 1

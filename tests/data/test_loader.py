@@ -159,10 +159,16 @@ def test_the_loader_pads_when_asked(workers: int) -> None:
     assert batch.image.shape == (4, 3, 4, 6) and batch.target.shape == (4, 1, 2, 6)
 
 
-def test_there_is_always_a_worker_and_each_process_has_its_share() -> None:
-    for gpu in (False, True):
-        counts = [enough_workers(world, gpu) for world in (1, 2, 64)]
-        assert counts == sorted(counts, reverse=True) and counts[-1] == 1
+@pytest.mark.parametrize(
+    ("cores", "beside_a_net", "beside_a_gpu"),
+    [(1, [0, 0, 0], [1, 1, 1]), (2, [0, 0, 0], [1, 1, 1]), (8, [3, 1, 0], [7, 3, 1]), (64, [8, 4, 0], [16, 8, 1])],
+)
+def test_each_process_has_its_share_of_the_workers_and_a_net_on_two_cores_has_none(
+    cores: int, beside_a_net: list[int], beside_a_gpu: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadline.data.loader.usable_cores", lambda: cores)
+    for gpu, wanted in ((False, beside_a_net), (True, beside_a_gpu)):
+        assert [enough_workers(world, gpu) for world in (1, 2, 64)] == wanted
 
 
 def test_held_out_items_are_whole_blocks_and_nothing_is_lost() -> None:
