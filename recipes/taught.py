@@ -3,12 +3,15 @@
     leadline data synth runs/rooms --n 1200 --seed 1 --textures DATA/photos --split train
     leadline data synth runs/pairs --n 1600 --kind street --size 156 512 --stereo --seed 11 --textures DATA/photos
     python -m recipes.taught --data DATA --synthetic runs --out runs/taught
+    python -m recipes.taught --data DATA --synthetic runs --out runs/longer --start runs/taught/litedepth.safetensors \
+        --steps 5000 --lr 2.5e-3
 
 No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net whose encoder had some:
 
-1. of each data set, random views are drawn once and kept in OUT/views (5 GB), as each net will see photographs: for
+1. of each data set, random views are drawn once and kept in OUT/views (10 GB), as each net will see photographs: for
    LiteDepth point by point out of the whole frame, for `fastdepth` averaged; with the depth of the data, the depth that
-   `fastdepth` sees, and the features of its encoder at three scales, as their principal components;
+   `fastdepth` sees, and the features of its encoder at three scales, as their principal components. Half of them are
+   blended or patched together (`views.mixed`): pictures of which the teacher has not learned the depth by heart;
 2. LiteDepth learns all of that from the views, mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0.
 
@@ -29,7 +32,7 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.checkpoint import save
+from leadline.checkpoint import load, read_provenance, save
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, drawn
@@ -43,9 +46,11 @@ from leadline.report import Report
 from leadline.spec import to_json
 from leadline.train import fit
 from leadline.types import Sample
+from recipes import views as drawing
 from recipes.litedepth import LICENCES
-from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, Teacher, checked, listening, write_views
+from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, listening
 
+PROTOCOL = "nyu-eigen@1"
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
 
@@ -145,7 +150,7 @@ def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def main(
     *, data: Path, out: Path, synthetic: Path = Path("runs"), steps: int = 12000, lr: float = 4e-3, hint: float = 0.2,
-    seed: int = 0, resume: bool = False,
+    start: Path | None = None, seed: int = 0, resume: bool = False,
 ) -> tuple[Net, Report]:  # fmt: skip
     """Draw the views, train, measure.
 
@@ -156,6 +161,7 @@ def main(
         steps: batches of 64
         lr: the highest learning rate
         hint: weight of the features at the start
+        start: weights of a run before to go on from; none: fresh ones
         seed: of weights, views and batches
         resume: go on with a run that was stopped
     """
@@ -164,23 +170,26 @@ def main(
     if not resume and (out / "state.safetensors").exists():
         raise SystemExit(f"{out} holds a run already: give --resume to go on with it, or another --out")
     options = FitOptions(
-        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.02, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
+        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.05, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
         validate_every=2000, save_every=500, log_every=100, seed=seed,
     )  # fmt: skip
-    sets = {name: _opened(name, data, synthetic) for name in SETS}
+    sets = {name: _opened(name, data, synthetic) for name in SETS if name != "mixed"}
     sets["nyu"], chosen = hold_out(sets["nyu"])
     folder = out / "views"
-    how = checked(folder, {name: len(part) for name, part in sets.items()}, seed)
-    teacher = Teacher()
+    how = drawing.checked(folder, {name: len(part) for name, part in sets.items()}, seed)
+    teacher = drawing.Teacher()
     for i, (name, (n, _)) in enumerate(SETS.items()):
-        write_views(sets[name], n, teacher, folder, name, seed + 100 + i)
-    net = build(zoo.litedepth(), seed=seed)
-    net.head.start_at(2.7)  # the mean depth of NYU's training images
+        parts = [(sets[one], k) for one, k in drawing.MIXED.items()] if name == "mixed" else [(sets[name], min(40, n))]
+        view = drawing.WHOLE if name == "mixed" else drawing.VIEW
+        drawing.write_views(parts, n, teacher, folder, name, seed + 100 + i, view=view, mix=name == "mixed")
+    net = load(start) if start else build(zoo.litedepth(), seed=seed)
+    if start is None:
+        net.head.start_at(2.7)  # the mean depth of NYU's training images
     loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
     facts: dict[str, Any] = {"drawn": how, "teacher": "fastdepth", "hint": hint}
 
     def validate(trained: Net, step: int) -> Mapping[str, float]:
-        return evaluate(predictor_of(trained), chosen, "nyu-eigen@1", name=trained.spec.name).metrics
+        return evaluate(predictor_of(trained), chosen, PROTOCOL, name=trained.spec.name).metrics
 
     net, report = fit(
         net, batches(folder, steps, hint, seed), loss, options, out=out, resume=resume, validate=validate, facts=facts
@@ -189,7 +198,8 @@ def main(
         measured = {name: value for name, value in report.metrics.items() if name != "loss"}
         facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
         facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
-        facts |= {"metrics": {"nyu-eigen@1 (choosing part)": measured}}
+        facts |= {"metrics": {f"{PROTOCOL} (choosing part)": measured}}
+        facts |= {"start": read_provenance(start)} if start else {}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
 

@@ -1,6 +1,6 @@
 """What LiteDepth is taught on: random views of data sets, drawn once, with the data's depth and a teacher's answers.
 
-A folder of views holds for each data set arrays NAME.KIND.npy, basis.npz (the axes of the components) and drawn.json
+A folder of views holds for each set of them arrays NAME.KIND.npy, basis.npz (the axes of the components) and drawn.json
 (what was drawn from what). `recipes/taught.py` says what for.
 """
 
@@ -38,12 +38,20 @@ from leadline.types import Sample
 PHOTOS, OUTDOORS = ("photos",), ("streets", "drive")
 
 SETS: dict[str, tuple[int, int]] = {
-    "nyu": (15000, 26), "nyu_raw": (8000, 12), "photos": (4000, 8), "rooms": (5000, 7), "kitchen": (1000, 3),
-    "tum_fr1_rpy": (500, 2), "office": (1000, 2), "streets": (1500, 3), "drive": (500, 1),
+    "nyu": (15000, 13), "nyu_raw": (8000, 6), "photos": (4000, 3), "rooms": (5000, 3), "kitchen": (1000, 2),
+    "tum_fr1_rpy": (500, 1), "office": (1000, 1), "streets": (1500, 2), "drive": (500, 1), "mixed": (32000, 32),
 }  # fmt: skip
 """Data sets: how many views are drawn of each, and how many of them are in a batch of 64."""
 
+MIXED = {"nyu": 20, "nyu_raw": 8, "photos": 4, "rooms": 4, "kitchen": 2, "tum_fr1_rpy": 1, "office": 1}
+"""What the set "mixed" is drawn from: how many of 40 views are of which data set."""
+
 VIEW = View(size=(192, 240), zoom=(1.0, 1.6), stretch=1.2, rotate=5, jitter=0.25, colour_shift=0.08)
+
+WHOLE = replace(VIEW, zoom=(1.0, 1.12), stretch=1.15, jitter=0.3, colour_shift=0.1)
+"""The views of "mixed": nearly whole frames. Zoomed views are nearer, and a net that sees them alone answers too near
+when it is asked about a whole frame.
+"""
 
 GRIDS = {2: (16, 20, 64), 3: (8, 10, 128), 4: (4, 5, 256)}
 """For the maps that are compared (their place in both encoders, strides 8, 16, 32): height, width, components kept."""
@@ -79,25 +87,32 @@ class Teacher:
         return _small(depth.float(), DEPTH), {i: _small(heard[0][i].float(), (h, w)) for i, (h, w, _) in GRIDS.items()}
 
 
-def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str, seed: int) -> None:
-    """`n` random views of `data` and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there.
+def write_views(
+    parts: Sequence[tuple[Dataset, int]], n: int, teacher: Teacher, folder: Path, name: str, seed: int, *,
+    view: View = VIEW, mix: bool = False,
+) -> None:  # fmt: skip
+    """`n` random views and the teacher's answers, as arrays `folder`/`name`.*.npy; kept if they are there.
 
-    The axes of the components are those of the first data set that is drawn, `folder`/basis.npz.
+    `parts` are data sets, and how many of the views that are drawn together are of each; with `mix` these are `mixed`.
+    The axes of the components are those of the first set that is drawn, `folder`/basis.npz.
     """
     if (folder / f"{name}.done").exists():
         return
-    complain(f"drawing {n} views of {data.name}")
-    whole = cached([data], cache() / "frames", gb=15, height=None, say=complain)[0]
-    size = min(40, n)
-    part = Part(whole, size, _twice)
-    basis = _basis(folder, teacher, loader([part], seed=seed + 1000, workers=0, gather=_gather)(0))
-    views = loader([part], seed=seed, workers=0, gather=_gather)(0)
+    complain(f"drawing {n} views for {name}")
+    whole = cached([data for data, _ in parts], cache() / "frames", gb=15, height=None, say=complain)
+    each = [Part(data, share, partial(_twice, view=view)) for data, (_, share) in zip(whole, parts, strict=True)]
+    basis = _basis(folder, teacher, loader(each, seed=seed + 1000, workers=0, gather=_gather)(0))
+    views = loader(each, seed=seed, workers=0, gather=_gather)(0)
     array = partial(_array, folder, name, n)
     image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
     taught = array("taught", DEPTH, np.float16)
     hints = {i: array(f"hints{i}", shape, np.int8) for i, shape in GRIDS.items()}
+    size = sum(share for _, share in parts)
     for start in range(0, n, size):
-        (batch, seen), rows = next(views), slice(start, min(n, start + size))
+        batch, seen = next(views)
+        if mix:
+            batch, seen = mixed(batch, seen, np.random.default_rng([seed, start]))
+        rows = slice(start, min(n, start + size))
         count = rows.stop - start
         says, maps = teacher(batch.image)
         image[rows] = seen[:count]
@@ -105,14 +120,50 @@ def write_views(data: Dataset, n: int, teacher: Teacher, folder: Path, name: str
         depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest-exact")[:count, 0]
         taught[rows] = says[:count, 0]
         for i, x in maps.items():
-            parts = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
-            hints[i][rows] = (parts / STEP).round().clamp(-127, 127).to(torch.int8)[:count]
+            found = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
+            hints[i][rows] = (found / STEP).round().clamp(-127, 127).to(torch.int8)[:count]
     (folder / f"{name}.done").touch()
+
+
+def mixed(batch: Sample, seen: np.ndarray, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+    """Of 10 views 4 as they are, 3 blended with another of the batch (weights U(0.15, 0.85)), 3 with a rectangle of
+    another in them (sides U(0.3, 0.8) of the picture's), both pictures of a view alike: images that nobody has learned
+    by heart. Of a mixed view only the teacher knows the depth; that of the data becomes invalid.
+
+    Mixup (Zhang et al. 2018, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899), without their labels.
+    """
+    image, valid, small = batch.image.clone(), batch.valid.clone(), seen.copy()
+    for i, other in enumerate(rng.permutation(len(seen))):
+        kind = rng.random()
+        if kind < 0.4 or other == i:
+            continue
+        if kind < 0.7:
+            weight = float(rng.uniform(0.15, 0.85))
+            image[i] = weight * batch.image[i] + (1 - weight) * batch.image[other]
+            small[i] = np.rint(weight * seen[i] + (1 - weight) * seen[other])
+        else:
+            (tall, wide), (y, x) = rng.uniform(0.3, 0.8, 2), rng.random(2)
+            top, left = y * (1 - tall), x * (1 - wide)
+            rows, columns = _cut(image.shape[2:], (top, left, tall, wide))
+            image[i, :, rows, columns] = batch.image[other, :, rows, columns]
+            rows, columns = _cut(small.shape[1:3], (top, left, tall, wide))
+            small[i, rows, columns] = seen[other, rows, columns]
+        valid[i] = False
+    return replace(batch, image=image, valid=valid), small
+
+
+def _cut(size: Sequence[int], part: tuple[float, float, float, float]) -> tuple[slice, slice]:
+    """The rows and columns of a `part` (top, left, height, width) in fractions of a picture."""
+    (height, width), (top, left, tall, wide) = size, part
+    return (
+        slice(int(top * height), int((top + tall) * height)), slice(int(left * width), int((left + wide) * width))
+    )  # fmt: skip
 
 
 def checked(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any]:
     """What the views are drawn from and how, also in `folder`; a folder of other views ends the program."""
-    how = {"seed": seed, "sets": SETS, "frames": dict(frames), "view": to_json(VIEW), "grids": GRIDS, "step": STEP}
+    how = {"seed": seed, "sets": SETS, "frames": dict(frames), "grids": GRIDS, "step": STEP}
+    how |= {"view": to_json(VIEW), "mixed": MIXED, "whole": to_json(WHOLE)}
     wanted: dict[str, Any] = json.loads(json.dumps(how))
     path = folder / "drawn.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,11 +175,11 @@ def checked(folder: Path, frames: Mapping[str, int], seed: int) -> dict[str, Any
     return wanted
 
 
-def _twice(sample: Sample, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+def _twice(sample: Sample, rng: np.random.Generator, view: View) -> tuple[Sample, np.ndarray]:
     """One random view, for the teacher and for the student."""
     seed = int(rng.integers(2**63))
-    seen = augment(sample, np.random.default_rng(seed), replace(VIEW, size=IMAGE))
-    return augment(shrunk(sample, 240), np.random.default_rng(seed), VIEW), seen.image
+    seen = augment(sample, np.random.default_rng(seed), replace(view, size=IMAGE))
+    return augment(shrunk(sample, 240), np.random.default_rng(seed), view), seen.image
 
 
 def _gather(items: Sequence[tuple[Sample, np.ndarray]]) -> tuple[Sample, np.ndarray]:

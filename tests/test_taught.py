@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from leadline.checkpoint import load, read_provenance
 from leadline.data.layouts import open_dataset
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
@@ -33,7 +34,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEADLINE_CACHE", str(root / "cache"))
         for name, (n, _) in SETS.items():
-            drawing.write_views(data, n, teacher, folder, name, seed=1)
+            drawing.write_views([(data, 3)], n, teacher, folder, name, seed=1)
     depth = np.load(folder / "photos.depth.npy", mmap_mode="r+")
     depth[:] = 0
     depth.flush()
@@ -55,17 +56,34 @@ def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
 def test_views_are_drawn_once(views: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
     refuses: Any = None  # a teacher that cannot be asked
-    drawing.write_views(refuses, 6, refuses, views, "rooms", seed=1)
+    drawing.write_views(refuses, 6, refuses, views, "rooms", seed=1, mix=True)
     assert before == {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
 
 
 def test_both_nets_look_at_the_same_view() -> None:
     image, depth = render(0, size=(480, 640))[:2]
     sample = Sample(image, depth, np.isfinite(depth), "room")
-    averaged, seen = drawing._twice(sample, np.random.default_rng(3))
+    averaged, seen = drawing._twice(sample, np.random.default_rng(3), drawing.VIEW)
     small = drawing._small(torch.from_numpy(averaged.image).permute(2, 0, 1)[None].float(), drawing.IMAGE)[0]
     assert seen.shape == (*drawing.IMAGE, 3)
     assert np.corrcoef(seen.ravel(), small.permute(1, 2, 0).numpy().ravel())[0, 1] > 0.95
+
+
+def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_their_depth() -> None:
+    n, whole = 40, drawing.WHOLE
+    samples = [Sample(*render(seed, size=(480, 640))[:2], np.ones((480, 640), bool), "room") for seed in range(5)]
+    rng = np.random.default_rng(0)
+    batch, seen = drawing._gather([drawing._twice(samples[i % 5], rng, whole) for i in range(n)])
+    made, small = drawing.mixed(batch, seen, np.random.default_rng(1))
+    same = (made.image == batch.image).flatten(1).all(dim=1)
+    assert 0.2 * n < same.sum() < 0.6 * n
+    assert torch.equal(torch.from_numpy((small == seen).reshape(n, -1).all(axis=1)), same)
+    assert torch.equal(made.valid[same], batch.valid[same]) and not made.valid[~same].any()
+    blended = (made.image != batch.image).flatten(1).float().mean(dim=1) > 0.8
+    assert (~same & blended).any() and (~same & ~blended).any()  # blended over the whole picture, or in a rectangle
+    averaged = drawing._small(made.image, drawing.IMAGE).permute(0, 2, 3, 1).numpy()
+    for one, other in zip(averaged, small, strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95
 
 
 def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: Path) -> None:
@@ -143,6 +161,35 @@ def test_views_drawn_otherwise_are_refused(tmp_path: Path) -> None:
     assert drawing.checked(tmp_path, {"nyu": 720}, seed=0) == said
     with pytest.raises(SystemExit, match="drawn with another seed, frames: give another --out"):
         drawing.checked(tmp_path, {"nyu": 719}, seed=1)
+
+
+def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path / "cache"))
+    rooms = [render(seed, size=(60, 80)) for seed in range(4)]
+    nyu = write_folder(tmp_path / "nyu", (rooms * 46)[:182])  # so many that two are kept for choosing
+    (nyu / "dataset.toml").write_text('layout = "folder"\ndepth_scale = 1000\nsplit = "train"\n')
+    write_folder(tmp_path / "photos", rooms)
+    sets = {"nyu": (4, 2), "photos": (2, 1), "mixed": (8, 1)}
+    for module in (taught, drawing):
+        monkeypatch.setattr(module, "SETS", sets)
+    monkeypatch.setattr(taught, "PROTOCOL", "indoor-metric@1")  # of frames of any size
+    monkeypatch.setattr(drawing, "MIXED", {"nyu": 3, "photos": 1})
+    first, second = tmp_path / "first", tmp_path / "second"
+    taught.main(data=tmp_path, out=first, steps=2)
+    weights = first / "litedepth.safetensors"
+    said = read_provenance(weights)
+    assert said["drawn"]["mixed"] == {"nyu": 3, "photos": 1} and said["images"] == [
+        ["nyu train", 180],
+        ["photos all", 4],
+    ]
+    second.mkdir()
+    (second / "views").symlink_to(first / "views")
+    net, _ = taught.main(data=tmp_path, out=second, steps=1, lr=1e-9, start=weights)
+    for name, value in load(weights).encoder.named_parameters():
+        torch.testing.assert_close(dict(net.encoder.named_parameters())[name], value, atol=1e-6, rtol=0)
+    assert read_provenance(second / "litedepth.safetensors")["start"] == said
 
 
 def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
