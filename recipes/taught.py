@@ -4,19 +4,21 @@
     leadline data synth runs/pairs --n 1600 --kind street --size 156 512 --stereo --seed 11 --textures DATA/photos
     python -m recipes.taught --data DATA --synthetic runs --out runs/taught
     python -m recipes.taught --data DATA --synthetic runs --out runs/longer --start runs/taught/litedepth.safetensors \
-        --steps 5000 --lr 2.5e-3
+        --steps 2500 --lr 1.5e-3
 
 No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net whose encoder had some:
 
-1. of each data set, random views are drawn once and kept in OUT/views (10 GB), as each net will see photographs: for
-   LiteDepth point by point out of the whole frame, for `fastdepth` averaged; with the depth of the data, the depth that
-   `fastdepth` sees, and the features of its encoder at three scales, as their principal components. Half of them are
-   blended or patched together (`views.mixed`): pictures of which the teacher has not learned the depth by heart;
-2. LiteDepth learns all of that from the views, mirrored and recoloured: features through 1x1 convolutions that are
+1. of each data set, random views are drawn once and kept in OUT/views (8 GB, and as much in leadline's cache), as each
+   net will see photographs: for LiteDepth point by point out of the whole frame, for `fastdepth` averaged; with the
+   depth of the data, the depth that `fastdepth` sees, and the features of its encoder at three scales, as their
+   principal components. Nearly half of the views are whole frames, 6 in 10 of these blended or patched together
+   (`views.mixed`): pictures whose depth the teacher has not learned by heart;
+2. LiteDepth learns all of that from the views (FIRST, then with `--start` LATER: a net that sees zoomed views answers
+   too near when it is asked about whole frames), mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0.
 
 Of photographs only the teacher knows the depth, of streets only the data (the teacher has never seen any). Views that
-are there are kept: OUT/views may serve several runs by links, if all of them draw the same.
+are there are kept: OUT/views may serve several runs by links, once they are drawn, if all of them draw the same.
 """
 
 from __future__ import annotations
@@ -48,7 +50,16 @@ from leadline.train import fit
 from leadline.types import Sample
 from recipes import views as drawing
 from recipes.litedepth import LICENCES
-from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, SETS, STEP, listening
+from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, STEP, listening
+
+FIRST = {
+    "nyu": 13, "nyu_raw": 6, "photos": 3, "rooms": 3, "kitchen": 2, "tum_fr1_rpy": 1, "office": 1, "streets": 2,
+    "drive": 1, "mixed": 32,
+}  # fmt: skip
+"""How many views of which set are in a batch of 64."""
+
+LATER = {"mixed": 60, "streets": 3, "drive": 1}
+"""The same when it goes on from weights: nearly all frames are whole, as the net will see them."""
 
 PROTOCOL = "nyu-eigen@1"
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
@@ -96,16 +107,17 @@ class Imitation(nn.Module):
         return torch.stack(list(values.values())).sum(), {name: float(v.detach()) for name, v in values.items()}
 
 
-def batches(folder: Path, steps: int, hint: float, seed: int) -> Batches:
-    """The batches of a run from a given step on: each view comes once before any comes again."""
+def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, seed: int) -> Batches:
+    """The batches of a run from a given step on, `shares` of each set: each view comes once before any comes again."""
     kinds = ("image", "depth", "taught", *(f"hints{i}" for i in GRIDS))
-    views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in SETS}
-    trusted = torch.tensor([name not in OUTDOORS for name, (_, share) in SETS.items() for _ in range(share)])
+    views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in shares}
+    trusted = torch.tensor([name not in OUTDOORS for name, share in shares.items() for _ in range(share)])
 
     def at(step: int) -> Taught:
         rng = np.random.default_rng([seed, step])
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-        for which, (name, (n, share)) in enumerate(SETS.items()):
+        for which, (name, share) in enumerate(shares.items()):
+            n = len(views[name]["image"])
             rows = np.sort([drawn(seed, which, draw, n) for draw in range(step * share, (step + 1) * share)])
             for kind in kinds:
                 found[kind].append(views[name][kind][rows])
@@ -161,8 +173,8 @@ def main(
         steps: batches of 64
         lr: the highest learning rate
         hint: weight of the features at the start
-        start: weights of a run before to go on from; none: fresh ones
-        seed: of weights, views and batches
+        start: weights of a run before to go on from, with the views of LATER; none: fresh ones, with those of FIRST
+        seed: of weights and batches
         resume: go on with a run that was stopped
     """
     if hint < 0:
@@ -173,35 +185,42 @@ def main(
         steps=steps, optimizer="adamw", lr=lr, weight_decay=0.05, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
         validate_every=2000, save_every=500, log_every=100, seed=seed,
     )  # fmt: skip
-    sets = {name: _opened(name, data, synthetic) for name in SETS if name != "mixed"}
+    net = _fresh(seed) if start is None else load(start)
+    if net.spec.name != "litedepth":
+        raise SystemExit(f"{start} holds {net.spec.name}; weights of litedepth are needed")
+    shares = FIRST if start is None else LATER
+    sets = {name: _opened(name, data, synthetic) for name in {**shares, **drawing.MIXED} if name != "mixed"}
     sets["nyu"], chosen = hold_out(sets["nyu"])
     folder = out / "views"
-    how = drawing.checked(folder, {name: len(part) for name, part in sets.items()}, seed)
-    teacher = drawing.Teacher()
-    for i, (name, (n, _)) in enumerate(SETS.items()):
-        parts = [(sets[one], k) for one, k in drawing.MIXED.items()] if name == "mixed" else [(sets[name], min(40, n))]
-        view = drawing.WHOLE if name == "mixed" else drawing.VIEW
-        drawing.write_views(parts, n, teacher, folder, name, seed + 100 + i, view=view, mix=name == "mixed")
-    net = load(start) if start else build(zoo.litedepth(), seed=seed)
-    if start is None:
-        net.head.start_at(2.7)  # the mean depth of NYU's training images
-    loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
-    facts: dict[str, Any] = {"drawn": how, "teacher": "fastdepth", "hint": hint}
+    how, teacher = drawing.claim(folder, sets), drawing.Teacher()
+    for name in shares:
+        drawing.write_views(name, sets, teacher, folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
+    before = None if start is None else {"sha256": drawing.digest(start), **read_provenance(start)}
+    facts: dict[str, Any] = {"drawn": how, "shares": shares, "teacher": "fastdepth", "hint": hint, "start": before}
 
     def validate(trained: Net, step: int) -> Mapping[str, float]:
         return evaluate(predictor_of(trained), chosen, PROTOCOL, name=trained.spec.name).metrics
 
     net, report = fit(
-        net, batches(folder, steps, hint, seed), loss, options, out=out, resume=resume, validate=validate, facts=facts
-    )
+        net, batches(folder, shares, steps, hint, seed), loss, options,
+        out=out, resume=resume, validate=validate, facts=facts,
+    )  # fmt: skip
     if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
         measured = {name: value for name, value in report.metrics.items() if name != "loss"}
         facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
         facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
         facts |= {"metrics": {f"{PROTOCOL} (choosing part)": measured}}
-        facts |= {"start": read_provenance(start)} if start else {}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
+
+
+def _fresh(seed: int) -> Net:
+    net = build(zoo.litedepth(), seed=seed)
+    net.head.start_at(2.7)  # the mean depth of NYU's training images
+    return net
 
 
 def _opened(name: str, data: Path, synthetic: Path) -> Dataset:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.checkpoint import load, read_provenance
+from leadline.checkpoint import read_provenance
+from leadline.data.dataset import subset
 from leadline.data.layouts import open_dataset
+from leadline.errors import TrainingFailed
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.options import FitOptions
@@ -21,11 +23,12 @@ from recipes import taught
 from recipes import views as drawing
 from tests.rooms import render, write_folder
 
-SETS = {"rooms": (6, 2), "photos": (3, 1), "streets": (3, 1)}
+SETS = {"rooms": 6, "photos": 3, "streets": 3}
+SHARES = {"rooms": 2, "photos": 1, "streets": 1}
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Views of three small rooms, under the names of SETS; the photographs lose their depth."""
     root = tmp_path_factory.mktemp("taught")
     data = open_dataset(write_folder(root / "rooms", [render(seed, size=(120, 160)) for seed in range(3)]), "all")
@@ -33,18 +36,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEADLINE_CACHE", str(root / "cache"))
-        for name, (n, _) in SETS.items():
-            drawing.write_views([(data, 3)], n, teacher, folder, name, seed=1)
+        patch.setattr(drawing, "SETS", SETS)
+        for name in SETS:
+            drawing.write_views(name, {name: data}, teacher, folder)
     depth = np.load(folder / "photos.depth.npy", mmap_mode="r+")
     depth[:] = 0
     depth.flush()
     return folder
-
-
-@pytest.fixture
-def views(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(taught, "SETS", SETS)
-    return drawn
 
 
 def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
@@ -56,7 +54,7 @@ def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
 def test_views_are_drawn_once(views: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
     refuses: Any = None  # a teacher that cannot be asked
-    drawing.write_views(refuses, 6, refuses, views, "rooms", seed=1, mix=True)
+    drawing.write_views("rooms", {}, refuses, views)
     assert before == {path.name: path.stat().st_mtime_ns for path in views.iterdir()}
 
 
@@ -87,7 +85,7 @@ def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_th
 
 
 def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: Path) -> None:
-    make = taught.batches(views, 100, 0.2, seed=0)
+    make = taught.batches(views, SHARES, 100, 0.2, seed=0)
     first = make(0)
     some = [next(first) for _ in range(4)]
     again = next(make(3))
@@ -108,7 +106,7 @@ def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: P
 
 
 def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
-    make = taught.batches(views, 100, 0.2, seed=0)(0)
+    make = taught.batches(views, SHARES, 100, 0.2, seed=0)(0)
     stored = np.load(views / "rooms.taught.npy").astype(np.float32)
     seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).taught[:2, 0]]
     both = [[min(np.abs(s - x).max(), np.abs(s[:, ::-1] - x).max()) == 0 for s in stored] for x in seen]
@@ -117,7 +115,7 @@ def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
 
 def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> None:
     net, loss = loss_of(views)
-    batch = next(taught.batches(views, 100, 0.2, seed=0)(0))
+    batch = next(taught.batches(views, SHARES, 100, 0.2, seed=0)(0))
     assert batch.trusted[:, 0, 0, 0].tolist() == [True, True, True, False]
     assert batch.valid.flatten(1).any(dim=1).tolist() == [True, True, False, True]
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
@@ -135,7 +133,7 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
 
 
 def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
-    stream = taught.batches(views, 100, 0.2, seed=0)
+    stream = taught.batches(views, SHARES, 100, 0.2, seed=0)
     assert [round(next(stream(step)).hint_weight, 3) for step in (0, 35, 70, 99)] == [0.2, 0.1, 0.0, 0.0]
     net, loss = loss_of(views)
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
@@ -156,11 +154,17 @@ def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_aft
     np.testing.assert_allclose(found.numpy(), (x * gains).clip(0, 1), atol=1e-5)
 
 
-def test_views_drawn_otherwise_are_refused(tmp_path: Path) -> None:
-    said = drawing.checked(tmp_path, {"nyu": 720}, seed=0)
-    assert drawing.checked(tmp_path, {"nyu": 720}, seed=0) == said
-    with pytest.raises(SystemExit, match="drawn with another seed, frames: give another --out"):
-        drawing.checked(tmp_path, {"nyu": 719}, seed=1)
+def test_views_drawn_otherwise_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"nyu": subset(open_dataset(write_folder(tmp_path / "nyu", [render(0)] * 3), "all"), [0, 1])}
+    said = drawing.claim(tmp_path / "views", data)
+    assert drawing.claim(tmp_path / "views", data) == said and said["frames"] == {"nyu": 2}
+    monkeypatch.setattr(drawing, "WAY", 0)
+    with pytest.raises(SystemExit, match="drawn with another frames, way: give another --out"):
+        drawing.claim(tmp_path / "views", {"nyu": subset(data["nyu"], [0])})
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "nyu.image.npy").touch()
+    with pytest.raises(SystemExit, match=r"holds views, and no drawn\.json"):
+        drawing.claim(tmp_path / "older", data)
 
 
 def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
@@ -171,25 +175,32 @@ def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
     nyu = write_folder(tmp_path / "nyu", (rooms * 46)[:182])  # so many that two are kept for choosing
     (nyu / "dataset.toml").write_text('layout = "folder"\ndepth_scale = 1000\nsplit = "train"\n')
     write_folder(tmp_path / "photos", rooms)
-    sets = {"nyu": (4, 2), "photos": (2, 1), "mixed": (8, 1)}
-    for module in (taught, drawing):
-        monkeypatch.setattr(module, "SETS", sets)
-    monkeypatch.setattr(taught, "PROTOCOL", "indoor-metric@1")  # of frames of any size
+    monkeypatch.setattr(drawing, "SETS", {"nyu": 4, "photos": 2, "mixed": 20})
     monkeypatch.setattr(drawing, "MIXED", {"nyu": 3, "photos": 1})
-    first, second = tmp_path / "first", tmp_path / "second"
-    taught.main(data=tmp_path, out=first, steps=2)
+    monkeypatch.setattr(taught, "FIRST", {"nyu": 2, "photos": 1, "mixed": 1})
+    monkeypatch.setattr(taught, "LATER", {"mixed": 4})
+    monkeypatch.setattr(taught, "PROTOCOL", "indoor-metric@1")  # of frames of any size
+    first, again, later = tmp_path / "first", tmp_path / "again", tmp_path / "later"
+    net, _ = taught.main(data=tmp_path, out=first, steps=2)
     weights = first / "litedepth.safetensors"
     said = read_provenance(weights)
-    assert said["drawn"]["mixed"] == {"nyu": 3, "photos": 1} and said["images"] == [
-        ["nyu train", 180],
-        ["photos all", 4],
-    ]
-    second.mkdir()
-    (second / "views").symlink_to(first / "views")
-    net, _ = taught.main(data=tmp_path, out=second, steps=1, lr=1e-9, start=weights)
-    for name, value in load(weights).encoder.named_parameters():
-        torch.testing.assert_close(dict(net.encoder.named_parameters())[name], value, atol=1e-6, rtol=0)
-    assert read_provenance(second / "litedepth.safetensors")["start"] == said
+    assert said["start"] is None and said["images"] == [["nyu train", 180], ["photos all", 4]]
+    known = (np.load(first / "views" / "mixed.depth.npy") > 0).any(axis=(1, 2))
+    assert 0 < known.sum() < len(known) and (np.load(first / "views" / "nyu.depth.npy") > 0).any(axis=(1, 2)).all()
+    for out in (again, later):
+        out.mkdir()
+        (out / "views").symlink_to(first / "views")
+    twin, _ = taught.main(data=tmp_path, out=again, steps=2)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), twin.parameters(), strict=True))  # views found
+    longer, _ = taught.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=weights)
+    for a, b in zip(net.parameters(), longer.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    before = read_provenance(later / "litedepth.safetensors")["start"]
+    assert before.pop("sha256") == drawing.digest(weights) and before == said
+    with pytest.raises(TrainingFailed, match="start"):
+        taught.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=again / "litedepth.safetensors", resume=True)
+    with pytest.raises(SystemExit, match="holds fastdepth; weights of litedepth are needed"):
+        taught.main(data=tmp_path, out=tmp_path / "other", start=Path("fastdepth"))
 
 
 def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
@@ -200,5 +211,7 @@ def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
         taught.main(data=tmp_path, out=tmp_path, hint=-1)
 
 
-def test_the_shares_fill_a_batch_of_64() -> None:
-    assert sum(share for _, share in drawing.SETS.values()) == 64
+def test_the_shares_fill_a_batch_of_64_and_name_sets_that_are_drawn() -> None:
+    assert sum(taught.FIRST.values()) == sum(taught.LATER.values()) == 64
+    assert sum(drawing.MIXED.values()) == 40
+    assert {*taught.FIRST, *taught.LATER, *drawing.MIXED} <= {*drawing.SETS}
