@@ -31,7 +31,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-WARM_UP = {"memory": 3, "disk": 10}  # from disk: until what was prepared beforehand is used up
+from leadline.timing import usable_cores
+
+WARM_UP = 3
 STEPS = {"fastdepth": 12, "litedepth": 40}
 FRAMES = 96
 
@@ -39,7 +41,7 @@ FRAMES = 96
 def plain(given: argparse.Namespace) -> float:
     """Images per second of the plain loop on a batch in memory."""
     image, target = _ready(given)
-    return _plain_loop(given, itertools.repeat((image, target)), WARM_UP["memory"])
+    return _plain_loop(given, itertools.repeat((image, target)), WARM_UP)
 
 
 def plain_disk(given: argparse.Namespace) -> float:
@@ -65,7 +67,7 @@ def plain_disk(given: argparse.Namespace) -> float:
         collate_fn=lambda items: collate(items, pad=True), persistent_workers=given.workers > 0,
     )  # fmt: skip
     endless = itertools.chain.from_iterable(itertools.repeat(batches))
-    return _plain_loop(given, ((b.image.contiguous(), b.target) for b in endless), WARM_UP["disk"])
+    return _plain_loop(given, ((b.image.contiguous(), b.target) for b in endless), _used_up(given.workers))
 
 
 def _plain_loop(given: argparse.Namespace, batches: Iterator[tuple[Any, Any]], warm_up: int) -> float:
@@ -101,7 +103,7 @@ def fit(given: argparse.Namespace) -> float:
 
     image, target = _ready(given)
     sample = Sample(image, target, torch.ones_like(target, dtype=torch.bool), tuple("x" * given.batch))
-    return _fit_rate(given, lambda start: itertools.repeat(sample), WARM_UP["memory"], None)
+    return _fit_rate(given, lambda start: itertools.repeat(sample), WARM_UP, None)
 
 
 def train(given: argparse.Namespace) -> float:
@@ -109,12 +111,14 @@ def train(given: argparse.Namespace) -> float:
     import torch
 
     from leadline import cli_train
+    from leadline.data.loader import enough_workers
     from leadline.options import FitOptions, Training, View
 
     steps, rates = STEPS[given.net], []
+    warm_up = _used_up(enough_workers(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()))
 
     def timed(net: Any, batches: Any, *others: Any, **named: Any) -> Any:
-        rates.append(_fit_rate(given, batches, WARM_UP["disk"], named.get("finish")))
+        rates.append(_fit_rate(given, batches, warm_up, named.get("finish")))
         raise _Measured
 
     fit_net, cli_train.fit = cli_train.fit, timed
@@ -122,7 +126,7 @@ def train(given: argparse.Namespace) -> float:
         run = Training(
             (given.data,), Path(out), given.net, batch=given.batch, choose=0,
             transform="litedepth" if given.net == "litedepth" else "view", view=View(),
-            fit=FitOptions(steps=WARM_UP["disk"] + steps + 1),
+            fit=FitOptions(steps=warm_up + steps + 1),
         )  # fmt: skip
         with contextlib.suppress(_Measured):
             cli_train.train(run)
@@ -130,6 +134,11 @@ def train(given: argparse.Namespace) -> float:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return rates[0]
+
+
+def _used_up(workers: int) -> int:
+    """Steps after which the batches are gone that workers had prepared while nothing was timed."""
+    return 4 * workers + WARM_UP
 
 
 class _Measured(Exception):
@@ -203,7 +212,7 @@ def measured(kind: str, given: argparse.Namespace, net: str) -> dict[str, float]
     if kind == "train-2":
         start += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
         start += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-        around["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 2) // 2))
+        around["OMP_NUM_THREADS"] = str(max(1, usable_cores() // 2))
     done = subprocess.run([*start, __file__, *flags], capture_output=True, text=True, check=False, env=around)
     if done.returncode:
         raise SystemExit(f"{kind} failed:\n{done.stderr[-2000:]}")
@@ -226,7 +235,7 @@ def main() -> None:
     parser.add_argument("--net", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="of the plain loop")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="of the plain loop")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=1)
     parser.add_argument("--data", default="", help="a folder of frames; by default some are made up")
     parser.add_argument("--only", choices=KINDS)

@@ -110,7 +110,7 @@ def train(run: Training) -> tuple[Net, Report]:
         net, loading(workers=workers), loss, options, out=run.out, resume=run.resume,
         validate=validate, finish=finish, facts=facts, notes={"workers": workers, **notes},
     )  # fmt: skip
-    much = 0.1 if workers else 0.5  # without a worker all of their making is waiting
+    much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting
     if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
         said = f"the net waited {waiting:.0%} of the time for its batches"
         complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")

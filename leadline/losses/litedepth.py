@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.losses.maps import clean, difference, mean, root, share
+from leadline.losses.maps import clean, difference, masked_mean, mean, root
 
 FOCAL, FRAME = (519.4696111212749, 518.8579011745019), (480, 640)
 """The focal lengths (y, x) in pixels of a frame of that (height, width) which the authors assume of every image."""
@@ -21,14 +21,14 @@ def sig(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     pred, target, valid = clean(pred, target, valid)
     r = (pred.clamp(min=0) + 1e-3).log() - (target + 1e-3).log()
     middle = mean(r, valid)
-    variance = torch.where(valid, (r - middle) ** 2, 0).sum() / (valid.sum() - 1).clamp(min=1)
+    variance = torch.where(valid, (r - middle) ** 2, 0).sum() / (valid.count_nonzero() - 1).clamp(min=1)
     return root(variance + 0.15 * middle**2)
 
 
 def robust(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of sqrt((e / 2)^2 + 1) - 1, e = p - t in metres: Barron (CVPR 2019, eq. 1) with alpha 1, c 2; weight 0.6."""
     square = (difference(pred, target, valid) / 2) ** 2
-    return share(square / ((square + 1).sqrt() + 1), valid)
+    return masked_mean(square / ((square + 1).sqrt() + 1), valid)
 
 
 def virtual_normal(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

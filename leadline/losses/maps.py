@@ -21,12 +21,12 @@ MIN_DEPTH_M = 1e-3
 
 def l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of |p - t|, FastDepth's loss (Ma and Karaman 2018)."""
-    return share(difference(pred, target, valid).abs(), valid)
+    return masked_mean(difference(pred, target, valid).abs(), valid)
 
 
 def l2(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean of (p - t)^2."""
-    return share(difference(pred, target, valid) ** 2, valid)
+    return masked_mean(difference(pred, target, valid) ** 2, valid)
 
 
 def log_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def berhu(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     error = difference(pred, target, valid).abs()
     c = (0.2 * error.detach().amax()).clamp(min=torch.finfo(error.dtype).tiny ** 0.5) if error.numel() else error.sum()
-    return share(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
+    return masked_mean(torch.where(error <= c, error, (error**2 + c**2) / (2 * c)), valid)
 
 
 def silog_bts(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -155,14 +155,14 @@ def difference(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, pred - target, 0)
 
 
-def share(values: Tensor, valid: Tensor) -> Tensor:
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     """The mean of values that are 0 in every invalid pixel, over the valid ones; 0 if there are none."""
     return values.sum() / valid.count_nonzero().clamp(min=1)
 
 
 def mean(values: Tensor, where: Tensor) -> Tensor:
     """The mean of `values` where `where` is True; 0 where it is nowhere."""
-    return share(torch.where(where, values, 0), where)
+    return masked_mean(torch.where(where, values, 0), where)
 
 
 def _agreeing(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
