@@ -15,7 +15,8 @@ No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net 
    (`views.mixed`): pictures whose depth the teacher has not learned by heart;
 2. LiteDepth learns all of that from the views (FIRST, then with `--start` LATER: a net that sees zoomed views answers
    too near when it is asked about whole frames), mirrored and recoloured: features through 1x1 convolutions that are
-   thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0.
+   thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0;
+3. its scale is made that of `fastdepth` on the images kept for choosing (`scale_`).
 
 Of photographs only the teacher knows the depth, of streets only the data (the teacher has never seen any). Views that
 are there are kept: OUT/views may serve several runs by links, once they are drawn, if all of them draw the same.
@@ -40,10 +41,11 @@ from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, drawn
 from leadline.evaluate import evaluate
 from leadline.losses import LOSSES
+from leadline.losses.maps import MIN_DEPTH_M
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.options import FitOptions
-from leadline.predict import predictor_of
+from leadline.predict import Predictor, predictor_of
 from leadline.report import Report
 from leadline.spec import to_json
 from leadline.train import fit
@@ -209,12 +211,29 @@ def main(
         out=out, resume=resume, validate=validate, facts=facts,
     )  # fmt: skip
     if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
-        measured = {name: value for name, value in report.metrics.items() if name != "loss"}
+        scale = scale_(net, predictor_of(load("fastdepth")), chosen)
+        measured = dict(validate(net, steps))
         facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
-        facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context)}
+        facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context), "scale": scale}
         facts |= {"metrics": {f"{PROTOCOL} (choosing part)": measured}}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
+
+
+def scale_(net: Net, teacher: Predictor, images: Dataset) -> float:
+    """Let the head answer as far away as the teacher does on images that no one learned from, in the mean of logarithms
+    over pixels and images; returns the factor. The depth of the data is not looked at.
+
+    A small net is less sure of pictures that it does not know, and answers nearer to what is usual.
+    """
+    student = predictor_of(net)
+    pairs = ((teacher(s.image).values, student(s.image).values) for s in (images[i] for i in range(len(images))))
+    logs = [np.mean(np.log(far.clip(min=MIN_DEPTH_M)) - np.log(near.clip(min=MIN_DEPTH_M))) for far, near in pairs]
+    factor = float(np.exp(np.mean(logs)))
+    with torch.no_grad():
+        for weights in net.head.conv.parameters():  # a ReLU follows, or nothing
+            weights.mul_(factor)
+    return factor
 
 
 def _fresh(seed: int) -> Net:
