@@ -211,10 +211,12 @@ def main(
         out=out, resume=resume, validate=validate, facts=facts,
     )  # fmt: skip
     if report.context["steps_now"] or not (out / f"{net.spec.name}.safetensors").exists():
+        # the adapters, which are the loss's parameters, are thrown away
+        context = {name: value for name, value in report.context.items() if name != "loss_parameters"}
         scale = scale_(net, predictor_of(load("fastdepth")), chosen)
         measured = dict(validate(net, steps))
         facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
-        facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": dict(report.context), "scale": scale}
+        facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": context, "scale": scale}
         facts |= {"metrics": {f"{PROTOCOL} (choosing part)": measured}}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
