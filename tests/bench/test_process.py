@@ -88,7 +88,9 @@ def test_a_worker_stays_on_its_cores() -> None:
 def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
     code = (
         "from leadline.bench.process import working\n"
-        "import time\n"
+        "import signal, time\n"
+        # tests that were started in the background hand on that they ignore Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with working() as w:\n"
         "    w.ask('memory'); print(w.pid, flush=True); time.sleep(600)"
     )
