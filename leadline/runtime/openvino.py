@@ -8,6 +8,7 @@ kept, which is done for their accuracy.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from leadline.nn.build import Net
     from leadline.runtime.graph import Layers
+
+# its converter and nncf tell their makers of each use, unasked, by forked processes; without this module they do not
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
 

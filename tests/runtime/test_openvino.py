@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_it_is_two_files_and_a_card(tmp_path: Path) -> None:
     model = openvino.Core().read_model(path)
     assert model.inputs[0].get_names() == {"frame"} and "depth" in model.outputs[0].get_names()
     assert list(model.inputs[0].get_shape()) == [1, 90, 120, 3]
+
+
+def test_nobody_is_told_that_it_was_used(tmp_path: Path) -> None:
+    forked = []
+    os.register_at_fork(before=lambda: forked.append(1))
+    made(tmp_path, precision="int8", calibration=images(2))
+    assert not forked
+    from openvino.tools.ovc import convert_impl
+
+    assert convert_impl.tm.__name__.endswith("telemetry_stub")
 
 
 def test_without_its_weights_it_is_named(tmp_path: Path) -> None:
