@@ -47,6 +47,7 @@ from leadline.nn.build import Net, build
 from leadline.options import FitOptions
 from leadline.predict import Predictor, predictor_of
 from leadline.report import Report
+from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.train import fit
 from leadline.types import Sample
@@ -200,7 +201,7 @@ def main(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         loss = Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
-    before = None if start is None else {"sha256": drawing.digest(start), **read_provenance(start)}
+    before = None if start is None else {"sha256": sha256(start), **read_provenance(start)}
     facts: dict[str, Any] = {"drawn": how, "shares": shares, "teacher": "fastdepth", "hint": hint, "start": before}
 
     def validate(trained: Net, step: int) -> Mapping[str, float]:

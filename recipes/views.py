@@ -6,7 +6,6 @@ A folder of views holds for each set of them arrays NAME.KIND.npy, basis.npz (th
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from leadline.export import cache
 from leadline.nn.build import Net
 from leadline.nn.fold import fold
 from leadline.options import View
+from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.train import bf16_on_cpu
 from leadline.types import Sample
@@ -168,7 +168,7 @@ def claim(folder: Path, sets: Mapping[str, Dataset]) -> dict[str, Any]:
     """What the views are drawn from and how, kept in `folder`; a folder of other views ends the program."""
     how: dict[str, Any] = {"sets": SETS, "frames": {name: len(data) for name, data in sorted(sets.items())}}
     how |= {"view": to_json(VIEW), "mixed": MIXED, "whole": to_json(WHOLE), "way": WAY}
-    how |= {"image": IMAGE, "depth": DEPTH, "grids": GRIDS, "step": STEP, "teacher": digest(find("fastdepth"))}
+    how |= {"image": IMAGE, "depth": DEPTH, "grids": GRIDS, "step": STEP, "teacher": sha256(find("fastdepth"))}
     wanted: dict[str, Any] = json.loads(json.dumps(how))
     path = folder / "drawn.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,11 +180,6 @@ def claim(folder: Path, sets: Mapping[str, Dataset]) -> dict[str, Any]:
     if other := [name for name in wanted if found.get(name) != wanted[name]]:
         raise SystemExit(f"the views in {folder} were drawn with another {', '.join(other)}: give another --out")
     return wanted
-
-
-def digest(path: Path) -> str:
-    """By which the bytes of a file are known again."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _twice(sample: Sample, rng: np.random.Generator, view: View) -> tuple[Sample, np.ndarray]:

@@ -18,6 +18,7 @@ from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.options import FitOptions
 from leadline.predict import predictor_of
+from leadline.runtime.card import sha256
 from leadline.train import Steps
 from leadline.types import Sample
 from recipes import taught
@@ -197,7 +198,7 @@ def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
     for a, b in zip(net.parameters(), longer.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0.02)  # the scale is set once more
     before = read_provenance(later / "litedepth.safetensors")["start"]
-    assert before.pop("sha256") == drawing.digest(weights) and before == said
+    assert before.pop("sha256") == sha256(weights) and before == said
     with pytest.raises(TrainingFailed, match="start"):
         taught.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=again / "litedepth.safetensors", resume=True)
     with pytest.raises(SystemExit, match="holds fastdepth; weights of litedepth are needed"):
