@@ -199,6 +199,71 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
+class NetAdapt:
+    """How NetAdapt searches. Published for ImageNet (Yang et al. 2018): first steps of a few percent, decay 0.96 or
+    0.98, 40 000 images in a short training.
+    """
+
+    first_step: float = 0.05
+    """How much of the unpruned cost the first iteration saves."""
+    decay: float = 0.96
+    """Each further iteration saves so much of what the one before it did."""
+    max_iterations: int = 100
+    multiple: int = 8
+    """Widths are multiples of this."""
+    rule: Literal["accuracy", "ratio"] = "accuracy"
+    """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
+    short: FitOptions = FitOptions(steps=20, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
+    """The training of each proposal."""
+    train: bool = True
+    """Whether proposals are trained at all before they are judged."""
+    processes: int = 1
+    """That make proposals side by side."""
+    threads: int | None = None
+    """Of each process; None: PyTorch's own choice."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first_step < 1 or not 0 < self.decay <= 1:
+            raise ValueError(
+                f"first_step is {self.first_step} and decay {self.decay}; between 0 and 1, and in (0, 1], are needed"
+            )
+        for name in ("max_iterations", "multiple", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+
+
+@dataclass(frozen=True)
+class Masks:
+    """How joint masks are learned (Elkerdawy et al. 2019); the authors published no values."""
+
+    mode: Literal["total", "task"] = "total"
+    """total: task and sparsity; task: the task alone decides what goes."""
+    price: Literal["plain", "cost"] = "plain"
+    """What a channel that is on costs: 1, as published, or in proportion to what it adds to the budget's cost."""
+    strength: float = 1e-4
+    """Weight of the sparsity; with a target, at the start."""
+    target: float | None = None
+    """The part of the cost to be kept, which the strength is controlled to reach; None: the strength is fixed."""
+    reach_at: float = 0.7
+    """Part of the run after which the target is to be reached."""
+    gain: float = 0.1
+    """How fast the strength is changed."""
+    start: float = 1.0
+    """First value of all masks; a channel is on above 0."""
+    speed: float = 30.0
+    """A mask moves so many times as fast as a weight (under Adam)."""
+    layers: tuple[str, ...] = ()
+    """Only groups whose names start so are masked; the paper: encoder.convs decoder.upconvs of monodepth. None: all."""
+
+    def __post_init__(self) -> None:
+        if self.target is not None and not 0 < self.target < 1:
+            raise ValueError(f"target is {self.target}; a part of the cost, between 0 and 1, is needed")
+        for name in ("strength", "reach_at", "gain", "start", "speed"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed")
+
+
+@dataclass(frozen=True)
 class CompileOptions:
     """How a backend makes its artefact. A value that a backend cannot honour is a ValueError, never ignored.
 

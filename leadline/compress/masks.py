@@ -1,0 +1,149 @@
+"""Joint masks: which filters stay is learned together with the weights (Elkerdawy et al. 2019, arXiv 1905.05212).
+
+One number v for each channel; the channel is on where sigmoid(v) > 0.5, and the step passes v's gradient straight
+through. A mask multiplies the weights that *read* the channel, so the masked net computes exactly what the net without
+those channels will compute. `Masked` is a loss: task + strength x the price of the channels that are on.
+
+The training code was never published. Our choices for what the paper leaves open: v starts at +1 (all on); the price
+of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with what the
+channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit
+a target the strength is controlled: it grows while the net costs more than planned, and falls while it costs less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from leadline.compress.choose import Cost, choose
+from leadline.compress.groups import Channels
+from leadline.compress.surgery import rounded
+from leadline.options import Masks
+from leadline.train import Loss
+from leadline.types import Sample
+
+
+class Masked(nn.Module):
+    """A loss (net, batch) -> (task + sparsity, logs) with masks as its own weights; `fit` trains both.
+
+    `base` is the task's loss. With options.target the part of `cost` that the net shall keep is planned to fall from 1
+    to that during the first `reach_at` of the run's `steps`.
+    """
+
+    def __init__(self, base: Loss, channels: Channels, cost: Cost, options: Masks, steps: int) -> None:
+        super().__init__()
+        self.base, self.channels, self.cost, self.options, self.steps = base, channels, cost, options, steps
+        self.names = masked_groups(channels, options.layers)
+        sizes = [channels.group(name).size for name in self.names]
+        self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
+        self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
+        self.register_buffer("strength", torch.tensor(float(options.strength)))
+        self.register_buffer("done", torch.tensor(0))
+        self.full = cost(channels.shapes)
+
+    def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+        masks = [_step(self.options.speed * v) for v in self.values]
+        task, logs = self.base(_Reading(net, self._read(net, masks)), batch)
+        if self.options.mode == "task":
+            return task, {**logs, "kept": self.kept()}
+        price = sum(
+            p * torch.sigmoid(self.options.speed * v).sum() for p, v in zip(self.prices, self.values, strict=True)
+        )
+        kept = self.kept()
+        total = task + self.strength * price
+        logs = {**logs, "kept": kept, "strength": float(self.strength)}
+        if net.training:
+            self._control(kept)
+        return total, logs
+
+    def kept(self) -> float:
+        """The cost of what is on, as a part of the whole net's."""
+        widths = {n: max(1, int((v > 0).sum())) for n, v in zip(self.names, self.values, strict=True)}
+        return self.cost(self.channels.shapes_with(widths)) / self.full
+
+    def scores(self) -> dict[str, Tensor]:
+        """What each masked channel is worth: v, above 0 where it is on."""
+        return {n: self.options.speed * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
+
+    def harvest(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
+        """What to drop: the channels that are off. With `limit` on the cost, as many of those with the lowest v."""
+        scores = self.scores()
+        if limit is not None:
+            return choose(self.channels, scores, self.cost, limit, multiple=multiple)
+        drop = {}
+        for name, v in scores.items():
+            width = rounded(int((v > 0).sum()), len(v), multiple)
+            drop[name] = sorted(torch.argsort(v, descending=True, stable=True)[width:].tolist())
+        return {name: which for name, which in drop.items() if which}
+
+    def _read(self, net: nn.Module, masks: Iterable[Tensor]) -> dict[str, Tensor]:
+        """The weights that read a masked channel, times the masks, under their names in `net`."""
+        found: dict[str, Tensor] = {}
+        parameters = dict(net.named_parameters())
+        prefix = "net." if all(name.startswith("net.") for name in parameters) else ""
+        for name, mask in zip(self.names, masks, strict=True):
+            group = self.channels.group(name)
+            for tensor, dim in group.read:
+                key = prefix + tensor
+                weight = found.get(key, parameters[key])
+                whole = torch.ones(weight.shape[dim], device=weight.device)
+                indices = group.places[tensor, dim].to(weight.device)
+                whole = whole.index_put((indices.flatten(),), mask.repeat_interleave(indices.shape[1]))
+                found[key] = weight * whole.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
+        return found
+
+    @torch.no_grad()
+    def _control(self, kept: float) -> None:
+        """Move the strength so that the cost follows the plan."""
+        self.done += 1
+        if self.options.target is None:
+            return
+        part = min(1.0, float(self.done) / (self.options.reach_at * self.steps))
+        planned = 1 - (1 - self.options.target) * part
+        self.strength *= math.exp(max(-1.0, min(1.0, 10 * (kept - planned))) * self.options.gain)
+
+
+class _Reading:
+    """The net with other weights for those that read masked channels: what the task's loss calls."""
+
+    def __init__(self, net: nn.Module, weights: dict[str, Tensor]) -> None:
+        self.net, self.weights = net, weights
+
+    def __call__(self, image: Tensor, raw: bool = False) -> Any:
+        return functional_call(self.net, self.weights, (image,), {"raw": raw})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.net, name)
+
+
+def masked_groups(channels: Channels, layers: tuple[str, ...]) -> list[str]:
+    """The free groups whose names start with one of `layers`; all of them without any. None left is a ValueError."""
+    found = [name for name in channels.free if not layers or name.startswith(layers)]
+    if not found:
+        raise ValueError(f"no free group starts with {', '.join(layers)}; there are {', '.join(channels.free)}")
+    return found
+
+
+def _step(v: Tensor) -> Tensor:
+    """1 where sigmoid(v) > 0.5, else 0; the gradient passes straight through (Bengio et al. 2013, arXiv 1308.3432)."""
+    hard = (v.detach() > 0).to(v.dtype)
+    return hard + v - v.detach()
+
+
+def _prices(channels: Channels, cost: Cost, names: list[str], how: str) -> list[float]:
+    """What one channel of each group costs, of mean 1 over all channels."""
+    if how == "plain":
+        return [1.0] * len(names)
+    full = cost(channels.shapes)
+    sizes = [channels.group(name).size for name in names]
+    saved = [
+        full - cost(channels.shapes_with({n: size - 1})) if size > 1 else 0.0
+        for n, size in zip(names, sizes, strict=True)
+    ]
+    mean = sum(s * n for s, n in zip(saved, sizes, strict=True)) / sum(sizes)
+    return [s / mean for s in saved]

@@ -1,0 +1,276 @@
+"""NetAdapt: layer by layer to a budget, each step the one that costs least accuracy (Yang et al. 2018,
+arXiv 1804.03230).
+
+    until the budget is met:
+        for each group of channels: narrow it until the net costs R0 decay^i less; train a little; measure accuracy
+        keep the best of these proposals
+    (a long training of the result is the caller's)
+
+Where the paper leaves a choice, or we take another: channels that are tied, by a skip or a depthwise layer, are ranked
+by the sum of their filters' squares and go together (the published code ties only their number); the accuracy is that
+on a part of the data that is neither trained on nor reported; a measured budget is checked on the whole compiled net
+after each iteration, and the table's estimate scaled to what was found.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leadline.checkpoint import load, save, write_atomically
+from leadline.compress.channels import trace
+from leadline.compress.choose import Cost
+from leadline.compress.groups import Channels, Drop
+from leadline.compress.lessons import Lessons, Teach
+from leadline.compress.scores import Scores, magnitude
+from leadline.compress.surgery import kept_best, prune, rounded
+from leadline.errors import OutOfReach, TrainingFailed
+from leadline.nn.build import Net
+from leadline.options import NetAdapt
+from leadline.report import Report
+from leadline.spec import to_json
+from leadline.train import fit
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What shall shrink: `cost_of(net)` estimates it from shapes; `measure(net)`, where there is one, decides."""
+
+    cost_of: Callable[[Net], Cost]
+    measure: Callable[[Net], float] | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A group narrowed to a width, what the net then costs by estimate, and its accuracy after a short training."""
+
+    group: str
+    width: int
+    was: int
+    cost: float
+    accuracy: float = float("nan")
+
+
+def netadapt(
+    net: Net,
+    teach: Teach,
+    resource: Resource,
+    limit: float,
+    options: NetAdapt,
+    *,
+    example: torch.Tensor,
+    out: Path,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Net, Report]:
+    """`net` narrowed until its cost is at most `limit`, in eval mode and not yet trained for long; and how it went.
+
+    `out` receives `history.json` (every proposal of every iteration) and the net after each iteration; with `resume` a
+    run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. A
+    limit that cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
+    """
+    plan = {"options": to_json(replace(options, processes=1, threads=None)), "limit": limit, "spec": to_json(net.spec)}
+    history = _begun(out, plan, resume)
+    at = out / f"iteration_{len(history):03d}.safetensors"
+    net = load(at) if history else net
+    _check_reach(net, resource, limit, options, example)
+    start = history[0]["cost_before"] if history else None
+    with _workers(teach, options) as evaluate:
+        for iteration in itertools.count(len(history)):
+            channels, cost = trace(net, example), resource.cost_of(net)
+            estimate = cost(channels.shapes)
+            measured = resource.measure(net) if resource.measure is not None else estimate
+            start = measured if start is None else start
+            if history and "measured" not in history[-1]:
+                history[-1]["measured"] = measured
+                _write(out, plan, history)
+            say(f"iteration {iteration}: cost {measured:.6g}, limit {limit:.6g}, net {start:.6g} at the beginning")
+            if measured <= limit:
+                break
+            if iteration >= options.max_iterations:
+                raise OutOfReach(
+                    f"after {iteration} iterations the cost is {measured:.6g}, above {limit:.6g}; raise max_iterations "
+                    f"or first_step, and resume"
+                )
+            scale = measured / estimate
+            target = max(measured - options.first_step * start * options.decay**iteration, limit)
+            wanted = list(proposals(channels, cost, target / scale, options))
+            if not wanted:
+                raise OutOfReach(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
+            folder = out / f"proposals_{iteration:03d}"
+            base = save(net, folder / "base.safetensors")
+            done = list(evaluate(base, wanted, folder, channels, magnitude(net, channels)))
+            best = chosen(done, options.rule, _accuracy_before(history, base, evaluate), estimate)
+            history.append(
+                {
+                    "iteration": iteration,
+                    "cost_before": measured,
+                    "target": target,
+                    "chosen": asdict(best),
+                    "proposals": [asdict(p) for p in done],
+                }
+            )
+            net = load(_file(folder, best.group))
+            save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
+            _write(out, plan, history)
+            _clear(folder)
+            say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
+    widths = {name: group.size for name, group in trace(net, example).free.items()}
+    facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}
+    return net.eval(), Report(net.spec.name, context={"netadapt": facts})
+
+
+def proposals(channels: Channels, cost: Cost, target: float, options: NetAdapt) -> Iterator[Proposal]:
+    """One for each group that may shrink: the largest multiple of `multiple` channels with which the net costs at most
+    `target`; if there is none, the smallest, as long as it costs less than now.
+    """
+    now = cost(channels.shapes)
+    for name, group in channels.free.items():
+        steps = range(rounded(group.size - options.multiple, group.size, options.multiple), 0, -options.multiple)
+        widths = [w for w in steps if w < group.size]
+        if not widths:
+            continue
+        costs: dict[int, float] = {}
+
+        def at(width: int, name: str = name, costs: dict[int, float] = costs) -> float:
+            return costs.setdefault(width, cost(channels.shapes_with({name: width})))
+
+        width = next((w for w in widths if at(w) <= target), widths[-1])
+        if at(width) < now:
+            yield Proposal(name, width, group.size, at(width))
+
+
+def chosen(done: Iterable[Proposal], rule: str, before: float, cost: float) -> Proposal:
+    """The proposal to keep: of the highest accuracy (the paper's rule), or of the least loss of accuracy for what it
+    saves (the released code's).
+    """
+    if rule == "accuracy":
+        return max(done, key=lambda p: p.accuracy)
+    return min(done, key=lambda p: (before - p.accuracy + 1e-6) / (cost - p.cost + 1e-5 * cost))
+
+
+def _accuracy_before(history: list[dict[str, Any]], base: Path, evaluate: Any) -> float:
+    if history:
+        return float(history[-1]["chosen"]["accuracy"])
+    return float(evaluate.judge(base))
+
+
+def _check_reach(net: Net, resource: Resource, limit: float, options: NetAdapt, example: torch.Tensor) -> None:
+    channels, cost = trace(net, example), resource.cost_of(net)
+    least = {name: rounded(0, group.size, options.multiple) for name, group in channels.free.items()}
+    smallest = cost(channels.shapes_with(least))
+    if smallest > limit:
+        raise OutOfReach(
+            f"a cost of {limit:.6g} cannot be reached by narrowing layers: with {options.multiple} channels in each it "
+            f"is still {smallest:.6g}, the smallest reachable"
+        )
+
+
+class _workers:
+    """Processes that make proposals, or this one where one is enough: a call gives the proposals with accuracies."""
+
+    def __init__(self, teach: Teach, options: NetAdapt) -> None:
+        self.teach, self.options = teach, options
+        self.pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> _workers:
+        given = (self.teach, self.options)
+        if self.options.processes > 1:
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(self.options.processes, context, _settle, given)
+        else:
+            _settle(*given)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def __call__(self, base: Path, wanted: Iterable[Proposal], folder: Path, size: Any) -> Iterator[Proposal]:
+        jobs = [(base, proposal, folder, tuple(size)) for proposal in wanted]
+        return iter(
+            self.pool.map(_propose, *zip(*jobs, strict=True)) if self.pool else (_propose(*job) for job in jobs)
+        )
+
+    def judge(self, base: Path) -> float:
+        """The accuracy of the net in that file."""
+        return self.pool.submit(_judged, base).result() if self.pool else _judged(base)
+
+
+_settled: list[tuple[Lessons, NetAdapt]] = []
+
+
+def _settle(teach: Teach, options: NetAdapt) -> None:
+    """Once in each process: the lessons, and the threads to use."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    lessons = teach()
+    if lessons.judge is None:
+        raise ValueError(
+            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--choose 10)"
+        )
+    _settled[:] = [(lessons, options)]
+
+
+def _judged(path: Path) -> float:
+    lessons, _ = _settled[0]
+    assert lessons.judge is not None
+    return lessons.judge(load(path))
+
+
+def _propose(base: Path, proposal: Proposal, folder: Path, channels: Channels, drop: Drop) -> Proposal:
+    """The proposal with its accuracy; the net it leaves in `folder`. One that was made before a stop is only read."""
+    path = _file(folder, proposal.group)
+    said = path.with_suffix(".json")
+    if said.exists() and path.exists():
+        found = Proposal(**json.loads(said.read_text()))
+        if (found.group, found.width) == (proposal.group, proposal.width):
+            return found
+    lessons, options = _settled[0]
+    net = prune(load(base), channels, drop)
+    if options.train:
+        net, _ = fit(net, lessons.batches, lessons.loss, options.short, finish=lessons.finish)
+    assert lessons.judge is not None
+    made = replace(proposal, accuracy=float(lessons.judge(net)))
+    save(net, path)
+    write_atomically(said, json.dumps(asdict(made)).encode())
+    return made
+
+
+def _file(folder: Path, group: str) -> Path:
+    return folder / f"{group.replace('#', '-')}.safetensors"
+
+
+def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, Any]]:
+    """What a run in `out` has done so far."""
+    path = out / "history.json"
+    if not path.exists():
+        return []
+    if not resume:
+        raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
+    said = json.loads(path.read_text())
+    plain = json.loads(json.dumps(plan))
+    if said["plan"] != plain:
+        odd = next(key for key in plain if said["plan"].get(key) != plain[key])
+        raise TrainingFailed(f"the run in {out} began with another {odd}: resume with the same, or start in another")
+    found: list[dict[str, Any]] = said["iterations"]
+    return found
+
+
+def _write(out: Path, plan: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
+    write_atomically(out / "history.json", json.dumps({"plan": plan, "iterations": history}, indent=1).encode())
+
+
+def _clear(folder: Path) -> None:
+    """Of the proposals only the figures stay, in the history."""
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
