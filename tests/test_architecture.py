@@ -26,7 +26,7 @@ LAYERS = (
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {"train", "train_state", "optimize", "together", "autotune", "distill", "export", "compress"},
-    {"predict", "results", "video", "viz", "bench"},
+    {"predict", "results", "video", "viz", "bench", "run_parts"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.
@@ -52,6 +52,8 @@ SIDEWAYS = {
     ("compress", "export"): "what is compressed is judged by its exported file",
     ("results", "viz"): "layer 4 is ordered: viz < results < predict < video",
     ("bench", "predict"): "accuracy is that of the predictor, as in `leadline val`",
+    ("run_parts", "predict"): "a run is validated by the predictor, as in `leadline val`",
+    ("run_parts", "viz"): "and leaves pictures of what it predicts",
     ("predict", "results"): "layer 4 is ordered: viz < results < predict < video",
     **dict.fromkeys(
         [("cli", "command"), *((verb, "command") for verb in VERBS), *(("cli", verb) for verb in VERBS)],
