@@ -78,7 +78,7 @@ def multiscale_gradient(pred: Tensor, target: Tensor, valid: Tensor, *, scales: 
     Deviation: on the maps as they are; for the papers' spaces pass logarithms (MegaDepth), aligned disparities (MiDaS).
     Each direction is divided by its number of valid pairs, not by the number of valid pixels.
     """
-    maps = clean(pred, target, valid)
+    maps = _agreeing(pred, target, valid)
     parts = [gradient(*(x[..., :: 2**s, :: 2**s] for x in maps)) for s in range(scales)]
     return torch.stack(parts).sum()
 

@@ -10,7 +10,7 @@ import torch
 from small import SIZE, images, small_net
 
 from leadline.errors import ExportFailed
-from leadline.options import CompileOptions
+from leadline.options import CompileOptions, Precision
 from leadline.runtime import graph, litert
 
 if (command := litert.missing()) is not None:
@@ -37,7 +37,7 @@ def test_a_step_goes_with_the_convolution_that_it_prepares(keep: tuple[int, ...]
     assert litert._chosen(steps(NAMES), graph.Layers(3, frozenset(keep))) == chosen
 
 
-def test_a_graph_with_another_number_of_convolutions_is_refused() -> None:
+def test_a_subgraphwith_another_number_of_convolutions_is_refused() -> None:
     with pytest.raises(ExportFailed, match=r"4 convolutions and LiteRT's graph 3"):
         litert._chosen(steps(NAMES), graph.Layers(4, frozenset()))
 
@@ -47,6 +47,27 @@ def test_scopes_are_matched_as_a_whole_and_literally() -> None:
 
     pattern = litert._exactly(["a.b;", "c;"])
     assert [bool(re.search(pattern, s)) for s in ("a.b;", "c;", "axb;", "a.b;c;", "xc;")] == [True, True, *3 * [False]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", litert.PRECISIONS)
+def test_constants_lie_at_multiples_of_sixteen_bytes_and_only_the_ends_have_names(
+    precision: Precision, tmp_path: Path
+) -> None:
+    from ai_edge_litert.schema_py_generated import Model
+
+    options = CompileOptions(precision=precision, frame=(48, 80), calibration=images(2))
+    path = litert.compile(small_net(), torch.zeros(1, 3, *SIZE), tmp_path / "net.tflite", options)
+    content = path.read_bytes()
+    model = Model.GetRootAs(content)
+    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    assert all(buffer.Offset() == 0 for buffer in buffers)  # nothing lies behind the flatbuffer
+    constants = [buffer.DataAsNumpy() for buffer in buffers if not buffer.DataIsNone()]
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    assert constants and {(constant.ctypes.data - start) % 16 for constant in constants} == {0}
+    subgraph = model.Subgraphs(0)
+    named = [i for i in range(subgraph.TensorsLength()) if subgraph.Tensors(i).Name()]
+    assert named == sorted([subgraph.Inputs(0), subgraph.Outputs(0)])
 
 
 @pytest.mark.slow
