@@ -63,8 +63,8 @@ def fit(
 
     1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample out of what `batches`
        gives, on the device, where that is left to do.
-    2. Weights of a loss (an nn.Module) are trained with the net, without decay; context `loss_parameters` holds those
-       of up to 100 numbers.
+    2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
+       `loss_parameters` holds those of up to 100 numbers.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step; context `skipped_steps` counts them. Of
        several processes all must have nothing, otherwise one that has adds a gradient of zeros. Batch norms do see it.
     4. A loss that is not finite is a TrainingFailed.
@@ -107,6 +107,8 @@ def fit(
         figures = validate(run.result(), start)
     close()
     around.wait_for_everyone()
+    if isinstance(loss, nn.Module) and isinstance(run.loss, nn.Module):
+        loss.load_state_dict(run.loss.state_dict())
     context = {
         "steps": options.steps,
         "steps_now": options.steps - start,

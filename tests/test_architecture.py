@@ -22,11 +22,11 @@ PACKAGE = ROOT / "leadline"
 
 VERBS = ("cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize")
 LAYERS = (
-    {"spec", "types", "report", "errors", "options"},
+    {"spec", "types", "report", "errors", "options", "options_prune"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {"train", "train_state", "optimize", "together", "autotune", "distill", "export", "compress"},
-    {"predict", "results", "video", "viz", "bench", "run_parts"},
+    {"predict", "results", "video", "viz", "bench", "run_parts", "pruning"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.
@@ -53,6 +53,8 @@ SIDEWAYS = {
     ("results", "viz"): "layer 4 is ordered: viz < results < predict < video",
     ("bench", "predict"): "accuracy is that of the predictor, as in `leadline val`",
     ("run_parts", "predict"): "a run is validated by the predictor, as in `leadline val`",
+    ("pruning", "predict"): "a judge measures with the predictor, as `leadline val` does",
+    ("pruning", "run_parts"): "pruning trains as `leadline train` does",
     ("run_parts", "viz"): "and leaves pictures of what it predicts",
     ("predict", "results"): "layer 4 is ordered: viz < results < predict < video",
     **dict.fromkeys(

@@ -85,9 +85,9 @@ def _grouped(names: Names, net: nn.Module, prefix: str) -> tuple[Channels, dict[
             name = f"{base}#{int(name.partition('#')[2] or 1) + 1}"
         taken.add(name)
         roots.sort(key=lambda root: lives[root][order[0]])
-        places = {place: torch.tensor([lives[root][place] for root in roots]) for place in order}
+        indices = {place: torch.tensor([lives[root][place] for root in roots]) for place in order}
         read, make = (frozenset(p for p in order if p in which) for which in (readers, rank))
-        groups.append(Group(name, len(roots), places, read, make, why))
+        groups.append(Group(name, len(roots), indices, read, make, why))
         if doubt is not None:
             doubts[name] = doubt
     return Channels(tuple(groups), shapes, tuple(names.unknown)), doubts

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels
 from leadline.compress.surgery import kept_best, rounded
 from leadline.errors import OutOfReach
-
-Cost = Callable[[Mapping[str, tuple[int, ...]]], float]
 
 
 def choose(
@@ -22,12 +21,7 @@ def choose(
     Within a group as many stay as lie above the threshold, rounded to a multiple of `multiple`, one of them at least.
     The fewest channels go that do. A limit that the smallest net does not meet is an OutOfReach that says what is.
     """
-    smallest = cost(channels.shapes_with({name: rounded(0, len(score), multiple) for name, score in scores.items()}))
-    if smallest > limit:
-        raise OutOfReach(
-            f"a cost of {limit:.6g} cannot be reached by narrowing these layers: with {multiple} channels each it is "
-            f"still {smallest:.6g}, the smallest reachable"
-        )
+    check_reach(channels, cost, limit, scores, multiple)
     order = torch.cat([torch.as_tensor(score, dtype=torch.float64) for score in scores.values()])
     ascending = torch.sort(order).values
 
@@ -46,3 +40,24 @@ def choose(
         else:
             low = middle
     return kept_best(scores, widths(high))
+
+
+def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:
+    """An OutOfReach, which says the smallest cost, if narrowing the groups in `names` cannot bring it to `limit`."""
+    least = {name: rounded(0, channels.group(name).size, multiple) for name in names}
+    smallest = cost(channels.shapes_with(least))
+    if smallest > limit:
+        raise OutOfReach(
+            f"a cost of {limit:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with "
+            f"{multiple} channels in each it is still {smallest:.6g}, the smallest reachable"
+        )
+
+
+def within(channels: Channels, layers: tuple[str, ...]) -> list[str]:
+    """The free groups whose names start with one of `layers`; all of them without any. None left is a ValueError."""
+    found = [name for name in channels.free if not layers or name.startswith(layers)]
+    if not found:
+        raise ValueError(
+            f"no group that may shrink starts with {', '.join(layers)}; there are {', '.join(channels.free) or 'none'}"
+        )
+    return found

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from leadline.compress.choose import Cost, choose
+from leadline.compress.choose import choose, within
+from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels
 from leadline.compress.surgery import rounded
-from leadline.options import Masks
+from leadline.options_prune import Masks
 from leadline.train import Loss
 from leadline.types import Sample
 
@@ -35,10 +36,14 @@ class Masked(nn.Module):
     to that during the first `reach_at` of the run's `steps`.
     """
 
+    prices: Tensor
+    strength: Tensor
+    done: Tensor
+
     def __init__(self, base: Loss, channels: Channels, cost: Cost, options: Masks, steps: int) -> None:
         super().__init__()
         self.base, self.channels, self.cost, self.options, self.steps = base, channels, cost, options, steps
-        self.names = masked_groups(channels, options.layers)
+        self.names = within(channels, options.layers)
         sizes = [channels.group(name).size for name in self.names]
         self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
         self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
@@ -121,14 +126,6 @@ class _Reading:
         return getattr(self.net, name)
 
 
-def masked_groups(channels: Channels, layers: tuple[str, ...]) -> list[str]:
-    """The free groups whose names start with one of `layers`; all of them without any. None left is a ValueError."""
-    found = [name for name in channels.free if not layers or name.startswith(layers)]
-    if not found:
-        raise ValueError(f"no free group starts with {', '.join(layers)}; there are {', '.join(channels.free)}")
-    return found
-
-
 def _step(v: Tensor) -> Tensor:
     """1 where sigmoid(v) > 0.5, else 0; the gradient passes straight through (Bengio et al. 2013, arXiv 1308.3432)."""
     hard = (v.detach() > 0).to(v.dtype)
@@ -142,8 +139,8 @@ def _prices(channels: Channels, cost: Cost, names: list[str], how: str) -> list[
     full = cost(channels.shapes)
     sizes = [channels.group(name).size for name in names]
     saved = [
-        full - cost(channels.shapes_with({n: size - 1})) if size > 1 else 0.0
-        for n, size in zip(names, sizes, strict=True)
+        full - cost(channels.shapes_with({name: size - 1})) if size > 1 else 0.0
+        for name, size in zip(names, sizes, strict=True)
     ]
     mean = sum(s * n for s, n in zip(saved, sizes, strict=True)) / sum(sizes)
     return [s / mean for s in saved]

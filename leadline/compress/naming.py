@@ -151,7 +151,8 @@ def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
     program = _exported(net, example)
     signature = program.graph_signature
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    names, values = Names(), {}
+    names = Names()
+    values: dict[Any, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             value = node.meta["val"]

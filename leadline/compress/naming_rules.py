@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,7 +125,7 @@ def _pointwise(names: Names, call: Call, shape: Any) -> Any:
     """
     operands = [_as_vector(names, v, len(shape)) if isinstance(v, Stored) else v for v in call.values()]
     ranks = [(v.ids.reshape(*[1] * (len(shape) - v.ids.ndim), *v.ids.shape), v.shape) for v in operands]
-    varied = torch.broadcast_shapes(*(ids.shape for ids, _ in ranks)) if ranks else ()
+    varied = np.broadcast_shapes(*(tuple(ids.shape) for ids, _ in ranks))
     kept: Tensor | None = None
     for ids, real in ranks:
         real = (1,) * (len(shape) - len(real)) + tuple(real)
@@ -199,8 +200,8 @@ def _moved(names: Names, call: Call, shape: Any) -> Any:
     """Data movement runs on the names. Where it cuts or merges the dim of names, sizes written in Python may stand
     behind it: such names are in doubt.
     """
-    touched = call.values()
-    if any(isinstance(v, Stored) for v in touched):
+    touched = [v for v in call.values() if isinstance(v, Named)]
+    if len(touched) < len(call.values()):
         return _opaque(names, call, shape)
     if not any(v.ids.any() for v in touched):
         return _results(call.target(*_with(call.args, _dummy), **call.kwargs))

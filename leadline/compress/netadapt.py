@@ -27,17 +27,19 @@ import torch
 
 from leadline.checkpoint import load, save, write_atomically
 from leadline.compress.channels import trace
-from leadline.compress.choose import Cost
+from leadline.compress.choose import check_reach, within
+from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels, Drop
 from leadline.compress.lessons import Lessons, Teach
 from leadline.compress.scores import Scores, magnitude
 from leadline.compress.surgery import kept_best, prune, rounded
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import Net
-from leadline.options import NetAdapt
+from leadline.options_prune import NetAdapt
 from leadline.report import Report
 from leadline.spec import to_json
 from leadline.train import fit
+from leadline.train_state import differences
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def netadapt(
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
     net = load(at) if history else net
-    _check_reach(net, resource, limit, options, example)
+    channels = trace(net, example)
+    check_reach(channels, resource.cost_of(net), limit, within(channels, options.layers), options.multiple)
     start = history[0]["cost_before"] if history else None
     with _workers(teach, options) as evaluate:
         for iteration in itertools.count(len(history)):
@@ -133,7 +136,8 @@ def proposals(channels: Channels, cost: Cost, target: float, options: NetAdapt) 
     `target`; if there is none, the smallest, as long as it costs less than now.
     """
     now = cost(channels.shapes)
-    for name, group in channels.free.items():
+    for name in within(channels, options.layers):
+        group = channels.group(name)
         steps = range(rounded(group.size - options.multiple, group.size, options.multiple), 0, -options.multiple)
         widths = [w for w in steps if w < group.size]
         if not widths:
@@ -163,17 +167,6 @@ def _accuracy_before(history: list[dict[str, Any]], base: Path, evaluate: Any) -
     return float(evaluate.judge(base))
 
 
-def _check_reach(net: Net, resource: Resource, limit: float, options: NetAdapt, example: torch.Tensor) -> None:
-    channels, cost = trace(net, example), resource.cost_of(net)
-    least = {name: rounded(0, group.size, options.multiple) for name, group in channels.free.items()}
-    smallest = cost(channels.shapes_with(least))
-    if smallest > limit:
-        raise OutOfReach(
-            f"a cost of {limit:.6g} cannot be reached by narrowing layers: with {options.multiple} channels in each it "
-            f"is still {smallest:.6g}, the smallest reachable"
-        )
-
-
 class _workers:
     """Processes that make proposals, or this one where one is enough: a call gives the proposals with accuracies."""
 
@@ -194,11 +187,13 @@ class _workers:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
 
-    def __call__(self, base: Path, wanted: Iterable[Proposal], folder: Path, size: Any) -> Iterator[Proposal]:
-        jobs = [(base, proposal, folder, tuple(size)) for proposal in wanted]
-        return iter(
-            self.pool.map(_propose, *zip(*jobs, strict=True)) if self.pool else (_propose(*job) for job in jobs)
-        )
+    def __call__(
+        self, base: Path, wanted: Iterable[Proposal], folder: Path, channels: Channels, scores: Scores
+    ) -> Iterator[Proposal]:
+        jobs = [(base, p, folder, channels, kept_best(scores, {p.group: p.width})) for p in wanted]
+        if self.pool is None:
+            return (_propose(*job) for job in jobs)
+        return iter(self.pool.map(_propose, *zip(*jobs, strict=True)))
 
     def judge(self, base: Path) -> float:
         """The accuracy of the net in that file."""
@@ -258,9 +253,10 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
     said = json.loads(path.read_text())
     plain = json.loads(json.dumps(plan))
-    if said["plan"] != plain:
-        odd = next(key for key in plain if said["plan"].get(key) != plain[key])
-        raise TrainingFailed(f"the run in {out} began with another {odd}: resume with the same, or start in another")
+    if other := differences(said["plan"], plain):
+        raise TrainingFailed(
+            f"the run in {out} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
+        )
     found: list[dict[str, Any]] = said["iterations"]
     return found
 

@@ -47,9 +47,7 @@ def batch_norm_scale(net: nn.Module, channels: Channels) -> Scores:
         norms = _norms(net, group)
         if not norms:
             raise ValueError(f"the channels of {name} pass no batch norm; choose another score, such as l2 or taylor")
-        found[name] = _summed(
-            group, {f"{norm}.weight": net.get_submodule(norm).weight.detach().abs() for norm in norms}
-        )
+        found[name] = _summed(group, {f"{norm}.weight": _weight(net, norm).detach().abs() for norm in norms})
     return found
 
 
@@ -102,12 +100,13 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], los
 
     def note(name: str, out: Tensor) -> None:
         value = out.detach().clone()  # an activation in place comes next
-        out.register_hook(lambda grad: add(name, (value * grad).mean(dim=(-2, -1)).abs().mean(dim=0)))
+        hook: Any = out.register_hook  # torch does not annotate it
+        hook(lambda grad: add(name, (value * grad).mean(dim=(-2, -1)).abs().mean(dim=0)))
 
     with _hooked(net, modules, note):
         for batch in batches:
             net.zero_grad(set_to_none=True)
-            loss(net, batch)[0].backward()
+            torch.autograd.backward(loss(net, batch)[0])
             n += 1
             if at != "output":
                 for name, value in _products(net, channels, at):
@@ -125,17 +124,21 @@ def per_group(scores: Scores) -> Scores:
     return {name: score / score.mean().clamp_min(1e-12) for name, score in scores.items()}
 
 
+def _no_loss(net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    raise ValueError("taylor scores need the loss that the net shall keep small; none was given")
+
+
 def named(
     name: str,
     batches: Callable[[], Iterator[Sample]] | None = None,
-    loss: Loss | None = None,
+    loss: Loss = _no_loss,
     *,
     n: int = 8,
     seed: int = 0,
 ) -> Score:
     """The score of that name, ready for a choice among all groups; `n` batches are looked at where it needs some."""
-    if (name.startswith("taylor") and None in (batches, loss)) or (name == "rank" and batches is None):
-        raise ValueError(f"the score {name} looks at batches of data, taylor with a loss; they were not given")
+    if (name.startswith("taylor") or name == "rank") and batches is None:
+        raise ValueError(f"the score {name} looks at batches of data; none were given")
 
     def few() -> list[Sample]:
         return [] if batches is None else list(itertools.islice(batches(), n))

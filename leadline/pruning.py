@@ -1,0 +1,235 @@
+"""A pruning run from its description: the net narrowed to the budget by the method, trained, saved, and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leadline.checkpoint import find, load, read_provenance, save, write_atomically
+from leadline.compress.budget import Budget, limit, parse
+from leadline.compress.channels import trace
+from leadline.compress.choose import check_reach, choose, within
+from leadline.compress.cost import byte_cost, macs_cost, parameter_cost
+from leadline.compress.groups import Channels
+from leadline.compress.latency import latency_cost, table, timed
+from leadline.compress.lessons import Lessons
+from leadline.compress.masks import Masked
+from leadline.compress.netadapt import Resource, netadapt
+from leadline.compress.scores import named
+from leadline.compress.surgery import prune
+from leadline.data.dataset import Dataset
+from leadline.errors import TrainingFailed
+from leadline.evaluate import evaluate
+from leadline.nn.build import Net, fresh
+from leadline.options import Training
+from leadline.options_prune import Pruning
+from leadline.predict import predictor_of
+from leadline.report import Report
+from leadline.run_parts import Parts, parts
+from leadline.runtime.card import sha256
+from leadline.spec import to_json
+from leadline.train import fit, moved
+from leadline.train_state import commit, differences
+from leadline.types import Sample
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a run made: the net before and after, and what happened."""
+
+    before: Net
+    after: Net
+    report: Report
+
+
+def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
+    """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`.
+
+    The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
+    options it is a TrainingFailed. A budget that cannot be met is an OutOfReach, known before any training.
+    """
+    training, folder = options.training, options.out.with_suffix("")
+    if options.out.suffix != ".safetensors":
+        raise ValueError(f"out is {options.out}; the pruned net is a checkpoint, its name ends in .safetensors")
+    budget = parse(options.budget, options.runtime, options.threads)
+    if options.method == "netadapt" and not training.choose:
+        raise ValueError(
+            "NetAdapt needs images to choose on that are neither trained on nor reported; choose is 0, give --choose 10"
+        )
+    source = find(training.model)
+    _planned(folder, options, sha256(source), resume)
+    made = parts(replace(training, out=folder), load(source), say=say)
+    net, size = made.net, made.net.spec.preprocess.size
+    resource = resource_of(budget, net, size, say)
+    whole = resource.cost_of(net)(_traced(net).shapes)
+    most = limit(budget, whole)
+    at = folder / "pruned.safetensors"
+    if at.exists():
+        pruned, facts = load(at), read_provenance(at)
+    else:
+        pruned, facts = _narrowed(options, made, resource, most, folder, resume, say)
+        save(pruned, at, provenance=facts)
+    if options.fresh:
+        pruned = fresh(pruned, seed=training.fit.seed)
+        batch = moved(next(made.loading(workers=0)(0)), torch.device("cpu"), False, made.finish)
+        if batch.valid.any():
+            pruned.head.start_at(float(batch.target[batch.valid].mean()))
+    if options.name is not None:
+        pruned.spec = replace(pruned.spec, name=options.name)
+    report = Report(pruned.spec.name)
+    if options.finetune:
+        pruned, report = fit(
+            pruned, made.loading(workers=made.workers), made.loss, made.options, out=folder / "training",
+            resume=resume, validate=made.validate, finish=made.finish, facts=made.facts,
+        )  # fmt: skip
+    line = f"{options.method} to {options.budget}{f' ({options.runtime})' if options.runtime else ''}"
+    pruned.spec = replace(pruned.spec, provenance=(*pruned.spec.provenance, f"pruned by {line}"))
+    told = _told(options, made, source, facts, report)
+    save(pruned, options.out, provenance=told)
+    return Pruned(load(source), load(options.out), report)
+
+
+def lessons(training: Training, model: str) -> Lessons:
+    """What `training` teaches, for a net of the size of `model`; the judge is delta1 on the part kept for choosing."""
+    made = parts(training, load(model))
+    judge = None if made.chosen is None else partial(_delta1, data=made.chosen, protocol=training.protocol)
+    return Lessons(made.loading(workers=0), made.loss, judge, made.finish)
+
+
+def resource_of(budget: Budget, net: Net, size: tuple[int, int], say: Say = lambda line: None) -> Resource:
+    """What the budget limits: estimated from shapes, and for a latency measured besides, in turns with `net`, so that
+    a machine that is slower for a while does not count.
+    """
+    if budget.kind == "params":
+        return Resource(parameter_cost)
+    if budget.kind == "macs":
+        return Resource(partial(macs_cost, size=size))
+    if budget.kind == "bytes":
+        return Resource(byte_cost)
+    assert budget.runtime is not None
+    measured = table(net, size, budget.runtime, threads=budget.threads, say=say)
+    how: dict[str, Any] = {"size": size, "runtime": budget.runtime, "threads": budget.threads}
+    whole_ms = timed({"net": net}, **how)["net"].median
+
+    def measure(other: Net) -> float:
+        times = timed({"before": net, "after": other}, **how)
+        return float(whole_ms * times["after"].median / times["before"].median)
+
+    cost = latency_cost(net, size, measured, whole_ms)
+    return Resource(lambda _: cost, measure)
+
+
+def _narrowed(
+    options: Pruning, made: Parts, resource: Resource, most: float, folder: Path, resume: bool, say: Say
+) -> tuple[Net, dict[str, Any]]:
+    """The net within the budget, before its long training."""
+    if options.method == "netadapt":
+        teach = partial(lessons, replace(options.training, out=folder), str(find(options.training.model)))
+        search = replace(options.netadapt, multiple=options.multiple, layers=options.layers or options.netadapt.layers)
+        net, report = netadapt(
+            made.net, teach, resource, most, search,
+            example=_example(made.net), out=folder / "netadapt", resume=resume, say=say,
+        )  # fmt: skip
+        return net, dict(report.context)
+    if options.method == "masks":
+        return _masked(options, made, resource, most, folder, resume, say)
+    return _scored(options, made, resource, most, say)
+
+
+def _masked(
+    options: Pruning, made: Parts, resource: Resource, most: float, folder: Path, resume: bool, say: Say
+) -> tuple[Net, dict[str, Any]]:
+    channels, cost = _traced(made.net), resource.cost_of(made.net)
+    how = options.masks
+    if how.mode == "total" and how.target is None:
+        how = replace(how, target=most / cost(channels.shapes))
+    how = replace(how, layers=options.layers or how.layers)
+    loss = Masked(made.loss, channels, cost, how, how.fit.steps)
+    check_reach(channels, cost, most, loss.names, options.multiple)
+    net, _ = fit(
+        made.net, made.loading(workers=made.workers), loss, how.fit, out=folder / "masks", resume=resume,
+        finish=made.finish, facts=made.facts,
+    )  # fmt: skip
+    say(f"masks keep {loss.kept():.3f} of {options.budget}")
+    drop = loss.harvest(most if how.mode == "total" else None, options.multiple)
+    on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
+    return prune(net, channels, drop), {"masks": {"kept": loss.kept(), "on": on, "options": to_json(how)}}
+
+
+def _scored(options: Pruning, made: Parts, resource: Resource, most: float, say: Say) -> tuple[Net, dict[str, Any]]:
+    net, first = made.net, resource.cost_of(made.net)(_traced(made.net).shapes)
+    for i in range(options.rounds):
+        channels, cost = _traced(net), resource.cost_of(net)
+        now = first * (most / first) ** ((i + 1) / options.rounds)
+        seed = options.training.fit.seed
+        score = named(options.method, partial(_seen, made), made.loss, n=options.n_batches, seed=seed)
+        found = score(net, channels)
+        scores = {name: found[name] for name in within(channels, options.layers)}
+        net = prune(net, channels, choose(channels, scores, cost, now, multiple=options.multiple))
+        say(f"round {i + 1} of {options.rounds}: {cost(_traced(net).shapes):.6g}, budget {most:.6g}")
+        if i + 1 < options.rounds:
+            net, _ = fit(net, made.loading(workers=made.workers), made.loss, options.between, finish=made.finish)
+    return net, {"rounds": options.rounds}
+
+
+def _seen(made: Parts) -> Iterator[Sample]:
+    """The run's batches from the first on, as a loss takes them."""
+    return (moved(batch, torch.device("cpu"), False, made.finish) for batch in made.loading(workers=0)(0))
+
+
+def _example(net: Net) -> torch.Tensor:
+    return torch.zeros(1, 3, *net.spec.preprocess.size)
+
+
+def _traced(net: Net) -> Channels:
+    return trace(net, _example(net))
+
+
+def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> None:
+    """Note what the run in `folder` is, or see that it is the same one that was stopped there."""
+    spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
+    plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
+    plan = json.loads(json.dumps(plan, default=str))
+    path = folder / "plan.json"
+    if path.exists() and not resume:
+        raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
+    if path.exists() and (other := differences(json.loads(path.read_text()), plan)):
+        raise TrainingFailed(
+            f"the run in {folder} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
+        )
+    write_atomically(path, json.dumps(plan, indent=1).encode())
+
+
+def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in plan.items():
+        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
+    return found
+
+
+def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The file's provenance: that of the net it came from, and what was done to it."""
+    plain = json.loads(json.dumps(to_json(options), default=str))
+    was = read_provenance(source)
+    figures = {k: v for k, v in report.metrics.items() if k != "loss"}
+    return {
+        "licences": list(dict.fromkeys([*was.get("licences", []), *options.training.licences])),
+        "commit": commit(),
+        "pruning": {**plain, "training": made.facts["training"], "fit": plain["training"]["fit"], **facts},
+        "images": made.facts["images"],
+        "metrics": {f"{options.training.protocol} (choosing part)": figures} if figures else {},
+        "context": dict(report.context),
+        "from": {"sha256": sha256(source), "name": options.training.model, **was},
+    }
+
+
+def _delta1(net: Net, *, data: Dataset, protocol: str) -> float:
+    return evaluate(predictor_of(net), data, protocol).metrics["delta1"]
