@@ -15,12 +15,13 @@ from leadline.checkpoint import find, load, read_provenance, save, write_atomica
 from leadline.compress.budget import Budget, limit, parse
 from leadline.compress.channels import trace
 from leadline.compress.choose import check_reach, choose, within
-from leadline.compress.cost import byte_cost, macs_cost, parameter_cost
+from leadline.compress.cost import byte_cost, macs_cost, parameter_cost, shapes_of
 from leadline.compress.groups import Channels
 from leadline.compress.latency import latency_cost, table, timed
 from leadline.compress.lessons import Lessons
 from leadline.compress.masks import Masked
 from leadline.compress.netadapt import Resource, netadapt
+from leadline.compress.pipeline import compress
 from leadline.compress.scores import named
 from leadline.compress.surgery import prune
 from leadline.data.dataset import Dataset
@@ -72,28 +73,21 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     whole = resource.cost_of(net)(_traced(net).shapes)
     most = limit(budget, whole)
     at = folder / "pruned.safetensors"
+    narrow = partial(_narrowed, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
     if at.exists():
         pruned, facts = load(at), read_provenance(at)
     else:
-        pruned, facts = _narrowed(options, made, resource, most, folder, resume, say)
+        pruned, reports = compress(net, narrow)
+        facts = dict(reports[0].context)
         save(pruned, at, provenance=facts)
     if options.fresh:
-        pruned = fresh(pruned, seed=training.fit.seed)
-        batch = moved(next(made.loading(workers=0)(0)), torch.device("cpu"), False, made.finish)
-        if batch.valid.any():
-            pruned.head.start_at(float(batch.target[batch.valid].mean()))
+        pruned = _fresh(pruned, made, training.fit.seed)
     if options.name is not None:
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
-        pruned, report = fit(
-            pruned, made.loading(workers=made.workers), made.loss, made.options, out=folder / "training",
-            resume=resume, validate=made.validate, finish=made.finish, facts=made.facts,
-        )  # fmt: skip
-    line = f"{options.method} to {options.budget}{f' ({options.runtime})' if options.runtime else ''}"
-    pruned.spec = replace(pruned.spec, provenance=(*pruned.spec.provenance, f"pruned by {line}"))
-    told = _told(options, made, source, facts, report)
-    save(pruned, options.out, provenance=told)
+        pruned, (report,) = compress(pruned, partial(_trained, made=made, folder=folder, resume=resume))
+    save(pruned, options.out, provenance=_told(options, made, source, facts, report))
     return Pruned(load(source), load(options.out), report)
 
 
@@ -128,26 +122,32 @@ def resource_of(budget: Budget, net: Net, size: tuple[int, int], say: Say = lamb
 
 
 def _narrowed(
-    options: Pruning, made: Parts, resource: Resource, most: float, folder: Path, resume: bool, say: Say
-) -> tuple[Net, dict[str, Any]]:
+    net: Net, *, options: Pruning, made: Parts, resource: Resource, most: float, resume: bool, say: Say
+) -> tuple[Net, Report]:
     """The net within the budget, before its long training."""
+    line = f"pruned by {options.method} to {options.budget}{f' in {options.runtime}' if options.runtime else ''}"
+    folder = options.out.with_suffix("")
     if options.method == "netadapt":
         teach = partial(lessons, replace(options.training, out=folder), str(find(options.training.model)))
-        search = replace(options.netadapt, multiple=options.multiple, layers=options.layers or options.netadapt.layers)
+        layers = options.layers or options.netadapt.layers
+        search = replace(options.netadapt, multiple=options.multiple, layers=layers)
         net, report = netadapt(
-            made.net, teach, resource, most, search,
-            example=_example(made.net), out=folder / "netadapt", resume=resume, say=say,
+            net, teach, resource, most, search,
+            example=_example(net), out=folder / "netadapt", resume=resume, say=say,
         )  # fmt: skip
-        return net, dict(report.context)
-    if options.method == "masks":
-        return _masked(options, made, resource, most, folder, resume, say)
-    return _scored(options, made, resource, most, say)
+        facts = dict(report.context)
+    elif options.method == "masks":
+        net, facts = _masked(net, options, made, resource, most, resume, say)
+    else:
+        net, facts = _scored(net, options, made, resource, most, say)
+    widths = {name: group.size for name, group in _traced(net).free.items()}
+    return net, Report(net.spec.name, context={"step": line, "widths": widths, **facts})
 
 
 def _masked(
-    options: Pruning, made: Parts, resource: Resource, most: float, folder: Path, resume: bool, say: Say
+    net: Net, options: Pruning, made: Parts, resource: Resource, most: float, resume: bool, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    channels, cost = _traced(made.net), resource.cost_of(made.net)
+    channels, cost = _traced(net), resource.cost_of(net)
     how = options.masks
     if how.mode == "total" and how.target is None:
         how = replace(how, target=most / cost(channels.shapes))
@@ -155,17 +155,19 @@ def _masked(
     loss = Masked(made.loss, channels, cost, how, how.fit.steps)
     check_reach(channels, cost, most, loss.names, options.multiple)
     net, _ = fit(
-        made.net, made.loading(workers=made.workers), loss, how.fit, out=folder / "masks", resume=resume,
-        finish=made.finish, facts=made.facts,
+        net, made.loading(workers=made.workers), loss, how.fit, out=options.out.with_suffix("") / "masks",
+        resume=resume, finish=made.finish, facts=made.facts,
     )  # fmt: skip
-    say(f"masks keep {loss.kept():.3f} of {options.budget}")
+    say(f"the masks keep {loss.kept():.3f} of the cost")
     drop = loss.harvest(most if how.mode == "total" else None, options.multiple)
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
-    return prune(net, channels, drop), {"masks": {"kept": loss.kept(), "on": on, "options": to_json(how)}}
+    return prune(net, channels, drop), {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 
 
-def _scored(options: Pruning, made: Parts, resource: Resource, most: float, say: Say) -> tuple[Net, dict[str, Any]]:
-    net, first = made.net, resource.cost_of(made.net)(_traced(made.net).shapes)
+def _scored(
+    net: Net, options: Pruning, made: Parts, resource: Resource, most: float, say: Say
+) -> tuple[Net, dict[str, Any]]:
+    first = resource.cost_of(net)(_traced(net).shapes)
     for i in range(options.rounds):
         channels, cost = _traced(net), resource.cost_of(net)
         now = first * (most / first) ** ((i + 1) / options.rounds)
@@ -174,10 +176,28 @@ def _scored(options: Pruning, made: Parts, resource: Resource, most: float, say:
         found = score(net, channels)
         scores = {name: found[name] for name in within(channels, options.layers)}
         net = prune(net, channels, choose(channels, scores, cost, now, multiple=options.multiple))
-        say(f"round {i + 1} of {options.rounds}: {cost(_traced(net).shapes):.6g}, budget {most:.6g}")
+        say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if i + 1 < options.rounds:
             net, _ = fit(net, made.loading(workers=made.workers), made.loss, options.between, finish=made.finish)
     return net, {"rounds": options.rounds}
+
+
+def _trained(net: Net, *, made: Parts, folder: Path, resume: bool) -> tuple[Net, Report]:
+    """The long training."""
+    net, report = fit(
+        net, made.loading(workers=made.workers), made.loss, made.options, out=folder / "training", resume=resume,
+        validate=made.validate, finish=made.finish, facts=made.facts,
+    )  # fmt: skip
+    step = f"trained for {made.options.steps} steps"
+    return net, replace(report, context={**report.context, "step": step})
+
+
+def _fresh(net: Net, made: Parts, seed: int) -> Net:
+    """The net's shape with weights of nothing, its head at the mean depth of a batch."""
+    new, batch = fresh(net, seed=seed), next(_seen(made))
+    if batch.valid.any():
+        new.head.start_at(float(batch.target[batch.valid].mean()))
+    return new
 
 
 def _seen(made: Parts) -> Iterator[Sample]:
