@@ -7,10 +7,13 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from leadline import cli_data
 from leadline.command import complain, emit
-from leadline.options import FitOptions, Reading, Stereo, Training, View
+from leadline.options import FitOptions, Stereo, Training, View
 from leadline.options_prune import Masks, Method, NetAdapt, Pruning
 
+# what a flag says by default
+_NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
 _LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, still_after=0.9)
 
 
@@ -27,13 +30,13 @@ def prune(
     layers: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = (),
     multiple: int = 8,
     rounds: int = 1,
-    netadapt: NetAdapt = NetAdapt(),
-    masks: Masks = Masks(),
+    netadapt: NetAdapt = _NETADAPT,
+    masks: Masks = _MASKS,
     batch: int = 8,
     loss: tuple[str, ...] = ("log_l1", "log_gradient:0.3"),
     fit: FitOptions = _LONG,
-    view: View = View(),
-    stereo: Stereo = Stereo(),
+    view: View = _VIEW,
+    stereo: Stereo = _STEREO,
     choose: int = 10,
     finetune: bool = True,
     fresh: bool = False,
@@ -41,11 +44,11 @@ def prune(
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     measure: Annotated[str, arg(metavar="RUNTIMES")] = "",
     plot: Annotated[Path | None, arg(metavar="FILE")] = None,
-    reading: Reading = Reading(),
+    reading: cli_data.Read = cli_data.AS_SAID,
     resume: bool = False,
     json: bool = False,
 ) -> int:
-    """A smaller net: whole channels are removed until the budget is met, then it is trained. The result is a checkpoint.
+    """A smaller net: whole channels are removed until the budget is met, and it is trained. The file is a checkpoint.
 
     Args:
         model: a net that ships with leadline, or a checkpoint

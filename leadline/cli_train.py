@@ -11,17 +11,14 @@ from leadline.autotune import autotune
 from leadline.autotune import chosen as chosen_of
 from leadline.checkpoint import save, write_atomically
 from leadline.command import complain
-from leadline.data.dataset import hold_out
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.options import FitOptions, Training
 from leadline.report import Report
-from leadline.run_parts import parts, rows, shares, transform_of
+from leadline.run_parts import parts
 from leadline.spec import to_json
 from leadline.train import Finish, Loss, fit, process
 from leadline.train_state import commit
-
-_rows, _shares, _transform = rows, shares, transform_of  # as those call them who knew them here
 
 
 def train(run: Training) -> tuple[Net, Report]:
@@ -30,7 +27,7 @@ def train(run: Training) -> tuple[Net, Report]:
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
     if run.autotune and process()[1] > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
-    made = parts(run, say=complain, split=hold_out, transform=_transform)
+    made = parts(run, say=complain)
     started_from, rank = commit(), process()[0]
     options, workers, enough = made.options, made.workers, made.enough
     notes: dict[str, Any] = {}

@@ -40,7 +40,6 @@ from leadline.types import Depth
 from leadline.viz import panel
 
 Say = Callable[[str], None]
-Split = Callable[[Dataset, int], tuple[Dataset, Dataset]]
 
 _SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
 """What does not change what is learned, or is recorded by `fit`."""
@@ -86,8 +85,6 @@ def parts(
     net: Net | None = None,
     *,
     say: Say = lambda _: None,
-    split: Split = hold_out,
-    transform: Callable[[Training], Transform] = transform_of,
 ) -> Parts:
     """What `run` is made of; equal runs give equal parts, also in another process.
 
@@ -95,8 +92,7 @@ def parts(
     it is, and its own size counts, not that of `run.view`, `run.r2crop` or `run.stereo`; a transform of a fixed size
     that differs is a ValueError. With the loss `stereo` a copy of it is used that gives metres by the data's cameras.
 
-    `say` is told of what takes long or goes without validation. `split(data, run.choose)` gives what to learn from and
-    what to choose on, `transform(run)` what is done to an item.
+    `say` is told of what takes long or goes without validation.
     """
     _checked(run, given=net is not None, say=say)
     stereo = _from_pairs(run)
@@ -111,7 +107,7 @@ def parts(
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(run.data, run.batch)
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
     camera = metres(sets) if stereo else 0.0
-    sets[0], chosen = _kept_for_choosing(run, sets[0], split, say)
+    sets[0], chosen = _kept_for_choosing(run, sets[0], say)
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
@@ -120,7 +116,7 @@ def parts(
         start = calibrated(start, camera, run.stereo.size)
     elif net is None:
         start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=_seen(run)))
-    one = partial(augment_pair, size=start.spec.preprocess.size, how=run.stereo) if stereo else transform(run)
+    one = partial(augment_pair, size=start.spec.preprocess.size, how=run.stereo) if stereo else transform_of(run)
     on_device = _on_device(run)  # said before the work
     learned = [Part(data, share, one) for data, share in zip(sets, per_batch, strict=True)]
     for part in learned:  # what cannot be transformed should fail here, not in a worker
@@ -231,13 +227,13 @@ def rows(run: Training, spec: Spec) -> int | None:
     return table[run.transform]
 
 
-def _kept_for_choosing(run: Training, data: Dataset, split: Split, say: Say) -> tuple[Dataset, Dataset | None]:
+def _kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
     """(to learn from, to validate on), the second None if there is none."""
     if not run.choose:
         return data, None
     if run.choose == 1:
         raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
-    rest, chosen = split(data, run.choose)
+    rest, chosen = hold_out(data, run.choose)
     if not len(chosen):
         say(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
         return data, None

@@ -64,6 +64,9 @@ SIDEWAYS = {
     ),
     ("cli_bench", "cli_runtime"): "sizes are typed in one way",
     ("cli_quantize", "cli_runtime"): "sizes are typed in one way",
+    ("options_prune", "options"): "pruning trains, too",
+    ("compress", "train_state"): "a search that goes on tells other options as a training does",
+    ("cli_prune", "cli_data"): "how to read data is said by the same flags everywhere",
     ("cli_quantize", "cli_data"): "so are the flags that say how to read data",
     ("__main__", "cli"): "`python -m leadline` is the command line",
 }
