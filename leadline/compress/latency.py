@@ -126,14 +126,16 @@ def table_error(
 ) -> Report:
     """How far the table's predictions for `nets`, which are `net` in other widths, are from their measured times.
 
-    All are measured in turns, `net` too. `metrics` are the mean and the worst relative error; `context` has
-    [predicted, measured] milliseconds of each.
+    All are measured in turns, `net` too. `metrics` are the mean and the worst relative error, and the mean `spread` of
+    the measured times, 90th over 10th percentile less 1: where it is much larger than the errors of a quiet machine,
+    other work ran beside and the errors are its. `context` has [predicted, measured] milliseconds of each.
     """
     times = timed({"": net, **nets}, size, found.runtime, threads=found.threads, n=n)
     cost = latency_cost(net, size, found, times[""].median, rest)
     pairs = {name: [cost(shapes_of(other)), times[name].median] for name, other in nets.items()}
     errors = [abs(predicted / measured - 1) for predicted, measured in pairs.values()]
     metrics = {"mean_error": float(np.mean(errors)), "worst_error": max(errors)}
+    metrics["spread"] = float(np.mean([each_net.p90 / each_net.p10 - 1 for each_net in times.values()]))
     where = {"device": found.device, "runtime": found.runtime, "version": found.version, "threads": found.threads}
     return Report(
         "latency table",
