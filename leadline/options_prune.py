@@ -34,6 +34,8 @@ class NetAdapt:
     """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
     short: FitOptions = _SHORT
     """The training of each proposal."""
+    momentum: float = 0.3
+    """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
     train: bool = True
     """Whether proposals are trained at all before they are judged."""
     layers: tuple[str, ...] = ()

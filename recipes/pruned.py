@@ -16,21 +16,21 @@ from leadline.options import FitOptions
 from leadline.options_prune import NetAdapt, Pruning
 from recipes import fastdepth
 
-_SHORT = FitOptions(steps=8, optimizer="adamw", lr=1e-4, weight_decay=0.01, schedule="constant", clip=1.0)
+_SHORT = FitOptions(steps=10, optimizer="adamw", lr=2e-4, weight_decay=0.01, schedule="constant", clip=1.0)
 
 
 def netadapt_macs(data: Path, out: Path, seed: int = 0) -> Pruning:
     """The shipped fastdepth to half of its multiply-accumulates, as published, and the training that made it again at
     a lower rate.
     """
-    training = fastdepth.shipped(data, Path(), out, seed)
-    fit = replace(training.fit, steps=1500, lr=5e-4, warmup=50, validate_every=500)
+    training = fastdepth.short(data, Path(), out, seed)
+    fit = replace(training.fit, steps=2000, lr=5e-4, warmup=50)
     return Pruning(
         "netadapt",
         "macs=0.5x",
         out,
         replace(training, model="fastdepth", init=None, fit=fit),
-        netadapt=NetAdapt(first_step=0.08, short=replace(_SHORT, seed=seed), processes=2, threads=1),
+        netadapt=NetAdapt(short=replace(_SHORT, seed=seed), processes=2, threads=1),
     )
 
 

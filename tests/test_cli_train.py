@@ -14,12 +14,12 @@ import torch
 from leadline import checkpoint
 from leadline.cli import main
 from leadline.cli_train import train
-from leadline.run_parts import rows
 from leadline.data.dataset import hold_out
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
 from leadline.options import FitOptions, R2Crop, Training, View
+from leadline.run_parts import rows
 
 
 @pytest.fixture(scope="module")

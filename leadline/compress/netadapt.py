@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from leadline.checkpoint import load, save, write_atomically
 from leadline.compress.channels import trace
@@ -232,6 +233,9 @@ def _propose(base: Path, proposal: Proposal, folder: Path, channels: Channels, d
     lessons, options = _settled[0]
     net = prune(load(base), channels, drop)
     if options.train:
+        for module in net.modules():  # few steps must do; the file forgets this
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = options.momentum
         net, _ = fit(net, lessons.batches, lessons.loss, options.short, finish=lessons.finish)
     assert lessons.judge is not None
     made = replace(proposal, accuracy=float(lessons.judge(net)))
