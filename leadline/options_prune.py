@@ -63,17 +63,17 @@ class Masks:
     """total: task and sparsity; task: the task alone decides what goes."""
     price: Literal["plain", "cost"] = "plain"
     """What a channel that is on costs: 1, as published, or in proportion to what it adds to the budget's cost."""
-    strength: float = 1e-4
-    """Weight of the sparsity; with a target, at the start."""
+    strength: float = 1e-5
+    """Weight of the sparsity; with a target, where the net costs just what is planned."""
     target: float | None = None
     """The part of the cost to be kept, which the strength is controlled to reach; None: the strength is fixed."""
     reach_at: float = 0.7
     """Part of the run after which the target is to be reached."""
-    gain: float = 0.1
-    """How fast the strength is changed."""
-    start: float = 1.0
+    tolerance: float = 0.02
+    """The weight is e times as large for each such part of the cost above the plan."""
+    start: float = 0.3
     """First value of all masks; a channel is on above 0."""
-    speed: float = 30.0
+    speed: float = 100.0
     """A mask moves so many times as fast as a weight (under Adam)."""
     fit: FitOptions = _MASKED
     """The training of masks and weights together."""
@@ -83,7 +83,7 @@ class Masks:
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
             raise ValueError(f"target is {self.target}; a part of the cost, between 0 and 1, is needed")
-        for name in ("strength", "reach_at", "gain", "start", "speed"):
+        for name in ("strength", "reach_at", "tolerance", "start", "speed"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed")
 

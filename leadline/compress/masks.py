@@ -4,10 +4,12 @@ One number v for each channel; the channel is on where sigmoid(v) > 0.5, and the
 through. A mask multiplies the weights that *read* the channel, so the masked net computes exactly what the net without
 those channels will compute. `Masked` is a loss: task + strength x the price of the channels that are on.
 
-The training code was never published. Our choices for what the paper leaves open: v starts at +1 (all on); the price
+The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the price
 of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with what the
-channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit
-a target the strength is controlled: it grows while the net costs more than planned, and falls while it costs less.
+channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit a
+target, its price is the higher the further the net is above the plan: `strength` exp(gap / tolerance). The gap is measured
+with soft masks, sigmoid(3 v / start): hard ones answer only after v has come all the way down, and a controller that
+waits for them overshoots (0.4 asked, 0.1 left).
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ class Masked(nn.Module):
     """
 
     prices: Tensor
-    strength: Tensor
     done: Tensor
 
     def __init__(self, base: Loss, channels: Channels, cost: Cost, options: Masks, steps: int) -> None:
@@ -47,29 +48,25 @@ class Masked(nn.Module):
         sizes = [channels.group(name).size for name in self.names]
         self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
         self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
-        self.register_buffer("strength", torch.tensor(float(options.strength)))
         self.register_buffer("done", torch.tensor(0))
         self.full = cost(channels.shapes)
 
     def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-        masks = [_step(self.options.speed * v) for v in self.values]
+        values = [_faster(v, self.options.speed) for v in self.values]
+        masks = [_step(v) for v in values]
         task, logs = self.base(_Reading(net, self._read(net, masks)), batch)
-        if self.options.mode == "task":
-            return task, {**logs, "kept": self.kept()}
-        price = sum(
-            p * torch.sigmoid(self.options.speed * v).sum() for p, v in zip(self.prices, self.values, strict=True)
-        )
-        kept = self.kept()
-        total = task + self.strength * price
-        logs = {**logs, "kept": kept, "strength": float(self.strength)}
+        logs = {**logs, "kept": self.kept()}
         if net.training:
-            self._control(kept)
-        return total, logs
+            self.done += 1
+        if self.options.mode == "task":
+            return task, logs
+        price = sum(p * torch.sigmoid(v).sum() for p, v in zip(self.prices, values, strict=True))
+        strength = self._strength()
+        return task + strength * price, {**logs, "strength": strength}
 
     def kept(self) -> float:
         """The cost of what is on, as a part of the whole net's."""
-        widths = {n: max(1, int((v > 0).sum())) for n, v in zip(self.names, self.values, strict=True)}
-        return self.cost(self.channels.shapes_with(widths)) / self.full
+        return self._part([(v > 0).float() for v in self.values])
 
     def scores(self) -> dict[str, Tensor]:
         """What each masked channel is worth: v, above 0 where it is on."""
@@ -102,15 +99,19 @@ class Masked(nn.Module):
                 found[key] = weight * whole.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
         return found
 
-    @torch.no_grad()
-    def _control(self, kept: float) -> None:
-        """Move the strength so that the cost follows the plan."""
-        self.done += 1
-        if self.options.target is None:
-            return
-        part = min(1.0, float(self.done) / (self.options.reach_at * self.steps))
-        planned = 1 - (1 - self.options.target) * part
-        self.strength *= math.exp(max(-1.0, min(1.0, 10 * (kept - planned))) * self.options.gain)
+    def _part(self, masks: Iterable[Tensor]) -> float:
+        widths = {n: max(1, round(float(m.detach().sum()))) for n, m in zip(self.names, masks, strict=True)}
+        return self.cost(self.channels.shapes_with(widths)) / self.full
+
+    def _strength(self) -> float:
+        """The weight of the price: fixed, or with a target what the gap to the plan asks for."""
+        how = self.options
+        if how.target is None:
+            return how.strength
+        planned = 1 - (1 - how.target) * min(1.0, float(self.done) / (how.reach_at * self.steps))
+        soft = how.start / 3  # so that at the start it is 0.95
+        gap = self._part([torch.sigmoid(how.speed * v / soft) for v in self.values]) - planned
+        return how.strength * math.exp(max(-10.0, min(10.0, gap / how.tolerance)))
 
 
 class _Reading:
@@ -124,6 +125,11 @@ class _Reading:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.net, name)
+
+
+def _faster(v: Tensor, speed: float) -> Tensor:
+    """speed x v, whose gradient is 1 / speed x its own: Adam moves v as ever, and no clipping of norms sees it."""
+    return speed * v.detach() + (v - v.detach()) / speed
 
 
 def _step(v: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
     result, reports = copy.deepcopy(net).eval(), []
     for step in steps:
         result, report = step(result)
+        result = result.to(
+            memory_format=torch.contiguous_format
+        )  # training may have left another, which rounds otherwise
         spec = result.spec
         result.spec = replace(spec, provenance=(*spec.provenance, _described(step, report)))
         _check(result.eval(), _name(step))
