@@ -31,9 +31,7 @@ def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
     result, reports = copy.deepcopy(net).eval(), []
     for step in steps:
         result, report = step(result)
-        result = result.to(
-            memory_format=torch.contiguous_format
-        )  # training may have left another, which rounds otherwise
+        result = _contiguous(result)
         spec = result.spec
         result.spec = replace(spec, provenance=(*spec.provenance, _described(step, report)))
         _check(result.eval(), _name(step))
@@ -56,6 +54,14 @@ def _check(net: Net, step: str) -> None:
             raise NotBetter(
                 f"after the step {step} the net, saved and loaded, is another: its Spec and shapes disagree"
             )
+
+
+def _contiguous(net: Net) -> Net:
+    """`net` in the memory layout of a loaded one: training may have left another, in which sums round otherwise."""
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            tensor.data = tensor.data.contiguous()
+    return net
 
 
 def _name(step: Step) -> str:
