@@ -91,17 +91,18 @@ class Names:
 
     def per_channel(self, x: Named) -> Tensor:
         """The names along dim 1, one for each channel: those that occur within a channel become one."""
-        if x.ids.shape[1] == 1 and x.shape[1] > 1:
+        if x.ids.shape[1] == 1 and x.shape[1] > 1:  # all nameless, or names along other dims
             self.freeze(x.ids, "its channels are laid out over space")
             return torch.zeros(x.shape[1], dtype=torch.int64)
-        rows = x.ids.transpose(0, 1).flatten(1)  # [C, ...]
-        for column in rows[:, 1:].T:
-            self.tie(rows[:, 0], column)
-        return rows[:, 0]
+        columns = set(zip(*x.ids.transpose(0, 1).flatten(1).tolist(), strict=True))
+        first, *others = (torch.tensor(column) for column in columns)
+        for column in others:
+            self.tie(first, column)
+        return first
 
 
-Rule = Callable[[Names, Any, tuple[int, ...] | None], Any]
-"""(names, node's arguments by name and position, shape of the result) -> the node's value."""
+Rule = Callable[[Names, Any, Any], Any]
+"""(names, Call, shape of the result, a list of them for several results) -> the node's value."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class Call:
     target: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The operation's, as `view` or `add_`."""
+        return str(getattr(self.target, "_opname", None) or getattr(self.target, "__name__", self.target))
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by its position or its name."""
@@ -143,6 +149,17 @@ def nameless(shape: Iterable[int]) -> Named:
     return Named(torch.zeros([1] * len(shape), dtype=torch.int64), shape)
 
 
+def opaque(names: Names, call: Call, shape: Any, why: str = "{} mixes its channels") -> Any:
+    """What comes out is nameless, and what is touched is frozen: the operation is not understood."""
+    why = why.format(call.name)
+    for value in call.values():
+        if isinstance(value, Stored):
+            names.untouchable.setdefault(value.name, why)
+        else:
+            names.freeze(value.ids, why)
+    return [opaque(names, Call(None, (), {}), part) for part in shape] if isinstance(shape, list) else nameless(shape)
+
+
 def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
     """The names of the channels of `net`, from its graph for inputs shaped as `example`.
 
@@ -158,6 +175,8 @@ def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
             value = node.meta["val"]
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
             values[node] = Stored(stored[node.name], shape) if node.name in stored else nameless(shape)
+        elif node.op == "get_attr":  # the body of an operation such as autocast, which no rule knows
+            values[node] = None
         elif node.op == "call_function":
             args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])
             values[node] = _called(names, Call(node.target, tuple(args), dict(kwargs)), node, rules)
@@ -165,10 +184,22 @@ def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
             for value in Call(None, (list(torch.fx.node.map_arg(node.args[0], lambda n: values.get(n))),), {}).values():
                 if isinstance(value, Named):
                     names.freeze(value.ids, "the net's output")
+    names.untouchable |= _fixed(net)
     for place, ids in names.places.items():
         if place[0] in names.untouchable:
             names.freeze(ids, names.untouchable[place[0]])
     return names
+
+
+def _fixed(net: nn.Module) -> dict[str, str]:
+    """The tensors that surgery cannot narrow, with the reason."""
+    state = net.state_dict(keep_vars=True)
+    owners: dict[int, list[str]] = {}
+    for name, tensor in state.items():
+        owners.setdefault(id(tensor), []).append(name)
+    shared = {name: f"{' and '.join(n)} are one tensor" for n in owners.values() if len(n) > 1 for name in n}
+    lost = {name: f"the buffer {name} is not in state_dict" for name, _ in net.named_buffers() if name not in state}
+    return shared | lost
 
 
 def _exported(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -187,20 +218,20 @@ def _called(names: Names, call: Call, node: torch.fx.Node, rules: dict[str, Rule
     result = node.meta.get("val")
     if call.target is operator.getitem:
         return call.args[0][call.args[1]]
-    name = getattr(call.target, "_opname", None) or getattr(call.target, "__name__", str(call.target))
-    rule = rules.get(str(name).rstrip("_"))
-    shape = tuple(result.shape) if isinstance(result, Tensor) else None
-    if rule is not None:
+    shape = _shape(result)
+    rule = rules.get(call.name.rstrip("_"))
+    if result is None:  # a check
+        return None
+    if rule is not None and shape is not None:
         return rule(names, call, shape)
-    touched = call.values()
-    why = f"leadline has no rule for the operation {name}"
-    for value in touched:
-        if isinstance(value, Stored):
-            names.untouchable.setdefault(value.name, why)
-        else:
-            names.freeze(value.ids, why)
-    if any(isinstance(v, Stored) or bool(v.ids.any()) for v in touched) and name not in names.unknown:
-        names.unknown.append(str(name))
+    if any(isinstance(v, Stored) or bool(v.ids.any()) for v in call.values()) and call.name not in names.unknown:
+        names.unknown.append(call.name)
+    made = opaque(names, call, shape or (), "leadline has no rule for the operation {}")
+    return result if shape is None else made
+
+
+def _shape(result: Any) -> Any:
+    """The shape of a tensor, the list of those of several; None for anything else."""
     if isinstance(result, list | tuple):
-        return [nameless(r.shape) if isinstance(r, Tensor) else r for r in result]
-    return result if shape is None else nameless(shape)
+        return [_shape(part) or () for part in result]
+    return tuple(result.shape) if isinstance(result, Tensor) else None

@@ -47,7 +47,7 @@ def unread(net: N, channels: Channels, drop: Drop) -> N:
     with torch.no_grad():
         for (name, dim), indices in _places(channels, drop).items():
             if (name, dim) in readers:
-                state[name].index_fill_(dim, indices, 0.0)
+                state[name].index_fill_(dim, indices.to(state[name].device), 0.0)
     return masked
 
 

@@ -28,8 +28,8 @@ def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
                 continue
             if len(shape) != tensor.ndim:
                 raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {tensor.ndim} dimensions are needed")
-            fresh = torch.empty(shape, dtype=tensor.dtype)
-            setattr(module, name, nn.Parameter(fresh) if isinstance(tensor, nn.Parameter) else fresh)
+            fresh = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+            setattr(module, name, nn.Parameter(fresh, tensor.requires_grad) if name in module._parameters else fresh)
             _follow(module, shape, tuple(tensor.shape))
 
 
@@ -51,7 +51,7 @@ def _follow(module: nn.Module, shape: tuple[int, ...], was: tuple[int, ...]) -> 
         module.out_channels = shape[0]
         module.in_channels = shape[1] * module.groups
     elif isinstance(module, nn.ConvTranspose2d) and len(shape) == 4:  # [inputs, outputs / groups, k, k]
-        if module.groups > 1 and was[1] == 1:
+        if module.groups == was[0] > 1:
             module.groups = shape[0]
         module.in_channels = shape[0]
         module.out_channels = shape[1] * module.groups
