@@ -60,7 +60,7 @@ class Masked(nn.Module):
             p * torch.sigmoid(self.options.speed * v).sum() for p, v in zip(self.prices, self.values, strict=True)
         )
         kept = self.kept()
-        total = task + self.strength * price
+        total = task + self.strength.clone() * price  # the control below changes it before the backward pass
         logs = {**logs, "kept": kept, "strength": float(self.strength)}
         if net.training:
             self._control(kept)
@@ -129,7 +129,7 @@ class _Reading:
 def _step(v: Tensor) -> Tensor:
     """1 where sigmoid(v) > 0.5, else 0; the gradient passes straight through (Bengio et al. 2013, arXiv 1308.3432)."""
     hard = (v.detach() > 0).to(v.dtype)
-    return hard + v - v.detach()
+    return hard + (v - v.detach())  # in this order: the bracket is 0 exactly, so a mask that is on is 1 exactly
 
 
 def _prices(channels: Channels, cost: Cost, names: list[str], how: str) -> list[float]:
