@@ -61,7 +61,9 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], l
     """The mean rank of each channel's feature maps (Lin et al. 2020, arXiv 2002.10179).
 
     Maps of more than `largest` rows or columns are first shrunk by averaging, since a rank costs the cube of the size.
+    `net` is used in eval mode and left as it was.
     """
+    net = copy.deepcopy(net).eval()
     modules = {m: group for group in channels.free.values() for m in _outputs(net, group)}
     seen: dict[str, list[Tensor]] = {name: [] for name in modules}
 
