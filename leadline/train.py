@@ -195,12 +195,12 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.call: Any = torch.compile(net) if compiled else net
+        self.call: Any = [torch.compile(net) if compiled else net]  # in a list: no second name for the net's weights
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor | list[Tensor] = self.call(image, raw=raw)
+            out: Tensor | list[Tensor] = self.call[0](image, raw=raw)
         maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
         self.outputs += maps
         return maps if isinstance(out, list) else maps[0]

@@ -45,6 +45,8 @@ def _whole(name: str) -> tuple[Net, Channels]:
         for tensor in net.state_dict().values():
             if tensor.ndim == 1 and tensor.is_floating_point():
                 tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.5)
+    if net.spec.head.layer == "norm":
+        net.head.start_at(2.5)  # above 0, where its ReLU passes gradients
     return net.eval(), traced.trace(net, IMAGE)
 
 
