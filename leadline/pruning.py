@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -66,12 +67,14 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
             "NetAdapt needs images to choose on that are neither trained on nor reported; choose is 0, give --choose 10"
         )
     source = find(training.model)
-    _planned(folder, options, sha256(source), resume)
+    plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size
     resource = resource_of(budget, net, size, say)
-    whole = resource.cost_of(net)(_traced(net).shapes)
-    most = limit(budget, whole)
+    channels, cost = _traced(net), resource.cost_of(net)
+    most = limit(budget, cost(channels.shapes))
+    check_reach(channels, cost, most, within(channels, _layers(options)), options.multiple)
+    write_atomically(folder / "plan.json", json.dumps(plan, indent=1).encode())  # not before: a mistake leaves nothing
     at = folder / "pruned.safetensors"
     narrow = partial(_narrowed, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
     if at.exists():
@@ -129,8 +132,7 @@ def _narrowed(
     folder = options.out.with_suffix("")
     if options.method == "netadapt":
         teach = partial(lessons, replace(options.training, out=folder), str(find(options.training.model)))
-        layers = options.layers or options.netadapt.layers
-        search = replace(options.netadapt, multiple=options.multiple, layers=layers)
+        search = replace(options.netadapt, multiple=options.multiple, layers=_layers(options))
         net, report = netadapt(
             net, teach, resource, most, search,
             example=_example(net), out=folder / "netadapt", resume=resume, say=say,
@@ -151,9 +153,8 @@ def _masked(
     how = options.masks
     if how.mode == "total" and how.target is None:
         how = replace(how, target=most / cost(channels.shapes))
-    how = replace(how, layers=options.layers or how.layers)
-    loss = Masked(made.loss, channels, cost, how, how.fit.steps)
-    check_reach(channels, cost, most, loss.names, options.multiple)
+    how = replace(how, layers=_layers(options))
+    loss = Masked(copy.deepcopy(made.loss), channels, cost, how, how.fit.steps)
     net, _ = fit(
         net, made.loading(workers=made.workers), loss, how.fit, out=options.out.with_suffix("") / "masks",
         resume=resume, finish=made.finish, facts=made.facts,
@@ -178,7 +179,8 @@ def _scored(
         net = prune(net, channels, choose(channels, scores, cost, now, multiple=options.multiple))
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if i + 1 < options.rounds:
-            net, _ = fit(net, made.loading(workers=made.workers), made.loss, options.between, finish=made.finish)
+            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
+            net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds}
 
 
@@ -213,11 +215,18 @@ def _traced(net: Net) -> Channels:
     return trace(net, _example(net))
 
 
-def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> None:
-    """Note what the run in `folder` is, or see that it is the same one that was stopped there."""
+def _layers(options: Pruning) -> tuple[str, ...]:
+    """What the names of the groups that may shrink start with; none: all may."""
+    own = {"netadapt": options.netadapt.layers, "masks": options.masks.layers}
+    return options.layers or own.get(options.method, ())
+
+
+def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[str, Any]:
+    """What the run in `folder` is; one that was stopped there must be the same."""
     spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
+    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads"}
     plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
-    plan = json.loads(json.dumps(plan, default=str))
+    plan = dict(json.loads(json.dumps(plan, default=str)))
     path = folder / "plan.json"
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
@@ -225,7 +234,7 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> None:
         raise TrainingFailed(
             f"the run in {folder} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
         )
-    write_atomically(path, json.dumps(plan, indent=1).encode())
+    return plan
 
 
 def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
@@ -247,7 +256,7 @@ def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any],
         "images": made.facts["images"],
         "metrics": {f"{options.training.protocol} (choosing part)": figures} if figures else {},
         "context": dict(report.context),
-        "from": {"sha256": sha256(source), "name": options.training.model, **was},
+        "from": {**was, "sha256": sha256(source), "name": options.training.model},
     }
 
 

@@ -61,8 +61,7 @@ def fit(
     `resume` a run that was stopped at any moment continues from its last save, to the same weights bit for bit (same
     machine and number of threads); other options or `facts` are then a TrainingFailed, other `notes` are not.
 
-    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample out of what `batches`
-       gives, on the device, where that is left to do.
+    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample of what `batches` gives.
     2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
        `loss_parameters` holds those of up to 100 numbers.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step (context `skipped_steps`); of several
@@ -196,7 +195,7 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.call = [torch.compile(net) if compiled else net]  # in a list: not a second name for the same weights
+        self.call: Any = [torch.compile(net) if compiled else net]  # in a list: no second name for the net's weights
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:

@@ -19,15 +19,16 @@ def choose(
     """What to drop so that `cost` is at most `limit`: the channels with the lowest scores of all groups in `scores`.
 
     Within a group as many stay as lie above the threshold, rounded to a multiple of `multiple`, one of them at least.
-    The fewest channels go that do. A limit that the smallest net does not meet is an OutOfReach that says what is.
+    The fewest channels go that do, none where the limit is met already. A limit that the smallest net does not meet is
+    an OutOfReach that says what is.
     """
     check_reach(channels, cost, limit, scores, multiple)
+    if cost(channels.shapes) <= limit:
+        return {}
     order = torch.cat([torch.as_tensor(score, dtype=torch.float64) for score in scores.values()])
     ascending = torch.sort(order).values
 
-    def widths(n: int) -> dict[str, int]:
-        if n == 0:
-            return {name: len(score) for name, score in scores.items()}
+    def widths(n: int) -> dict[str, int]:  # once the n lowest are gone, and those that equal the last of them
         threshold = ascending[n - 1]
         above = {name: int((score.double() > threshold).sum()) for name, score in scores.items()}
         return {name: rounded(count, len(scores[name]), multiple) for name, count in above.items()}

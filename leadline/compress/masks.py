@@ -135,7 +135,7 @@ def _faster(v: Tensor, speed: float) -> Tensor:
 def _step(v: Tensor) -> Tensor:
     """1 where sigmoid(v) > 0.5, else 0; the gradient passes straight through (Bengio et al. 2013, arXiv 1308.3432)."""
     hard = (v.detach() > 0).to(v.dtype)
-    return hard + v - v.detach()
+    return hard + (v - v.detach())  # in this order: the bracket is 0 exactly, so a mask that is on is 1 exactly
 
 
 def _prices(channels: Channels, cost: Cost, names: list[str], how: str) -> list[float]:

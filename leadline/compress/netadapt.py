@@ -14,12 +14,15 @@ after each iteration, and the table's estimate scaled to what was found.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,9 @@ from leadline.compress.channels import trace
 from leadline.compress.choose import check_reach, within
 from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels, Drop
-from leadline.compress.lessons import Lessons, Teach
-from leadline.compress.scores import Scores, magnitude
-from leadline.compress.surgery import kept_best, prune, rounded
+from leadline.compress.lessons import Judge, Lessons, Teach
+from leadline.compress.scores import magnitude
+from leadline.compress.surgery import kept_best, prune
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import Net
 from leadline.options_prune import NetAdapt
@@ -62,6 +65,10 @@ class Proposal:
     accuracy: float = float("nan")
 
 
+Job = tuple[Path, Proposal, Path, int, Channels, Drop]
+"""The net's file, the proposal, the folder for what is made of it, the first batch to learn from, and what goes."""
+
+
 def netadapt(
     net: Net,
     teach: Teach,
@@ -80,16 +87,18 @@ def netadapt(
     run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. A
     limit that cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
     """
-    plan = {"options": to_json(replace(options, processes=1, threads=None)), "limit": limit, "spec": to_json(net.spec)}
+    spared = ("max_iterations", "processes", "threads")  # may differ when a run goes on
+    kept = {name: value for name, value in to_json(options).items() if name not in spared}
+    plan = {"options": kept, "limit": limit, "spec": to_json(net.spec)}
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
     net = load(at) if history else net
-    channels = trace(net, example)
-    check_reach(channels, resource.cost_of(net), limit, within(channels, options.layers), options.multiple)
+    channels, cost = trace(net, example), resource.cost_of(net)
+    check_reach(channels, cost, limit, within(channels, options.layers), options.multiple)
     start = history[0]["cost_before"] if history else None
     with _workers(teach, options) as evaluate:
+        _write(out, plan, history)  # from here on a proposal in `out` was made as `plan` says
         for iteration in itertools.count(len(history)):
-            channels, cost = trace(net, example), resource.cost_of(net)
             estimate = cost(channels.shapes)
             measured = resource.measure(net) if resource.measure is not None else estimate
             start = measured if start is None else start
@@ -102,7 +111,7 @@ def netadapt(
             if iteration >= options.max_iterations:
                 raise OutOfReach(
                     f"after {iteration} iterations the cost is {measured:.6g}, above {limit:.6g}; raise max_iterations "
-                    f"or first_step, and resume"
+                    f"and resume, or begin anew with a larger first_step"
                 )
             scale = measured / estimate
             target = max(measured - options.first_step * start * options.decay**iteration, limit)
@@ -111,8 +120,11 @@ def netadapt(
                 raise OutOfReach(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
             folder = out / f"proposals_{iteration:03d}"
             base = save(net, folder / "base.safetensors")
-            done = list(evaluate(base, wanted, folder, channels, magnitude(net, channels)))
-            best = chosen(done, options.rule, _accuracy_before(history, base, evaluate), estimate)
+            scores, first = magnitude(net, channels), iteration * options.short.steps
+            jobs = [(base, p, folder, first, channels, kept_best(scores, {p.group: p.width})) for p in wanted]
+            done = list(evaluate(jobs))
+            before = float(history[-1]["chosen"]["accuracy"]) if history else evaluate.judge(base)
+            best = chosen(done, options.rule, before, estimate)
             history.append(
                 {
                     "iteration": iteration,
@@ -126,8 +138,9 @@ def netadapt(
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
+            channels, cost = trace(net, example), resource.cost_of(net)
             say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
-    widths = {name: group.size for name, group in trace(net, example).free.items()}
+    widths = {name: group.size for name, group in channels.free.items()}
     facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}
     return net.eval(), Report(net.spec.name, context={"netadapt": facts})
 
@@ -139,8 +152,7 @@ def proposals(channels: Channels, cost: Cost, target: float, options: NetAdapt) 
     now = cost(channels.shapes)
     for name in within(channels, options.layers):
         group = channels.group(name)
-        steps = range(rounded(group.size - options.multiple, group.size, options.multiple), 0, -options.multiple)
-        widths = [w for w in steps if w < group.size]
+        widths = range((group.size - 1) // options.multiple * options.multiple, 0, -options.multiple)
         if not widths:
             continue
         costs: dict[int, float] = {}
@@ -162,83 +174,91 @@ def chosen(done: Iterable[Proposal], rule: str, before: float, cost: float) -> P
     return min(done, key=lambda p: (before - p.accuracy + 1e-6) / (cost - p.cost + 1e-5 * cost))
 
 
-def _accuracy_before(history: list[dict[str, Any]], base: Path, evaluate: Any) -> float:
-    if history:
-        return float(history[-1]["chosen"]["accuracy"])
-    return float(evaluate.judge(base))
+class _Workers:
+    """Processes that make proposals, or this one (`pool` None) where one is enough."""
 
+    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
+        self.pool = pool
 
-class _workers:
-    """Processes that make proposals, or this one where one is enough: a call gives the proposals with accuracies."""
-
-    def __init__(self, teach: Teach, options: NetAdapt) -> None:
-        self.teach, self.options = teach, options
-        self.pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> _workers:
-        given = (self.teach, self.options)
-        if self.options.processes > 1:
-            context = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.options.processes, context, _settle, given)
-        else:
-            _settle(*given)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def __call__(
-        self, base: Path, wanted: Iterable[Proposal], folder: Path, channels: Channels, scores: Scores
-    ) -> Iterator[Proposal]:
-        jobs = [(base, p, folder, channels, kept_best(scores, {p.group: p.width})) for p in wanted]
-        if self.pool is None:
-            return (_propose(*job) for job in jobs)
-        return iter(self.pool.map(_propose, *zip(*jobs, strict=True)))
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Proposal]:
+        """The proposals with their accuracies, in the order of the jobs."""
+        return map(_propose, jobs) if self.pool is None else self.pool.map(_propose, jobs)
 
     def judge(self, base: Path) -> float:
         """The accuracy of the net in that file."""
-        return self.pool.submit(_judged, base).result() if self.pool else _judged(base)
+        return _judged(base) if self.pool is None else self.pool.submit(_judged, base).result()
 
 
-_settled: list[tuple[Lessons, NetAdapt]] = []
+@contextmanager
+def _workers(teach: Teach, options: NetAdapt) -> Iterator[_Workers]:
+    """Workers that have their lessons. Afterwards this process is as it was."""
+    threads = torch.get_num_threads()
+    if options.processes > 1:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options)) as pool:
+            try:
+                pool.submit(_ready).result()
+                yield _Workers(pool)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return
+    try:
+        _settle(teach, options)
+        _ready()
+        yield _Workers(None)
+    finally:
+        _settled.clear()
+        torch.set_num_threads(threads)
+
+
+_settled: list[tuple[Teach, NetAdapt]] = []
 
 
 def _settle(teach: Teach, options: NetAdapt) -> None:
-    """Once in each process: the lessons, and the threads to use."""
+    """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    _settled[:] = [(cache(teach), options)]
+
+
+def _taught() -> tuple[Lessons, Judge, NetAdapt]:
+    teach, options = _settled[0]
     lessons = teach()
     if lessons.judge is None:
         raise ValueError(
             "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--choose 10)"
         )
-    _settled[:] = [(lessons, options)]
+    return lessons, lessons.judge, options
+
+
+def _ready() -> None:
+    _taught()
 
 
 def _judged(path: Path) -> float:
-    lessons, _ = _settled[0]
-    assert lessons.judge is not None
-    return lessons.judge(load(path))
+    _, judge, _ = _taught()
+    return float(judge(load(path)))
 
 
-def _propose(base: Path, proposal: Proposal, folder: Path, channels: Channels, drop: Drop) -> Proposal:
-    """The proposal with its accuracy; the net it leaves in `folder`. One that was made before a stop is only read."""
+def _propose(job: Job) -> Proposal:
+    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read."""
+    base, proposal, folder, first, channels, drop = job
     path = _file(folder, proposal.group)
     said = path.with_suffix(".json")
     if said.exists() and path.exists():
         found = Proposal(**json.loads(said.read_text()))
         if (found.group, found.width) == (proposal.group, proposal.width):
             return found
-    lessons, options = _settled[0]
+    lessons, judge, options = _taught()
     net = prune(load(base), channels, drop)
     if options.train:
         for module in net.modules():  # few steps must do; the file forgets this
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.momentum
-        net, _ = fit(net, lessons.batches, lessons.loss, options.short, finish=lessons.finish)
-    assert lessons.judge is not None
-    made = replace(proposal, accuracy=float(lessons.judge(net)))
+        batches = lessons.batches(first)  # each iteration goes on in the data where the one before stopped
+        loss = copy.deepcopy(lessons.loss)  # one with weights must not bring what other proposals taught it
+        net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
+    made = replace(proposal, accuracy=float(judge(net)))
     save(net, path)
     write_atomically(said, json.dumps(asdict(made)).encode())
     return made

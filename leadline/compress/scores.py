@@ -61,7 +61,9 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], l
     """The mean rank of each channel's feature maps (Lin et al. 2020, arXiv 2002.10179).
 
     Maps of more than `largest` rows or columns are first shrunk by averaging, since a rank costs the cube of the size.
+    `net` is used in eval mode and left as it was.
     """
+    net = copy.deepcopy(net).eval()
     modules = {m: group for group in channels.free.values() for m in _outputs(net, group)}
     seen: dict[str, list[Tensor]] = {name: [] for name in modules}
 
@@ -73,6 +75,7 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], l
     with _hooked(net, modules, note), torch.no_grad():
         for batch in batches:
             net(batch.image)
+    _need(all(seen.values()))
     means = {name: torch.stack(rows).mean(dim=0) for name, rows in seen.items()}
     return _over_modules(net, channels, means)
 
@@ -111,7 +114,8 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], los
             if at != "output":
                 for name, value in _products(net, channels, at):
                     add(name, value)
-    means = {name: value / max(n, 1) for name, value in sums.items()}
+    _need(n)
+    means = {name: value / n for name, value in sums.items()}
     if at == "weight":
         return {name: _summed(group, means) for name, group in channels.free.items()}
     if at == "output":
@@ -159,9 +163,14 @@ def named(
     return (lambda net, channels: per_group(score(net, channels))) if name in ("l1", "l2", "bn", "rank") else score
 
 
+def _need(batches: int) -> None:
+    if not batches:
+        raise ValueError("the score looks at batches of data, and there were no batches; at least one is needed")
+
+
 def _sums(values: Tensor, dim: int) -> Tensor:
     """Sums over everything but one dim."""
-    return values.movedim(dim, 0).flatten(1).sum(dim=1)
+    return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)  # a norm's weight has one dim alone
 
 
 def _weight(net: nn.Module, module: str) -> Tensor:
