@@ -30,7 +30,7 @@ def netadapt_macs(data: Path, out: Path, seed: int = 0) -> Pruning:
         "macs=0.5x",
         out,
         replace(training, model="fastdepth", init=None, fit=fit),
-        netadapt=NetAdapt(short=replace(_SHORT, seed=seed), processes=2, threads=1),
+        netadapt=NetAdapt(first_step=0.07, short=replace(_SHORT, seed=seed), processes=2, threads=1),
     )
 
 
