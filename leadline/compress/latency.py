@@ -76,7 +76,7 @@ def table(
     """The Table of all layers of `net` for images of `size` (height, width), each measured by itself.
 
     Layers of one kind (kernel, stride, padding, input size, depthwise or not) share an entry, see
-    `layer_times.measured`: a quarter, a half and the whole of the largest width among them, at each side.
+    `layer_times.measured`: 8, a half and the whole of the largest width among them, at each side.
 
     `folder` (None: in leadline's cache) keeps an entry for each kind. One that is there for this device, runtime and
     number of threads, and wide enough, is not measured again. `n` calls each; `say` hears of each entry.

@@ -97,7 +97,8 @@ def _grid(largest: int, groups: int) -> tuple[int, ...]:
     if largest <= _FIXED:
         return (largest,)
     step = int(np.lcm(8, groups))
-    return tuple(sorted({max(step, -(-largest * part // (4 * step)) * step) for part in (1, 2, 4)}))
+    half, whole = (-(-largest // (parts * step)) * step for parts in (2, 1))
+    return tuple(sorted({step, half, whole}))
 
 
 def _grids(one: Kind) -> tuple[tuple[int, ...], tuple[int, ...]]:
