@@ -1,0 +1,306 @@
+"""Joint masks: the masked net is the net without the channels that are off, and the sparsity takes them off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ramps import batches, loss, options
+from thin import SIZE, traced_net
+from torch import Tensor
+
+from leadline.compress.cost import parameter_cost
+from leadline.compress.groups import Channels
+from leadline.compress.masks import Masked
+from leadline.compress.surgery import prune, rounded, unread
+from leadline.errors import OutOfReach
+from leadline.losses.stereo import photometric
+from leadline.nn.build import Net
+from leadline.options_prune import Masks
+from leadline.runtime.calls import compiler
+from leadline.train import Loss, fit
+from leadline.types import Sample
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+every_net = pytest.mark.parametrize("name", ["add", "cat", "monodepth"])
+
+
+@cache
+def views() -> Sample:
+    """Two smooth pictures beside each other, and no depth."""
+    generator = torch.Generator().manual_seed(2)
+    wide = torch.nn.functional.avg_pool2d(torch.rand(2, 3, SIZE[0], SIZE[1] + 4, generator=generator), 3, 1, 1)
+    nothing = torch.zeros(2, 1, *SIZE)
+    return Sample(wide[..., 4:], nothing, nothing > 0, ("a", "b"), right=wide[..., :-4])
+
+
+def task(name: str) -> tuple[Loss, Sample]:
+    """What such a net learns, and a batch."""
+    return (photometric, views()) if name == "monodepth" else (loss, next(batches()(0)))
+
+
+def masked(name: str, base: Loss | None = None, steps: int = 10, **changes: Any) -> tuple[Net, Channels, Masked]:
+    net, channels = traced_net(name)
+    made = Masked(base or task(name)[0], channels, parameter_cost(net), Masks(**changes), steps)
+    return net, channels, made
+
+
+def take_off_(made: Masked, seed: int = 0) -> dict[str, list[int]]:
+    """Some channels of every group off, at random; which."""
+    generator, drop = torch.Generator().manual_seed(seed), {}
+    with torch.no_grad():
+        for name, v in zip(made.names, made.values, strict=True):
+            v.copy_(torch.rand(v.shape, generator=generator) - 0.4)
+            v[0] = 0.01  # one is on
+            drop[name] = (v <= 0).nonzero().flatten().tolist()
+    return {name: which for name, which in drop.items() if which}
+
+
+def value(made: tuple[Tensor, dict[str, float]]) -> float:
+    return float(made[0].detach())
+
+
+def doubled(batch: Sample) -> Sample:
+    right = None if batch.right is None else batch.right.double()
+    return Sample(batch.image.double(), batch.target.double(), batch.valid, batch.name, right=right)
+
+
+@every_net
+@pytest.mark.parametrize("start", [1.0, 0.3, 1.7])
+def test_masks_that_are_on_change_no_bit(name: str, start: float) -> None:
+    net, _, made = masked(name, mode="task", start=start, speed=7.3)
+    base, batch = task(name)
+    for training in (False, True):
+        net.train(training)
+        found, _ = made(copy.deepcopy(net), batch)
+        expected, _ = base(copy.deepcopy(net), batch)
+        assert float(found.detach()) == float(expected.detach())
+    assert made.kept() == 1.0 and made.harvest() == {}
+
+
+@every_net
+@pytest.mark.parametrize("training", [False, True])
+def test_the_masked_loss_is_that_of_the_net_without_the_channels(name: str, training: bool) -> None:
+    net, channels, made = masked(name, mode="task")
+    drop = take_off_(made)
+    base, batch = task(name)
+    batch, net = doubled(batch), net.double().train(training)
+    found, logs = made(copy.deepcopy(net), batch)
+    assert drop == made.harvest() and len(drop) > 10
+    for smaller in (unread(net, channels, drop), prune(net, channels, drop)):
+        assert value(base(smaller, batch)) == pytest.approx(float(found.detach()), rel=1e-9)
+    assert abs(value(base(net, batch)) - float(found.detach())) > 1e-6
+    small = prune(net, channels, drop)
+    parts = [sum(p.numel() for p in n.parameters()) for n in (small, net)]
+    assert logs["kept"] == made.kept() == parts[0] / parts[1]
+
+
+@every_net
+def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
+    """dL/dv is the sum of w dL/dw over the weights that read the channel; where it is off, too."""
+    net, channels, made = masked(name, mode="task", speed=3.0)
+    drop = take_off_(made)
+    base, batch = task(name)
+    batch, net = doubled(batch), net.double()
+    made(net, batch)[0].backward()
+    zeroed = unread(net, channels, drop)
+    zeroed.zero_grad()
+    base(zeroed, batch)[0].backward()
+    for group_name, v in zip(made.names, made.values, strict=True):
+        group = channels.group(group_name)
+        expected = [0.0] * group.size
+        for tensor, dim in group.read:
+            weight, gradient = net.get_parameter(tensor).detach(), zeroed.get_parameter(tensor).grad
+            assert gradient is not None
+            for channel in range(group.size):
+                for index in group.places[tensor, dim][channel].tolist():
+                    expected[channel] += 3.0 * float((weight * gradient).select(dim, index).sum())
+        assert v.grad is not None
+        assert v.grad.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert any(float(v.grad.abs().max()) > 1e-5 for v in made.values if v.grad is not None)
+
+
+def test_weights_learn_through_their_masks() -> None:
+    """What is read by nobody gets no gradient; the rest gets that of the smaller net."""
+    net, channels, made = masked("add", mode="task")
+    drop = take_off_(made)
+    base, batch = task("add")
+    batch, net = doubled(batch), net.double()
+    smaller = prune(net, channels, drop)
+    made(net, batch)[0].backward()
+    base(smaller, batch)[0].backward()
+    for (key, p), small in zip(net.named_parameters(), smaller.parameters(), strict=True):
+        assert p.grad is not None and small.grad is not None
+        assert float(p.grad.abs().sum()) == pytest.approx(float(small.grad.abs().sum()), rel=1e-9, abs=1e-12), key
+
+
+def test_the_sparsity_is_the_price_of_what_is_on() -> None:
+    net, _, made = masked("add", strength=0.25)
+    batch = task("add")[1]
+    take_off_(made)
+    total, logs = made(net.eval(), batch)
+    plain = masked("add", mode="task")[2]
+    plain.load_state_dict(made.state_dict())
+    price = sum(float(torch.sigmoid(30.0 * v.detach().double()).sum()) for v in made.values)
+    assert value((total, {})) - value(plain(net, batch)) == pytest.approx(0.25 * price, rel=1e-4)
+    assert logs["strength"] == 0.25 and "strength" not in plain(net, batch)[1]
+
+
+def test_prices_follow_what_a_channel_costs_and_are_1_on_average() -> None:
+    _, channels, made = masked("monodepth", price="cost")
+    cost, whole = made.cost, made.cost(channels.shapes)
+    saved = [whole - cost(channels.shapes_with({n: channels.group(n).size - 1})) for n in made.names]
+    ratios = [float(p) / s for p, s in zip(made.prices, saved, strict=True)]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-5) and len(set(saved)) > 3
+    sizes = torch.tensor([channels.group(n).size for n in made.names])
+    assert float((made.prices * sizes).sum() / sizes.sum()) == pytest.approx(1.0, rel=1e-6)
+    assert masked("monodepth")[2].prices.tolist() == [1.0] * len(made.names)
+
+
+def test_the_published_layers_are_masked_and_no_other() -> None:
+    _, channels, made = masked("monodepth", layers=("encoder.convs", "decoder.upconvs"))
+    assert made.names == [*(f"encoder.convs.{i}" for i in range(14)), *(f"decoder.upconvs.{i}" for i in range(7))]
+    with torch.no_grad():
+        for v in made.values:
+            v[3:] = -1.0
+    net, _ = traced_net("monodepth")
+    small = prune(net, channels, made.harvest())
+    widths = {key: t.shape[0] for key, t in small.state_dict().items() if key.endswith(".weight") and t.ndim == 4}
+    for key, width in widths.items():
+        kind = key.split(".")[1]
+        assert width == {"convs": 3, "upconvs": 3, "iconvs": 16, "disparities": 2}[kind]
+
+
+def test_the_strength_follows_the_plan() -> None:
+    net, _, made = masked("add", target=0.5, steps=10, reach_at=0.5, strength=1e-3, gain=0.1)
+    batch = task("add")[1]
+    before = made.strength.clone()
+    made(net.eval(), batch)
+    assert torch.equal(made.strength, before) and int(made.done) == 0  # looking changes nothing
+    net.train()
+    strengths = []
+    for _ in range(6):
+        total, logs = made(net, batch)
+        total.backward()  # the strength that was used is still there
+        strengths.append(logs["strength"])
+    # kept 1; planned 0.9, 0.8, 0.7, 0.6, 0.5, 0.5: ten times the difference, at most 1, times the gain
+    assert strengths == pytest.approx([1e-3 * 2.718281828 ** (0.1 * n) for n in range(6)], rel=1e-4)
+    with torch.no_grad():
+        for v in made.values:
+            v[4:] = -1.0
+    assert made.kept() < 0.4
+    fallen = [made(net, batch)[1]["strength"] for _ in range(3)]
+    assert fallen[0] > fallen[1] > fallen[2]
+    fixed = masked("add", strength=1e-3)[2]
+    assert [fixed(net, batch)[1]["strength"] for _ in range(2)] == pytest.approx([1e-3, 1e-3])
+
+
+def test_training_takes_channels_off_towards_the_target() -> None:
+    toy = options(steps=100, optimizer="adam", lr=2e-3, weight_decay=0.0, schedule="constant")
+    net, channels, made = masked("add", steps=100, target=0.5, strength=3e-3, gain=0.05)
+    trained, report = fit(net, batches(), made, toy)
+    assert 0.3 < made.kept() < 0.7
+    assert report.context["loss_parameters"].keys() == {f"values.{i}" for i in range(len(made.names))}
+    assert int(made.done) == 100
+    drop = made.harvest(0.5 * made.full, 1)
+    small = prune(trained, channels, drop)
+    assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in net.parameters())
+    alone = masked("add", mode="task")[2]
+    fit(net, batches(), alone, replace(toy, steps=20))
+    assert alone.kept() > 0.9  # the task alone takes little off
+    assert not all(torch.equal(v.detach(), w) for v, w in zip(alone.values, masked("add")[2].values, strict=True))
+
+
+def test_a_harvest_meets_its_limit() -> None:
+    net, channels, made = masked("add")
+    take_off_(made)
+    for part in (0.4, 0.55, 0.7):
+        for multiple in (1, 8):
+            small = prune(net, channels, made.harvest(part * made.full, multiple))
+            assert sum(p.numel() for p in small.parameters()) <= part * made.full
+    rounding = made.harvest(multiple=8)
+    on = {name: int((v > 0).sum()) for name, v in zip(made.names, made.values, strict=True)}
+    for name, width in on.items():
+        assert 16 - len(rounding.get(name, [])) == rounded(width, 16, 8)
+    with torch.no_grad():
+        for v in made.values:
+            v.fill_(-1.0)
+    assert {len(which) for which in made.harvest().values()} == {15}  # one stays
+    assert 0 < made.kept() < 0.1
+    with pytest.raises(OutOfReach):
+        made.harvest(1.0)
+
+
+def stopped(start: int) -> Iterator[Sample]:
+    for i, batch in enumerate(batches()(start), start):
+        if i == 7:
+            raise KeyboardInterrupt
+        yield batch
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_masks(tmp_path: Path) -> None:
+    plan = options(steps=12, optimizer="adam", lr=1e-2, schedule="constant", save_every=3)
+
+    def fresh() -> Masked:
+        return masked("add", steps=12, target=0.4, strength=1e-3, gain=0.5)[2]
+
+    net, _ = traced_net("add")
+    whole, again, other = fresh(), fresh(), fresh()
+    expected, _ = fit(net, batches(), whole, plan)
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, stopped, other, plan, out=tmp_path)
+    found, report = fit(net, batches(), again, plan, out=tmp_path, resume=True)
+    assert report.context["steps_now"] == 6
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+    assert float(whole.strength) != pytest.approx(1e-3) and int(again.done) == 12
+    pairs = zip(expected.named_parameters(), found.parameters(), strict=True)
+    assert all(torch.equal(a, b) for (_, a), b in pairs)
+    over = fresh()
+    fit(net, batches(), over, plan, out=tmp_path, resume=True)  # nothing is left to do
+    assert torch.equal(over.values[0], whole.values[0])
+
+
+def test_pairs_of_views_teach_masks_too() -> None:
+    net, _, made = masked("monodepth", steps=4, strength=1e-2, layers=("encoder.convs", "decoder.upconvs"))
+
+    def pairs(start: int) -> Iterator[Sample]:
+        while True:
+            yield views()
+
+    before = [v.detach().clone() for v in made.values]
+    trained, report = fit(net, pairs, made, options(steps=4, optimizer="adam"))
+    assert all(not torch.equal(v, w) for v, w in zip(made.values, before, strict=True))
+    assert set(trained.state_dict()) == set(net.state_dict()) and "loss" in report.metrics
+
+
+def test_a_loss_that_asks_the_net_for_more_gets_it() -> None:
+    """Losses call the net with raw maps, and some its `enlarged`."""
+    net, _, made = masked("add", partial(_asking, seen := []), mode="task")
+    made(net, next(batches()(0)))
+    assert len(seen) == 2 and seen[0].shape == seen[1].shape
+
+
+def _asking(seen: list[Tensor], net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    (raw,) = net(batch.image, raw=True)
+    seen += [net.enlarged(raw, SIZE), net(batch.image)]
+    return (seen[0] - batch.target).abs().mean(), {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler(), reason="no C++ compiler")
+def test_a_compiled_net_learns_the_same_masks() -> None:
+    found = []
+    for compiled in (False, True):
+        net, _, made = masked("add", steps=6, target=0.5, strength=1e-2)
+        trained, _ = fit(net, batches(), made, options(steps=6, optimizer="adam", lr=3e-3, compile=compiled))
+        found.append((made, trained))
+    for a, b in zip(found[0][0].values, found[1][0].values, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-3)
+    for a, b in zip(found[0][1].parameters(), found[1][1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)

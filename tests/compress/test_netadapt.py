@@ -1,0 +1,311 @@
+"""NetAdapt: its proposals and its choice are those of the paper, and a stop at any moment changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ramps import batches, same
+from thin import (
+    IMAGE,
+    SEARCH,
+    SIZE,
+    judge,
+    remembering,
+    searched,
+    teach,
+    teach_by_weights,
+    teach_until,
+    teach_without_judge,
+    traced_net,
+)
+
+from leadline.checkpoint import load
+from leadline.compress import netadapt as module
+from leadline.compress.channels import trace
+from leadline.compress.cost import macs, macs_cost, parameter_cost
+from leadline.compress.lessons import Lessons
+from leadline.compress.netadapt import Proposal, Resource, chosen, netadapt, proposals
+from leadline.compress.scores import magnitude
+from leadline.compress.surgery import kept_best, prune
+from leadline.errors import OutOfReach, TrainingFailed
+from leadline.losses import LOSSES, Reweighted, Term
+from leadline.nn.build import Net
+from leadline.options_prune import NetAdapt
+from leadline.report import Report
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+once = remembering(trace)
+BY_MACS = Resource(partial(macs_cost, size=SIZE))
+PLAIN = replace(SEARCH, train=False, layers=())
+
+
+@pytest.fixture(autouse=True)
+def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing takes a second, and the tests meet the same nets again and again."""
+    monkeypatch.setattr(module, "trace", once)
+
+
+def narrowed(
+    out: Path,
+    options: NetAdapt = PLAIN,
+    *,
+    part: float = 0.8,
+    teaching: Callable[[], Lessons] = teach,
+    resource: Resource = BY_MACS,
+    **more: Any,
+) -> tuple[Net, Report]:
+    net, channels = traced_net("add")
+    limit = part * resource.cost_of(net)(channels.shapes)
+    return netadapt(net, teaching, resource, limit, options, example=IMAGE, out=out, **more)
+
+
+def said(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((out / "history.json").read_text())["iterations"]
+    return found
+
+
+def test_a_proposal_is_the_largest_multiple_that_meets_the_target_or_the_smallest() -> None:
+    net, channels = traced_net("add")
+    cost = macs_cost(net, SIZE)
+    whole = cost(channels.shapes)
+    met, missed = 0, 0
+    for part in (0.999, 0.97, 0.9, 0.8):
+        for multiple in (1, 3, 4, 8):
+            options = replace(PLAIN, multiple=multiple)
+            found = {p.group: p for p in proposals(channels, cost, part * whole, options)}
+            assert list(found) == list(channels.free)
+            for name, p in found.items():
+                below = list(range(multiple, 16, multiple))
+                costs = {w: cost(channels.shapes_with({name: w})) for w in below}
+                enough = [w for w in below if costs[w] <= part * whole]
+                assert p.width == (max(enough) if enough else min(below))
+                assert (p.was, p.cost) == (16, costs[p.width])
+                met, missed = met + bool(enough), missed + (not enough)
+    assert met > 20 and missed > 20
+
+
+def test_widths_that_are_no_multiples_go_to_the_next_one() -> None:
+    net, channels = traced_net("add")
+    names = list(channels.free)
+    wanted = dict(zip(names, (15, 14, 13, 12, 11, 10, 9, 8, 7, 4, 3, 1), strict=False))
+    odd = prune(net, channels, {n: list(range(w, 16)) for n, w in wanted.items()})
+    channels = once(odd, IMAGE)
+    cost = parameter_cost(odd)
+    now = cost(channels.shapes)
+    found = {p.group: p.width for p in proposals(channels, cost, now - 1, replace(PLAIN, multiple=4))}
+    expected = {15: 12, 14: 12, 13: 12, 12: 8, 11: 8, 10: 8, 9: 8, 8: 4, 7: 4, 16: 12}  # 4, 3, 1: too thin to shrink
+    sizes = {name: group.size for name, group in channels.free.items()}
+    assert found == {name: expected[size] for name, size in sizes.items() if size > 4}
+    only = replace(PLAIN, layers=("decoder",))
+    assert {p.group.split(".")[0] for p in proposals(channels, cost, now - 1, only)} == {"decoder"}
+
+
+def test_the_choice_follows_the_rule() -> None:
+    a, b = Proposal("a", 8, 16, 90.0, 0.70), Proposal("b", 8, 16, 50.0, 0.60)
+    same_loss = Proposal("c", 8, 16, 80.0, 0.70)
+    assert chosen([a, b], "accuracy", 0.8, 100.0) == a
+    assert chosen([a, b], "ratio", 0.8, 100.0) == b  # 0.1 for 10 against 0.2 for 50
+    assert chosen([a, replace(b, accuracy=0.2)], "ratio", 0.8, 100.0) == a
+    assert chosen([a, same_loss], "ratio", 0.8, 100.0) == same_loss
+    assert chosen([same_loss, a], "accuracy", 0.8, 100.0) == same_loss  # of equals the first
+
+
+@pytest.mark.parametrize("rule", ["accuracy", "ratio"])
+def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule: Any) -> None:
+    lines: list[str] = []
+    options = replace(PLAIN, rule=rule)
+    net, report = narrowed(tmp_path, options, say=lines.append)
+    whole, _ = traced_net("add")
+    start, limit = macs(whole, SIZE), 0.8 * macs(whole, SIZE)
+    history, facts = said(tmp_path), report.context["netadapt"]
+    costs = [row["cost_before"] for row in history] + [macs(net, SIZE)]
+    assert costs[0] == start and costs[-1] == facts["cost"] <= limit < costs[-2]
+    assert all(b < a for a, b in itertools.pairwise(costs)) and len(history) > 2
+    assert (facts["iterations"], facts["limit"], facts["cost_before"]) == (len(history), limit, start)
+    assert not net.training
+    before = judge(whole)
+    for i, row in enumerate(history):
+        assert row["iteration"] == i and row["measured"] == costs[i + 1]
+        assert row["target"] == pytest.approx(max(costs[i] - 0.06 * start * 0.9**i, limit))
+        rows = [Proposal(**p) for p in row["proposals"]]
+        best = Proposal(**row["chosen"])
+        if rule == "accuracy":
+            assert best.accuracy == max(p.accuracy for p in rows)
+        else:
+            ratios = {p.group: (before - p.accuracy) / (costs[i] - p.cost) for p in rows}
+            assert ratios[best.group] == pytest.approx(min(ratios.values()), rel=1e-3)
+        assert best.cost == costs[i + 1]
+        assert best.group != "encoder.blocks.5.3"  # which the judge prefers
+        before = best.accuracy
+    widths = {name: group.size for name, group in once(net, IMAGE).free.items()}
+    assert facts["widths"] == widths and widths["encoder.blocks.5.3"] == 16
+    assert len(lines) == 2 * len(history) + 1
+    assert not list(tmp_path.glob("proposals_*"))
+    for i in range(len(history)):
+        assert macs(load(tmp_path / f"iteration_{i + 1:03d}.safetensors"), SIZE) == costs[i + 1]
+
+
+def test_the_largest_filters_stay(tmp_path: Path) -> None:
+    net, _ = narrowed(tmp_path, part=0.97)
+    (row,) = said(tmp_path)
+    whole, channels = traced_net("add")
+    name, width = row["chosen"]["group"], row["chosen"]["width"]
+    expected = prune(whole, channels, kept_best(magnitude(whole, channels), {name: width}))
+    assert same(net, expected)
+
+
+def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None:
+    """What is measured is 1.5 times the estimate, and a budget of 0.8 of the estimate means 0.53 of it."""
+    resource = replace(BY_MACS, measure=lambda net: 1.5 * macs(net, SIZE))
+    net, report = narrowed(tmp_path, part=1.2, resource=resource)
+    assert 1.5 * macs(net, SIZE) == report.context["netadapt"]["cost"] <= report.context["netadapt"]["limit"]
+    plain, _ = narrowed(tmp_path / "plain")
+    assert same(net, plain)
+    for a, b in zip(said(tmp_path), said(tmp_path / "plain"), strict=True):
+        assert a["proposals"] == b["proposals"] and a["cost_before"] == 1.5 * b["cost_before"]
+
+
+def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
+    starts: list[int] = []
+
+    def watched() -> Lessons:
+        def noted(start: int) -> Any:
+            starts.append(start)
+            return batches()(start)
+
+        return Lessons(noted, teach().loss, judge)
+
+    narrowed(tmp_path, SEARCH, teaching=watched, part=0.9)
+    counts = [len(row["proposals"]) for row in said(tmp_path)]
+    assert starts == [2 * i for i, count in enumerate(counts) for _ in range(count)] and len(counts) > 1
+
+
+def reweighted() -> Lessons:
+    return replace(teach_by_weights(), loss=Reweighted({"l1": Term(LOSSES["l1"])}))
+
+
+def test_what_a_loss_learned_with_one_proposal_does_not_reach_another(tmp_path: Path) -> None:
+    short = replace(SEARCH.short, lr=0.05, steps=3)
+    options = replace(SEARCH, short=short, layers=("decoder.blocks.0", "decoder.blocks.4"), first_step=0.01)
+    narrowed(tmp_path / "both", options, teaching=reweighted, part=0.995)
+    narrowed(tmp_path / "one", replace(options, layers=("decoder.blocks.4",)), teaching=reweighted, part=0.995)
+    both, one = (said(tmp_path / name)[0]["proposals"] for name in ("both", "one"))
+    assert [p["group"] for p in both] == ["decoder.blocks.0.3", "decoder.blocks.4.3"]
+    assert both[1] == one[0]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, Path]:
+    """A run that nothing disturbs."""
+    out = tmp_path_factory.mktemp("whole")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = searched(out)[0]
+    torch.set_num_threads(threads)
+    return made, out
+
+
+@pytest.mark.parametrize("calls", [0, 3, 9, 14])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, whole_run: tuple[Net, Path], calls: int
+) -> None:
+    expected, there = whole_run
+    teaching = partial(teach_until, calls)
+    with pytest.raises(KeyboardInterrupt):
+        narrowed(tmp_path, SEARCH, teaching=teaching)
+    asked: list[Net] = []
+
+    def counting() -> Lessons:
+        lessons = teach_by_weights()
+
+        def counted(net: Net) -> float:
+            asked.append(net)
+            assert lessons.judge is not None
+            return lessons.judge(net)
+
+        return replace(lessons, judge=counted)
+
+    found, _ = narrowed(tmp_path, SEARCH, teaching=counting, resume=True)
+    assert same(found, expected) and said(tmp_path) == said(there)
+    n_judged = sum(len(row["proposals"]) for row in said(there)) + 1  # and the whole net
+    assert len(asked) == n_judged - calls  # nothing is done twice
+    again, report = narrowed(tmp_path, SEARCH, teaching=counting, resume=True)  # over already
+    assert same(again, expected) and report.context["netadapt"]["iterations"] == len(said(there))
+
+
+def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path: Path) -> None:
+    for name, calls in (("first", 2), ("second", 13)):
+        out = tmp_path / name
+        with pytest.raises(KeyboardInterrupt):
+            narrowed(out, SEARCH, teaching=partial(teach_until, calls))
+        with pytest.raises(ValueError, match=r"holds a run already: give --resume to go on with it, or another --out"):
+            narrowed(out, SEARCH)
+        with pytest.raises(TrainingFailed, match=r"other options: options\.first_step 0\.06 there, 0\.07 here\. Give"):
+            narrowed(out, replace(SEARCH, first_step=0.07), resume=True)
+        with pytest.raises(TrainingFailed, match=r"options\.short\.lr 0\.001 there, 0\.1 here"):
+            narrowed(out, replace(SEARCH, short=replace(SEARCH.short, lr=0.1)), resume=True)
+        with pytest.raises(TrainingFailed, match=r"other options: limit .* there, .* here"):
+            narrowed(out, SEARCH, part=0.7, resume=True)
+
+
+def test_more_iterations_may_be_allowed_later(tmp_path: Path) -> None:
+    options = replace(PLAIN, max_iterations=2)
+    with pytest.raises(OutOfReach, match=r"after 2 iterations the cost is .*; raise max_iterations and resume"):
+        narrowed(tmp_path, options)
+    net, _ = narrowed(tmp_path, replace(options, max_iterations=50), resume=True)
+    assert same(net, narrowed(tmp_path / "at_once")[0])
+
+
+def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
+    def never() -> Lessons:
+        raise AssertionError
+
+    with pytest.raises(OutOfReach, match=r"a cost of .* cannot be reached by narrowing these 16 groups"):
+        narrowed(tmp_path, teaching=never, part=0.01)
+    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on .*: keep some \(--choose 10\)"):
+        narrowed(tmp_path, teaching=teach_without_judge)
+    assert not list(tmp_path.iterdir())
+    net, _ = narrowed(tmp_path, part=1.0)  # met already
+    assert same(net, traced_net("add")[0])
+
+
+def test_this_process_is_left_as_it_was(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    narrowed(tmp_path, replace(PLAIN, threads=1), part=0.97)
+    assert torch.get_num_threads() == 2 and not module._settled
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(tmp_path: Path, whole_run: tuple[Net, Path]) -> None:
+    expected, there = whole_run
+    found, _ = searched(tmp_path, processes=2)
+    assert same(found, expected) and said(tmp_path) == said(there)
+    two = replace(SEARCH, processes=2)
+    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on"):
+        narrowed(tmp_path / "nothing", two, teaching=teach_without_judge)
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [4, 12])
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, whole_run: tuple[Net, Path], calls: int) -> None:
+    expected, there = whole_run
+    root = Path(__file__).resolve().parents[2]
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(root / "tests/thin.py"), str(tmp_path), str(calls)]
+    assert subprocess.run(command, env=around, capture_output=True).returncode == -signal.SIGKILL
+    assert (tmp_path / "history.json").exists()
+    found, _ = searched(tmp_path, resume=True)
+    assert same(found, expected) and said(tmp_path) == said(there)
