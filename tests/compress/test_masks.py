@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -103,7 +104,7 @@ def test_the_masked_loss_is_that_of_the_net_without_the_channels(name: str, trai
 
 @every_net
 def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
-    """dL/dv is the sum of w dL/dw over the weights that read the channel; where it is off, too."""
+    """dL/dv is the sum of w dL/dw over the weights that read the channel, over the speed; where it is off, too."""
     net, channels, made = masked(name, mode="task", speed=3.0)
     drop = take_off_(made)
     base, batch = task(name)
@@ -120,7 +121,7 @@ def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
             assert gradient is not None
             for channel in range(group.size):
                 for index in group.places[tensor, dim][channel].tolist():
-                    expected[channel] += 3.0 * float((weight * gradient).select(dim, index).sum())
+                    expected[channel] += float((weight * gradient).select(dim, index).sum()) / 3.0
         assert v.grad is not None
         assert v.grad.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-7)
     assert any(float(v.grad.abs().max()) > 1e-5 for v in made.values if v.grad is not None)
@@ -147,7 +148,7 @@ def test_the_sparsity_is_the_price_of_what_is_on() -> None:
     total, logs = made(net.eval(), batch)
     plain = masked("add", mode="task")[2]
     plain.load_state_dict(made.state_dict())
-    price = sum(float(torch.sigmoid(30.0 * v.detach().double()).sum()) for v in made.values)
+    price = sum(float(torch.sigmoid(100.0 * v.detach().double()).sum()) for v in made.values)
     assert value((total, {})) - value(plain(net, batch)) == pytest.approx(0.25 * price, rel=1e-4)
     assert logs["strength"] == 0.25 and "strength" not in plain(net, batch)[1]
 
@@ -178,32 +179,28 @@ def test_the_published_layers_are_masked_and_no_other() -> None:
 
 
 def test_the_strength_follows_the_plan() -> None:
-    net, _, made = masked("add", target=0.5, steps=10, reach_at=0.5, strength=1e-3, gain=0.1)
+    """It is `strength` where the soft cost is the planned one, and e times as much for each `tolerance` above it."""
+    net, _, made = masked("add", target=0.5, steps=10, reach_at=0.5, strength=1e-3, tolerance=0.05)
     batch = task("add")[1]
-    before = made.strength.clone()
     made(net.eval(), batch)
-    assert torch.equal(made.strength, before) and int(made.done) == 0  # looking changes nothing
+    assert int(made.done) == 0  # looking changes nothing
     net.train()
-    strengths = []
-    for _ in range(6):
-        total, logs = made(net, batch)
-        total.backward()  # the strength that was used is still there
-        strengths.append(logs["strength"])
-    # kept 1; planned 0.9, 0.8, 0.7, 0.6, 0.5, 0.5: ten times the difference, at most 1, times the gain
-    assert strengths == pytest.approx([1e-3 * 2.718281828 ** (0.1 * n) for n in range(6)], rel=1e-4)
+    soft = made._part([torch.sigmoid(made.options.speed * v * 3 / made.options.start) for v in made.values])
+    assert 0.85 < soft < 0.95 and made.kept() == 1.0
+    strengths = [made(net, batch)[1]["strength"] for _ in range(6)]
+    planned = [0.9, 0.8, 0.7, 0.6, 0.5, 0.5]
+    assert strengths == pytest.approx([1e-3 * math.exp((soft - plan) / 0.05) for plan in planned], rel=1e-4)
     with torch.no_grad():
         for v in made.values:
             v[4:] = -1.0
-    assert made.kept() < 0.4
-    fallen = [made(net, batch)[1]["strength"] for _ in range(3)]
-    assert fallen[0] > fallen[1] > fallen[2]
+    assert made.kept() < 0.4 and made(net, batch)[1]["strength"] < 1e-3 * math.exp(-2)
     fixed = masked("add", strength=1e-3)[2]
-    assert [fixed(net, batch)[1]["strength"] for _ in range(2)] == pytest.approx([1e-3, 1e-3])
+    assert [fixed(net, batch)[1]["strength"] for _ in range(2)] == [1e-3, 1e-3]
 
 
 def test_training_takes_channels_off_towards_the_target() -> None:
     toy = options(steps=100, optimizer="adam", lr=2e-3, weight_decay=0.0, schedule="constant")
-    net, channels, made = masked("add", steps=100, target=0.5, strength=3e-3, gain=0.05)
+    net, channels, made = masked("add", steps=100, target=0.5, speed=10.0)
     trained, report = fit(net, batches(), made, toy)
     assert 0.3 < made.kept() < 0.7
     assert report.context["loss_parameters"].keys() == {f"values.{i}" for i in range(len(made.names))}
@@ -211,7 +208,7 @@ def test_training_takes_channels_off_towards_the_target() -> None:
     drop = made.harvest(0.5 * made.full, 1)
     small = prune(trained, channels, drop)
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in net.parameters())
-    alone = masked("add", mode="task")[2]
+    alone = masked("add", mode="task", speed=10.0)[2]
     fit(net, batches(), alone, replace(toy, steps=20))
     assert alone.kept() > 0.9  # the task alone takes little off
     assert not all(torch.equal(v.detach(), w) for v, w in zip(alone.values, masked("add")[2].values, strict=True))
@@ -248,7 +245,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_masks(tmp_path: Path) -> Non
     plan = options(steps=12, optimizer="adam", lr=1e-2, schedule="constant", save_every=3)
 
     def fresh() -> Masked:
-        return masked("add", steps=12, target=0.4, strength=1e-3, gain=0.5)[2]
+        return masked("add", steps=12, target=0.4, speed=10.0)[2]
 
     net, _ = traced_net("add")
     whole, again, other = fresh(), fresh(), fresh()
