@@ -79,7 +79,7 @@ def teach() -> Lessons:
 
 def teach_by_weights() -> Lessons:
     """The judge looks at the weights, so that what they learned matters."""
-    return replace(teach(), judge=lambda net: -float(net.head.conv.weight.abs().sum()))
+    return replace(teach(), judge=lambda net: -float(net.head.conv.weight.detach().abs().sum()))
 
 
 def teach_without_judge() -> Lessons:

@@ -212,7 +212,9 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, Path]:
     out = tmp_path_factory.mktemp("whole")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    made = searched(out)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", once)
+        made = searched(out)[0]
     torch.set_num_threads(threads)
     return made, out
 
