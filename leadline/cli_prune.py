@@ -98,8 +98,8 @@ def prune(
     )  # fmt: skip
     pruned = run(
         Pruning(
-            method, budget, out, training, runtime, threads, netadapt, masks, multiple, layers, rounds,
-            finetune=finetune, fresh=fresh, name=name,
+            method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
+            rounds, finetune=finetune, fresh=fresh, name=name,
         ),
         resume=resume,
         say=complain,

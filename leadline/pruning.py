@@ -25,13 +25,14 @@ from leadline.compress.netadapt import Resource, netadapt
 from leadline.compress.pipeline import compress
 from leadline.compress.scores import named
 from leadline.compress.surgery import prune
-from leadline.data.dataset import Dataset
 from leadline.errors import TrainingFailed
-from leadline.evaluate import evaluate
+from leadline.evaluate import Samples, evaluate
 from leadline.nn.build import Net, fresh
 from leadline.options import Training
 from leadline.options_prune import Pruning
 from leadline.predict import predictor_of
+from leadline.protocols import Protocol
+from leadline.protocols import find as find_protocol
 from leadline.report import Report
 from leadline.run_parts import Parts, parts
 from leadline.runtime.card import sha256
@@ -41,6 +42,8 @@ from leadline.train_state import commit, differences
 from leadline.types import Sample
 
 Say = Callable[[str], None]
+_IN_MEMORY = 200
+"""So many images to choose on are kept decoded, some 2.5 MB each: they are looked at hundreds of times."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,12 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
 def lessons(training: Training, model: str) -> Lessons:
     """What `training` teaches, for a net of the size of `model`; the judge is delta1 on the part kept for choosing."""
     made = parts(training, load(model))
-    judge = None if made.chosen is None else partial(_delta1, data=made.chosen, protocol=training.protocol)
+    judge = None
+    if made.chosen is not None:
+        few = len(made.chosen) <= _IN_MEMORY
+        samples = [made.chosen[i] for i in range(len(made.chosen))] if few else made.chosen
+        only = replace(find_protocol(training.protocol), metrics=("delta1",))
+        judge = partial(_delta1, samples=samples, protocol=only)
     return Lessons(made.loading(workers=0), made.loss, judge, made.finish)
 
 
@@ -260,5 +268,5 @@ def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any],
     }
 
 
-def _delta1(net: Net, *, data: Dataset, protocol: str) -> float:
-    return evaluate(predictor_of(net), data, protocol).metrics["delta1"]
+def _delta1(net: Net, *, samples: Samples, protocol: Protocol) -> float:
+    return evaluate(predictor_of(net), samples, protocol).metrics["delta1"]
