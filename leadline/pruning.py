@@ -73,10 +73,12 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size
-    resource = resource_of(budget, net, size, say)
+    measured = folder / "unpruned.json"  # a second measurement would be another, and with it the budget
+    resource = resource_of(budget, net, size, say, json.loads(measured.read_text()) if measured.exists() else None)
     channels, cost = _traced(net), resource.cost_of(net)
     most = limit(budget, cost(channels.shapes))
     check_reach(channels, cost, most, within(channels, _layers(options)), options.multiple)
+    write_atomically(measured, json.dumps(cost(channels.shapes)).encode())
     write_atomically(folder / "plan.json", json.dumps(plan, indent=1).encode())  # not before: a mistake leaves nothing
     at = folder / "pruned.safetensors"
     narrow = partial(_narrowed, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
@@ -109,9 +111,11 @@ def lessons(training: Training, model: str) -> Lessons:
     return Lessons(made.loading(workers=0), made.loss, judge, made.finish)
 
 
-def resource_of(budget: Budget, net: Net, size: tuple[int, int], say: Say = lambda line: None) -> Resource:
+def resource_of(
+    budget: Budget, net: Net, size: tuple[int, int], say: Say = lambda line: None, whole_ms: float | None = None
+) -> Resource:
     """What the budget limits: estimated from shapes, and for a latency measured besides, in turns with `net`, so that
-    a machine that is slower for a while does not count.
+    a machine that is slower for a while does not count. `whole_ms` is the latency of `net`, if it is known already.
     """
     if budget.kind == "params":
         return Resource(parameter_cost)
@@ -122,13 +126,13 @@ def resource_of(budget: Budget, net: Net, size: tuple[int, int], say: Say = lamb
     assert budget.runtime is not None
     measured = table(net, size, budget.runtime, threads=budget.threads, say=say)
     how: dict[str, Any] = {"size": size, "runtime": budget.runtime, "threads": budget.threads}
-    whole_ms = timed({"net": net}, **how)["net"].median
+    known = timed({"net": net}, **how)["net"].median if whole_ms is None else whole_ms
 
     def measure(other: Net) -> float:
         times = timed({"before": net, "after": other}, **how)
-        return float(whole_ms * times["after"].median / times["before"].median)
+        return float(known * times["after"].median / times["before"].median)
 
-    cost = latency_cost(net, size, measured, whole_ms)
+    cost = latency_cost(net, size, measured, known)
     return Resource(lambda _: cost, measure)
 
 
