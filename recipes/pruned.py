@@ -26,7 +26,7 @@ def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """The shipped fastdepth to half of its multiply-accumulates, then 2000 steps of 8 as it was made, more slowly."""
     training = fastdepth.short(data, Path(), out, seed)
     fit = replace(training.fit, steps=2000, lr=5e-4, warmup=50)
-    search = NetAdapt(first_step=0.07, short=replace(_SHORT, seed=seed), processes=2, threads=1)
+    search = NetAdapt(first_step=0.035, short=replace(_SHORT, seed=seed), processes=2, threads=1)
     training = replace(training, model="fastdepth", init=None, fit=fit)
     return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search)
 
