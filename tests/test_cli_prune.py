@@ -48,7 +48,8 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
     assert after["cost"]["parameters"] < before["cost"]["parameters"]
     assert after["cost"]["bytes"] < before["cost"]["bytes"]
     assert before["latency_ms"]["eager ms"] > 0 and 0 <= after["metrics"]["delta1"] <= 1
-    assert Image.open(picture).size[0] > 500
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] > 500
     net = load(out)
     assert net.spec.name == "smaller" and net.spec.provenance[-2:] == (
         "pruned by l2 to macs=0.8x",

@@ -8,8 +8,8 @@ The training code was never published. Our choices for what the paper leaves ope
 of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with what the
 channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit
 a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance). The gap is
-measured with soft masks, sigmoid(3 v / start): hard ones answer only after v has come all the way down, and what waits
-for them overshoots (0.4 asked, 0.1 left).
+measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only after v has
+come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
 """
 
 from __future__ import annotations
@@ -108,9 +108,11 @@ class Masked(nn.Module):
         how = self.options
         if how.target is None:
             return how.strength
-        planned = 1 - (1 - how.target) * min(1.0, float(self.done) / (how.reach_at * self.steps))
+        part = float(self.done) / (how.reach_at * self.steps)
+        planned = 1 - (1 - how.target) * min(1.0, part)
         soft = how.start / 3  # so that at the start it is 0.95
-        gap = self._part([torch.sigmoid(how.speed * v / soft) for v in self.values]) - planned
+        now = self._part([torch.sigmoid(how.speed * v / soft) for v in self.values]) if part <= 1 else self.kept()
+        gap = now - planned
         return how.strength * math.exp(max(-10.0, min(10.0, gap / how.tolerance)))
 
 
