@@ -16,16 +16,16 @@ from leadline.checkpoint import find, load, read_provenance, save, write_atomica
 from leadline.compress.budget import Budget, limit, parse
 from leadline.compress.channels import trace
 from leadline.compress.choose import check_reach, choose, within
-from leadline.compress.cost import byte_cost, macs_cost, parameter_cost, shapes_of
+from leadline.compress.cost import Cost, byte_cost, macs_cost, parameter_cost, shapes_of
 from leadline.compress.groups import Channels
 from leadline.compress.latency import latency_cost, table, timed
 from leadline.compress.lessons import Lessons
 from leadline.compress.masks import Masked
 from leadline.compress.netadapt import Resource, netadapt
 from leadline.compress.pipeline import compress
-from leadline.compress.scores import named
+from leadline.compress.scores import Scores, named
 from leadline.compress.surgery import prune
-from leadline.errors import TrainingFailed
+from leadline.errors import OutOfReach, TrainingFailed
 from leadline.evaluate import Samples, evaluate
 from leadline.nn.build import Net, fresh
 from leadline.options import Training
@@ -89,7 +89,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
         facts = dict(reports[0].context)
         save(pruned, at, provenance=facts)
     if options.fresh:
-        pruned = _fresh(pruned, made, training.fit.seed)
+        pruned, _ = compress(pruned, partial(_fresh, made=made, seed=training.fit.seed))
     if options.name is not None:
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
@@ -172,9 +172,28 @@ def _masked(
         resume=resume, finish=made.finish, facts=made.facts,
     )  # fmt: skip
     say(f"the masks keep {loss.kept():.3f} of the cost")
-    drop = loss.harvest(most if how.mode == "total" else None, options.multiple)
+    if how.mode == "total":
+        small = _met(resource, most, lambda asked: prune(net, channels, loss.harvest(asked, options.multiple)), say)
+    else:
+        small = prune(net, channels, loss.harvest(multiple=options.multiple))
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
-    return prune(net, channels, drop), {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
+    return small, {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
+
+
+def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, asked: float) -> Net:
+    return prune(net, channels, choose(channels, scores, cost, asked, multiple=multiple))
+
+
+def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say) -> Net:
+    """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate."""
+    asked = most
+    for _ in range(6):
+        small = cut(asked)
+        if resource.measure is None or (found := resource.measure(small)) <= most:
+            return small
+        say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, narrower")
+        asked *= 0.98 * most / found
+    raise OutOfReach(f"the narrowest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one")
 
 
 def _scored(
@@ -188,9 +207,12 @@ def _scored(
         score = named(options.method, partial(_seen, made), made.loss, n=options.n_batches, seed=seed)
         found = score(net, channels)
         scores = {name: found[name] for name in within(channels, options.layers)}
-        net = prune(net, channels, choose(channels, scores, cost, now, multiple=options.multiple))
+
+        last = i + 1 == options.rounds
+        cut = partial(_cut, net, channels, scores, cost, options.multiple)
+        net = _met(resource, most, cut, say) if last else cut(now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
-        if i + 1 < options.rounds:
+        if not last:
             own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds}
@@ -206,12 +228,12 @@ def _trained(net: Net, *, made: Parts, folder: Path, resume: bool) -> tuple[Net,
     return net, replace(report, context={**report.context, "step": step})
 
 
-def _fresh(net: Net, made: Parts, seed: int) -> Net:
+def _fresh(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
     """The net's shape with weights of nothing, its head at the mean depth of a batch."""
     new, batch = fresh(net, seed=seed), next(_seen(made))
     if batch.valid.any():
         new.head.start_at(float(batch.target[batch.valid].mean()))
-    return new
+    return new, Report(net.spec.name, context={"step": "fresh weights"})
 
 
 def _seen(made: Parts) -> Iterator[Sample]:

@@ -26,7 +26,7 @@ def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """The shipped fastdepth to half of its multiply-accumulates, then 2000 steps of 8 as it was made, more slowly."""
     training = fastdepth.short(data, Path(), out, seed)
     fit = replace(training.fit, steps=2000, lr=5e-4, warmup=50)
-    search = NetAdapt(first_step=0.035, short=replace(_SHORT, seed=seed), processes=2, threads=1)
+    search = NetAdapt(first_step=0.05, short=replace(_SHORT, seed=seed), processes=2, threads=1)
     training = replace(training, model="fastdepth", init=None, fit=fit)
     return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search)
 
@@ -73,13 +73,13 @@ def masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
 
 
 def masks_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
-    """The shape that `masks` found, from fresh weights, 1000 steps at the rate for fresh nets."""
+    """The shape that `masks` found (if it lies beside `out`, without another search), from fresh weights."""
     run = masks(data, out, start, seed)
     return replace(run, training=_from_nothing(run.training, 1000), fresh=True)
 
 
 def netadapt_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
-    """The shape that `netadapt_latency` found, from fresh weights, as long."""
+    """The shape that `netadapt_latency` found (likewise), from fresh weights, as long."""
     run = netadapt_latency(data, out, start, seed)
     return replace(run, training=_from_nothing(run.training, 2000), fresh=True)
 
@@ -145,6 +145,7 @@ def main(
         start: the net that the runs on stereo pairs prune
         resume: go on with a run that was stopped
     """
+    from leadline.checkpoint import write_atomically
     from leadline.cli_train import train
     from leadline.command import complain
     from leadline.pruning import run as prune
@@ -152,6 +153,10 @@ def main(
     if name not in RUNS:
         raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
     run = RUNS[name](data, out, start, seed)
+    for fresh, searched in (("netadapt_fresh", "netadapt_latency"), ("masks_fresh", "masks")):
+        shape, own = out.parent / searched / "pruned.safetensors", out.with_suffix("") / "pruned.safetensors"
+        if name == fresh and shape.exists() and not own.exists():  # spares a second search
+            write_atomically(own, shape.read_bytes())
     if isinstance(run, Training):
         train(replace(run, resume=resume))
     else:

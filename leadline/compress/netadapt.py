@@ -18,6 +18,8 @@ import copy
 import itertools
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -216,9 +218,17 @@ _settled: list[tuple[Teach, NetAdapt]] = []
 
 def _settle(teach: Teach, options: NetAdapt) -> None:
     """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     _settled[:] = [(cache(teach), options)]
+
+
+def _end_with(parent: Any) -> None:
+    """A process whose parent was killed would wait for its next job for ever, with all its memory."""
+    parent.join()
+    os._exit(1)
 
 
 def _taught() -> tuple[Lessons, Judge, NetAdapt]:
