@@ -14,37 +14,29 @@ after each iteration, and the table's estimate scaled to what was found.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from leadline.checkpoint import load, save, write_atomically
 from leadline.compress.channels import trace
 from leadline.compress.choose import check_reach, within
 from leadline.compress.cost import Cost
-from leadline.compress.groups import Channels, Drop
-from leadline.compress.lessons import Judge, Lessons, Teach
+from leadline.compress.groups import Channels
+from leadline.compress.lessons import Teach
+from leadline.compress.proposals import Proposal, file_of, workers
 from leadline.compress.scores import magnitude
-from leadline.compress.surgery import kept_best, prune
+from leadline.compress.surgery import kept_best
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import Net
 from leadline.options_prune import NetAdapt
 from leadline.report import Report
 from leadline.spec import to_json
-from leadline.train import fit
 from leadline.train_state import differences
 
 
@@ -54,21 +46,6 @@ class Resource:
 
     cost_of: Callable[[Net], Cost]
     measure: Callable[[Net], float] | None = None
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A group narrowed to a width, what the net then costs by estimate, and its accuracy after a short training."""
-
-    group: str
-    width: int
-    was: int
-    cost: float
-    accuracy: float = float("nan")
-
-
-Job = tuple[Path, Proposal, Path, int, Channels, Drop]
-"""The net's file, the proposal, the folder for what is made of it, the first batch to learn from, and what goes."""
 
 
 def netadapt(
@@ -98,7 +75,7 @@ def netadapt(
     channels, cost = trace(net, example), resource.cost_of(net)
     check_reach(channels, cost, limit, within(channels, options.layers), options.multiple)
     start = history[0]["cost_before"] if history else None
-    with _workers(teach, options) as evaluate:
+    with workers(teach, options) as evaluate:
         _write(out, plan, history)  # from here on a proposal in `out` was made as `plan` says
         for iteration in itertools.count(len(history)):
             estimate = cost(channels.shapes)
@@ -136,7 +113,7 @@ def netadapt(
                     "proposals": [asdict(p) for p in done],
                 }
             )
-            net = load(_file(folder, best.group))
+            net = load(file_of(folder, best.group))
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
@@ -174,108 +151,6 @@ def chosen(done: Iterable[Proposal], rule: str, before: float, cost: float) -> P
     if rule == "accuracy":
         return max(done, key=lambda p: p.accuracy)
     return min(done, key=lambda p: (before - p.accuracy + 1e-6) / (cost - p.cost + 1e-5 * cost))
-
-
-class _Workers:
-    """Processes that make proposals, or this one (`pool` None) where one is enough."""
-
-    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
-        self.pool = pool
-
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Proposal]:
-        """The proposals with their accuracies, in the order of the jobs."""
-        return map(_propose, jobs) if self.pool is None else self.pool.map(_propose, jobs)
-
-    def judge(self, base: Path) -> float:
-        """The accuracy of the net in that file."""
-        return _judged(base) if self.pool is None else self.pool.submit(_judged, base).result()
-
-
-@contextmanager
-def _workers(teach: Teach, options: NetAdapt) -> Iterator[_Workers]:
-    """Workers that have their lessons. Afterwards this process is as it was."""
-    threads = torch.get_num_threads()
-    if options.processes > 1:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options)) as pool:
-            try:
-                pool.submit(_ready).result()
-                yield _Workers(pool)
-            finally:
-                pool.shutdown(cancel_futures=True)
-        return
-    try:
-        _settle(teach, options)
-        _ready()
-        yield _Workers(None)
-    finally:
-        _settled.clear()
-        torch.set_num_threads(threads)
-
-
-_settled: list[tuple[Teach, NetAdapt]] = []
-
-
-def _settle(teach: Teach, options: NetAdapt) -> None:
-    """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    _settled[:] = [(cache(teach), options)]
-
-
-def _end_with(parent: Any) -> None:
-    """A process whose parent was killed would wait for its next job for ever, with all its memory."""
-    parent.join()
-    os._exit(1)
-
-
-def _taught() -> tuple[Lessons, Judge, NetAdapt]:
-    teach, options = _settled[0]
-    lessons = teach()
-    if lessons.judge is None:
-        raise ValueError(
-            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--choose 10)"
-        )
-    return lessons, lessons.judge, options
-
-
-def _ready() -> None:
-    _taught()
-
-
-def _judged(path: Path) -> float:
-    _, judge, _ = _taught()
-    return float(judge(load(path)))
-
-
-def _propose(job: Job) -> Proposal:
-    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read."""
-    base, proposal, folder, first, channels, drop = job
-    path = _file(folder, proposal.group)
-    said = path.with_suffix(".json")
-    if said.exists() and path.exists():
-        found = Proposal(**json.loads(said.read_text()))
-        if (found.group, found.width) == (proposal.group, proposal.width):
-            return found
-    lessons, judge, options = _taught()
-    net = prune(load(base), channels, drop)
-    if options.train:
-        for module in net.modules():  # few steps must do; the file forgets this
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = options.momentum
-        batches = lessons.batches(first)  # each iteration goes on in the data where the one before stopped
-        loss = copy.deepcopy(lessons.loss)  # one with weights must not bring what other proposals taught it
-        net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
-    made = replace(proposal, accuracy=float(judge(net)))
-    save(net, path)
-    write_atomically(said, json.dumps(asdict(made)).encode())
-    return made
-
-
-def _file(folder: Path, group: str) -> Path:
-    return folder / f"{group.replace('#', '-')}.safetensors"
 
 
 def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, Any]]:
