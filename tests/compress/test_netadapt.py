@@ -32,7 +32,7 @@ from thin import (
 )
 
 from leadline.checkpoint import load
-from leadline.compress import netadapt as module
+from leadline.compress import proposals as settled
 from leadline.compress.channels import trace
 from leadline.compress.cost import macs, macs_cost, parameter_cost
 from leadline.compress.lessons import Lessons
@@ -286,7 +286,7 @@ def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
 def test_this_process_is_left_as_it_was(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     narrowed(tmp_path, replace(PLAIN, threads=1), part=0.97)
-    assert torch.get_num_threads() == 2 and not module._settled
+    assert torch.get_num_threads() == 2 and not settled._settled
 
 
 @pytest.mark.slow
