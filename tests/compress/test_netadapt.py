@@ -32,6 +32,7 @@ from thin import (
 )
 
 from leadline.checkpoint import load
+from leadline.compress import netadapt as module
 from leadline.compress import proposals as settled
 from leadline.compress.channels import trace
 from leadline.compress.cost import macs, macs_cost, parameter_cost
