@@ -24,7 +24,7 @@ from leadline.compress.masks import Masked
 from leadline.compress.netadapt import Resource, netadapt
 from leadline.compress.pipeline import compress
 from leadline.compress.scores import Scores, named
-from leadline.compress.surgery import prune
+from leadline.compress.surgery import prune, unread
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.evaluate import Samples, evaluate
 from leadline.nn.build import Net, fresh
@@ -172,10 +172,11 @@ def _masked(
         resume=resume, finish=made.finish, facts=made.facts,
     )  # fmt: skip
     say(f"the masks keep {loss.kept():.3f} of the cost")
+    masked = unread(net, channels, loss.off())  # what only rounding keeps is as unread as it was
     if how.mode == "total":
-        small = _met(resource, most, lambda asked: prune(net, channels, loss.harvest(asked, options.multiple)), say)
+        small = _met(resource, most, lambda asked: prune(masked, channels, loss.harvest(asked, options.multiple)), say)
     else:
-        small = prune(net, channels, loss.harvest(multiple=options.multiple))
+        small = prune(masked, channels, loss.harvest(multiple=options.multiple))
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
     return small, {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 

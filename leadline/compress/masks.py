@@ -25,7 +25,7 @@ from torch.func import functional_call
 from leadline.compress.choose import choose, within
 from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels
-from leadline.compress.surgery import rounded
+from leadline.compress.surgery import kept_best, rounded
 from leadline.options_prune import Masks
 from leadline.train import Loss
 from leadline.types import Sample
@@ -72,16 +72,22 @@ class Masked(nn.Module):
         """What each masked channel is worth: v, above 0 where it is on."""
         return {n: self.options.speed * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
 
+    def off(self) -> dict[str, list[int]]:
+        """The channels that are off; of each group one stays, the best."""
+        return {
+            name: sorted(torch.argsort(v, descending=True, stable=True)[max(1, int((v > 0).sum())) :].tolist())
+            for name, v in self.scores().items()
+        }
+
     def harvest(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
-        """What to drop: the channels that are off. With `limit` on the cost, as many of those with the lowest v."""
-        scores = self.scores()
-        if limit is not None:
+        """What to drop: the channels that are off, as many as leave a multiple of `multiple`; with a `limit` on the cost
+        that this does not meet, more, those with the lowest v.
+        """
+        scores, off = self.scores(), self.off()
+        widths = {name: rounded(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
+        if limit is not None and self.cost(self.channels.shapes_with(widths)) > limit:
             return choose(self.channels, scores, self.cost, limit, multiple=multiple)
-        drop = {}
-        for name, v in scores.items():
-            width = rounded(int((v > 0).sum()), len(v), multiple)
-            drop[name] = sorted(torch.argsort(v, descending=True, stable=True)[width:].tolist())
-        return {name: which for name, which in drop.items() if which}
+        return kept_best(scores, widths)
 
     def _read(self, net: nn.Module, masks: Iterable[Tensor]) -> dict[str, Tensor]:
         """The weights that read a masked channel, times the masks, under their names in `net`."""

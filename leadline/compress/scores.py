@@ -32,11 +32,10 @@ def magnitude(net: nn.Module, channels: Channels, *, power: int = 2) -> Scores:
     state = net.state_dict()
     return {
         name: sum(
-            (_sums(state[place[0]].abs() ** power, place[1])[group.places[place]].sum(dim=1) for place in makers),
+            (_sums(state[t].abs() ** power, d)[group.places[t, d]].sum(dim=1) for t, d in _filters(net, group)),
             torch.zeros(group.size),
         )
         for name, group in channels.free.items()
-        if (makers := _filters(net, group))
     }
 
 
@@ -182,8 +181,9 @@ def _is_depthwise(net: nn.Module, module: str) -> bool:
 
 
 def _filters(net: nn.Module, group: Group) -> list[tuple[str, int]]:
-    """The places where the group's channels are made."""
-    return [p for p in group.places if p in group.make and not _is_depthwise(net, p[0].rpartition(".")[0])]
+    """The places where the group's channels are made; depthwise ones only where there are no others."""
+    makers = [place for place in group.places if place in group.make]
+    return [p for p in makers if not _is_depthwise(net, p[0].rpartition(".")[0])] or makers
 
 
 def _norms(net: nn.Module, group: Group) -> list[str]:

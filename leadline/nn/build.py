@@ -84,9 +84,11 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
 def fresh(net: Net, *, seed: int) -> Net:
     """A copy of `net` with the same shapes, pruned or not, and fresh weights as `build` gives them."""
     new = copy.deepcopy(net)
-    for module in new.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # for layers that are not drawn below
+        for module in new.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
     _draw_(new, torch.Generator().manual_seed(seed))
     return new
 
