@@ -80,8 +80,8 @@ class Masked(nn.Module):
         }
 
     def harvest(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
-        """What to drop: the channels that are off, as many as leave a multiple of `multiple`; with a `limit` on the cost
-        that this does not meet, more, those with the lowest v.
+        """What to drop: the channels that are off, as many as leave a multiple of `multiple`; with a `limit` on the
+        cost that this does not meet, more, those with the lowest v.
         """
         scores, off = self.scores(), self.off()
         widths = {name: rounded(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
