@@ -13,12 +13,13 @@ import torch
 
 from leadline import checkpoint
 from leadline.cli import main
-from leadline.cli_train import _rows, train
+from leadline.cli_train import train
 from leadline.data.dataset import hold_out
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
 from leadline.options import FitOptions, R2Crop, Training, View
+from leadline.run_parts import rows
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_name_means_fresh_weights_unless_pretrained_ones_are_asked_for(run: Tr
 
 def test_a_net_that_takes_single_pixels_out_of_frames_learns_from_whole_ones(run: Training) -> None:
     """LiteDepth's way into a frame does not average; an averaged picture would be another kind of picture."""
-    assert [_rows(run, zoo.spec(name)) for name in ("fastdepth", "litedepth")] == [240, 480]
+    assert [rows(run, zoo.spec(name)) for name in ("fastdepth", "litedepth")] == [240, 480]
 
 
 def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
@@ -151,7 +152,7 @@ def test_a_run_is_never_overwritten_and_goes_on_only_as_it_began(run: Training) 
 def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
     run: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadline.cli_train.hold_out", lambda data, every: hold_out(data, every, block=2))
+    monkeypatch.setattr("leadline.run_parts.hold_out", lambda data, every: hold_out(data, every, block=2))
     run = replace(run, choose=2)
     net, report = train(run)
     kept = [run.out / f"{net.spec.name}.safetensors", run.out / "report.json"]

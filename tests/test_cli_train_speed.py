@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from leadline import cli_train
+from leadline import cli_train, run_parts
 from leadline.autotune import Trial, Tuned
 from leadline.cli_train import train
 from leadline.data.depth_io import write_depth
@@ -71,7 +71,7 @@ def test_a_batch_of_mixed_sizes_is_refused_and_litedepth_s_list_pads_it(run: Tra
     write_depth(Path(run.data[0]) / "depth" / "0.png", np.ones((30, 40), np.float32))
     mixed = replace(run, out=tmp_path / "mixed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_train, "_transform", lambda run: lambda sample, rng: sample)
+        patch.setattr(run_parts, "transform_of", lambda run: lambda sample, rng: sample)
         with pytest.raises(BadData, match="a batch of unlike sizes"):
             train(replace(mixed, batch=6))
 

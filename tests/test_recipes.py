@@ -47,10 +47,10 @@ def test_half_size_frames_are_cut_in_the_published_proportions() -> None:
 
 
 def test_the_shares_of_the_training_on_everything_fill_its_batch() -> None:
-    from leadline.cli_train import _shares
+    from leadline.run_parts import shares
 
     run = litedepth.everything(DATA, OUT, OUT)
-    assert sum(_shares(run.data, run.batch)[1]) == run.batch == 32
+    assert sum(shares(run.data, run.batch)[1]) == run.batch == 32
 
 
 def test_boosting_s_student_trains_as_hu_et_al_do() -> None:
