@@ -8,6 +8,7 @@
     |-- NoRuntime            a runtime's packages are not installed; the message holds the command that brings them
     |-- ExportFailed         a runtime's own compiler refuses a net
     |-- NotBetter            a compressed file is refused since it is slower or less accurate than allowed
+    |-- OutOfReach           no net of the kind asked for meets the budget; the message holds the smallest reachable
     |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
     `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
 
@@ -47,6 +48,10 @@ class ExportFailed(LeadlineError):
 
 class NotBetter(LeadlineError):
     """A compressed file does not keep what it promises: the message holds the figures."""
+
+
+class OutOfReach(LeadlineError):
+    """A budget that narrowing cannot meet: the message holds what can be met."""
 
 
 class MissingPackage(LeadlineError):
