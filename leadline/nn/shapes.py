@@ -11,8 +11,8 @@ from torch import nn
 def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Replace, in place, every parameter and buffer of `net` whose shape differs from `shapes`; contents are undefined.
 
-    Widths of the layers that own them follow (`out_channels`, `num_features`, `groups` of a depthwise convolution,
-    plain or transposed).
+    Widths of the layers that own them follow (`out_channels`, `num_features`, `normalized_shape`, `groups` of a
+    depthwise convolution, plain or transposed; other groups keep their number).
     A name that the net lacks, or one that is missing, is a ValueError.
     """
     stored = set(shapes)
@@ -28,21 +28,30 @@ def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
                 continue
             if len(shape) != tensor.ndim:
                 raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {tensor.ndim} dimensions are needed")
-            fresh = torch.empty(shape, dtype=tensor.dtype)
-            setattr(module, name, nn.Parameter(fresh) if isinstance(tensor, nn.Parameter) else fresh)
-            _follow(module, shape)
+            fresh = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+            setattr(module, name, nn.Parameter(fresh, tensor.requires_grad) if name in module._parameters else fresh)
+            _follow(module, shape, tuple(tensor.shape))
 
 
-def _follow(module: nn.Module, shape: tuple[int, ...]) -> None:
-    if isinstance(module, nn.BatchNorm2d):
+def _follow(module: nn.Module, shape: tuple[int, ...], was: tuple[int, ...]) -> None:
+    """Set what `module` says of its widths, after a tensor of shape `was` has become one of `shape`."""
+    if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.InstanceNorm2d):
         module.num_features = shape[0]
-    elif isinstance(module, nn.Conv2d) and len(shape) == 4:
-        depthwise = module.groups > 1
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = shape
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels = shape[0]
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = shape[0]
+    elif isinstance(module, nn.Linear) and len(shape) == 2:
+        module.out_features, module.in_features = shape
+    elif isinstance(module, nn.Conv1d | nn.Conv2d) and len(shape) > 2:
+        if module.groups > 1 and was[1] == 1:  # depthwise, perhaps with several outputs for each input
+            module.groups = shape[0] * module.in_channels // was[0]
         module.out_channels = shape[0]
-        module.groups = shape[0] if depthwise else 1
-        module.in_channels = shape[0] if depthwise else shape[1]
+        module.in_channels = shape[1] * module.groups
     elif isinstance(module, nn.ConvTranspose2d) and len(shape) == 4:  # [inputs, outputs / groups, k, k]
-        depthwise = module.groups > 1
+        if module.groups == was[0] > 1:
+            module.groups = shape[0]
         module.in_channels = shape[0]
-        module.groups = shape[0] if depthwise else 1
-        module.out_channels = shape[0] if depthwise else shape[1]
+        module.out_channels = shape[1] * module.groups
