@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -61,12 +61,11 @@ def fit(
     `resume` a run that was stopped at any moment continues from its last save, to the same weights bit for bit (same
     machine and number of threads); other options or `facts` are then a TrainingFailed, other `notes` are not.
 
-    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample out of what `batches`
-       gives, on the device, where that is left to do.
-    2. Weights of a loss (an nn.Module) are trained with the net, without decay; context `loss_parameters` holds those
-       of up to 100 numbers.
-    3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step; context `skipped_steps` counts them. Of
-       several processes all must have nothing, otherwise one that has adds a gradient of zeros. Batch norms do see it.
+    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample of what `batches` gives.
+    2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
+       `loss_parameters` holds those of up to 100 numbers.
+    3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step (context `skipped_steps`); of several
+       processes all must have nothing, or one that has adds a gradient of zeros. Batch norms do see it.
     4. A loss that is not finite is a TrainingFailed.
     5. Context `waiting` is the part of its time that the loop waited for batches.
     """
@@ -107,6 +106,8 @@ def fit(
         figures = validate(run.result(), start)
     close()
     around.wait_for_everyone()
+    if isinstance(run.loss, nn.Module):
+        cast(nn.Module, loss).load_state_dict(run.loss.state_dict())
     context = {
         "steps": options.steps,
         "steps_now": options.steps - start,
@@ -194,12 +195,12 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.call: Any = torch.compile(net) if compiled else net
+        self.call: Any = [torch.compile(net) if compiled else net]  # in a list: no second name for the net's weights
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor | list[Tensor] = self.call(image, raw=raw)
+            out: Tensor | list[Tensor] = self.call[0](image, raw=raw)
         maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
         self.outputs += maps
         return maps if isinstance(out, list) else maps[0]
@@ -252,9 +253,7 @@ def bf16_on_cpu() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory (mallopt M_MMAP_THRESHOLD, M_TRIM_THRESHOLD): each step frees and asks for the same
-    hundreds of megabytes, and getting them back from the kernel page by page costs a fifth of a CPU step.
-    """
+    """Let glibc keep freed memory (mallopt's thresholds): getting it back page by page costs a fifth of a CPU step."""
     with suppress(OSError, AttributeError):  # another C library: slower, not wrong
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30)

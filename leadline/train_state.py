@@ -96,6 +96,7 @@ def _tensors(state: State) -> dict[str, Tensor]:
         found |= {f"mean.{k}": v for k, v in state.mean.state_dict().items()}
     if state.loss is not None:
         found |= {f"loss.{k}": v for k, v in state.loss.named_parameters() if v.requires_grad}
+        found |= {f"loss.{k}": v for k, v in state.loss.named_buffers()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
     return {k: v.detach() for k, v in found.items()}

@@ -51,7 +51,8 @@ def test_the_weights_of_a_loss_are_trained_without_decay_and_reported() -> None:
     value, _ = loss(tiny().train(), next(batches()(0)))
     expected = 1 - 0.1 * (1 - float(value.detach()))  # d/ds at s = 1: -l1 + 1
     assert report.context["loss_parameters"] == {"sigma": [pytest.approx(expected, abs=1e-5)]}
-    assert made.sigma.tolist() == [1]  # the given loss is left alone
+    assert made.sigma.tolist() == report.context["loss_parameters"]["sigma"]  # the given loss holds them afterwards
+    assert made.frozen.tolist() == [1, 1, 1] and made.sigma.grad is None
 
 
 def test_a_run_whose_loss_has_weights_continues_to_bitwise_equal_ones(tmp_path: Path) -> None:
@@ -70,6 +71,57 @@ def test_a_run_whose_loss_has_weights_continues_to_bitwise_equal_ones(tmp_path: 
     assert said.context["loss_parameters"] == again.context["loss_parameters"] != {"sigma": [1.0]}
     with pytest.raises(TrainingFailed, match="another net, loss or optimizer"):
         fit(tiny(), batches(), loss, plan, out=tmp_path, resume=True)
+
+
+class Counting(Weighed):
+    """It also knows how often it was asked, and weighs what it says by that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("asked", torch.tensor(0))
+        self.register_buffer("factor", torch.tensor(1.0))
+
+    def forward(self, net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+        value, logs = super().forward(net, batch)
+        value = value * self.factor.clone()
+        self.asked += 1
+        self.factor *= 1 + 0.1 * float(value.detach())
+        return value, logs
+
+
+def test_what_a_loss_remembers_continues_bitwise_and_is_in_it_afterwards(tmp_path: Path) -> None:
+    def stops(start: int) -> Iterator[Sample]:
+        for i, batch in enumerate(batches()(start), start):
+            if i == 5:
+                raise KeyboardInterrupt
+            yield batch
+
+    plan = options(optimizer="adam", save_every=2, lr=1e-3, clip=1.0)
+    whole, stopped, resumed, over = (Counting() for _ in range(4))
+    expected, _ = fit(tiny(), batches(), whole, plan)
+    assert int(whole.asked) == 6 and float(whole.factor) > 1
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny(), stops, stopped, plan, out=tmp_path)
+    found, report = fit(tiny(), batches(), resumed, plan, out=tmp_path, resume=True)
+    assert report.context["steps_now"] == 2 and same(found, expected)
+    fit(tiny(), batches(), over, plan, out=tmp_path, resume=True)  # nothing is left to do
+    for made in (resumed, over):
+        pairs = zip(made.state_dict().items(), whole.state_dict().values(), strict=True)
+        assert all(torch.equal(value, other) for (_, value), other in pairs)
+
+
+def test_a_loss_may_put_other_weights_into_the_net_for_a_step() -> None:
+    """`functional_call` on what a loss is given: the net's own weights are there again afterwards, and learn."""
+
+    def halved(net: torch.nn.Module, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+        other = {name: 0.5 * p for name, p in net.named_parameters()}
+        out = torch.func.functional_call(net, other, (batch.image,))
+        return (out - batch.target).abs().mean(), {}
+
+    plan = options(steps=2, optimizer="adam", lr=1e-3, schedule="constant", weight_decay=0.0)
+    trained, _ = fit(tiny(), batches(), halved, plan)
+    for before, after in zip(tiny().parameters(), trained.parameters(), strict=True):
+        assert after.is_leaf and float((after - before).detach().abs().max()) < 0.0021
 
 
 def with_nothing_at(*steps: int) -> Batches:

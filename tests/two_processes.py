@@ -83,8 +83,8 @@ def seen(name: str, rank: int, world: int, **which: tuple[int, ...]) -> dict[str
     def heard(model: Net, step: int) -> dict[str, float]:
         return {"total": float(sum(w.double().abs().sum() for w in model.state_dict().values()))}
 
-    made = Weighed() if which else loss
     for steps in range(1, STEPS + 1):  # a run of n steps reports the loss of its n-th
+        made = Weighed() if which else loss
         plan = options(steps=steps, schedule="constant", lr=1e-3, clip=1.0)
         _, report = fit(net(name), batches(rank, world, **which), made, plan, validate=heard)
         losses.append(report.metrics.get("loss", -1.0))

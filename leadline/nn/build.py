@@ -77,6 +77,23 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator.initial_seed())  # for layers of timm's that are not set below
         net = Net(spec)
+    _draw_(net, generator)
+    return net
+
+
+def fresh(net: Net, *, seed: int) -> Net:
+    """A copy of `net` with the same shapes, pruned or not, and fresh weights as `build` gives them."""
+    new = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # for layers that are not drawn below
+        for module in new.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+    _draw_(new, torch.Generator().manual_seed(seed))
+    return new
+
+
+def _draw_(net: Net, generator: torch.Generator) -> None:
     last = getattr(net.head, "conv", None)
     for module in net.modules():
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -91,7 +108,6 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
         nn.init.normal_(module.weight, 0.0, math.sqrt(1.0 / fan), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    return net
 
 
 def calibrated(net: Net, metres: float, size: tuple[int, int] | None = None) -> Net:
