@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline import cli_bench, cli_data, cli_model, cli_quantize, cli_runtime
+from leadline import cli_bench, cli_data, cli_model, cli_prune, cli_quantize, cli_runtime
 from leadline.command import Verbs, complain, emit
 from leadline.command import run as run_command
 from leadline.options import Training
@@ -208,6 +208,7 @@ VERBS: Verbs = {
     "list": cli_model.list_models,
     "export": cli_runtime.export,
     "parity": cli_runtime.parity,
+    "prune": cli_prune.prune,
     "quantize": cli_quantize.quantize,
     "bench": cli_bench.bench,
     "doctor": cli_runtime.doctor,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from leadline.command import emit
+
+if TYPE_CHECKING:
+    from leadline.nn.build import Net
 
 
 def list_models(*, json: bool = False) -> int:
@@ -39,11 +42,12 @@ def list_models(*, json: bool = False) -> int:
     return 0
 
 
-def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, json: bool = False) -> int:
+def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = False, json: bool = False) -> int:
     """What a net is and costs: parameters, multiply-accumulates, input, kind, unit and where its weights come from.
 
     Args:
         name: a net of `leadline list`, or a checkpoint
+        channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
     from leadline.checkpoint import find, load, read_provenance, shipped
@@ -54,6 +58,8 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, json: bool = Fals
 
     has_file = name in shipped() or Path(name).is_file() or Path(name).suffix != "" or os.sep in name
     net = load(name) if has_file else build(zoo.spec(name), seed=0)
+    if channels:
+        return _print_channels(net, json)
     spec, file = net.spec, find(name) if has_file else None
     facts: dict[str, Any] = {
         "name": spec.name,
@@ -73,6 +79,26 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, json: bool = Fals
         for key, value in facts.items():
             text = f"{value:,}".replace(",", " ") if isinstance(value, int) else value
             print(f"{key:<11}{dumps(text) if isinstance(text, dict | list) else text or 'none'}")
+    return 0
+
+
+def _print_channels(net: Net, json: bool) -> int:
+    import torch
+
+    from leadline.compress.channels import trace
+    from leadline.report import grid
+
+    found = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+    rows = found.explained()
+    if json:
+        keys = ("group", "channels", "tied", "why_frozen")
+        facts = [(g.name, g.size, list(dict.fromkeys(g.modules)), g.frozen) for g in found.groups]
+        groups = [dict(zip(keys, fact, strict=True)) for fact in facts]
+        emit({"groups": groups, "unknown_operations": list(found.unknown)})
+        return 0
+    print(grid([("group", "channels", "made or passed on by", "may it shrink"), *rows]))
+    if found.unknown:
+        print(f"\noperations without a rule, which freeze what they touch: {', '.join(found.unknown)}")
     return 0
 
 

@@ -20,13 +20,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "leadline"
 
-VERBS = ("cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize")
+VERBS = ("cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune")
 LAYERS = (
-    {"spec", "types", "report", "errors", "options"},
+    {"spec", "types", "report", "errors", "options", "options_prune"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {"train", "train_state", "optimize", "together", "autotune", "distill", "export", "compress"},
-    {"predict", "results", "video", "viz", "bench"},
+    {"predict", "results", "video", "viz", "bench", "run_parts", "pruning", "pruning_report"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.
@@ -52,6 +52,11 @@ SIDEWAYS = {
     ("compress", "export"): "what is compressed is judged by its exported file",
     ("results", "viz"): "layer 4 is ordered: viz < results < predict < video",
     ("bench", "predict"): "accuracy is that of the predictor, as in `leadline val`",
+    ("run_parts", "predict"): "a run is validated by the predictor, as in `leadline val`",
+    ("pruning", "predict"): "a judge measures with the predictor, as `leadline val` does",
+    ("pruning_report", "predict"): "so does what compares before and after",
+    ("pruning", "run_parts"): "pruning trains as `leadline train` does",
+    ("run_parts", "viz"): "and leaves pictures of what it predicts",
     ("predict", "results"): "layer 4 is ordered: viz < results < predict < video",
     **dict.fromkeys(
         [("cli", "command"), *((verb, "command") for verb in VERBS), *(("cli", verb) for verb in VERBS)],
@@ -59,14 +64,17 @@ SIDEWAYS = {
     ),
     ("cli_bench", "cli_runtime"): "sizes are typed in one way",
     ("cli_quantize", "cli_runtime"): "sizes are typed in one way",
+    ("options_prune", "options"): "pruning trains, too",
+    ("compress", "train_state"): "a search that goes on tells other options as a training does",
+    ("cli_prune", "cli_data"): "how to read data is said by the same flags everywhere",
     ("cli_quantize", "cli_data"): "so are the flags that say how to read data",
     ("__main__", "cli"): "`python -m leadline` is the command line",
 }
 # One module and the one it imports against the rule.
 EXCEPTIONS = {("leadline.runtime.eager", "leadline.checkpoint"): "PyTorch's artefact is the checkpoint itself"}
 # The total was 10000 for the spine; eight runtimes, quantisation and benchmarks were 4000 lines more, the zoo with its
-# training methods (stereo, LiteDepth, caches) is 4000 more.
-MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 18_000, 10
+# training methods (stereo, LiteDepth, caches) is 4000 more, pruning 2500.
+MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 20_500, 10
 LONGER_FILES: dict[str, str] = {}  # path -> the reason why it is not two files
 LARGER_CLASSES: dict[str, str] = {}  # module.Class -> the reason
 FORBIDDEN_WORDS = {"manager", "handler", "helper", "util", "base", "factory", "wrapper", "engine", "processor", "impl"}

@@ -1,0 +1,122 @@
+"""The verb `prune`: a net narrowed to a budget, trained again, and compared with what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from leadline import cli_data
+from leadline.command import complain, emit
+from leadline.options import FitOptions, Stereo, Training, View
+from leadline.options_prune import Masks, Method, NetAdapt, Pruning
+
+# what a flag says by default
+_NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
+_LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, still_after=0.9)
+
+
+def prune(
+    model: Annotated[str, arg(metavar="NAME|FILE")],
+    /,
+    *,
+    method: Method,
+    budget: Annotated[str, arg(metavar="KIND=VALUE")],
+    data: Annotated[tuple[str, ...], arg(metavar="FOLDER ...")],
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")],
+    runtime: Annotated[str | None, arg(metavar="NAME")] = None,
+    threads: Annotated[int | None, arg(metavar="N")] = None,
+    layers: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = (),
+    multiple: int = 8,
+    rounds: int = 1,
+    netadapt: NetAdapt = _NETADAPT,
+    masks: Masks = _MASKS,
+    batch: int = 8,
+    loss: tuple[str, ...] = ("log_l1", "log_gradient:0.3"),
+    fit: FitOptions = _LONG,
+    view: View = _VIEW,
+    stereo: Stereo = _STEREO,
+    choose: int = 10,
+    finetune: bool = True,
+    fresh: bool = False,
+    name: Annotated[str | None, arg(metavar="NAME")] = None,
+    protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
+    measure: Annotated[str, arg(metavar="RUNTIMES")] = "",
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None,
+    reading: cli_data.Read = cli_data.AS_SAID,
+    resume: bool = False,
+    json: bool = False,
+) -> int:
+    """A smaller net: whole channels are removed until the budget is met, and it is trained. The file is a checkpoint.
+
+    Args:
+        model: a net that ships with leadline, or a checkpoint
+        method: netadapt (greedy, layer by layer), masks (learned together with the weights), or a score for each
+            channel: l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random
+        budget: params, macs, bytes (in half precision) or latency_ms (with --runtime); a number such as 800k, or a part
+            of what the net has, such as macs=0.5x
+        data: folders to learn from; FOLDER:N puts N of its images into each batch
+        out: the checkpoint to write; a folder of that name without its ending holds what --resume needs
+        runtime: latency_ms: what runs the net, such as openvino
+        threads: threads of the runtimes; by default every core
+        layers: only groups of channels whose names start so may shrink; see `leadline info MODEL --channels`
+        multiple: widths are multiples of this
+        rounds: scores: the budget is approached in so many rounds, with a short training between them
+        netadapt: how NetAdapt searches
+        masks: how joint masks are learned
+        batch: images in a batch
+        loss: names of losses, as in `leadline train`
+        fit: the training of the pruned net
+        view: how a frame is looked at in training
+        stereo: what the loss `stereo` does
+        choose: every so-manieth block of 20 images of the first folder is kept for choosing (netadapt) and validation
+        finetune: train the pruned net
+        fresh: forget its weights first, to see what they are worth
+        name: the net's new name
+        protocol: how accuracy is measured, before and after, on the test part of the first folder; names with commas
+        measure: runtimes, with commas between, in which both nets are timed
+        plot: draw the widths that each layer kept into this file
+        reading: how to read the data
+        resume: go on with the run that was stopped
+        json: print one JSON object
+    """
+    from leadline.data.layouts import open_dataset
+    from leadline.pruning import run
+    from leadline.pruning_report import compared, draw_widths
+    from leadline.report import table
+    from leadline.run_parts import shares
+    from leadline.runtime import installed
+
+    protocols = list(dict.fromkeys(protocol.split(",")))
+    runtimes = [name for name in measure.split(",") if name]
+    for needed in [*runtimes, *([runtime] if runtime else [])]:
+        installed(needed)  # what cannot run should fail now, not after the work
+    training = Training(
+        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, choose=choose,
+        protocol=protocols[0], reading=reading,
+    )  # fmt: skip
+    pruned = run(
+        Pruning(
+            method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
+            rounds, finetune=finetune, fresh=fresh, name=name,
+        ),
+        resume=resume,
+        say=complain,
+    )  # fmt: skip
+    folder = shares(data, batch)[0][0]
+    test = open_dataset(folder, "test", **reading.given())
+    if not len(test):
+        complain(f"{folder} has no test images: nothing is said of accuracy")
+    reports = compared(
+        pruned.before, pruned.after, runtimes=runtimes, threads=threads,
+        data=test if len(test) else None, protocols=protocols,
+    )  # fmt: skip
+    if plot is not None:
+        draw_widths(pruned.before, pruned.after, plot)
+    if json:
+        emit({"out": str(out), "reports": [report.to_json() for report in reports]})
+    else:
+        print(table(reports))
+        print(f"\nwrote {out}")
+    return 0

@@ -1,0 +1,167 @@
+"""Pruning that is real: NetAdapt and joint masks, and what they are compared with.
+
+    python -m recipes.pruned netadapt_latency --data DATA --out runs/pruned/netadapt_latency.safetensors
+
+DATA is the folder that holds `nyu`, `nyu_raw` and `drive`; `--start` the net that `recipes.monodepth drive_synthetic`
+has made, for the runs on stereo pairs. What each run reached stands in docs/results.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from leadline.options import FitOptions, Training
+from leadline.options_prune import Masks, Method, NetAdapt, Pruning
+from recipes import fastdepth, monodepth
+
+_SHORT = FitOptions(steps=10, optimizer="adamw", lr=2e-4, weight_decay=0.01, schedule="constant", clip=1.0)
+_FILTERS = ("encoder.convs", "decoder.upconvs")
+"""What the paper masks of monodepth."""
+
+
+def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The shipped fastdepth to half of its multiply-accumulates, then 2000 steps of 8 as it was made, more slowly."""
+    training = fastdepth.short(data, Path(), out, seed)
+    fit = replace(training.fit, steps=2000, lr=5e-4, warmup=50)
+    search = NetAdapt(first_step=0.05, short=replace(_SHORT, seed=seed), processes=2, threads=1)
+    training = replace(training, model="fastdepth", init=None, fit=fit)
+    return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search)
+
+
+def netadapt_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """To half of its latency in OpenVINO on one thread: `fastdepth_small` in the package."""
+    run = netadapt_macs(data, out, start, seed)
+    return replace(run, budget="latency_ms=0.5x", runtime="openvino", threads=1)
+
+
+def _scored(method: Method, data: Path, out: Path, seed: int) -> Pruning:
+    """fastdepth to a fifth of its parameters at once, then 1000 steps of 8."""
+    run = netadapt_macs(data, out, Path(), seed)
+    training = replace(run.training, fit=replace(run.training.fit, steps=1000))
+    return Pruning(method, "params=0.2x", out, training)
+
+
+def l2(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """By the filters' sums of squares."""
+    return _scored("l2", data, out, seed)
+
+
+def bn(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """By the batch norms' factors."""
+    return _scored("bn", data, out, seed)
+
+
+def taylor(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """By what the loss would change to first order."""
+    return _scored("taylor", data, out, seed)
+
+
+def random(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """By lot."""
+    return _scored("random", data, out, seed)
+
+
+def masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """By masks learned with the weights for 400 steps; 600 more of training make it as long as the others."""
+    run = _scored("masks", data, out, seed)
+    fit = replace(_SHORT, steps=400, lr=3e-4, seed=seed)
+    training = replace(run.training, fit=replace(run.training.fit, steps=600))
+    return replace(run, training=training, masks=Masks(fit=fit, speed=33.0))
+
+
+def masks_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The shape that `masks` found (if it lies beside `out`, without another search), from fresh weights."""
+    run = masks(data, out, start, seed)
+    return replace(run, training=_from_nothing(run.training, 1000), fresh=True)
+
+
+def netadapt_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The shape that `netadapt_latency` found (likewise), from fresh weights, as long."""
+    run = netadapt_latency(data, out, start, seed)
+    return replace(run, training=_from_nothing(run.training, 2000), fresh=True)
+
+
+def _from_nothing(training: Training, steps: int) -> Training:
+    return replace(training, fit=replace(training.fit, steps=steps, lr=2e-3, warmup=200))
+
+
+def stereo_l2(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """monodepth_vgg on the real pairs to a fifth of its parameters, of the filters that the paper masks. 600 steps."""
+    training = monodepth.drive(data, Path(), out, seed)
+    fit = replace(training.fit, warmup=20, validate_every=0)
+    training = replace(training, model=str(start), fit=replace(fit, steps=600))
+    return Pruning("l2", "params=0.2x", out, training, layers=_FILTERS)
+
+
+def stereo_taylor(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The same by Taylor scores."""
+    return replace(stereo_l2(data, out, start, seed), method="taylor")
+
+
+def stereo_random(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The same by lot."""
+    return replace(stereo_l2(data, out, start, seed), method="random")
+
+
+def stereo_masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The same by joint masks: 300 steps with masks, 300 without."""
+    run = stereo_l2(data, out, start, seed)
+    training = replace(run.training, fit=replace(run.training.fit, steps=300))
+    fit = replace(training.fit, schedule="constant", ema=0.0)
+    return replace(run, method="masks", training=training, masks=Masks(fit=fit))
+
+
+def stereo_task(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """Masks without a price: the task alone decides (the paper's L_task), to the single channel."""
+    run = stereo_masks(data, out, start, seed)
+    return replace(run, budget="params=0.999x", masks=replace(run.masks, mode="task"), multiple=1)
+
+
+def stereo_same(data: Path, out: Path, start: Path, seed: int = 0) -> Training:
+    """The whole net for 600 steps more: what the training alone does."""
+    training = stereo_l2(data, out, start, seed).training
+    return replace(training, out=out.with_suffix(""))
+
+
+_ALL = (netadapt_macs, netadapt_latency, netadapt_fresh, l2, bn, taylor, random, masks, masks_fresh, stereo_l2)
+_ALL += (stereo_taylor, stereo_random, stereo_masks, stereo_task, stereo_same)
+RUNS = {f.__name__: f for f in _ALL}
+
+
+def main(
+    name: tyro.conf.Positional[str], /, *, data: Path, out: Path, seed: int = 0,
+    start: Path = Path("runs/monodepth_drive/monodepth_vgg.safetensors"), resume: bool = False,
+) -> None:  # fmt: skip
+    """Run one recipe.
+
+    Args:
+        name: one of the functions of this file
+        data: the folder that holds nyu, nyu_raw and drive
+        out: the file to write
+        seed: of batches and fresh weights
+        start: the net that the runs on stereo pairs prune
+        resume: go on with a run that was stopped
+    """
+    from leadline.checkpoint import write_atomically
+    from leadline.cli_train import train
+    from leadline.command import complain
+    from leadline.pruning import run as prune
+
+    if name not in RUNS:
+        raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
+    run = RUNS[name](data, out, start, seed)
+    for fresh, searched in (("netadapt_fresh", "netadapt_latency"), ("masks_fresh", "masks")):
+        shape, own = out.parent / searched / "pruned.safetensors", out.with_suffix("") / "pruned.safetensors"
+        if name == fresh and shape.exists() and not own.exists():  # spares a second search
+            write_atomically(own, shape.read_bytes())
+    if isinstance(run, Training):
+        train(replace(run, resume=resume))
+    else:
+        prune(run, resume=resume, say=complain)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
