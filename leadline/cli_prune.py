@@ -39,6 +39,7 @@ def prune(
     stereo: Stereo = _STEREO,
     choose: int = 10,
     finetune: bool = True,
+    teach: float = 0.0,
     fresh: bool = False,
     name: Annotated[str | None, arg(metavar="NAME")] = None,
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
@@ -72,6 +73,7 @@ def prune(
         stereo: what the loss `stereo` does
         choose: every so-manieth block of 20 images of the first folder is kept for choosing (netadapt) and validation
         finetune: train the pruned net
+        teach: in that training the unpruned net teaches too: weight of the mean |ln p - ln t|, t its answer
         fresh: forget its weights first, to see what they are worth
         name: the net's new name
         protocol: how accuracy is measured, before and after, on the test part of the first folder; names with commas
@@ -99,7 +101,7 @@ def prune(
     pruned = run(
         Pruning(
             method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
-            rounds, finetune=finetune, fresh=fresh, name=name,
+            rounds, finetune=finetune, teach=teach, fresh=fresh, name=name,
         ),
         resume=resume,
         say=complain,

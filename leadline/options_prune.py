@@ -119,6 +119,8 @@ class Pruning:
     """Batches that scores look at."""
     finetune: bool = True
     """Whether the pruned net is trained (as `training.fit` says)."""
+    teach: float = 0.0
+    """In that training the unpruned net teaches: weight of mean |ln p - ln t|, t its answer. 0: only the data does."""
     fresh: bool = False
     """Forget the weights after pruning and train the small shape from scratch, for comparison."""
     name: str | None = None
@@ -128,5 +130,7 @@ class Pruning:
         if self.multiple < 1 or self.rounds < 1 or self.n_batches < 1:
             said = f"multiple is {self.multiple}, rounds {self.rounds} and n_batches {self.n_batches}"
             raise ValueError(f"{said}; at least 1 is needed")
+        if not 0 <= self.teach < math.inf:
+            raise ValueError(f"teach is {self.teach}; a weight of 0 or more is needed")
         if self.fresh and not self.finetune:
             raise ValueError("fresh weights without a training are of no use; leave --fresh out, or let it train")

@@ -25,6 +25,7 @@ from leadline.compress.netadapt import Resource, netadapt
 from leadline.compress.pipeline import compress
 from leadline.compress.scores import Scores, named
 from leadline.compress.surgery import prune, unread
+from leadline.distill import answered
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.evaluate import Samples, evaluate
 from leadline.nn.build import Net, fresh
@@ -94,7 +95,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
-        pruned, (report,) = compress(pruned, partial(_trained, made=made, folder=folder, resume=resume))
+        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
     save(pruned, options.out, provenance=_told(options, made, source, facts, report))
     return Pruned(load(source), load(options.out), report)
 
@@ -219,14 +220,14 @@ def _scored(
     return net, {"rounds": options.rounds}
 
 
-def _trained(net: Net, *, made: Parts, folder: Path, resume: bool) -> tuple[Net, Report]:
+def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[Net, Report]:
     """The long training."""
+    loss = partial(answered, made.loss, made.net, options.teach) if options.teach else made.loss
     net, report = fit(
-        net, made.loading(workers=made.workers), made.loss, made.options, out=folder / "training", resume=resume,
-        validate=made.validate, finish=made.finish, facts=made.facts,
+        net, made.loading(workers=made.workers), loss, made.options, out=options.out.with_suffix("") / "training",
+        resume=resume, validate=made.validate, finish=made.finish, facts={**made.facts, "teach": options.teach},
     )  # fmt: skip
-    step = f"trained for {made.options.steps} steps"
-    return net, replace(report, context={**report.context, "step": step})
+    return net, replace(report, context={**report.context, "step": f"trained for {made.options.steps} steps"})
 
 
 def _fresh(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:

@@ -1,0 +1,45 @@
+"""Losses that close over a teacher: another net whose answers are learned beside, or in place of, the data's depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leadline.train import Loss
+from leadline.types import Sample
+
+_NEAREST = 1e-3  # metres, or what a raw map has in place of them
+
+
+def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    """A loss for `fit` (bind the first three with `partial`): base + weight x mean |ln p - ln t| over all pixels.
+
+    p and t are the finest raw maps of net and `teacher`, which sees the same augmented image, in eval mode. Pixels
+    without depth count too, and so do batches in which `base` has nothing to learn from. Logs the mean as `answer`.
+    """
+    heard = _Heard(net)
+    value, logs = base(heard, batch)
+    teacher = teacher.to(batch.image.device).eval()
+    with torch.no_grad():
+        answer = teacher(batch.image, raw=True)[0].clamp_min(_NEAREST).log()
+    gap = (heard.maps[0].clamp_min(_NEAREST).log() - answer).abs().mean()
+    told = {name: number for name, number in logs.items() if name != "skipped"}
+    return value + weight * gap, {**told, "answer": float(gap.detach())}
+
+
+class _Heard:
+    """The net, whose maps are kept for a second look."""
+
+    def __init__(self, net: Any) -> None:
+        self.net = net
+        self.maps: list[Tensor] = []
+
+    def __call__(self, image: Tensor, raw: bool = False) -> Any:
+        out = self.net(image, raw=raw)
+        self.maps += out if isinstance(out, list) else [out]
+        return out
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.net, name)
