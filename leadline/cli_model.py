@@ -89,14 +89,13 @@ def _print_channels(net: Net, json: bool) -> int:
     from leadline.report import grid
 
     found = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
-    rows = found.explained()
     if json:
         keys = ("group", "channels", "tied", "why_frozen")
-        facts = [(g.name, g.size, list(dict.fromkeys(g.modules)), g.frozen) for g in found.groups]
+        facts = [(g.name, g.size, g.modules, g.frozen) for g in found.groups]
         groups = [dict(zip(keys, fact, strict=True)) for fact in facts]
         emit({"groups": groups, "unknown_operations": list(found.unknown)})
         return 0
-    print(grid([("group", "channels", "made or passed on by", "may it shrink"), *rows]))
+    print(grid([("group", "channels", "made or passed on by", "may it shrink"), *found.explained()]))
     if found.unknown:
         print(f"\noperations without a rule, which freeze what they touch: {', '.join(found.unknown)}")
     return 0

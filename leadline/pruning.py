@@ -26,7 +26,7 @@ from leadline.compress.pipeline import compress
 from leadline.compress.scores import Scores, named
 from leadline.compress.surgery import prune, unread
 from leadline.distill import answered
-from leadline.errors import OutOfReach, TrainingFailed
+from leadline.errors import OutOfReach
 from leadline.evaluate import Samples, evaluate
 from leadline.nn.build import Net, fresh
 from leadline.options import Training
@@ -39,7 +39,7 @@ from leadline.run_parts import Parts, parts
 from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.train import fit, moved
-from leadline.train_state import commit, differences
+from leadline.train_state import check_same, commit
 from leadline.types import Sample
 
 Say = Callable[[str], None]
@@ -201,7 +201,7 @@ def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say)
 def _scored(
     net: Net, options: Pruning, made: Parts, resource: Resource, most: float, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    first = resource.cost_of(net)(_traced(net).shapes)
+    first = resource.cost_of(net)(shapes_of(net))
     for i in range(options.rounds):
         channels, cost = _traced(net), resource.cost_of(net)
         now = first * (most / first) ** ((i + 1) / options.rounds)
@@ -266,10 +266,8 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[
     path = folder / "plan.json"
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
-    if path.exists() and (other := differences(json.loads(path.read_text()), plan)):
-        raise TrainingFailed(
-            f"the run in {folder} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
-        )
+    if path.exists():
+        check_same(folder, json.loads(path.read_text()), plan)
     return plan
 
 

@@ -73,6 +73,14 @@ def read_state(state: State, path: Path, plan: str) -> int:
     return step
 
 
+def check_same(folder: Path, there: Any, here: Any) -> None:
+    """A TrainingFailed, which names them, if a run that was stopped in `folder` had others than are given now."""
+    if other := differences(there, here):
+        raise TrainingFailed(
+            f"the run in {folder} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
+        )
+
+
 def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """Where two plans, [options, facts], differ: `fit.lr 0.1 there, 0.2 here`. A name that only one of them has does
     not count: options that a later version of leadline adds must not end a run.

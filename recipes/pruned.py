@@ -34,7 +34,7 @@ def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
 def netadapt_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """To half of its latency in OpenVINO on one thread: `fastdepth_small` in the package."""
     run = netadapt_macs(data, out, start, seed)
-    return replace(run, budget="latency_ms=0.5x", runtime="openvino", threads=1)
+    return replace(run, budget="latency_ms=0.5x", runtime="openvino", threads=1, name="fastdepth_small")
 
 
 def _scored(method: Method, data: Path, out: Path, seed: int) -> Pruning:
@@ -81,7 +81,7 @@ def masks_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
 def netadapt_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """The shape that `netadapt_latency` found (likewise), from fresh weights, as long."""
     run = netadapt_latency(data, out, start, seed)
-    return replace(run, training=_from_nothing(run.training, 5000), fresh=True)
+    return replace(run, training=_from_nothing(run.training, 5000), fresh=True, name="fastdepth_small_fresh")
 
 
 def _from_nothing(training: Training, steps: int) -> Training:

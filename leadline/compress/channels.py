@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.compress.cost import shapes_of
 from leadline.compress.groups import Channels, Drop, Group
 from leadline.compress.naming import Names, Place, run
 from leadline.compress.naming_rules import RULES
@@ -48,7 +49,7 @@ class _Whole(nn.Module):
 
 def _grouped(names: Names, net: nn.Module, prefix: str) -> tuple[Channels, dict[str, str]]:
     """The groups, and for those in doubt the reason."""
-    shapes = {n: tuple(t.shape) for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
+    shapes = shapes_of(net)
     lives: dict[int, dict[Place, list[int]]] = defaultdict(lambda: defaultdict(list))
     for (tensor, dim), ids in names.places.items():
         tensor = tensor.removeprefix(prefix)

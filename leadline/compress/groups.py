@@ -31,8 +31,8 @@ class Group:
 
     @property
     def modules(self) -> list[str]:
-        """The modules whose outputs these channels are, in the order in which they run."""
-        return [tensor.rpartition(".")[0] for tensor, _ in self.places if (tensor, _) in self.make]
+        """The modules whose outputs these channels are, each once, in the order in which they run."""
+        return list(dict.fromkeys(place[0].rpartition(".")[0] for place in self.places if place in self.make))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Channels:
         """A row for each group: its name, channels, what it ties, and whether it may shrink."""
         rows = []
         for group in self.groups:
-            others = [module for module in dict.fromkeys(group.modules) if module != group.name]
+            others = [module for module in group.modules if module != group.name]
             tied = ", ".join(others) or "nothing else"
             rows.append((group.name, str(group.size), tied, group.frozen or "free"))
         return rows

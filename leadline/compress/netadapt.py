@@ -32,12 +32,12 @@ from leadline.compress.lessons import Teach
 from leadline.compress.proposals import Proposal, file_of, workers
 from leadline.compress.scores import magnitude
 from leadline.compress.surgery import kept_best
-from leadline.errors import OutOfReach, TrainingFailed
+from leadline.errors import OutOfReach
 from leadline.nn.build import Net
 from leadline.options_prune import NetAdapt
 from leadline.report import Report
 from leadline.spec import to_json
-from leadline.train_state import differences
+from leadline.train_state import check_same
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,7 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
     if not resume:
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
     said = json.loads(path.read_text())
-    plain = json.loads(json.dumps(plan))
-    if other := differences(said["plan"], plain):
-        raise TrainingFailed(
-            f"the run in {out} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
-        )
+    check_same(out, said["plan"], json.loads(json.dumps(plan)))
     found: list[dict[str, Any]] = said["iterations"]
     return found
 
