@@ -39,7 +39,8 @@ def main() -> None:
     shares |= {f"all {share}": dict.fromkeys(scores, share) for share in (0.25, 0.5, 0.75, 0.9)}
     nets = {}
     for name, lot in shares.items():
-        widths = {group: rounded(int(share * len(scores[group])), len(scores[group]), 8) for group, share in lot.items()}
+        sizes = {group: len(score) for group, score in scores.items()}
+        widths = {group: rounded(int(share * sizes[group]), sizes[group], 8) for group, share in lot.items()}
         nets[name] = prune(net, channels, kept_best(scores, widths))
 
     found = table(net, size, options.runtime, threads=options.threads, say=print)

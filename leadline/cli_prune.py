@@ -83,17 +83,27 @@ def prune(
         resume: go on with the run that was stopped
         json: print one JSON object
     """
+    from leadline.checkpoint import find, load
     from leadline.data.layouts import open_dataset
+    from leadline.evaluate import check_protocols
     from leadline.pruning import run
     from leadline.pruning_report import compared, draw_widths
     from leadline.report import table
     from leadline.run_parts import shares
     from leadline.runtime import installed
+    from leadline.runtime.calls import check_threads
 
     protocols = list(dict.fromkeys(protocol.split(",")))
     runtimes = [name for name in measure.split(",") if name]
     for needed in [*runtimes, *([runtime] if runtime else [])]:
         installed(needed)  # what cannot run should fail now, not after the work
+    check_threads(threads)
+    folder = shares(data, batch)[0][0]
+    test = open_dataset(folder, "test", **reading.given())
+    if len(test):
+        check_protocols(protocols, "metric" if "stereo" in loss else load(model).spec.head.kind, test)
+    else:
+        complain(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(
         data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, choose=choose,
         protocol=protocols[0], reading=reading,
@@ -106,12 +116,8 @@ def prune(
         resume=resume,
         say=complain,
     )  # fmt: skip
-    folder = shares(data, batch)[0][0]
-    test = open_dataset(folder, "test", **reading.given())
-    if not len(test):
-        complain(f"{folder} has no test images: nothing is said of accuracy")
     reports = compared(
-        pruned.before, pruned.after, runtimes=runtimes, threads=threads,
+        pruned.before, pruned.after, files=(find(model), out), runtimes=runtimes, threads=threads,
         data=test if len(test) else None, protocols=protocols,
     )  # fmt: skip
     if plot is not None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from leadline.data.dataset import Dataset
 from leadline.errors import BadData, BadImage
-from leadline.protocols import Protocol, find, match, measure_matched, protocol_hash
+from leadline.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 from leadline.report import Report
+from leadline.spec import Kind
 from leadline.types import Depth, Sample
 
 Predict = Callable[[np.ndarray], Depth]
@@ -42,6 +43,14 @@ def evaluate(
 ) -> Report:
     """The mean over images of the metrics that `protocol` (or `name@version`) asks for. See `evaluate_all`."""
     return evaluate_all(predict, samples, [protocol], name=name, on_image=on_image)[0]
+
+
+def check_protocols(names: Sequence[str], kind: Kind, data: Dataset) -> None:
+    """A ValueError if one of these protocols is unknown or cannot judge a net of that `kind` on the first of `data`."""
+    target = data[0].target
+    for name in names:
+        if why := misfit(find(name), kind, (target.shape[-2], target.shape[-1])):
+            raise ValueError(why)
 
 
 def evaluate_all(

@@ -29,7 +29,7 @@ class NetAdapt:
     """Each further iteration saves so much of what the one before it did."""
     max_iterations: int = 100
     multiple: int = 8
-    """Widths are multiples of this."""
+    """Widths are multiples of this; in a Pruning its own `multiple` counts."""
     rule: Literal["accuracy", "ratio"] = "accuracy"
     """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
     short: FitOptions = _SHORT
@@ -66,7 +66,9 @@ class Masks:
     strength: float = 1e-5
     """Weight of the sparsity; with a target, where the net costs just what is planned."""
     target: float | None = None
-    """The part of the cost to be kept, which the strength is controlled to reach; None: the strength is fixed."""
+    """The part of the cost to be kept, which the strength is steered to reach; None: what the budget leaves."""
+    steered: bool = True
+    """False: the strength is fixed, and what it leaves is left; to try several. Mode `total`."""
     reach_at: float = 0.7
     """Part of the run after which the target is to be reached."""
     tolerance: float = 0.02
@@ -130,6 +132,11 @@ class Pruning:
         if self.multiple < 1 or self.rounds < 1 or self.n_batches < 1:
             said = f"multiple is {self.multiple}, rounds {self.rounds} and n_batches {self.n_batches}"
             raise ValueError(f"{said}; at least 1 is needed")
+        if self.netadapt.multiple not in (NetAdapt.multiple, self.multiple):
+            said = f"netadapt.multiple is {self.netadapt.multiple} and multiple {self.multiple}"
+            raise ValueError(f"{said}; give multiple alone, which all methods share")
+        if self.masks.target is not None and not self.masks.steered:
+            raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
         if not 0 <= self.teach < math.inf:
             raise ValueError(f"teach is {self.teach}; a weight of 0 or more is needed")
         if self.fresh and not self.finetune:

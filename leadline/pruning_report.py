@@ -22,13 +22,14 @@ def compared(
     before: Net,
     after: Net,
     *,
+    files: tuple[Path, Path] | None = None,
     runtimes: Sequence[str] = (),
     threads: int | None = None,
     data: Dataset | None = None,
     protocols: Sequence[str] = (),
 ) -> list[Report]:
-    """Reports of both nets: parameters, MACs, bytes in half precision, median ms in each runtime, timed in turns, and
-    with `data` their metrics, a report for each protocol.
+    """Reports of both nets: parameters, MACs, bytes in half precision and of their `files` as they lie, median ms in
+    each runtime, timed in turns, and with `data` their metrics, a report for each protocol.
     """
     nets = {"before": before, "after": after}
     size = before.spec.preprocess.size
@@ -36,10 +37,12 @@ def compared(
         what: {
             "parameters": parameters(net),
             "macs": macs(net, net.spec.preprocess.size),
-            "bytes": byte_cost(net)(shapes_of(net)),
+            "half_bytes": byte_cost(net)(shapes_of(net)),
         }
         for what, net in nets.items()
     }
+    for cost, file in zip(costs.values(), files or (), strict=False):
+        cost["file_bytes"] = file.stat().st_size
     times: dict[str, dict[str, float]] = {what: {} for what in nets}
     for runtime in runtimes:
         for what, found in timed(nets, size, runtime, threads=threads, n=200).items():
@@ -63,12 +66,9 @@ def draw_widths(before: Net, after: Net, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     example = torch.zeros(1, 3, *before.spec.preprocess.size)
-    was = trace(before, example).free
-    shapes = shapes_of(after)
-    kept = {}
-    for name, group in was.items():
-        (tensor, dim), indices = next((place, i) for place, i in group.places.items() if place in group.make)
-        kept[name] = shapes[tensor][dim] // indices.shape[1]
+    now = {group.name: group.size for group in trace(after, example).groups}
+    was = {name: group for name, group in trace(before, example).free.items() if name in now}
+    kept = {name: now[name] for name in was}
     figure = Figure(figsize=(8, 1 + 0.24 * len(was)), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)  # draws without a display
     axes = figure.subplots()

@@ -24,7 +24,7 @@ from leadline.data.loader import Batches, Part, collate, enough_workers, item, l
 from leadline.data.r2crop import r2crop
 from leadline.data.stereo import augment_pair, measured, metres, open_pairs
 from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
-from leadline.evaluate import evaluate
+from leadline.evaluate import check_protocols, evaluate
 from leadline.export import cache
 from leadline.losses import Reweighted, weighted
 from leadline.losses.stereo import photometric
@@ -116,6 +116,8 @@ def parts(
         start = calibrated(start, camera, run.stereo.size)
     elif net is None:
         start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=_seen(run)))
+    if chosen is not None:
+        check_protocols([run.protocol], start.spec.head.kind, chosen)
     one = partial(augment_pair, size=start.spec.preprocess.size, how=run.stereo) if stereo else transform_of(run)
     on_device = _on_device(run)  # said before the work
     learned = [Part(data, share, one) for data, share in zip(sets, per_batch, strict=True)]

@@ -1,6 +1,7 @@
 """Turn a finished run into weights of the package: half precision, measured as they are stored, provenance inside.
 
 python -m recipes.ship runs/shipped --data DATA/nyu --out leadline/weights
+python -m recipes.ship runs/pruned/netadapt_latency.safetensors --data DATA/nyu --out leadline/weights
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ def main(
     """Write `out`/NAME.safetensors from the checkpoint of `run`, with its metrics on the test part of `data`.
 
     Args:
-        run: the folder of a finished run
+        run: the folder of a finished training, or the file that a pruning has made
         data: the test part
         out: the folder of the weights
         protocols: to measure by, names between commas
         note: what else whoever uses the weights should know
     """
-    said = json.loads((run / "run.json").read_text())
-    source = run / f"{said['spec']['name']}.safetensors"
+    folder = run.with_suffix("") / "training" if run.is_file() else run
+    said = json.loads((folder / "run.json").read_text())
+    name = said["spec"]["name"]
+    source = run if run.is_file() else run / f"{name}.safetensors"
     provenance = read_provenance(source)
     provenance |= {
         "command": ["python", "-m", f"recipes.{Path(said['command'][0]).stem}", *said["command"][1:]],
@@ -45,8 +48,8 @@ def main(
         "device": said["device"],
     }
     provenance = json.loads(json.dumps(provenance), object_hook=partial(_placeless, data=data.parent))
-    target = save(load(source), out / source.name, provenance=provenance, dtype=torch.float16)
-    reports = evaluate_all(load_predictor(target), open_dataset(data, "test"), protocols.split(","), name=source.stem)
+    target = save(load(source), out / f"{name}.safetensors", provenance=provenance, dtype=torch.float16)
+    reports = evaluate_all(load_predictor(target), open_dataset(data, "test"), protocols.split(","), name=name)
     test = {r.protocol: {"n": r.n, **{k: round(v, 4) for k, v in r.metrics.items()}} for r in reports}
     provenance["metrics"] = {**provenance["metrics"], "test part": test}
     save(load(source), target, provenance=provenance, dtype=torch.float16)

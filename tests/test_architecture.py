@@ -26,7 +26,7 @@ LAYERS = (
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {"train", "train_state", "optimize", "together", "autotune", "distill", "export", "compress"},
-    {"predict", "results", "video", "viz", "bench", "run_parts", "pruning", "pruning_report"},
+    {"predict", "results", "video", "viz", "bench", "run_parts", "narrowing", "pruning", "pruning_report"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.
@@ -53,7 +53,9 @@ SIDEWAYS = {
     ("results", "viz"): "layer 4 is ordered: viz < results < predict < video",
     ("bench", "predict"): "accuracy is that of the predictor, as in `leadline val`",
     ("run_parts", "predict"): "a run is validated by the predictor, as in `leadline val`",
-    ("pruning", "predict"): "a judge measures with the predictor, as `leadline val` does",
+    ("narrowing", "predict"): "a judge measures with the predictor, as `leadline val` does",
+    ("narrowing", "run_parts"): "what is pruned is trained as `leadline train` does",
+    ("pruning", "narrowing"): "a pruning run is ordered: run_parts < narrowing < pruning",
     ("pruning_report", "predict"): "so does what compares before and after",
     ("pruning", "run_parts"): "pruning trains as `leadline train` does",
     ("run_parts", "viz"): "and leaves pictures of what it predicts",

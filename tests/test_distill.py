@@ -13,6 +13,7 @@ from torch import Tensor
 from leadline.distill import answered
 from leadline.losses import Term, weighted
 from leadline.losses.maps import log_l1
+from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.train import fit
 
@@ -33,6 +34,26 @@ def test_the_gap_is_the_mean_difference_of_logarithms_over_all_pixels() -> None:
         value, logs = answered(base, teacher, 0.5, net, batch)
         assert float(value) == pytest.approx(float(base(net, batch)[0] + 0.5 * (p - t).abs().mean()), rel=1e-5)
     assert logs["answer"] == pytest.approx(float((p - t).abs().mean()), rel=1e-5) and "log_l1" in logs
+
+
+def test_a_net_whose_raw_map_is_smaller_is_asked_in_the_same_way() -> None:
+    net, teacher = (build(zoo.litedepth(), seed=seed).eval() for seed in (1, 2))
+    for one in (net, teacher):
+        one.head.start_at(2.5)
+    batch = next(batches()(0))
+    assert net(batch.image, raw=True)[0].shape[-1] < net(batch.image).shape[-1]
+
+    def raw(net: Net, batch: object) -> tuple[Tensor, dict[str, float]]:
+        return net(batch.image, raw=True)[0].sum() * 0, {}  # type: ignore[attr-defined]
+
+    def whole(net: Net, batch: object) -> tuple[Tensor, dict[str, float]]:
+        return net(batch.image).sum() * 0, {}  # type: ignore[attr-defined]
+
+    with torch.no_grad():
+        for base, ask in ((raw, lambda n: n(batch.image, raw=True)[0]), (whole, lambda n: n(batch.image))):
+            p, t = (ask(n).clamp_min(1e-3).log() for n in (net, teacher))
+            value, _ = answered(base, teacher, 1.0, net, batch)
+            assert float(value) == pytest.approx(float((p - t).abs().mean()), rel=1e-5)
 
 
 def test_a_batch_without_depth_still_teaches() -> None:

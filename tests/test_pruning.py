@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from ramps import same
 from rooms import render, write_folder
 from thin import fastdepth, remembering
 
-from leadline import pruning
+from leadline import narrowing, pruning
 from leadline.checkpoint import load, read_provenance, save
 from leadline.compress import netadapt
 from leadline.compress.channels import trace
-from leadline.compress.cost import macs, parameters
+from leadline.compress.cost import macs, macs_cost, parameters
 from leadline.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import build
 from leadline.options import FitOptions, Training, View
@@ -34,7 +35,7 @@ STEP = FitOptions(steps=1, optimizer="adamw", lr=1e-4, schedule="constant", prec
 @pytest.fixture(autouse=True)
 def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing takes a second, and the tests meet the same nets again and again."""
-    for module in (pruning, netadapt):
+    for module in (narrowing, netadapt):
         monkeypatch.setattr(module, "trace", once)
 
 
@@ -113,6 +114,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
         assert told["masks"]["target"] == pytest.approx(0.8, rel=1e-3)
         assert 0 < told["kept_by_masks"] <= 1 and all(n <= 16 for n in told["on"].values())
     elif method == "netadapt":
+        assert told["netadapt"]["first_step"] == 0.15  # what was asked stays beside what was found
         assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
         own = options.netadapt.layers
@@ -202,14 +204,44 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
     with pytest.raises(ValueError, match=r"no group that may shrink starts with encoder\.nothing; there are encoder"):
         pruning.run(replace(plan, layers=("encoder.nothing",)))
     few = replace(plan, method="netadapt", budget="macs=0.9x", training=replace(plan.training, choose=10))
-    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on"):  # 24 are too few for every tenth 20
-        pruning.run(few)
+    with pytest.raises(ValueError, match=r"has too few to keep every 10th block of 20; give a smaller --choose"):
+        pruning.run(few)  # 24 are too few for every tenth 20
+    with pytest.raises(ValueError, match=r"the channels of .* pass no batch norm; .* or other groups"):
+        pruning.run(replace(plan, method="bn", training=replace(plan.training, model="litedepth")))
+    with pytest.raises(ValueError, match=r"the protocol 'nyu-eigen' is unknown; nearest: nyu-eigen@1"):
+        pruning.run(replace(plan, training=replace(plan.training, protocol="nyu-eigen")))
+    assert refused(few)
     for changes, said in (
         ({"rounds": 0}, r"multiple is 8, rounds 0 and n_batches 1; at least 1 is needed"),
         ({"fresh": True, "finetune": False}, r"fresh weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(plan, **changes)  # type: ignore[arg-type]
+
+
+def test_a_latency_that_the_narrowest_net_misses_is_told_before_any_work(
+    plan: Pruning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(budget: Any, net: Any, size: Any, say: Any, known: Any) -> netadapt.Resource:
+        return netadapt.Resource(lambda _: macs_cost_of(net), lambda other: 1e9)
+
+    macs_cost_of = partial(macs_cost, size=SIZE)
+    monkeypatch.setattr(pruning, "resource_of", slow)
+    for method in ("l2", "masks", "netadapt"):
+        options = replace(plan, method=method)  # type: ignore[arg-type]
+        with pytest.raises(
+            OutOfReach, match=r"with 8 channels in each the net still measures 1e\+09, the smallest rea"
+        ):
+            pruning.run(options)
+        assert refused(options)
+
+
+def test_masks_of_a_fixed_strength_leave_what_they_leave(plan: Pruning) -> None:
+    lines: list[str] = []
+    options = replace(plan, method="masks", masks=replace(plan.masks, steered=False), finetune=False)
+    made = pruning.run(options, say=lines.append)
+    assert "pruned by masks" in made.after.spec.provenance and "without the budget" in lines[-1]
+    assert read_provenance(options.out)["pruning"]["masks"]["target"] is None
 
 
 def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) -> None:
@@ -223,8 +255,8 @@ def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) 
 
 
 def test_lessons_judge_by_the_part_kept_for_choosing(plan: Pruning, source: Path) -> None:
-    made = pruning.lessons(plan.training, str(source))
+    made = narrowing.lessons(plan.training, str(source))
     assert made.judge is not None and 0 <= made.judge(load(source)) <= 1
     assert made.judge(load(source)) == made.judge(load(source))
     assert next(made.batches(0)).image.shape == (2, 3, *SIZE)
-    assert pruning.lessons(replace(plan.training, choose=0), str(source)).judge is None
+    assert narrowing.lessons(replace(plan.training, choose=0), str(source)).judge is None

@@ -14,8 +14,8 @@ from leadline.evaluate import evaluate
 from leadline.nn import zoo
 from leadline.predict import load_predictor
 
-LIMITS = {"fastdepth": 8_000_000, "litedepth": 1_600_000}  # bytes
-DELTA1 = {"fastdepth": 0.70, "litedepth": 0.69}
+LIMITS = {"fastdepth": 8_000_000, "litedepth": 1_600_000, "fastdepth_small": 4_000_000}  # bytes
+DELTA1 = {"fastdepth": 0.70, "litedepth": 0.69, "fastdepth_small": 0.70}
 
 every_model = pytest.mark.parametrize("name", sorted(checkpoint.shipped()))
 
@@ -38,8 +38,14 @@ def test_the_file_says_where_it_comes_from(name: str) -> None:
 
 
 @every_model
-def test_it_is_the_net_of_the_zoo(name: str) -> None:
-    assert checkpoint.load(name).spec == zoo.spec(name)
+def test_it_is_the_net_of_the_zoo_or_a_narrower_one(name: str) -> None:
+    spec = checkpoint.load(name).spec
+    if name in zoo.names():
+        assert spec == zoo.spec(name)
+    else:
+        whole = checkpoint.load(checkpoint.read_provenance(name)["from"]["name"]).spec
+        assert spec.preprocess == whole.preprocess and spec.head == whole.head
+        assert all(a <= b for a, b in zip(spec.encoder.widths, whole.encoder.widths, strict=True))
 
 
 @every_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -56,6 +56,12 @@ class Channels:
         if found.frozen is not None:
             raise ValueError(f"the group {name!r} may not shrink: {found.frozen}")
         return found
+
+    def only(self, names: Iterable[str]) -> Channels:
+        """The same, but no other groups than these may shrink."""
+        wanted = set(names)
+        others = (g if g.frozen or g.name in wanted else replace(g, frozen="not asked for") for g in self.groups)
+        return replace(self, groups=tuple(others))
 
     def shapes_with(self, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The shapes of all tensors once the groups in `widths` have so many channels, for costs; nothing is built."""

@@ -52,6 +52,7 @@ def transposed(names: Names, call: Call, shape: Any) -> Any:
 
 
 def linear(names: Names, call: Call, shape: Any) -> Any:
+    """A weight of (outputs, inputs) on the last dim: ties what it reads, makes new names."""
     x, weight, bias = call.args[0], call.args[1], call.get(2, "bias")
     if not isinstance(weight, Stored) or set(x.varies()) - {len(shape) - 1}:
         return opaque(names, call, shape)

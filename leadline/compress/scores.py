@@ -45,7 +45,10 @@ def batch_norm_scale(net: nn.Module, channels: Channels) -> Scores:
     for name, group in channels.free.items():
         norms = _norms(net, group)
         if not norms:
-            raise ValueError(f"the channels of {name} pass no batch norm; choose another score, such as l2 or taylor")
+            raise ValueError(
+                f"the channels of {name} pass no batch norm; choose another score, such as l2 or taylor, "
+                "or other groups"
+            )
         found[name] = _summed(group, {f"{norm}.weight": _weight(net, norm).detach().abs() for norm in norms})
     return found
 
@@ -212,23 +215,23 @@ def _over_modules(net: nn.Module, channels: Channels, values: dict[str, Tensor])
 
 def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str, Tensor]]:
     """Of the last backward pass: by tensor (`weight`) or module (`gate`), what each output channel is worth."""
-    for group in channels.free.values():
-        if at == "weight":
-            for tensor, dim in _filters(net, group):
-                weight = net.get_parameter(tensor)
-                if weight.grad is not None:
-                    yield tensor, _sums((weight * weight.grad).detach() ** 2, dim)
-            continue
-        for module in _outputs(net, group):
-            part = net.get_submodule(module)
-            dim = next(d for t, d in group.places if t == f"{module}.weight" and (t, d) not in group.read)
-            products = [
-                _sums((p * p.grad).detach(), dim if p.ndim > 1 else 0)
-                for p in (part.weight, part.bias)
-                if isinstance(p, Tensor) and p.grad is not None
-            ]
-            if products:
-                yield module, sum(products[1:], products[0]) ** 2
+    groups = channels.free.values()  # several of them may share a tensor, as behind a concat: it counts once
+    if at == "weight":
+        for tensor, dim in dict.fromkeys(place for group in groups for place in _filters(net, group)):
+            weight = net.get_parameter(tensor)
+            if weight.grad is not None:
+                yield tensor, _sums((weight * weight.grad).detach() ** 2, dim)
+        return
+    for module, group in {m: one for one in groups for m in _outputs(net, one)}.items():
+        part = net.get_submodule(module)
+        dim = next(d for t, d in group.places if t == f"{module}.weight" and (t, d) not in group.read)
+        products = [
+            _sums((p * p.grad).detach(), dim if p.ndim > 1 else 0)
+            for p in (part.weight, part.bias)
+            if isinstance(p, Tensor) and p.grad is not None
+        ]
+        if products:
+            yield module, sum(products[1:], products[0]) ** 2
 
 
 @contextmanager

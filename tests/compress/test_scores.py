@@ -168,6 +168,14 @@ def test_taylor_of_a_gate_is_the_squared_gradient_of_a_gate_of_ones(tied: tuple[
     close(scores.taylor(net, channels, batches=pictures(), loss=squares, at="gate"), expected)
 
 
+def test_only_the_groups_that_are_asked_for_are_scored(tied: tuple[Tied, Channels]) -> None:
+    net, channels = tied
+    with pytest.raises(ValueError, match=r"the channels of third pass no batch norm; .* or other groups"):
+        scores.batch_norm_scale(net, channels)
+    assert list(scores.batch_norm_scale(net, channels.only(["first"]))) == ["first"]
+    assert list(channels.only(["first"]).free) == ["first"] and len(channels.only([]).groups) == len(channels.groups)
+
+
 def test_taylor_of_the_outputs_is_the_mean_product_of_each_image(tied: tuple[Tied, Channels]) -> None:
     net, channels = tied
     means = {name: [0.0] * channels.group(g).size for g, names in OUTPUTS.items() for name in names}
