@@ -78,10 +78,17 @@ def masks_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     return replace(run, training=_from_nothing(run.training, 1000), fresh=True)
 
 
+def netadapt_short(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
+    """The shape that `netadapt_macs` found (likewise), trained for 2000 steps of 8 without a teacher."""
+    run = netadapt_macs(data, out, start, seed)
+    fit = replace(run.training.fit, steps=2000, lr=5e-4, warmup=50)
+    return replace(run, training=replace(run.training, fit=fit), teach=0.0)
+
+
 def netadapt_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
-    """The shape that `netadapt_latency` found (likewise), from fresh weights, as long."""
-    run = netadapt_latency(data, out, start, seed)
-    return replace(run, training=_from_nothing(run.training, 5000), fresh=True, name="fastdepth_small_fresh")
+    """The same from fresh weights."""
+    run = netadapt_short(data, out, start, seed)
+    return replace(run, training=_from_nothing(run.training, 2000), fresh=True)
 
 
 def _from_nothing(training: Training, steps: int) -> Training:
@@ -126,7 +133,20 @@ def stereo_same(data: Path, out: Path, start: Path, seed: int = 0) -> Training:
     return replace(training, out=out.with_suffix(""))
 
 
-_ALL = (netadapt_macs, netadapt_latency, netadapt_fresh, l2, bn, taylor, random, masks, masks_fresh, stereo_l2)
+_SHAPES = (("netadapt_short", "netadapt_macs"), ("netadapt_fresh", "netadapt_macs"), ("masks_fresh", "masks"))
+_ALL = (
+    netadapt_macs,
+    netadapt_latency,
+    netadapt_short,
+    netadapt_fresh,
+    l2,
+    bn,
+    taylor,
+    random,
+    masks,
+    masks_fresh,
+    stereo_l2,
+)
 _ALL += (stereo_taylor, stereo_random, stereo_masks, stereo_task, stereo_same)
 RUNS = {f.__name__: f for f in _ALL}
 
@@ -153,9 +173,9 @@ def main(
     if name not in RUNS:
         raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")
     run = RUNS[name](data, out, start, seed)
-    for fresh, searched in (("netadapt_fresh", "netadapt_latency"), ("masks_fresh", "masks")):
+    for own_name, searched in _SHAPES:
         shape, own = out.parent / searched / "pruned.safetensors", out.with_suffix("") / "pruned.safetensors"
-        if name == fresh and shape.exists() and not own.exists():  # spares a second search
+        if name == own_name and shape.exists() and not own.exists():  # spares a second search
             write_atomically(own, shape.read_bytes())
     if isinstance(run, Training):
         train(replace(run, resume=resume))
