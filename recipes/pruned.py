@@ -134,21 +134,9 @@ def stereo_same(data: Path, out: Path, start: Path, seed: int = 0) -> Training:
 
 
 _SHAPES = (("netadapt_short", "netadapt_macs"), ("netadapt_fresh", "netadapt_macs"), ("masks_fresh", "masks"))
-_ALL = (
-    netadapt_macs,
-    netadapt_latency,
-    netadapt_short,
-    netadapt_fresh,
-    l2,
-    bn,
-    taylor,
-    random,
-    masks,
-    masks_fresh,
-    stereo_l2,
-)
-_ALL += (stereo_taylor, stereo_random, stereo_masks, stereo_task, stereo_same)
-RUNS = {f.__name__: f for f in _ALL}
+_NYU = (netadapt_macs, netadapt_latency, netadapt_short, netadapt_fresh, l2, bn, taylor, random, masks, masks_fresh)
+_STEREO = (stereo_l2, stereo_taylor, stereo_random, stereo_masks, stereo_task, stereo_same)
+RUNS = {f.__name__: f for f in (*_NYU, *_STEREO)}
 
 
 def main(
