@@ -55,7 +55,7 @@ def prune(
         model: a net that ships with leadline, or a checkpoint
         method: netadapt (greedy, layer by layer), masks (learned together with the weights), or a score for each
             channel: l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random
-        budget: params, macs, bytes (in half precision) or latency_ms (with --runtime); a number such as 800k, or a part
+        budget: params, macs, bytes (of a file in half precision) or latency_ms (with --runtime); a number such as 800k, or a part
             of what the net has, such as macs=0.5x
         data: folders to learn from; FOLDER:N puts N of its images into each batch
         out: the checkpoint to write; a folder of that name without its ending holds what --resume needs
@@ -63,7 +63,7 @@ def prune(
         threads: threads of the runtimes; by default every core
         layers: only groups of channels whose names start so may shrink; see `leadline info MODEL --channels`
         multiple: widths are multiples of this
-        rounds: scores: the budget is approached in so many rounds, with a short training between them
+        rounds: scores: the budget is approached in so many rounds, with 100 steps of training between them
         netadapt: how NetAdapt searches
         masks: how joint masks are learned
         batch: images in a batch
@@ -72,7 +72,7 @@ def prune(
         view: how a frame is looked at in training
         stereo: what the loss `stereo` does
         choose: every so-manieth block of 20 images of the first folder is kept for choosing (netadapt) and validation
-        finetune: train the pruned net
+        finetune: whether the pruned net is trained
         teach: in that training the unpruned net teaches too: weight of the mean |ln p - ln t|, t its answer
         fresh: forget its weights first, to see what they are worth
         name: the net's new name
@@ -87,7 +87,7 @@ def prune(
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import check_protocols
     from leadline.pruning import run
-    from leadline.pruning_report import compared, draw_widths
+    from leadline.pruning_report import check_picture, compared, draw_widths
     from leadline.report import table
     from leadline.run_parts import shares
     from leadline.runtime import installed
@@ -98,6 +98,8 @@ def prune(
     for needed in [*runtimes, *([runtime] if runtime else [])]:
         installed(needed)  # what cannot run should fail now, not after the work
     check_threads(threads)
+    if plot is not None:
+        check_picture(plot)
     folder = shares(data, batch)[0][0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
@@ -126,5 +128,5 @@ def prune(
         emit({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {out}")
+        print(f"\nwrote {out}, in float32")
     return 0

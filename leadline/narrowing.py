@@ -130,12 +130,15 @@ def _masked(
         resume=resume, finish=made.finish, facts=made.facts,
     )  # fmt: skip
     say(f"the masks keep {loss.kept():.3f} of the cost")
+    if _aims(options) and loss.kept() > 1.2 * most / cost(channels.shapes):
+        say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
     masked = unread(net, channels, loss.off())  # what only rounding keeps is as unread as it was
     if _aims(options):
         small = _met(resource, most, lambda asked: prune(masked, channels, loss.harvest(asked, options.multiple)), say)
     else:
         small = prune(masked, channels, loss.harvest(multiple=options.multiple))
-        say(f"masks alone decided, without the budget {most:.6g}: the net costs {cost(shapes_of(small)):.6g}")
+        found, whole = cost(shapes_of(small)), cost(channels.shapes)
+        say(f"masks alone decided, without the budget {most:.6g}: the net costs {found:.6g}, {found / whole:.3g}x")
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
     return small, {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 

@@ -68,7 +68,7 @@ class Masks:
     target: float | None = None
     """The part of the cost to be kept, which the strength is steered to reach; None: what the budget leaves."""
     steered: bool = True
-    """False: the strength is fixed, and what it leaves is left; to try several. Mode `total`."""
+    """Whether the strength is steered; a fixed one leaves what it leaves, without the budget: to try several."""
     reach_at: float = 0.7
     """Part of the run after which the target is to be reached."""
     tolerance: float = 0.02

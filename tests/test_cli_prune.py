@@ -74,6 +74,9 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
         ("macs=0.5x", ("--layers", "encoder.nothing"), "starts with encoder.nothing"),
         ("macs=0.5x", ("--method", "netadapt"), "choose is 0, give --choose 10"),
         ("macs=0.5x", ("--measure", "onyx"), "nearest: onnx"),
+        ("macs=0.5x", ("--plot", "widths.xyz"), "its name must end in one of eps"),
+        ("macs=0.5x", ("--protocol", "indoor-metrc@1"), "nearest: indoor-metric@1"),
+        ("macs=0.5x", ("--measure", "onnx", "--threads", "0"), "threads is 0"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_any_work(

@@ -50,7 +50,8 @@ def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[st
     if smallest > limit:
         raise OutOfReach(
             f"a cost of {limit:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with "
-            f"{multiple} channels in each it is still {smallest:.6g}, the smallest reachable"
+            f"{multiple} channels in each it is still {smallest:.6g}, the smallest reachable "
+            f"({smallest / cost(channels.shapes):.3g}x)"
         )
 
 
