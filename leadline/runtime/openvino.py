@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,17 @@ PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
 
 _PACKAGES = ("torch", "openvino", "nncf")
 _ARITHMETIC: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+
+
+@cache
+def _core() -> Any:
+    """One for the process, never closed: a core makes its own stack for signals and, when it goes, brings back the one
+    before it. Of two that go in the order in which they came the last brings back one that is gone, and the next signal
+    with a handler (Ctrl-C, a child's end) is a crash. Seen with OpenVINO 2026.4.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def missing() -> str | None:
@@ -73,7 +85,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     card, n_threads = read_beside(path), check_threads(threads)
     import openvino
 
-    core = openvino.Core()
+    core = _core()
     core.set_property({"ENABLE_MMAP": False})  # a file written anew would crash whoever has the old one mapped
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     beside_int8 = "bf16" if has_bf16 and not card.kept else "f32"

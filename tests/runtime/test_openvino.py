@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,16 @@ def test_silencing_changes_weights_but_no_result() -> None:
     assert (quiet.encoder.blocks[1][0].weight[1:] == net.encoder.blocks[1][0].weight[1:]).all()
     assert (net.encoder.blocks[1][0].weight[0] != 0).any()
     assert all((expected(quiet, image) == expected(net, image)).all() for image in seen)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_signals_are_heard_after_two_networks_have_gone_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    code = (
+        "import gc, os, signal; import numpy as np; from pathlib import Path; from leadline.runtime import load\n"
+        f"runs = [load(Path({str(made(tmp_path))!r}), 1)[0] for _ in range(2)]\n"
+        f"for run in runs: run(np.zeros((1, 3, *{SIZE}), np.float32))\n"
+        "del run, runs[0]; gc.collect(); runs.clear(); gc.collect()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('heard')); os.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
