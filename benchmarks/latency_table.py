@@ -32,14 +32,13 @@ def main() -> None:
     net = leadline.load(options.model)
     size = net.spec.preprocess.size
     channels = trace(net, torch.zeros(1, 3, *size))
-    scores = {name: score for name, score in random(net, channels, seed=options.seed).items() if name in channels.free}
+    scores = random(net, channels, seed=options.seed)
     draw = torch.Generator().manual_seed(options.seed)
     lots = [{name: 0.25 + 0.75 * float(torch.rand((), generator=draw)) for name in scores} for _ in range(options.nets)]
     shares = {f"drawn {i}": lot for i, lot in enumerate(lots)}
     shares |= {f"all {share}": dict.fromkeys(scores, share) for share in (0.25, 0.5, 0.75, 0.9)}
-    nets = {}
+    nets, sizes = {}, {group: len(score) for group, score in scores.items()}
     for name, lot in shares.items():
-        sizes = {group: len(score) for group, score in scores.items()}
         widths = {group: rounded(int(share * sizes[group]), sizes[group], 8) for group, share in lot.items()}
         nets[name] = prune(net, channels, kept_best(scores, widths))
 

@@ -24,9 +24,9 @@ def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Sam
     value, logs = base(heard, batch)
     teacher = teacher.to(batch.image.device).eval()
     with torch.no_grad():
-        asked, raw = heard.asked[0]
-        answer = _finest(teacher(asked, raw=raw)).clamp_min(_NEAREST).log()
-    gap = (heard.maps[0].clamp_min(_NEAREST).log() - answer).abs().mean()
+        image, raw, found = heard.calls[0]
+        answer = _finest(teacher(image, raw=raw)).clamp_min(_NEAREST).log()
+    gap = (found.clamp_min(_NEAREST).log() - answer).abs().mean()
     told = {name: number for name, number in logs.items() if name != "skipped"}
     return value + weight * gap, {**told, "answer": float(gap.detach())}
 
@@ -41,13 +41,11 @@ class _Heard:
 
     def __init__(self, net: Any) -> None:
         self.net = net
-        self.asked: list[tuple[Tensor, bool]] = []
-        self.maps: list[Tensor] = []
+        self.calls: list[tuple[Tensor, bool, Tensor]] = []
 
     def __call__(self, image: Tensor, raw: bool = False) -> Any:
         out = self.net(image, raw=raw)
-        self.asked.append((image, raw))
-        self.maps.append(_finest(out))
+        self.calls.append((image, raw, _finest(out)))
         return out
 
     def __getattr__(self, name: str) -> Any:

@@ -77,16 +77,15 @@ def draw_widths(before: Net, after: Net, path: Path) -> Path:
     example = torch.zeros(1, 3, *before.spec.preprocess.size)
     now = {group.name: group.size for group in trace(after, example).groups}
     was = {name: group for name, group in trace(before, example).free.items() if name in now}
-    kept = {name: now[name] for name in was}
     figure = Figure(figsize=(8, 1 + 0.24 * len(was)), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)  # draws without a display
     axes = figure.subplots()
     rows = range(len(was))
     sizes = [group.size for group in was.values()]
     axes.barh(rows, sizes, color="#d9d9d9", label="before")
-    axes.barh(rows, list(kept.values()), color="#0072b2", label="after")
-    for row, (size, n) in enumerate(zip(sizes, kept.values(), strict=True)):
-        axes.text(size, row, f" {n} of {size}", va="center", fontsize=7)
+    axes.barh(rows, [now[name] for name in was], color="#0072b2", label="after")
+    for row, (name, size) in enumerate(zip(was, sizes, strict=True)):
+        axes.text(size, row, f" {now[name]} of {size}", va="center", fontsize=7)
     axes.set_yticks(rows, list(was), fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15 * max(sizes))
