@@ -76,18 +76,17 @@ def check(options: Pruning, made: Parts, resource: Resource, most: float) -> Non
             f"NetAdapt needs images to choose on that are neither trained on nor reported, and {folder} has too few to "
             f"keep every {every}th block of 20; give a smaller --choose (2 keeps half)"
         )
-    net, channels = made.net, traced(made.net)
-    wanted = within(channels, layers_of(options))
+    net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":
-        batch_norm_scale(net, channels.only(wanted))
-    check_reach(channels, resource.cost_of(net), most, wanted, options.multiple)
+        batch_norm_scale(net, channels)
+    check_reach(channels, resource.cost_of(net), most, channels.free, options.multiple)
     if resource.measure is None:
         return
-    least = {name: rounded(0, channels.group(name).size, options.multiple) for name in wanted}
-    found = resource.measure(prune(net, channels, kept_best(random(net, channels.only(wanted)), least)))
+    least = {name: rounded(0, group.size, options.multiple) for name, group in channels.free.items()}
+    found = resource.measure(prune(net, channels, kept_best(random(net, channels), least)))
     if found > most:
         raise OutOfReach(
-            f"{most:.6g} cannot be reached by narrowing these {len(wanted)} groups of layers: with {options.multiple} "
+            f"{most:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with {options.multiple} "
             f"channels in each the net still measures {found:.6g}, the smallest reachable"
         )
 
@@ -102,10 +101,9 @@ def narrowed(
     folder = options.out.with_suffix("")
     if options.method == "netadapt":
         teach = partial(lessons, replace(options.training, out=folder), str(find(options.training.model)))
-        search = replace(options.netadapt, multiple=options.multiple, layers=layers_of(options))
         net, report = netadapt(
-            net, teach, resource, most, search,
-            example=_example(net), out=folder / "netadapt", resume=resume, say=say,
+            net, teach, resource, most, options.netadapt, example=_example(net), out=folder / "netadapt",
+            layers=options.layers, multiple=options.multiple, resume=resume, say=say,
         )  # fmt: skip
         facts = dict(report.context)
     elif options.method == "masks":
@@ -119,11 +117,9 @@ def narrowed(
 def _masked(
     net: Net, options: Pruning, made: Parts, resource: Resource, most: float, resume: bool, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    channels, cost = traced(net), resource.cost_of(net)
-    how = options.masks
+    channels, cost, how = _looked_at(net, options), resource.cost_of(net), options.masks
     if _aims(options) and how.target is None:
         how = replace(how, target=most / cost(channels.shapes))
-    how = replace(how, layers=layers_of(options))
     loss = Masked(copy.deepcopy(made.loss), channels, cost, how, how.fit.steps)
     net, _ = fit(
         net, made.loading(workers=made.workers), loss, how.fit, out=options.out.with_suffix("") / "masks",
@@ -169,11 +165,11 @@ def _scored(
 ) -> tuple[Net, dict[str, Any]]:
     first = resource.cost_of(net)(shapes_of(net))
     for i in range(options.rounds):
-        channels, cost = traced(net), resource.cost_of(net)
+        channels, cost = _looked_at(net, options), resource.cost_of(net)
         now = first * (most / first) ** ((i + 1) / options.rounds)
         seed = options.training.fit.seed
         score = named(options.method, partial(seen, made), made.loss, n=options.n_batches, seed=seed)
-        scores = score(net, channels.only(within(channels, options.layers)))
+        scores = score(net, channels)
         last = i + 1 == options.rounds
         cut = partial(_cut, net, channels, scores, cost, options.multiple)
         net = _met(resource, most, cut, say) if last else cut(now)
@@ -215,10 +211,10 @@ def traced(net: Net) -> Channels:
     return trace(net, _example(net))
 
 
-def layers_of(options: Pruning) -> tuple[str, ...]:
-    """What the names of the groups that may shrink start with; none: all may."""
-    own = {"netadapt": options.netadapt.layers, "masks": options.masks.layers}
-    return options.layers or own.get(options.method, ())
+def _looked_at(net: Net, options: Pruning) -> Channels:
+    """Its Channels, of which only those that the options name may shrink."""
+    channels = traced(net)
+    return channels.only(within(channels, options.layers))
 
 
 def _delta1(net: Net, *, samples: Samples, protocol: Protocol) -> float:

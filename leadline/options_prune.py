@@ -28,8 +28,6 @@ class NetAdapt:
     decay: float = 0.96
     """Each further iteration saves so much of what the one before it did."""
     max_iterations: int = 100
-    multiple: int = 8
-    """Widths are multiples of this; in a Pruning its own `multiple` counts."""
     rule: Literal["accuracy", "ratio"] = "accuracy"
     """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
     short: FitOptions = _SHORT
@@ -38,8 +36,6 @@ class NetAdapt:
     """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
     train: bool = True
     """Whether proposals are trained at all before they are judged."""
-    layers: tuple[str, ...] = ()
-    """Only groups of channels whose names start so may shrink. None: all."""
     processes: int = 1
     """That make proposals side by side."""
     threads: int | None = None
@@ -50,7 +46,7 @@ class NetAdapt:
             raise ValueError(
                 f"first_step is {self.first_step} and decay {self.decay}; between 0 and 1, and in (0, 1], are needed"
             )
-        for name in ("max_iterations", "multiple", "processes"):
+        for name in ("max_iterations", "processes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
 
@@ -79,8 +75,6 @@ class Masks:
     """A mask moves so many times as fast as a weight (under Adam)."""
     fit: FitOptions = _MASKED
     """The training of masks and weights together."""
-    layers: tuple[str, ...] = ()
-    """Only groups whose names start so are masked; the paper: encoder.convs decoder.upconvs of monodepth. None: all."""
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
@@ -112,8 +106,8 @@ class Pruning:
     multiple: int = 8
     """Widths are multiples of this."""
     layers: tuple[str, ...] = ()
-    """Only groups of channels whose names start so may shrink (`leadline info MODEL --channels` names them), also for
-    netadapt and masks. None: all."""
+    """Only groups of channels whose names start so may shrink (`leadline info MODEL --channels` names them). None: all.
+    The paper on masks: encoder.convs decoder.upconvs of monodepth."""
     rounds: int = 1
     """Scores: the budget is approached in so many steps, each but the last followed by `between`."""
     between: FitOptions = _BETWEEN
@@ -132,9 +126,6 @@ class Pruning:
         if self.multiple < 1 or self.rounds < 1 or self.n_batches < 1:
             said = f"multiple is {self.multiple}, rounds {self.rounds} and n_batches {self.n_batches}"
             raise ValueError(f"{said}; at least 1 is needed")
-        if self.netadapt.multiple not in (NetAdapt.multiple, self.multiple):
-            said = f"netadapt.multiple is {self.netadapt.multiple} and multiple {self.multiple}"
-            raise ValueError(f"{said}; give multiple alone, which all methods share")
         if self.masks.target is not None and not self.masks.steered:
             raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
         if not 0 <= self.teach < math.inf:

@@ -64,7 +64,7 @@ def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
         (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), choose=2, workers=0,
         cache_gb=0, licences=("CC BY 4.0", "made for a test"),
     )  # fmt: skip
-    search = NetAdapt(first_step=0.15, short=STEP, layers=("encoder.blocks.1.", "decoder"), threads=1)
+    search = NetAdapt(first_step=0.15, short=STEP, threads=1)
     learned = Masks(fit=replace(STEP, steps=3))
     return Pruning(
         "l2",
@@ -82,7 +82,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "l2": {},
     "taylor": {"rounds": 2},
     "masks": {},
-    "netadapt": {"budget": "macs=0.9x"},
+    "netadapt": {"budget": "macs=0.9x", "layers": ("encoder.blocks.1.", "decoder")},
 }
 
 
@@ -117,8 +117,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
         assert told["netadapt"]["first_step"] == 0.15  # what was asked stays beside what was found
         assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
-        own = options.netadapt.layers
-        assert all(p["group"].startswith(own) for row in search["iterations"] for p in row["proposals"])
+        assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["proposals"])
 
 
 def test_a_run_goes_on_with_the_same_options_and_no_others(plan: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,8 @@ def teach_until(calls: int, kill: bool = False) -> Lessons:
 
 
 SHORT = FitOptions(steps=2, optimizer="adam", lr=1e-3, precision="no", log_every=100)
-SEARCH = NetAdapt(first_step=0.06, decay=0.9, short=SHORT, layers=("encoder.blocks.1.", "decoder"), threads=1)
+SEARCH = NetAdapt(first_step=0.06, decay=0.9, short=SHORT, threads=1)
+LAYERS = ("encoder.blocks.1.", "decoder")
 
 
 def searched(out: Path, calls: int = 1000, processes: int = 1, resume: bool = False) -> tuple[Net, Report]:
@@ -124,7 +125,7 @@ def searched(out: Path, calls: int = 1000, processes: int = 1, resume: bool = Fa
     cost = macs_cost(net, SIZE)(shapes_of(net))
     search, resource = replace(SEARCH, processes=processes), Resource(partial(macs_cost, size=SIZE))
     teaching = partial(teach_until, calls, kill=True)
-    return netadapt(net, teaching, resource, 0.8 * cost, search, example=IMAGE, out=out, resume=resume)
+    return netadapt(net, teaching, resource, 0.8 * cost, search, example=IMAGE, out=out, layers=LAYERS, resume=resume)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from leadline.compress.choose import choose, within
+from leadline.compress.choose import choose
 from leadline.compress.cost import Cost
 from leadline.compress.groups import Channels
 from leadline.compress.surgery import kept_best, rounded
@@ -34,8 +34,8 @@ from leadline.types import Sample
 class Masked(nn.Module):
     """A loss (net, batch) -> (task + sparsity, logs) with masks as its own weights; `fit` trains both.
 
-    `base` is the task's loss. With options.target the part of `cost` that the net shall keep is planned to fall from 1
-    to that during the first `reach_at` of the run's `steps`.
+    `base` is the task's loss; every group of `channels` that may shrink is masked. With options.target the part of
+    `cost` that the net shall keep is planned to fall from 1 to that during the first `reach_at` of the run's `steps`.
     """
 
     prices: Tensor
@@ -44,8 +44,8 @@ class Masked(nn.Module):
     def __init__(self, base: Loss, channels: Channels, cost: Cost, options: Masks, steps: int) -> None:
         super().__init__()
         self.base, self.channels, self.cost, self.options, self.steps = base, channels, cost, options, steps
-        self.names = within(channels, options.layers)
-        sizes = [channels.group(name).size for name in self.names]
+        self.names = list(channels.free)
+        sizes = [group.size for group in channels.free.values()]
         self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
         self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
         self.register_buffer("done", torch.tensor(0))

@@ -57,23 +57,31 @@ def netadapt(
     *,
     example: torch.Tensor,
     out: Path,
+    layers: tuple[str, ...] = (),
+    multiple: int = 8,
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Net, Report]:
     """`net` narrowed until its cost is at most `limit`, in eval mode and not yet trained for long; and how it went.
 
     `out` receives `history.json` (every proposal of every iteration) and the net after each iteration; with `resume` a
-    run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. A
-    limit that cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
+    run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. Only
+    groups whose names start with one of `layers` shrink (all without any), to multiples of `multiple`. A limit that
+    cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
     """
+
+    def looked_at(net: Net) -> tuple[Channels, Cost]:
+        channels = trace(net, example)
+        return channels.only(within(channels, layers)), resource.cost_of(net)
+
     spared = ("max_iterations", "processes", "threads")  # may differ when a run goes on
     kept = {name: value for name, value in to_json(options).items() if name not in spared}
-    plan = {"options": kept, "limit": limit, "spec": to_json(net.spec)}
+    plan = {"options": kept, "layers": layers, "multiple": multiple, "limit": limit, "spec": to_json(net.spec)}
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
     net = load(at) if history else net
-    channels, cost = trace(net, example), resource.cost_of(net)
-    check_reach(channels, cost, limit, within(channels, options.layers), options.multiple)
+    channels, cost = looked_at(net)
+    check_reach(channels, cost, limit, channels.free, multiple)
     start = history[0]["cost_before"] if history else None
     with workers(teach, options) as evaluate:
         _write(out, plan, history)  # from here on a proposal in `out` was made as `plan` says
@@ -94,7 +102,7 @@ def netadapt(
                 )
             scale = measured / estimate
             target = max(measured - options.first_step * start * options.decay**iteration, limit)
-            wanted = list(proposals(channels, cost, target / scale, options))
+            wanted = list(proposals(channels, cost, target / scale, multiple))
             if not wanted:
                 raise OutOfReach(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
             folder = out / f"proposals_{iteration:03d}"
@@ -117,21 +125,20 @@ def netadapt(
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
-            channels, cost = trace(net, example), resource.cost_of(net)
+            channels, cost = looked_at(net)
             say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
     widths = {name: group.size for name, group in channels.free.items()}
     facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}
     return net.eval(), Report(net.spec.name, context={"netadapt": facts})
 
 
-def proposals(channels: Channels, cost: Cost, target: float, options: NetAdapt) -> Iterator[Proposal]:
+def proposals(channels: Channels, cost: Cost, target: float, multiple: int) -> Iterator[Proposal]:
     """One for each group that may shrink: the largest multiple of `multiple` channels with which the net costs at most
     `target`; if there is none, the smallest, as long as it costs less than now.
     """
     now = cost(channels.shapes)
-    for name in within(channels, options.layers):
-        group = channels.group(name)
-        widths = range((group.size - 1) // options.multiple * options.multiple, 0, -options.multiple)
+    for name, group in channels.free.items():
+        widths = range((group.size - 1) // multiple * multiple, 0, -multiple)
         if not widths:
             continue
         costs: dict[int, float] = {}

@@ -13,6 +13,7 @@ from ramps import batches, loss
 from thin import SIZE, traced_net
 from torch import Tensor
 
+from leadline.compress.choose import within
 from leadline.compress.cost import parameter_cost
 from leadline.compress.groups import Channels
 from leadline.compress.masks import Masked
@@ -41,8 +42,11 @@ def task(name: str) -> tuple[Loss, Sample]:
     return (photometric, views()) if name == "monodepth" else (loss, next(batches()(0)))
 
 
-def masked(name: str, base: Loss | None = None, steps: int = 10, **changes: Any) -> tuple[Net, Channels, Masked]:
+def masked(
+    name: str, base: Loss | None = None, steps: int = 10, layers: tuple[str, ...] = (), **changes: Any
+) -> tuple[Net, Channels, Masked]:
     net, channels = traced_net(name)
+    channels = channels.only(within(channels, layers))
     made = Masked(base or task(name)[0], channels, parameter_cost(net), Masks(**changes), steps)
     return net, channels, made
 

@@ -14,6 +14,7 @@ import pytest
 from ramps import batches, same
 from thin import (
     IMAGE,
+    LAYERS,
     SEARCH,
     SIZE,
     judge,
@@ -39,7 +40,7 @@ from leadline.report import Report
 pytestmark = pytest.mark.usefixtures("one_thread")
 once = remembering(trace)
 BY_MACS = Resource(partial(macs_cost, size=SIZE))
-PLAIN = replace(SEARCH, train=False, layers=())
+PLAIN = replace(SEARCH, train=False)
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +75,7 @@ def test_a_proposal_is_the_largest_multiple_that_meets_the_target_or_the_smalles
     met, missed = 0, 0
     for part in (0.999, 0.97, 0.9, 0.8):
         for multiple in (1, 3, 4, 8):
-            options = replace(PLAIN, multiple=multiple)
-            found = {p.group: p for p in proposals(channels, cost, part * whole, options)}
+            found = {p.group: p for p in proposals(channels, cost, part * whole, multiple)}
             assert list(found) == list(channels.free)
             for name, p in found.items():
                 below = list(range(multiple, 16, multiple))
@@ -95,12 +95,12 @@ def test_widths_that_are_no_multiples_go_to_the_next_one() -> None:
     channels = once(odd, IMAGE)
     cost = parameter_cost(odd)
     now = cost(channels.shapes)
-    found = {p.group: p.width for p in proposals(channels, cost, now - 1, replace(PLAIN, multiple=4))}
+    found = {p.group: p.width for p in proposals(channels, cost, now - 1, 4)}
     expected = {15: 12, 14: 12, 13: 12, 12: 8, 11: 8, 10: 8, 9: 8, 8: 4, 7: 4, 16: 12}  # 4, 3, 1: too thin to shrink
     sizes = {name: group.size for name, group in channels.free.items()}
     assert found == {name: expected[size] for name, size in sizes.items() if size > 4}
-    only = replace(PLAIN, layers=("decoder",))
-    assert {p.group.split(".")[0] for p in proposals(channels, cost, now - 1, only)} == {"decoder"}
+    only = channels.only(name for name in channels.free if name.startswith("decoder"))
+    assert {p.group.split(".")[0] for p in proposals(only, cost, now - 1, 4)} == {"decoder"}
 
 
 def test_the_choice_follows_the_rule() -> None:
@@ -178,7 +178,7 @@ def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
 
         return Lessons(noted, teach().loss, judge)
 
-    narrowed(tmp_path, SEARCH, teaching=watched)
+    narrowed(tmp_path, SEARCH, teaching=watched, layers=LAYERS)
     counts = [len(row["proposals"]) for row in said(tmp_path)]
     assert starts == [2 * i for i, count in enumerate(counts) for _ in range(count)] and len(counts) > 1
 
@@ -189,9 +189,9 @@ def reweighted() -> Lessons:
 
 def test_what_a_loss_learned_with_one_proposal_does_not_reach_another(tmp_path: Path) -> None:
     short = replace(SEARCH.short, lr=0.05, steps=3)
-    options = replace(SEARCH, short=short, layers=("decoder.blocks.0", "decoder.blocks.4"), first_step=0.01)
-    narrowed(tmp_path / "both", options, teaching=reweighted, part=0.995)
-    narrowed(tmp_path / "one", replace(options, layers=("decoder.blocks.4",)), teaching=reweighted, part=0.995)
+    learning = partial(narrowed, options=replace(SEARCH, short=short, first_step=0.01), teaching=reweighted, part=0.995)
+    learning(tmp_path / "both", layers=("decoder.blocks.0", "decoder.blocks.4"))
+    learning(tmp_path / "one", layers=("decoder.blocks.4",))
     both, one = (said(tmp_path / name)[0]["proposals"] for name in ("both", "one"))
     assert [p["group"] for p in both] == ["decoder.blocks.0.3", "decoder.blocks.4.3"]
     assert both[1] == one[0]

@@ -15,6 +15,7 @@ import torch
 from ramps import same
 from test_netadapt import PLAIN, narrowed, once, said
 from thin import (
+    LAYERS,
     SEARCH,
     searched,
     teach_by_weights,
@@ -30,6 +31,7 @@ from leadline.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import Net
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+learning = partial(narrowed, options=SEARCH, layers=LAYERS)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     expected, there = whole_run
     teaching = partial(teach_until, calls)
     with pytest.raises(KeyboardInterrupt):
-        narrowed(tmp_path, SEARCH, teaching=teaching)
+        learning(tmp_path, teaching=teaching)
     asked: list[Net] = []
 
     def counting() -> Lessons:
@@ -70,11 +72,11 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
         return replace(lessons, judge=counted)
 
-    found, _ = narrowed(tmp_path, SEARCH, teaching=counting, resume=True)
+    found, _ = learning(tmp_path, teaching=counting, resume=True)
     assert same(found, expected) and said(tmp_path) == said(there)
     n_judged = sum(len(row["proposals"]) for row in said(there)) + 1  # and the whole net
     assert len(asked) == n_judged - calls  # nothing is done twice
-    again, report = narrowed(tmp_path, SEARCH, teaching=counting, resume=True)  # over already
+    again, report = learning(tmp_path, teaching=counting, resume=True)  # over already
     assert same(again, expected) and report.context["netadapt"]["iterations"] == len(said(there))
 
 
@@ -82,15 +84,17 @@ def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path
     for name, calls in (("first", 2), ("second", 4)):
         out = tmp_path / name
         with pytest.raises(KeyboardInterrupt):
-            narrowed(out, SEARCH, teaching=partial(teach_until, calls))
+            learning(out, teaching=partial(teach_until, calls))
         with pytest.raises(ValueError, match=r"holds a run already: give --resume to go on with it, or another --out"):
-            narrowed(out, SEARCH)
+            learning(out)
         with pytest.raises(TrainingFailed, match=r"other options: options\.first_step 0\.06 there, 0\.07 here\. Give"):
-            narrowed(out, replace(SEARCH, first_step=0.07), resume=True)
+            learning(out, options=replace(SEARCH, first_step=0.07), resume=True)
         with pytest.raises(TrainingFailed, match=r"options\.short\.lr 0\.001 there, 0\.1 here"):
-            narrowed(out, replace(SEARCH, short=replace(SEARCH.short, lr=0.1)), resume=True)
+            learning(out, options=replace(SEARCH, short=replace(SEARCH.short, lr=0.1)), resume=True)
+        with pytest.raises(TrainingFailed, match=r"other options: layers .* there, \[.decoder.\] here"):
+            learning(out, layers=("decoder",), resume=True)
         with pytest.raises(TrainingFailed, match=r"other options: limit .* there, .* here"):
-            narrowed(out, SEARCH, part=0.7, resume=True)
+            learning(out, part=0.7, resume=True)
 
 
 def test_more_iterations_may_be_allowed_later(tmp_path: Path) -> None:
