@@ -133,6 +133,8 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, t
             metadata = file.metadata() or {}
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except SafetensorError as error:
+        if path.suffix != ".safetensors":
+            raise BadCheckpoint(f"{path} is no checkpoint: a .safetensors file is needed, or a shipped name") from error
         raise BadCheckpoint(f"{path} is not a whole safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise BadCheckpoint(

@@ -122,6 +122,13 @@ def test_a_file_that_is_no_checkpoint_gets_one_clear_error(
     assert not (tmp_path / "boom").exists()
 
 
+def test_a_file_for_a_runtime_is_told_to_be_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(bytes(range(64)))
+    with pytest.raises(BadCheckpoint, match=r"net\.onnx is no checkpoint: a \.safetensors file is needed"):
+        checkpoint.load(path)
+
+
 def test_a_crash_while_writing_leaves_the_old_file(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = checkpoint.save(net, tmp_path / "net.safetensors")
     before = path.read_bytes()
