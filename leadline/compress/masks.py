@@ -15,6 +15,7 @@ come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -129,7 +130,10 @@ class _Reading:
         self.net, self.weights = net, weights
 
     def __call__(self, image: Tensor, raw: bool = False) -> Any:
-        return functional_call(self.net, self.weights, (image,), {"raw": raw})
+        with warnings.catch_warnings():
+            # torch.compile looks at the gradients of all weights, also of these, which are computed and have none
+            warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf", UserWarning)
+            return functional_call(self.net, self.weights, (image,), {"raw": raw})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.net, name)

@@ -118,6 +118,7 @@ def _asking(seen: list[Tensor], net: Any, batch: Sample) -> tuple[Tensor, dict[s
 
 @pytest.mark.slow
 @pytest.mark.skipif(not compiler(), reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_compiled_net_learns_the_same_masks() -> None:
     found = []
     for compiled in (False, True):
