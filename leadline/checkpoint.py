@@ -5,7 +5,6 @@ The shapes in the file's header are the architecture: a pruned net loads through
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Mapping
@@ -61,8 +60,8 @@ def load(name_or_path: Path | str) -> Net:
         spec = from_json(Spec, json.loads(metadata["spec"]))
         net = build(spec, seed=0)
         resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        # shapes that contradict each other show in a pass without values
-        copy.deepcopy(net).to("meta").eval()(torch.empty(1, 3, 32, 32, device="meta"))
+        with torch.no_grad():  # shapes that contradict each other show in a pass, faster than on the meta device
+            net.eval()(torch.zeros(1, 3, 32, 32))
     except (ValueError, KeyError, RuntimeError) as error:
         raise BadCheckpoint(f"{path} does not describe a net that this version can build: {error}") from error
     wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]

@@ -41,6 +41,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 once = remembering(trace)
 BY_MACS = Resource(partial(macs_cost, size=SIZE))
 PLAIN = replace(SEARCH, train=False)
+FEW = ("encoder.blocks.2.", "encoder.blocks.3.", "encoder.blocks.4.", "encoder.blocks.5.", "decoder")
+"""Groups of which none is a tenth of the whole."""
+ENOUGH = 0.85
 
 
 @pytest.fixture(autouse=True)
@@ -117,9 +120,9 @@ def test_the_choice_follows_the_rule() -> None:
 def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule: Any) -> None:
     lines: list[str] = []
     options = replace(PLAIN, rule=rule)
-    net, report = narrowed(tmp_path, options, say=lines.append)
+    net, report = narrowed(tmp_path, options, layers=FEW, part=ENOUGH, say=lines.append)
     whole, _ = traced_net("add")
-    start, limit = macs(whole, SIZE), 0.8 * macs(whole, SIZE)
+    start, limit = macs(whole, SIZE), ENOUGH * macs(whole, SIZE)
     history, facts = said(tmp_path), report.context["netadapt"]
     costs = [row["cost_before"] for row in history] + [macs(net, SIZE)]
     assert costs[0] == start and costs[-1] == facts["cost"] <= limit < costs[-2]
@@ -141,7 +144,7 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
         assert best.group != "encoder.blocks.5.3"  # which the judge prefers
         before = best.accuracy
     widths = {name: group.size for name, group in once(net, IMAGE).free.items()}
-    assert facts["widths"] == widths and widths["encoder.blocks.5.3"] == 16
+    assert facts["widths"].items() <= widths.items() and widths["encoder.blocks.5.3"] == 16
     assert len(lines) == 2 * len(history) + 1
     assert not list(tmp_path.glob("proposals_*"))
     for i in range(len(history)):
@@ -158,11 +161,11 @@ def test_the_largest_filters_stay(tmp_path: Path) -> None:
 
 
 def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None:
-    """What is measured is 1.5 times the estimate, and a budget of 0.8 of the estimate means 0.53 of it."""
+    """What is measured is 1.5 times the estimate, and so is the budget."""
     resource = replace(BY_MACS, measure=lambda net: 1.5 * macs(net, SIZE))
-    net, report = narrowed(tmp_path, part=1.2, resource=resource)
+    net, report = narrowed(tmp_path, part=1.5 * ENOUGH, resource=resource, layers=FEW)
     assert 1.5 * macs(net, SIZE) == report.context["netadapt"]["cost"] <= report.context["netadapt"]["limit"]
-    plain, _ = narrowed(tmp_path / "plain")
+    plain, _ = narrowed(tmp_path / "plain", part=ENOUGH, layers=FEW)
     assert same(net, plain)
     for a, b in zip(said(tmp_path), said(tmp_path / "plain"), strict=True):
         assert a["proposals"] == b["proposals"] and a["cost_before"] == 1.5 * b["cost_before"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from ramps import same
-from test_netadapt import PLAIN, narrowed, once, said
+from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, once, said
 from thin import (
     LAYERS,
     SEARCH,
@@ -100,9 +100,9 @@ def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path
 def test_more_iterations_may_be_allowed_later(tmp_path: Path) -> None:
     options = replace(PLAIN, max_iterations=2)
     with pytest.raises(OutOfReach, match=r"after 2 iterations the cost is .*; raise max_iterations and resume"):
-        narrowed(tmp_path, options)
-    net, _ = narrowed(tmp_path, replace(options, max_iterations=50), resume=True)
-    assert same(net, narrowed(tmp_path / "at_once")[0])
+        narrowed(tmp_path, options, part=ENOUGH, layers=FEW)
+    net, _ = narrowed(tmp_path, replace(options, max_iterations=50), part=ENOUGH, layers=FEW, resume=True)
+    assert same(net, narrowed(tmp_path / "at_once", part=ENOUGH, layers=FEW)[0])
 
 
 def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
