@@ -21,6 +21,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
 RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn
+SIDE_BY_SIDE := -n 2 --dist loadfile
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
@@ -59,8 +60,9 @@ test: $(ALL)
 ifdef TESTS
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(TESTS)
 else
-# Two processes: data loaders fork, and a process that has loaded every runtime must not.
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") --ignore tests/runtime
+# The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests start
+# processes of their own.
+	$(if $(SLOW),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow",$(SIDE_BY_SIDE)) --ignore tests/runtime
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") tests/runtime
 endif
 

@@ -1,6 +1,6 @@
 """A pruned net in each runtime: its time over that of the net it came from, and, with --data, its accuracy there.
 
-    python benchmarks/pruned.py fastdepth_small [--before fastdepth] [--runtimes onnx,ncnn] [--data DATA/nyu]
+    python benchmarks/pruned.py [fastdepth_small] [--before fastdepth] [--runtimes onnx,ncnn] [--data DATA/nyu]
 
 Both nets are timed in turns in one run, float32, 100 calls; a ratio whose percentiles overlap with another's says that
 the two cannot be told apart. The accuracy is that of the exported file on every fourth test image (`nyu-eigen@1`).
@@ -25,7 +25,7 @@ from leadline.runtime import BACKENDS, suffix
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("after")
+    parser.add_argument("after", nargs="?", default="fastdepth_small")
     parser.add_argument("--before", default="fastdepth")
     parser.add_argument("--runtimes", default=",".join(BACKENDS))
     parser.add_argument("--threads", type=int, default=1)
