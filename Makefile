@@ -21,7 +21,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
 RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn
-SIDE_BY_SIDE := -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest
+HOW = $(if $(SLOW),$(PYTEST) -m "slow or not slow",OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile)
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
@@ -62,8 +63,8 @@ ifdef TESTS
 else
 # The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests start
 # processes of their own.
-	$(if $(SLOW),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow",$(SIDE_BY_SIDE)) --ignore tests/runtime
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") tests/runtime
+	$(HOW) --ignore tests/runtime
+	$(HOW) tests/runtime
 endif
 
 check: $(READY)
