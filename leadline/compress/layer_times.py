@@ -175,12 +175,16 @@ def call(net: Net, size: Size, bench: Bench) -> Callable[[], object]:
 
 @contextmanager
 def at_bench(runtime: str, threads: int | None) -> Iterator[Bench]:
-    """A place to compile for `runtime`; PyTorch's threads, which the whole process shares, are afterwards as before."""
+    """A place to compile for `runtime`; PyTorch's threads, which the whole process shares, are afterwards as before.
+
+    Inductor compiles for as many threads as PyTorch has: with fewer at the call, `fastdepth` takes five times as long.
+    """
     installed(runtime)
-    before = torch.get_num_threads()
+    before, wanted = torch.get_num_threads(), check_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            yield Bench(runtime, check_threads(threads), Path(folder))
+            torch.set_num_threads(wanted)
+            yield Bench(runtime, wanted, Path(folder))
         finally:
             torch.set_num_threads(before)
 

@@ -163,6 +163,13 @@ def test_nets_are_timed_in_turns_and_threads_stay_as_they_were() -> None:
     assert torch.get_num_threads() == 2
 
 
+def test_nets_are_compiled_for_the_threads_they_are_timed_with() -> None:
+    torch.set_num_threads(2)  # inductor compiles for as many; the first of two nets took five times as long
+    with layer_times.at_bench("eager", 1) as bench:
+        assert bench.threads == torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
 def test_the_error_is_that_of_what_was_predicted_and_measured() -> None:
     net = small()
     found = Table("a device", "eager", "1", 1, invented(net).entries)
