@@ -59,7 +59,7 @@ demo: $(READY)
 
 test: $(ALL)
 ifdef TESTS
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(TESTS)
+	$(PYTEST) $(if $(SLOW),-m "slow or not slow") $(TESTS)
 else
 # The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests start
 # processes of their own.
@@ -76,4 +76,4 @@ bench: $(ALL)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(READY)
-	$(BIN)/python -m pytest tests/test_docs.py -m "slow or not slow"
+	$(PYTEST) tests/test_docs.py -m "slow or not slow"

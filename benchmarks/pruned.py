@@ -35,18 +35,17 @@ def main() -> None:
     nets = {"before": leadline.load(options.before), "after": leadline.load(options.after)}
     size = nets["before"].spec.preprocess.size
     print(f"MACs {macs(nets['after'], size) / macs(nets['before'], size):.3f}")
+    test = None if options.data is None else open_dataset(options.data, "test")
     for runtime in options.runtimes.split(","):
         times = timed(nets, size, runtime, threads=options.threads, n=100)
         ratio = times["after"].median / times["before"].median
         spans = [f"{t.median:.2f} ({t.p10:.2f} to {t.p90:.2f})" for t in times.values()]
         print(f"{runtime:10} {ratio:.3f}: {' -> '.join(spans)} ms", flush=True)
-        if options.data is None:
+        if test is None:
             continue
-        test = open_dataset(options.data, "test")
-        some = subset(test, range(0, len(test), 4))
         with tempfile.TemporaryDirectory() as folder:
             file = export(options.after, runtime, Path(folder) / f"net{suffix(runtime)}")
-            found = evaluate(load_predictor(str(file)), some, "nyu-eigen@1")
+            found = evaluate(load_predictor(str(file)), subset(test, range(0, len(test), 4)), "nyu-eigen@1")
         print(f"{'':10} delta1 {found.metrics['delta1']:.4f}, abs_rel {found.metrics['abs_rel']:.4f}, n {found.n}")
 
 

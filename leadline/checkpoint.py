@@ -68,7 +68,7 @@ def load(name_or_path: Path | str) -> Net:
     if wild:
         raise BadCheckpoint(f"{path} holds values that are not finite, first in {wild[0]!r}: the training went wrong")
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
-    return net.eval()
+    return net
 
 
 def read_provenance(name_or_path: Path | str) -> dict[str, Any]:

@@ -69,19 +69,14 @@ def netadapt(
     groups whose names start with one of `layers` shrink (all without any), to multiples of `multiple`. A limit that
     cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
     """
-
-    def looked_at(net: Net) -> tuple[Channels, Cost]:
-        channels = trace(net, example)
-        return channels.only(within(channels, layers)), resource.cost_of(net)
-
     spared = ("max_iterations", "processes", "threads")  # may differ when a run goes on
     kept = {name: value for name, value in to_json(options).items() if name not in spared}
     plan = {"options": kept, "layers": layers, "multiple": multiple, "limit": limit, "spec": to_json(net.spec)}
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
     net = load(at) if history else net
-    channels, cost = looked_at(net)
-    check_reach(channels, cost, limit, channels.free, multiple)
+    channels, cost = trace(net, example), resource.cost_of(net)
+    check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
     with workers(teach, options) as evaluate:
         _write(out, plan, history)  # from here on a proposal in `out` was made as `plan` says
@@ -102,7 +97,7 @@ def netadapt(
                 )
             scale = measured / estimate
             target = max(measured - options.first_step * start * options.decay**iteration, limit)
-            wanted = list(proposals(channels, cost, target / scale, multiple))
+            wanted = list(proposals(channels.only(within(channels, layers)), cost, target / scale, multiple))
             if not wanted:
                 raise OutOfReach(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
             folder = out / f"proposals_{iteration:03d}"
@@ -125,7 +120,7 @@ def netadapt(
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
-            channels, cost = looked_at(net)
+            channels, cost = trace(net, example), resource.cost_of(net)
             say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
     widths = {name: group.size for name, group in channels.free.items()}
     facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}

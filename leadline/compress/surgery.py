@@ -56,6 +56,8 @@ def rounded(width: float, size: int, multiple: int = 8) -> int:
 
     Runtimes compute in vectors of 8 or 16: a width between two multiples costs as much as the next one, or more.
     """
+    if multiple < 1:
+        raise ValueError(f"multiple is {multiple}; at least 1 is needed")
     return min(size, max(multiple, round(width / multiple) * multiple))
 
 

@@ -111,6 +111,8 @@ def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
 
     with pytest.raises(OutOfReach, match=r"a cost of .* cannot be reached by narrowing these 16 groups"):
         narrowed(tmp_path, teaching=never, part=0.01)
+    with pytest.raises(ValueError, match=r"multiple is 0; at least 1 is needed"):
+        narrowed(tmp_path, teaching=never, multiple=0)
     with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on .*: keep some \(--choose 10\)"):
         narrowed(tmp_path, teaching=teach_without_judge)
     assert not list(tmp_path.iterdir())
