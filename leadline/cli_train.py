@@ -21,13 +21,16 @@ from leadline.train import Finish, Loss, fit, process
 from leadline.train_state import commit
 
 
-def train(run: Training) -> tuple[Net, Report]:
-    """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`."""
+def train(run: Training, net: Net | None = None) -> tuple[Net, Report]:
+    """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`.
+
+    With `net` that one is the start, see `run_parts.parts`.
+    """
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
     if run.autotune and process()[1] > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
-    made = parts(run, say=complain)
+    made = parts(run, net, say=complain)
     started_from, rank = commit(), process()[0]
     options, workers, enough = made.options, made.workers, made.enough
     notes: dict[str, Any] = {}

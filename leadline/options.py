@@ -172,7 +172,7 @@ class FitOptions:
     still_after: float = 1.0
     """Part of the run after which batch norms keep their statistics."""
     precision: Literal["auto", "no", "bf16"] = "auto"
-    """bf16 arithmetic; auto: where the processor has it."""
+    """bf16 arithmetic; auto: where the processor multiplies matrices of it (AMX, a GPU)."""
     channels_last: bool = True
     compile: bool = False
     """Compile the net with torch.compile; needs a C++ compiler, on a GPU Triton."""
