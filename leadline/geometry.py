@@ -145,6 +145,37 @@ def align(
     return Depth(np.where(seen, metres.clip(*depth_range), 0).astype(np.float32), "metric", seen)
 
 
+def robust_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """(slope, offset) of a line through points [N] that a third of wrong ones does not move much; float64 inside.
+
+    Twenty rounds of weighted least squares: in the first ten the weights are 1 / |error| (least absolute errors), then
+    Tukey's biweight, (1 - (error / 4.685 s)^2)^2 with s = 1.4826 x the median error (Beaton and Tukey 1974). Where x
+    does not vary the slope is 0 and the offset the median of y. Two points at least are needed, otherwise a ValueError.
+    """
+    if x.shape != y.shape or x.ndim != 1 or x.size < 2:
+        raise ValueError(f"points of shapes {x.shape} and {y.shape}; two [N] of one length, N at least 2, are needed")
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    weights = np.ones_like(x)
+    spread = 1e-9 * max(float(np.abs(x).max()), np.finfo(np.float64).tiny)
+    slope, offset = 0.0, float(np.median(y))
+    for round_ in range(20):
+        total = weights.sum()
+        middle_x, middle_y = float(weights @ x / total), float(weights @ y / total)
+        variance = float(weights @ (x - middle_x) ** 2 / total)
+        if variance <= spread**2:
+            return 0.0, float(np.median(y))
+        slope = float(weights @ ((x - middle_x) * (y - middle_y)) / total / variance)
+        offset = middle_y - slope * middle_x
+        error = np.abs(y - slope * x - offset)
+        scale = 1.4826 * float(np.median(error))
+        if scale <= 1e-12 * float(np.abs(y).max()):
+            break  # most points lie on the line
+        weights = 1 / np.maximum(error, 0.01 * scale)
+        if round_ >= 10:
+            weights = np.clip(1 - (error / (4.685 * scale)) ** 2, 0, None) ** 2
+    return slope, offset
+
+
 def _fit(x: np.ndarray, t: np.ndarray, use: np.ndarray, kind: Kind, how: Alignment, max_depth: float) -> np.ndarray:
     if how == "median":
         middle, wanted = float(np.median(x[use])), float(np.median(t[use]))

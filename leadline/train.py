@@ -237,7 +237,9 @@ def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish 
     sample: Sample = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
-    return replace(sample, image=image, target=sample.target.to(device), valid=sample.valid.to(device), right=right)
+    taught = None if sample.taught is None else sample.taught.to(device)
+    target, valid = sample.target.to(device), sample.valid.to(device)
+    return replace(sample, image=image, target=target, valid=valid, right=right, taught=taught)
 
 
 def _precision(options: FitOptions) -> str:

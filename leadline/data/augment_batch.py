@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from leadline.data.loader import told
 from leadline.data.transforms import jittered, place, shifted
 from leadline.options import View
+from leadline.spec import Kind
 from leadline.types import Sample
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's
@@ -32,12 +34,14 @@ class Viewed:
 @dataclass(frozen=True)
 class Frames:
     """A batch before its augmentation. Frames of one size stand together: `groups` holds for each size the places in
-    the batch int64 [b], images uint8 [b,H,W,3], depth float32 [b,H,W], validity bool [b,H,W].
+    the batch int64 [b], images uint8 [b,H,W,3], depth float32 [b,H,W], validity bool [b,H,W], and what a teacher says
+    float32 [b,H,W], or None where there is no teacher.
     """
 
     name: tuple[str, ...]
     drawn: Tensor
-    groups: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
+    groups: tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None], ...]
+    kind: tuple[Kind, ...]
 
 
 DRAWN = 17
@@ -55,14 +59,15 @@ def draw(sample: Sample, rng: np.random.Generator, view: View) -> Viewed:
 def gather(items: Sequence[Viewed]) -> Frames:
     """Items as a batch, still on the CPU."""
     frames = [item.frame for item in items]
-    groups = []
+    groups, answered = [], any(frame.taught is not None for frame in frames)
     for size in dict.fromkeys(frame.image.shape for frame in frames):
         places = [i for i, frame in enumerate(frames) if frame.image.shape == size]
         stacked = (np.stack([getattr(frames[i], what) for i in places]) for what in ("image", "target", "valid"))
         image, target, valid = map(torch.from_numpy, stacked)
-        groups.append((torch.tensor(places), image, target, valid))
+        taught = torch.from_numpy(np.stack([told(frames[i]) for i in places])) if answered else None
+        groups.append((torch.tensor(places), image, target, valid, taught))
     drawn = torch.from_numpy(np.stack([item.drawn for item in items]))
-    return Frames(tuple(frame.name for frame in frames), drawn, tuple(groups))
+    return Frames(tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.kind for frame in frames))
 
 
 def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
@@ -72,8 +77,10 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
     target = torch.empty(n, 1, height, width, device=device)
     valid = torch.empty(n, 1, height, width, dtype=torch.bool, device=device)
     drawn = batch.drawn.to(device, torch.float32, non_blocking=True)
+    taught = None if batch.groups[0][4] is None else torch.empty_like(target)
+    metric = torch.tensor([kind == "metric" for kind in batch.kind], device=device)
     for group in batch.groups:
-        places, frames, depths, counts = (x.to(device, non_blocking=True) for x in group)
+        places, frames, depths, counts = (x.to(device, non_blocking=True) for x in group[:4])
         rows = drawn[places]
         x, y = _seen(rows[:, :6], view.pixels)  # where each pixel of the view lies in the frame
         image[places] = _bilinear(frames, x, y).view(-1, 3, height, width)
@@ -82,7 +89,11 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
         metres = depths.flatten(1).gather(1, pixel) / rows[:, 6:7]
         valid[places] = found.view(-1, 1, height, width)
         target[places] = torch.where(found, metres, 0).view(-1, 1, height, width)
-    return Sample(_recoloured(image, drawn, view), target, valid, batch.name)
+        if taught is not None and group[4] is not None:
+            says = group[4].to(device, non_blocking=True).flatten(1).gather(1, pixel)
+            says = torch.where(metric[places, None], says / rows[:, 6:7], says)  # as `transforms.zoomed`
+            taught[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
+    return Sample(_recoloured(image, drawn, view), target, valid, batch.name, taught=taught, kind=batch.kind)
 
 
 def _seen(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Decoded, shrunk frames on disk: one file for each data set, mapped into memory, so that the workers of all runs share
 its pages.
 
-    frame, frame, ...      depth float32 (no shorter type holds what every source has), image, [right image,] validity
-                           as bits; each begins at a multiple of 64 bytes
+    frame, frame, ...      depth float32 (no shorter type holds what every source has), [what a teacher says, float32,]
+                           image, [right image,] validity as bits; each begins at a multiple of 64 bytes
     index                  JSON: each frame's place, size, name, camera and CRC-32
     length, CRC-32, mark   of the index: a file that was cut off lacks them
 
@@ -93,31 +93,36 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
     rows, columns = said["size"]
     pixels, at = rows * columns, said["at"]
     parts = []
-    for n in (4 * pixels, 3 * pixels, 3 * pixels * said["stereo"], -(-pixels // 8)):
+    some = 4 * pixels * (said["taught"] is not None)
+    for n in (4 * pixels, some, 3 * pixels, 3 * pixels * said["stereo"], -(-pixels // 8)):
         parts.append(stored.blocks[at : at + n])
         at += n
     return Sample(
-        image=parts[1].reshape(rows, columns, 3),
+        image=parts[2].reshape(rows, columns, 3),
         target=parts[0].view(np.float32).reshape(rows, columns),
-        valid=np.unpackbits(parts[3], count=pixels).view(bool).reshape(rows, columns),
+        valid=np.unpackbits(parts[4], count=pixels).view(bool).reshape(rows, columns),
         name=said["name"],
         intrinsics=None if said["intrinsics"] is None else np.array(said["intrinsics"], np.float64),
-        right=parts[2].reshape(rows, columns, 3) if said["stereo"] else None,
+        right=parts[3].reshape(rows, columns, 3) if said["stereo"] else None,
         baseline_m=said["baseline_m"],
+        taught=parts[1].view(np.float32).reshape(rows, columns) if some else None,
+        kind=said["taught"] or "metric",
     )
 
 
 def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
     """A frame's bytes, and its line of the index but for the place."""
     right = b"" if sample.right is None else np.asarray(sample.right, np.uint8).tobytes()
+    taught = b"" if sample.taught is None else np.asarray(sample.taught, np.float32).tobytes()
     depth, image = np.asarray(sample.target, np.float32).tobytes(), np.asarray(sample.image, np.uint8).tobytes()
-    block = depth + image + right + np.packbits(sample.valid).tobytes()
+    block = depth + taught + image + right + np.packbits(sample.valid).tobytes()
     said = {
         "bytes": len(block),
         "crc": zlib.crc32(block),
         "size": list(sample.image.shape[:2]),
         "name": sample.name,
         "stereo": sample.right is not None,
+        "taught": sample.kind if sample.taught is not None else None,
         "intrinsics": None if sample.intrinsics is None else np.asarray(sample.intrinsics, np.float64).tolist(),
         "baseline_m": sample.baseline_m,
     }

@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance
 
 from leadline.geometry import crop_intrinsics, scale_intrinsics
 from leadline.options import View
+from leadline.spec import Kind
 from leadline.types import Sample
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -32,7 +33,8 @@ def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
     3. brightness, contrast, saturation each by U(0.6, 1.4), in random order.
     """
     zoom, angle, flip = rng.uniform(1.0, 1.5), rng.uniform(-5.0, 5.0), bool(rng.random() < 0.5)
-    sample = replace(sample, target=sample.target / np.float32(zoom))
+    taught = None if sample.taught is None else zoomed(sample.taught, zoom, sample.kind)
+    sample = replace(sample, target=sample.target / np.float32(zoom), taught=taught)
     sample = resize(sample, _scaled(sample, 250 / sample.image.shape[0]), image_filter=NEAREST)
     sample = rotate(sample, angle)
     sample = resize(sample, _scaled(sample, zoom), image_filter=NEAREST)
@@ -81,9 +83,18 @@ def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sa
     valid = Image.fromarray(sample.valid.astype(np.uint8)).transform((width, height), affine, matrix, NEAREST)
     keep = np.asarray(valid).astype(bool)
     depth = np.where(keep, np.asarray(target) / np.float32(zoom), np.float32(0))
+    taught = sample.taught
+    if taught is not None:
+        taught = np.asarray(Image.fromarray(taught).transform((width, height), affine, matrix, NEAREST))
+        taught = zoomed(taught, zoom, sample.kind)
     # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
-    cut = Sample(np.asarray(image), depth, keep, sample.name)
+    cut = Sample(np.asarray(image), depth, keep, sample.name, taught=taught, kind=sample.kind)
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
+def zoomed(taught: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
+    """What a teacher says of a picture that is enlarged by `zoom`: metres fewer, relative numbers as they are."""
+    return taught / np.float32(zoom) if kind == "metric" else taught
 
 
 def place(
@@ -151,10 +162,13 @@ def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampl
         right = np.asarray(Image.fromarray(right).resize((width, height), image_filter))
     target = np.asarray(Image.fromarray(sample.target).resize((width, height), NEAREST))
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).resize((width, height), NEAREST)).astype(bool)
+    taught = sample.taught
+    if taught is not None:
+        taught = np.asarray(Image.fromarray(taught).resize((width, height), NEAREST))
     camera = sample.intrinsics
     if camera is not None:
         camera = scale_intrinsics(camera, sample.image.shape[:2], size)
-    return replace(sample, image=image, right=right, target=target, valid=valid, intrinsics=camera)
+    return replace(sample, image=image, right=right, target=target, valid=valid, taught=taught, intrinsics=camera)
 
 
 def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Sample:
@@ -162,7 +176,10 @@ def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = N
     image = np.asarray(Image.fromarray(sample.image).rotate(degrees, image_filter))
     target = np.asarray(Image.fromarray(sample.target).rotate(degrees, NEAREST))
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).rotate(degrees, NEAREST)).astype(bool)
-    return replace(sample, image=image, target=target, valid=valid, intrinsics=None, right=None)
+    taught = sample.taught
+    if taught is not None:
+        taught = np.asarray(Image.fromarray(taught).rotate(degrees, NEAREST))
+    return replace(sample, image=image, target=target, valid=valid, taught=taught, intrinsics=None, right=None)
 
 
 def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -177,13 +194,15 @@ def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
         camera = crop_intrinsics(camera, top, left)
     right = None if sample.right is None else sample.right[part]
     image, target, valid = sample.image[part], sample.target[part], sample.valid[part]
-    return replace(sample, image=image, target=target, valid=valid, intrinsics=camera, right=right)
+    taught = None if sample.taught is None else sample.taught[part]
+    return replace(sample, image=image, target=target, valid=valid, taught=taught, intrinsics=camera, right=right)
 
 
 def mirror(sample: Sample) -> Sample:
     """Left and right exchanged. A stereo pair would need its views exchanged too, so the right view is dropped."""
     image, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (sample.image, sample.target, sample.valid))
-    return Sample(image, target, valid, sample.name)
+    taught = None if sample.taught is None else np.ascontiguousarray(sample.taught[:, ::-1])
+    return Sample(image, target, valid, sample.name, taught=taught, kind=sample.kind)
 
 
 def _scaled(sample: Sample, factor: float) -> tuple[int, int]:

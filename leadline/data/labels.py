@@ -1,0 +1,180 @@
+"""Label sets: what a teacher says of the images of a data set, on disk. `leadline label` writes them.
+
+    manifest.json            what it is: FORMAT, kind, depth_scale, teacher, data, shards with their SHA-256, what was
+                             left out
+    labels-00000.tar, ...    for each image NNNNNNNN.depth.png (16 bits), NNNNNNNN.confidence.png (8 bits) and
+                             NNNNNNNN.json; at the end index.jsonl, the JSON of all, a line each
+
+Stored numbers, 0 = nothing is said. metric: metres x depth_scale. relative_depth: 65535 x value / `high`.
+relative_disparity: 1 + 65534 x (value - `low`) / (`high` - `low`), since nobody knows where its zero is. `low` and
+`high` stand in the image's JSON, with its name and the SHA-256 of its pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leadline.data.dataset import Dataset
+from leadline.data.finding import some
+from leadline.errors import BadData
+from leadline.spec import Kind
+from leadline.types import KINDS, Sample
+
+FORMAT = "leadline-labels-1"
+MANIFEST = "manifest.json"
+TOP = 65535
+"""The largest number that a label can hold."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """An open label set: where each image's numbers lie, by the image's name."""
+
+    root: Path
+    kind: Kind
+    depth_scale: float
+    said: Mapping[str, Any] = field(repr=False)
+    """The manifest."""
+    places: Mapping[str, Any] = field(repr=False)
+    """Name -> the image's JSON and, as `file` and `at`, its place."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def is_labels(root: Path) -> bool:
+    """Whether the folder claims to be a label set."""
+    return (root / MANIFEST).is_file()
+
+
+def open_labels(root: Path | str) -> Labels:
+    """The label set in the folder `root`; BadData if it is none, is not finished, or a part of it is missing."""
+    root = Path(root)
+    path = root / MANIFEST
+    if not path.is_file():
+        unfinished = (root / "plan.json").is_file()
+        what = "is not finished: run `leadline label` again, it goes on" if unfinished else f"lacks {MANIFEST}"
+        raise BadData(f"{root} {what}; a folder that `leadline label` has written is needed")
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        if said["format"] != FORMAT or said["kind"] not in KINDS:
+            raise ValueError(f"format {said['format']!r} and kind {said['kind']!r}; {FORMAT!r} is needed")
+        places: dict[str, Any] = {}
+        for shard in said["shards"]:
+            for line in _index(root / shard["file"], shard):
+                if "skipped" not in line:
+                    places[line["name"]] = {**line, "file": shard["file"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(f"{path} is not the description of a label set, or of another version: {error}") from error
+    return Labels(root, said["kind"], float(said["depth_scale"]), said, places)
+
+
+def _index(path: Path, shard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not path.is_file() or path.stat().st_size != shard["bytes"]:
+        found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
+        raise BadData(f"{path} {found}, {shard['bytes']} are needed; copy the label set again")
+    with path.open("rb") as file:
+        file.seek(shard["index"][0])
+        return [json.loads(line) for line in file.read(shard["index"][1]).splitlines()]
+
+
+def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(values float32 [h,w], confidence float32 [h,w] in 0..1) of one image; where nothing is said both are 0.
+
+    Values are metres, or relative numbers above 0: depth as a part of the image's largest, disparity as its place
+    between the image's lowest and highest.
+    """
+    place = labels.places[name]
+    try:
+        with (labels.root / place["file"]).open("rb") as file:
+            stored, trust = (_picture(file.read, file.seek, *place["at"][what]) for what in ("depth", "confidence"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{labels.root / place['file']}: the label of {name} cannot be read: {error}") from error
+    scale = labels.depth_scale if labels.kind == "metric" else TOP
+    return stored.astype(np.float32) / np.float32(scale), trust.astype(np.float32) / 255 * (stored > 0)
+
+
+def _picture(read: Any, seek: Any, start: int, size: int) -> np.ndarray:
+    seek(start)
+    return np.asarray(Image.open(io.BytesIO(read(size)), formats=("PNG",)))
+
+
+def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarray, dict[str, float]]:
+    """(uint16 [h,w], `low` and `high` for the image's JSON) of values of a kind, NaN = nothing is said.
+
+    Metres that 16 bits do not hold are nothing; the JSON then says how many as `beyond`.
+    """
+    known = np.isfinite(values) & ((values > 0) | (kind == "relative_disparity"))
+    if not known.any():
+        return np.zeros(values.shape, np.uint16), {}
+    x = np.where(known, values, 0).astype(np.float64)
+    low, high = float(x[known].min()), float(x[known].max())
+    if kind == "metric":
+        units = np.rint(x * depth_scale).clip(1)
+        beyond = known & (units > TOP)
+        facts = {"beyond": int(beyond.sum())} if beyond.any() else {}
+        return np.where(known & ~beyond, units, 0).astype(np.uint16), facts
+    if kind == "relative_depth":
+        return np.where(known, np.rint(x / high * TOP).clip(1), 0).astype(np.uint16), {"low": 0.0, "high": high}
+    units = 1 + np.rint((x - low) / max(high - low, np.finfo(np.float32).tiny) * (TOP - 1))
+    return np.where(known, units, 0).astype(np.uint16), {"low": low, "high": high}
+
+
+def fingerprint(image: np.ndarray) -> str:
+    """SHA-256 of a picture's size and pixels, uint8 [H,W,3]: the same for any file that holds the same picture."""
+    return sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def with_labels(data: Dataset, sets: Sequence[Labels], *, truth: bool = True, trust: float = 0.0) -> Dataset:
+    """`data` with what a teacher says: each item's `taught` and `kind` from the one of `sets` that has its first image.
+
+    Without `truth` the items lose their depth, as if nobody had measured it. Pixels whose confidence is below `trust`
+    say nothing. A set that no label set is about is a BadData; so is, once it is read, an image that its label set
+    lacks, or was made from another picture of the same name.
+    """
+    first = data[0]
+    print_ = fingerprint(first.image)
+    fitting = [labels for labels in sets if labels.places.get(first.name, {}).get("image") == print_]
+    if not fitting:
+        named = [str(labels.root) for labels in sets if first.name in labels.places]
+        why = f"{named[0]} has one for an image of that name with other pixels" if named else "none has it"
+        raise BadData(
+            f"no label set is about {data.name}: looked for its image {first.name!r} in "
+            f"{some([str(labels.root) for labels in sets]) or 'no set'}, and {why}; make one with `leadline label`"
+        )
+    return replace(data, read=partial(_taught, read=data.read, labels=fitting[0], truth=truth, trust=trust))
+
+
+def _taught(key: Any, read: Any, labels: Labels, truth: bool, trust: float) -> Sample:
+    sample: Sample = read(key)
+    place = labels.places.get(sample.name)
+    if place is None:
+        left_out = {line["name"]: line["why"] for line in labels.said["skipped"]}
+        why = left_out.get(sample.name, "it was made before the image came, or from a part of the data")
+        raise BadData(f"{labels.root} has no label for the image {sample.name!r}: {why}; label the data set anew")
+    if place["image"] != fingerprint(sample.image):
+        raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; label the data set anew")
+    values, confidence = read_label(labels, sample.name)
+    values = np.where(confidence >= max(trust, 1e-9), values, np.float32(0))
+    size = (sample.image.shape[1], sample.image.shape[0])
+    if values.shape != sample.image.shape[:2]:
+        known = values > 0
+        smooth = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
+        near = Image.fromarray(known.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+        # between a pixel that is known and one that is not, bilinear gives something that neither is
+        sharp = Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
+        values = np.asarray(smooth if known.all() else sharp) * (np.asarray(near) > 0)
+    sample = replace(sample, taught=values.astype(np.float32), kind=labels.kind)
+    if truth:
+        return sample
+    return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))

@@ -1,0 +1,100 @@
+"""The options of teaching, from which `leadline label` and `leadline distill` make their flags."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leadline.options import Training
+from leadline.spec import Kind
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a teacher that leadline has not made does not say of itself."""
+
+    kind: Kind | None = None
+    """What its numbers are: metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)."""
+    unit_m: float = 1.0
+    """Metres in one of its units, where it is metric."""
+    size: tuple[int, int] | None = None
+    """Height and width of its input, where it takes any."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Its input is (x - mean) / std of RGB in 0..1."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    output: str | None = None
+    """Which of its outputs is depth."""
+    depth_scale: float | None = None
+    """Of a folder of depth maps: stored units per metre."""
+    licences: tuple[str, ...] = ()
+    """The terms under which it came; stated in what it labels and in what learns from it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.unit_m < math.inf:
+            raise ValueError(f"unit_m is {self.unit_m}; metres above 0 are needed")
+        if not all(0 < s < math.inf for s in self.std):
+            raise ValueError(f"std is {self.std}; numbers above 0 are needed")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Which teachers are asked, and how."""
+
+    teacher: tuple[str, ...]
+    """A net that ships, a checkpoint, an exported file, any .onnx or .tflite, a folder or name of Hugging Face's hub,
+    or a folder of depth maps. Of several the mean answer counts.
+    """
+    weights: tuple[float, ...] = ()
+    """Of several teachers: how much each counts; none: all alike."""
+    foreign: Foreign = Foreign()
+    """What files that leadline has not made do not say of themselves."""
+    flip: bool = False
+    """Ask about the mirrored picture too, and take the mean."""
+    zooms: tuple[float, ...] = (1.0,)
+    """Ask about four cut-outs enlarged by each number above 1 too, and take the mean."""
+    metric: str | None = None
+    """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE` or
+    `SCALE,SHIFT`, known numbers; or a metric teacher.
+    """
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """One run of `leadline label`."""
+
+    out: Path
+    """The folder of the label set."""
+    split: Literal["train", "test", "all"] = "train"
+    """The part of the data that is labelled."""
+    height: int | None = 240
+    """Labels of higher pictures are stored at so many rows; None: at the picture's size."""
+    depth_scale: float = 1000.0
+    """Stored units per metre of metric labels: 1000 holds 65 m in steps of 1 mm, 256 holds 255 m in steps of 4 mm."""
+    shard: int = 64
+    """Pictures in a file."""
+    workers: int = 0
+    """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
+    ray: str | None = None
+    """Address of a Ray cluster; None: the workers are on this machine."""
+
+    def __post_init__(self) -> None:
+        if self.shard < 1 or self.workers < 0 or (self.height is not None and self.height < 8):
+            said = f"shard is {self.shard}, workers {self.workers}, height {self.height}"
+            raise ValueError(f"{said}; at least 1, 0 and 8 (or None) are needed")
+        if not 0 < self.depth_scale < math.inf:
+            raise ValueError(f"depth_scale is {self.depth_scale}; units per metre, above 0, are needed")
+        if self.ray is not None and not self.workers:
+            raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
+
+
+@dataclass(frozen=True)
+class Features:
+    """One way to learn from what the teacher's layers see. Needs the teacher itself, a net of leadline's."""
+
+    way: Literal["affinity", "channel", "hint"]
+    """affinity: LiteDepth's structure-aware loss; channel: channel-wise KL; hint: squared error behind an adapter."""
+    pairs: tuple[str, ...]
+    """STUDENT=TEACHER, names of modules whose outputs are compared; NAME alone where both have the same."""
+    weight: float

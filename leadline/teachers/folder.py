@@ -1,0 +1,67 @@
+"""A folder of depth maps as a teacher: what somebody else's net, or a scanner, has said of the pictures already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth
+from leadline.data.filelist import find_files, stem
+from leadline.errors import BadData
+from leadline.options_distill import Foreign
+from leadline.teachers.teacher import Teacher
+from leadline.types import Sample
+
+
+def folder_teacher(root: Path, said: Foreign) -> Teacher:
+    """The depth maps below `root`, for pictures of the same name but for folder and suffix.
+
+    What their numbers are is `said.kind`, a ValueError without; `said.depth_scale` is in units per metre (relative
+    numbers keep their own). A map is brought to the picture's size by nearest neighbour. A picture without a map gets
+    no answer. BadData if the folder holds no depth maps, or two for one picture.
+    """
+    files = find_files(root, DEPTH_SUFFIXES)
+    if not files:
+        raise BadData(f"{root} is no teacher: neither config.json (Hugging Face) nor depth maps, {DEPTH_SUFFIXES}")
+    if said.kind is None:
+        raise ValueError(
+            f"{root} holds {len(files)} depth maps, and nothing says what their numbers are: give their kind, metric, "
+            "relative_depth (farther is larger) or relative_disparity (nearer is larger)"
+        )
+    if said.kind == "metric" and said.depth_scale is None:
+        raise ValueError(f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256")
+    places = _by_name(root, files)
+
+    def ask(batch: Sample) -> Tensor:
+        depth = torch.full_like(batch.image[:, :1], torch.nan)
+        for row, name in zip(depth, batch.name, strict=True):
+            file = places.get(PurePosixPath(name).name)
+            if file is not None:
+                values, valid = read_depth(root / file, scale=said.depth_scale or 1.0)
+                size = (batch.image.shape[-1], batch.image.shape[-2])
+                known = np.where(valid, values, np.float32(np.nan))
+                row[0] = torch.from_numpy(np.array(Image.fromarray(known).resize(size, Image.Resampling.NEAREST)))
+        return depth
+
+    listed = sha256("\n".join(f"{file} {(root / file).stat().st_size}" for file in files).encode()).hexdigest()
+    facts = {
+        "folder": root.resolve().name, "n": len(files), "listing": listed, "depth_scale": said.depth_scale,
+        "licences": list(said.licences), "by_name": True,
+    }  # fmt: skip
+    return Teacher(root.resolve().name, said.kind, ask, facts)
+
+
+def _by_name(root: Path, files: list[str]) -> Mapping[str, str]:
+    places: dict[str, str] = {}
+    for file in files:
+        name = PurePosixPath(stem(file)).name
+        if name in places:
+            raise BadData(f"{root}: {places[name]} and {file} are for one picture, {name!r}; name a folder of one of them")
+        places[name] = file
+    return places

@@ -1,0 +1,109 @@
+"""Hugging Face's depth models as teachers: Depth Anything, DPT, ZoeDepth and the like, by `transformers`.
+
+Their own image processors bring a picture in and the depth back, so nothing about them is repeated here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leadline.errors import BadCheckpoint, MissingPackage
+from leadline.options_distill import Foreign
+from leadline.runtime.card import sha256
+from leadline.spec import Kind
+from leadline.teachers.files import each
+from leadline.teachers.teacher import Teacher
+
+CONFIG = "config.json"
+_KINDS: dict[str, Kind] = {
+    "dpt": "relative_disparity",
+    "zoedepth": "metric",
+    "depth_pro": "metric",
+    "glpn": "metric",
+}
+"""What the published weights of a model type give; Depth Anything's say it themselves (`depth_estimation_type`)."""
+
+
+def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
+    """The model in a folder that `save_pretrained` wrote (config.json, model.safetensors, preprocessor_config.json), or
+    by its name on the hub, which is then downloaded.
+
+    MissingPackage without transformers; BadCheckpoint if the folder is not a whole depth model; ValueError if nobody
+    knows what kind of depth it gives and `said.kind` is silent.
+    """
+    try:
+        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+    except ImportError as error:
+        raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
+    try:
+        with _quiet():
+            net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True).eval()
+            processor = AutoImageProcessor.from_pretrained(str(where))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadCheckpoint(f"{where} is not a depth model that transformers can load: {reason}") from error
+    kind = said.kind or _kind(net.config)
+    if kind is None:
+        raise ValueError(
+            f"{where} is a {net.config.model_type}, and nothing says what its numbers are: give its kind, metric, "
+            "relative_depth or relative_disparity"
+        )
+
+    def look(frame: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), _quiet():
+            given = processor(images=frame, return_tensors="pt")
+            sizes: dict[str, Any] = {"target_sizes": [frame.shape[:2]]}
+            if net.config.model_type == "zoedepth":  # its processor pads, and must know what to cut off again
+                sizes["source_sizes"] = [frame.shape[:2]]
+            [found] = processor.post_process_depth_estimation(net(**given), **sizes)
+        depth: np.ndarray = found["predicted_depth"].float().cpu().numpy()
+        return depth * np.float32(said.unit_m)
+
+    facts: dict[str, Any] = {"hub": Path(where).name, "type": net.config.model_type, "licences": list(said.licences)}
+    weights = Path(where) / "model.safetensors"
+    if weights.is_file():
+        facts["sha256"] = sha256(weights)
+    return Teacher(Path(where).name, kind, each(look), facts)
+
+
+def is_hub_folder(path: Path) -> bool:
+    """Whether the folder holds a model in the hub's layout."""
+    try:
+        return "model_type" in json.loads((path / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _kind(config: Any) -> Kind | None:
+    said = getattr(config, "depth_estimation_type", None)
+    if config.model_type == "depth_anything" and said is not None:
+        return "metric" if said == "metric" else "relative_disparity"
+    return _KINDS.get(config.model_type)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers tells of progress and of packages that it can do without."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    before = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if before is None:
+            del os.environ["HF_HUB_DISABLE_PROGRESS_BARS"]
+        else:
+            os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = before

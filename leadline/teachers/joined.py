@@ -1,0 +1,184 @@
+"""Teachers made of teachers: several views of one picture, several teachers, and relative numbers turned into metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.geometry import robust_line
+from leadline.spec import Kind
+from leadline.teachers.teacher import Answer, Teacher
+from leadline.types import Sample
+
+LEAST = 64
+"""So many pixels with a known depth are needed to find the scale and shift of a picture."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A scale and shift that somebody knows: depth in metres = `scale` x relative depth + `shift`, or disparity in 1/m
+    = `scale` x relative disparity + `shift`.
+    """
+
+    scale: float
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and np.isfinite([self.scale, self.shift]).all()):
+            raise ValueError(f"scale is {self.scale}, shift {self.shift}; a scale above 0, finite numbers, are needed")
+
+
+def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1.0,)) -> Teacher:
+    """The teacher's mean answer over mirrored pictures and over cut-outs that are enlarged by each of `zooms`.
+
+    An enlarged cut-out (four of them, which cover the picture) looks nearer: metres are multiplied by the zoom.
+    Relative answers are first fitted to that about the whole picture, since the scale of each is its own. Confidence is
+    exp(-s), s the standard deviation of the answers' logarithms; of disparities, relative to their range.
+    """
+    if not zooms or any(not 1 <= zoom <= 4 for zoom in zooms):
+        raise ValueError(f"zooms are {tuple(zooms)}; at least one, each from 1 to 4, is needed")
+    if teacher.facts.get("by_name"):
+        raise ValueError(f"{teacher.name} knows whole pictures only; leave averaging (flip, zooms) out")
+
+    def ask(batch: Sample) -> Answer:
+        answers = []
+        for zoom in zooms:
+            for rows, columns in _cutouts((batch.image.shape[-2], batch.image.shape[-1]), zoom):
+                for mirrored in (False, True) if flip else (False,):
+                    part = batch.image[..., rows, columns]
+                    seen = F.interpolate(part, size=batch.image.shape[-2:], mode="bilinear") if zoom > 1 else part
+                    said = teacher(replace(batch, image=seen.flip(-1) if mirrored else seen)).depth
+                    said = said.flip(-1) if mirrored else said
+                    if zoom > 1:
+                        said = F.interpolate(said, size=part.shape[-2:], mode="nearest-exact")
+                    said = said * zoom if teacher.kind == "metric" else said
+                    whole = torch.full_like(batch.image[:, :1], torch.nan)
+                    whole[..., rows, columns] = said
+                    answers.append(whole)
+        return _mean(answers, teacher.kind)
+
+    how = {"flip": flip, "zooms": [float(zoom) for zoom in zooms]}
+    return replace(teacher, ask=ask, facts={**teacher.facts, "averaged": how}, net=None)
+
+
+def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
+    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`. A mixture of kinds is a
+    ValueError: make relative ones metric first (`fused`).
+    """
+    shares = [1.0] * len(teachers) if weights is None else list(weights)
+    if not teachers or len(shares) != len(teachers) or not all(share > 0 for share in shares):
+        raise ValueError(f"{len(teachers)} teachers with the weights {shares}; one above 0 for each is needed")
+    kinds = {teacher.kind for teacher in teachers}
+    if len(kinds) > 1:
+        said = ", ".join(f"{teacher.name} gives {teacher.kind}" for teacher in teachers)
+        raise ValueError(f"{said}: their mean has no meaning; give a metric reference to the relative ones first")
+    kind = teachers[0].kind
+
+    def ask(batch: Sample) -> Answer:
+        return _mean([teacher(batch).depth for teacher in teachers], kind, shares)
+
+    facts: dict[str, Any] = {
+        "together": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
+        "licences": sorted({line for t in teachers for line in t.facts.get("licences", ())}),
+    }
+    if any(teacher.facts.get("by_name") for teacher in teachers):
+        facts["by_name"] = True
+    return Teacher("+".join(teacher.name for teacher in teachers), kind, ask, facts)
+
+
+def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m: float = 100.0) -> Teacher:
+    """A relative teacher that gives metres: scale and shift of each picture by a robust fit to `reference`.
+
+    reference   a metric teacher, or a scale and shift that hold for all pictures; None: the depth that the batch
+                itself has (`target` where `valid`), be it as sparse as a LiDAR's
+    far_m       depth that a disparity of 0 or below becomes, metres
+
+    Disparities are fitted to 1/metres, depths to metres (`geometry.robust_line`). It says nothing about pictures with
+    fewer than LEAST known pixels, and where the fit is upside down (a scale of 0 or below). A metric teacher is a
+    ValueError, and so is a relative reference.
+    """
+    if teacher.kind == "metric":
+        raise ValueError(f"{teacher.name} gives metres already; leave the reference out")
+    if isinstance(reference, Teacher) and reference.kind != "metric":
+        raise ValueError(f"{reference.name} gives {reference.kind}; a metric teacher is needed to give a scale")
+
+    def ask(batch: Sample) -> Answer:
+        answer = teacher(batch)
+        if isinstance(reference, Stated):
+            lines = [(reference.scale, reference.shift)] * len(answer.depth)
+        else:
+            known = batch.target if reference is None else reference(batch).depth
+            valid = batch.valid if reference is None else torch.isfinite(known)
+            lines = [_line(*maps, teacher.kind) for maps in zip(answer.depth, known, valid, strict=True)]
+        scale, shift = torch.tensor(lines, device=answer.depth.device).float().view(-1, 2, 1, 1, 1).unbind(1)
+        line = scale * answer.depth + shift
+        metres = 1 / line.clamp(min=1 / far_m) if teacher.kind == "relative_disparity" else line.clamp(max=far_m)
+        return Answer(torch.where(scale > 0, metres, torch.nan), answer.confidence)
+
+    how: dict[str, Any] = {"truth": True}
+    if isinstance(reference, Stated):
+        how = {"scale": reference.scale, "shift": reference.shift}
+    elif reference is not None:
+        how = {"name": reference.name, **reference.facts}
+    licences = sorted({*teacher.facts.get("licences", ()), *how.get("licences", ())})
+    facts = {**teacher.facts, "fused": how, "far_m": far_m, "licences": licences}
+    return Teacher(teacher.name, "metric", ask, facts)
+
+
+def _line(said: Tensor, known: Tensor, valid: Tensor, kind: Kind) -> tuple[float, float]:
+    """(scale, shift) of one picture [1,H,W]; 0 and 0 where there are none."""
+    use = valid & torch.isfinite(said) & torch.isfinite(known) & (known > 0)
+    if int(use.sum()) < LEAST:
+        return 0.0, 0.0
+    x, y = said[use].double().cpu().numpy(), known[use].double().cpu().numpy()
+    return robust_line(x, 1 / y if kind == "relative_disparity" else y)
+
+
+def _cutouts(size: tuple[int, int], zoom: float) -> list[tuple[slice, slice]]:
+    if zoom == 1:
+        return [(slice(0, size[0]), slice(0, size[1]))]
+    height, width = (max(1, round(n / zoom)) for n in size)
+    tops, lefts = (0, size[0] - height), (0, size[1] - width)
+    return [(slice(top, top + height), slice(left, left + width)) for top in tops for left in lefts]
+
+
+def _mean(answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None = None) -> Answer:
+    """The mean of answers [B,1,H,W], over those that say something, and the confidence that their spread gives."""
+    maps = torch.stack(list(answers))
+    share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
+    share = share.to(maps).view(-1, 1, 1, 1, 1) * torch.isfinite(maps)
+    if kind != "metric" and len(maps) > 1:
+        maps = torch.stack([maps[0], *(_fitted(one, maps[0], kind) for one in maps[1:])])
+        share = share * torch.isfinite(maps)
+    total = share.sum(0)
+    known = torch.where(torch.isfinite(maps), maps, 0)
+    middle = torch.where(total > 0, (share * known).sum(0) / total.clamp(min=1e-9), torch.nan)
+    if kind == "relative_disparity":
+        high, low = (torch.nan_to_num(x, nan=-torch.inf).amax((1, 2, 3), keepdim=True) for x in (middle, -middle))
+        off = (known - middle) / (high + low).clamp(min=1e-9)
+    else:
+        off = known.clamp(min=1e-6).log() - middle.clamp(min=1e-6).log()
+    spread = ((share * off.nan_to_num(0) ** 2).sum(0) / total.clamp(min=1e-9)).sqrt()
+    return Answer(middle, torch.where(total > 0, torch.exp(-spread), 0))
+
+
+def _fitted(one: Tensor, to: Tensor, kind: Kind) -> Tensor:
+    """Relative answers brought to the scale (of disparities, and shift) of others about the same pictures."""
+    made = []
+    for x, y in zip(one, to, strict=True):
+        use = torch.isfinite(x) & torch.isfinite(y)
+        if int(use.sum()) < LEAST:
+            made.append(torch.full_like(x, torch.nan))
+            continue
+        if kind == "relative_depth":
+            made.append(x * (y[use].median() / x[use].median()))
+            continue
+        scale, shift = robust_line(x[use].double().cpu().numpy(), y[use].double().cpu().numpy())
+        made.append(scale * x + shift)
+    return torch.stack(made)

@@ -1,0 +1,93 @@
+"""From a word to a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from leadline.checkpoint import find, load, read_provenance, shipped
+from leadline.errors import BadArtefact
+from leadline.options_distill import Asking, Foreign
+from leadline.runtime import SUFFIXES, card
+from leadline.runtime.card import sha256
+from leadline.teachers.files import exported_teacher, foreign_teacher
+from leadline.teachers.folder import folder_teacher
+from leadline.teachers.hub import hub_teacher, is_hub_folder
+from leadline.teachers.joined import Stated, averaged, fused, together
+from leadline.teachers.nets import net_teacher
+from leadline.teachers.teacher import Teacher
+
+FOREIGN = (".onnx", ".tflite")
+"""Files of these kinds that leadline has not made can be teachers, too."""
+
+
+def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int | None = None) -> Teacher:  # noqa: B008
+    """The teacher that `source` names:
+
+    1. a net that ships with leadline, or a checkpoint of one;
+    2. a file of `leadline export`;
+    3. any other .onnx or .tflite file that takes one picture and gives one map, as `foreign` says;
+    4. a folder that Hugging Face's `save_pretrained` wrote, or OWNER/NAME on its hub;
+    5. a folder of depth maps, as `foreign` says.
+
+    `threads` are those of an exported file's runtime. Errors are those of what reads it; what is none of these is a
+    ValueError or BadCheckpoint.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return hub_teacher(path, foreign) if is_hub_folder(path) else folder_teacher(path, foreign)
+    if str(source) in shipped() or path.suffix == ".safetensors":
+        file = find(source)
+        facts: dict[str, Any] = {"file": file.name, "sha256": sha256(file)}
+        facts["licences"] = list(read_provenance(file).get("licences", ()))
+        return net_teacher(load(file), facts)
+    if path.suffix in SUFFIXES or path.suffix in FOREIGN:
+        if not path.is_file():
+            raise BadArtefact(f"there is no file {path}")
+        return exported_teacher(path, threads) if _ours(path) else foreign_teacher(path, foreign, threads)
+    if str(source).count("/") == 1 and not path.exists():
+        return hub_teacher(str(source), foreign)
+    raise ValueError(
+        f"{source} is no teacher; a net that ships ({', '.join(shipped())}), a checkpoint, an exported file, any .onnx "
+        "or .tflite, a folder or OWNER/NAME of Hugging Face's hub, or a folder of depth maps is needed"
+    )
+
+
+def asked(how: Asking, threads: int | None = None) -> Teacher:
+    """The teacher that `how` describes, all its parts joined."""
+    if not how.teacher:
+        raise ValueError("teacher is empty; at least one is needed")
+    made = []
+    for source in how.teacher:
+        one = open_teacher(source, how.foreign, threads)
+        if how.flip or tuple(how.zooms) != (1.0,):
+            one = averaged(one, flip=how.flip, zooms=how.zooms)
+        if how.metric is not None and one.kind != "metric":
+            one = fused(one, _reference(how.metric, how.foreign, threads))
+        made.append(one)
+    if how.metric is not None and all("fused" not in one.facts for one in made):
+        raise ValueError(f"{', '.join(one.name for one in made)}: metric already; leave --asking.metric out")
+    return made[0] if len(made) == 1 else together(made, how.weights or None)
+
+
+def _reference(said: str, foreign: Foreign, threads: int | None) -> Teacher | Stated | None:
+    if said == "truth":
+        return None
+    try:
+        numbers = [float(word) for word in said.split(",")]
+    except ValueError:
+        return open_teacher(said, replace(foreign, kind=None), threads)
+    return Stated(*numbers[:2])
+
+
+def _ours(path: Path) -> bool:
+    if path.suffix not in FOREIGN:
+        return True
+    try:
+        card(path)
+    except BadArtefact as error:
+        if "damaged" in str(error) and path.suffix == ".onnx":
+            raise
+        return False
+    return True

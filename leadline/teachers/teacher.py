@@ -1,0 +1,59 @@
+"""Teacher: a batch of pictures in, depth of a stated kind out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from leadline.spec import Kind
+from leadline.types import KINDS, Sample
+
+
+class Answer(NamedTuple):
+    """What a teacher says of a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it says nothing, and
+    `confidence` float32 [B,1,H,W] in 0..1, 0 there.
+    """
+
+    depth: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Whoever knows depth. `teacher(batch)` looks at `image` (RGB in 0..1, any size) and, where answers are files, at
+    `name`; one that measures may look at `target` and `valid`.
+
+    kind    what its numbers are: metric (metres), relative_depth (farther is larger, times anything) or
+            relative_disparity (nearer is larger, times and plus anything)
+    ask     the batch to its depth [B,1,H,W], or to an Answer where it knows how sure it is
+    facts   what it is, as JSON: the file's SHA-256, licences, how answers are averaged
+    net     the net whose features can be learned, if it is one
+    """
+
+    name: str
+    kind: Kind
+    ask: Callable[[Sample], Tensor | Answer] = field(repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    net: nn.Module | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"the teacher {self.name} is of kind {self.kind!r}; allowed: {', '.join(KINDS)}")
+
+    @torch.no_grad()
+    def __call__(self, batch: Sample) -> Answer:
+        """What it says; see `Answer`."""
+        said = self.ask(batch)
+        depth, confidence = said if isinstance(said, Answer) else (said, torch.ones_like(said))
+        wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
+        if tuple(depth.shape) != wanted:
+            raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")
+        depth = depth.float()
+        known = torch.isfinite(depth)
+        if self.kind != "relative_disparity":
+            known &= depth > 0
+        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence.float(), 0))
