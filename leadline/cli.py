@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline import cli_bench, cli_data, cli_model, cli_prune, cli_quantize, cli_runtime
+from leadline import cli_bench, cli_data, cli_distill, cli_model, cli_prune, cli_quantize, cli_runtime
 from leadline.command import Verbs, complain, emit
 from leadline.command import run as run_command
 from leadline.options import Training
@@ -205,6 +205,8 @@ VERBS: Verbs = {
     "predict": predict,
     "train": train,
     "val": val,
+    "label": cli_distill.label,
+    "distill": cli_distill.distill,
     "list": cli_model.list_models,
     "export": cli_runtime.export,
     "parity": cli_runtime.parity,

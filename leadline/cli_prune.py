@@ -89,7 +89,7 @@ def prune(
     from leadline.pruning import run
     from leadline.pruning_report import check_picture, compared, draw_widths
     from leadline.report import table
-    from leadline.run_parts import shares
+    from leadline.run_sets import shares
     from leadline.runtime import installed
     from leadline.runtime.calls import check_threads
 

@@ -14,23 +14,27 @@ from leadline.command import complain
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.options import FitOptions, Training
+from leadline.options_distill import Teaching
 from leadline.report import Report
 from leadline.run_parts import parts
 from leadline.spec import to_json
+from leadline.teaching import licences
+from leadline.teaching import taught as teaching_of
 from leadline.train import Finish, Loss, fit, process
 from leadline.train_state import commit
 
 
-def train(run: Training, net: Net | None = None) -> tuple[Net, Report]:
+def train(run: Training, net: Net | None = None, teaching: Teaching | None = None) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`.
 
-    With `net` that one is the start, see `run_parts.parts`.
+    With `net` that one is the start, see `run_parts.parts`; with `teaching` it learns from a teacher, too.
     """
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
     if run.autotune and process()[1] > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
-    made = parts(run, net, say=complain)
+    taught = None if teaching is None else teaching_of(run, teaching)
+    made = parts(run, net, taught=taught, say=complain)
     started_from, rank = commit(), process()[0]
     options, workers, enough = made.options, made.workers, made.enough
     notes: dict[str, Any] = {}
@@ -54,7 +58,8 @@ def train(run: Training, net: Net | None = None) -> tuple[Net, Report]:
     if rank == 0 and (report.context["steps_now"] or not final.exists() or not (run.out / "report.json").exists()):
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
-        facts = {**made.facts, "fit": to_json(options), "licences": list(run.licences), "commit": started_from}
+        terms = [*run.licences, *([] if taught is None else licences(taught.facts))]
+        facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
         save(net, final, provenance=facts)
         write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.options import Training
 from leadline.spec import Kind
 
 
@@ -42,7 +41,7 @@ class Foreign:
 class Asking:
     """Which teachers are asked, and how."""
 
-    teacher: tuple[str, ...]
+    teacher: tuple[str, ...] = ()
     """A net that ships, a checkpoint, an exported file, any .onnx or .tflite, a folder or name of Hugging Face's hub,
     or a folder of depth maps. Of several the mean answer counts.
     """
@@ -55,8 +54,8 @@ class Asking:
     zooms: tuple[float, ...] = (1.0,)
     """Ask about four cut-outs enlarged by each number above 1 too, and take the mean."""
     metric: str | None = None
-    """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE` or
-    `SCALE,SHIFT`, known numbers; or a metric teacher.
+    """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
+    or `SCALE,SHIFT`, known numbers; or a metric teacher.
     """
 
 
@@ -70,10 +69,12 @@ class Labelling:
     """The part of the data that is labelled."""
     height: int | None = 240
     """Labels of higher pictures are stored at so many rows; None: at the picture's size."""
-    depth_scale: float = 1000.0
+    label_scale: float = 1000.0
     """Stored units per metre of metric labels: 1000 holds 65 m in steps of 1 mm, 256 holds 255 m in steps of 4 mm."""
     shard: int = 64
     """Pictures in a file."""
+    licences: tuple[str, ...] = ()
+    """The terms under which the pictures came; stated in what learns from them."""
     workers: int = 0
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
     ray: str | None = None
@@ -83,18 +84,36 @@ class Labelling:
         if self.shard < 1 or self.workers < 0 or (self.height is not None and self.height < 8):
             said = f"shard is {self.shard}, workers {self.workers}, height {self.height}"
             raise ValueError(f"{said}; at least 1, 0 and 8 (or None) are needed")
-        if not 0 < self.depth_scale < math.inf:
-            raise ValueError(f"depth_scale is {self.depth_scale}; units per metre, above 0, are needed")
+        if not 0 < self.label_scale < math.inf:
+            raise ValueError(f"label_scale is {self.label_scale}; units per metre, above 0, are needed")
         if self.ray is not None and not self.workers:
             raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
 
 
 @dataclass(frozen=True)
-class Features:
-    """One way to learn from what the teacher's layers see. Needs the teacher itself, a net of leadline's."""
+class Teaching:
+    """What a student learns from a teacher, besides its training."""
 
-    way: Literal["affinity", "channel", "hint"]
-    """affinity: LiteDepth's structure-aware loss; channel: channel-wise KL; hint: squared error behind an adapter."""
-    pairs: tuple[str, ...]
-    """STUDENT=TEACHER, names of modules whose outputs are compared; NAME alone where both have the same."""
-    weight: float
+    unlabelled: tuple[str, ...] = ()
+    """Folders whose images are learned from without their depth, if they have any; FOLDER:N puts N into each batch."""
+    labels: tuple[Path, ...] = ()
+    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher is asked."""
+    asking: Asking = Asking()
+    """The teacher that is asked about each batch, where there are no label sets or its features are learned."""
+    truth: float = 0.1
+    """Of labelled images: the part that their own depth has in the loss; the rest is the teacher's (lambda)."""
+    weight: float = 1.0
+    """Of unlabelled images in the loss."""
+    trust: float = 0.0
+    """Labels of a lower confidence do not count."""
+    ramped: bool = False
+    """Whether the teacher's part comes in slowly (LiteDepth's reweighting hook)."""
+    features: tuple[str, ...] = ()
+    """WAY:STUDENT=TEACHER,... of modules whose maps are compared; WAY is affinity, channel or hint, WAY*W has the
+    weight W in place of the published one. `affinity` alone: the layers of LiteDepth.
+    """
+
+    def __post_init__(self) -> None:
+        for name, top in (("truth", 1.0), ("trust", 1.0), ("weight", math.inf)):
+            if not 0 <= getattr(self, name) <= top:
+                raise ValueError(f"{name} is {getattr(self, name)}; 0 to {top:g} is needed")

@@ -18,15 +18,14 @@ from PIL import Image
 from leadline.checkpoint import load
 from leadline.data.augment_batch import augmented, draw, gather
 from leadline.data.cache import cached
-from leadline.data.dataset import Dataset, hold_out
+from leadline.data.dataset import Dataset
 from leadline.data.layouts import open_dataset
-from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader
-from leadline.data.r2crop import r2crop
-from leadline.data.stereo import augment_pair, measured, metres, open_pairs
-from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
+from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
+from leadline.data.stereo import augment_pair, metres, open_pairs
+from leadline.data.transforms import augment
 from leadline.evaluate import check_protocols, evaluate
 from leadline.export import cache
-from leadline.losses import Reweighted, weighted
+from leadline.losses import Reweighted, Term, weighted
 from leadline.losses.stereo import photometric
 from leadline.losses.typed import typed
 from leadline.nn import zoo
@@ -34,15 +33,27 @@ from leadline.nn.build import Net, build, calibrated
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.predict import predictor_of
+from leadline.run_sets import Say, from_pairs, kept_for_choosing, rows, seen, shares, transform_of
 from leadline.spec import Spec, to_json
 from leadline.train import Finish, Loss, Validate, first, process
 from leadline.types import Depth
 from leadline.viz import panel
 
-Say = Callable[[str], None]
-
 _SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
 """What does not change what is learned, or is recorded by `fit`."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """How a teacher has a say in a run. `teaching.taught` makes one."""
+
+    unlabelled: tuple[str, ...]
+    """Folders beside those of `Training.data`, whose depth does not count."""
+    answered: Callable[[Dataset, bool], Dataset]
+    """A data set with the teacher's answers; the second says whether its depth counts."""
+    lesson: Callable[[Mapping[str, Term], Net], Loss]
+    """The loss for a start."""
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,21 +80,11 @@ class Parts:
     """How many worker processes this machine bears."""
 
 
-def transform_of(run: Training) -> Transform:
-    """What the run does to each item before it is part of a batch."""
-    table: dict[str, Transform] = {
-        "view": partial(augment, view=run.view),
-        "fastdepth": fastdepth_train,
-        "litedepth": partial(r2crop, how=run.r2crop),
-        "hu": hu_train,
-    }
-    return table[run.transform]
-
-
 def parts(
     run: Training,
     net: Net | None = None,
     *,
+    taught: Taught | None = None,
     say: Say = lambda _: None,
 ) -> Parts:
     """What `run` is made of; equal runs give equal parts, also in another process.
@@ -91,11 +92,12 @@ def parts(
     With `net` that one takes the place of the start that `run.model`, `pretrained` and `init` describe. It is left as
     it is, and its own size counts, not that of `run.view`, `run.r2crop` or `run.stereo`; a transform of a fixed size
     that differs is a ValueError. With the loss `stereo` a copy of it is used that gives metres by the data's cameras.
+    With `taught` a teacher has a say, see there.
 
     `say` is told of what takes long or goes without validation.
     """
     _checked(run, given=net is not None, say=say)
-    stereo = _from_pairs(run)
+    stereo = from_pairs(run)
     begun = load(run.model) if net is None and _goes_on(run) else net
     name = run.model if net is None else net.spec.name
     spec = _trainable(run, zoo.spec(run.model) if begun is None else begun.spec, name)
@@ -104,10 +106,13 @@ def parts(
         run = _at_size_of(run, spec)
     elif not stereo and run.view.size is None:
         run = replace(run, view=replace(run.view, size=spec.preprocess.size))
-    terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(run.data, run.batch)
+    every = run.data if taught is None else (*run.data, *taught.unlabelled)
+    terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
+    if taught is not None:
+        sets = [taught.answered(data, i < len(run.data)) for i, data in enumerate(sets)]
     camera = metres(sets) if stereo else 0.0
-    sets[0], chosen = _kept_for_choosing(run, sets[0], say)
+    sets[0], chosen = kept_for_choosing(run, sets[0], say)
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
@@ -115,7 +120,7 @@ def parts(
     if stereo:
         start = calibrated(start, camera, run.stereo.size)
     elif net is None:
-        start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=_seen(run)))
+        start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=seen(run)))
     if chosen is not None:
         check_protocols([run.protocol], start.spec.head.kind, chosen)
     one = partial(augment_pair, size=start.spec.preprocess.size, how=run.stereo) if stereo else transform_of(run)
@@ -136,13 +141,16 @@ def parts(
         options = replace(options, steps=max(1, round(run.epochs * len(sets[0]) / per_batch[0])))
     plain = json.loads(json.dumps(to_json(run), default=str))
     loss: Loss = partial(weighted, terms)
-    if stereo:
+    if taught is not None:
+        loss = taught.lesson(terms, start)
+    elif stereo:
         loss = partial(photometric, weights=run.stereo)
     elif run.weighting == "dynamic":
         loss = Reweighted(terms)
     facts = {
         "training": {key: value for key, value in plain.items() if key not in _SPARED},
         "images": [[data.name, len(data)] for data in sets],
+        **({} if taught is None else {"teaching": taught.facts}),
     }
     validate = None if chosen is None else partial(_validate, run=run, data=chosen)
     workers = enough if run.workers < 0 else run.workers
@@ -164,7 +172,7 @@ def _checked(run: Training, given: bool, say: Say) -> None:
         raise ValueError(f"epochs is {run.epochs}; a number above 0 is needed")
     if run.resume and not (run.out / "state.safetensors").exists():
         say(f"there is no run in {run.out} to go on with: it starts from the beginning")
-    if _from_pairs(run):
+    if from_pairs(run):
         plain = Training(run.data, run.out)
         for name in ("init", "transform", "view", "weighting"):
             if getattr(run, name) != getattr(plain, name):
@@ -180,20 +188,15 @@ def _trainable(run: Training, spec: Spec, name: str) -> Spec:
     return spec
 
 
-def _from_pairs(run: Training) -> bool:
-    """Whether the run learns from stereo pairs."""
-    return run.loss == ("stereo",)
-
-
 def _at_size_of(run: Training, spec: Spec) -> Training:
     """The run with images of the size that the spec's net is asked at."""
     size = spec.preprocess.size
-    if _from_pairs(run):
+    if from_pairs(run):
         return replace(run, stereo=replace(run.stereo, size=size))
     run = replace(run, view=replace(run.view, size=size), r2crop=replace(run.r2crop, image=size))
-    if (seen := _seen(run)) != size:
+    if (found := seen(run)) != size:
         raise ValueError(
-            f"transform is {run.transform}, which gives images of {seen[0]}x{seen[1]}, and {spec.name} is a net for "
+            f"transform is {run.transform}, which gives images of {found[0]}x{found[1]}, and {spec.name} is a net for "
             f"{size[0]}x{size[1]}; --transform view gives images of any size"
         )
     return run
@@ -201,62 +204,26 @@ def _at_size_of(run: Training, spec: Spec) -> Training:
 
 def _on_device(run: Training) -> bool:
     """Whether the loop augments, and not the workers."""
-    can = run.transform == "view" and not _from_pairs(run)
+    can = run.transform == "view" and not from_pairs(run)
     if run.augment == "device" and not can:
         raise ValueError("augment is device, which only --transform view can; give --augment workers")
     return can and (run.augment == "device" or (run.augment == "auto" and torch.cuda.is_available()))
 
 
-def _seen(run: Training) -> tuple[int, int]:
-    """The size of the (largest) images that the transform gives the net, which is then asked at that size, too."""
-    table = {"view": run.view.pixels, "fastdepth": (224, 224), "litedepth": run.r2crop.image, "hu": (228, 304)}
-    return table[run.transform]
-
-
-def rows(run: Training, spec: Spec) -> int | None:
-    """How many rows of a frame the transform needs; None: all of them.
-
-    A net that later takes single pixels out of frames of 480x640, without averaging, has to learn from such pictures:
-    LiteDepth, taught by averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
-    """
-    least = 480 if spec.preprocess.resize == "corners" else 240
-    table = {
-        "view": max(least, run.view.pixels[0]),
-        "fastdepth": None,
-        "litedepth": run.r2crop.frame[0],
-        "hu": 240,
-    }
-    return table[run.transform]
-
-
-def _kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
-    """(to learn from, to validate on), the second None if there is none."""
-    if not run.choose:
-        return data, None
-    if run.choose == 1:
-        raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
-    rest, chosen = hold_out(data, run.choose)
-    if not len(chosen):
-        say(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
-        return data, None
-    if _from_pairs(run) and not len(chosen := measured(chosen)):
-        say(f"{data.name} has no depth in the part kept for choosing: there is no validation")
-        return rest, None
-    return rest, chosen
-
-
 def _start(run: Training, data: Dataset) -> Net:
     """A fresh net whose encoder and head start from `run.init` and the data."""
     net = build(zoo.spec(run.model), seed=run.fit.seed)
-    if _from_pairs(run):
+    if from_pairs(run):
         return net
     some = [data[int(i)] for i in np.linspace(0, len(data) - 1, min(len(data), 64))]
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
+        depths = [float(s.taught[s.taught > 0].mean()) for s in some if s.kind == "metric" and np.any(told(s))]
+    if not depths:
         raise ValueError(f"the data set {data.name!r} has no valid depth to learn from; `leadline data check` says why")
     net.head.start_at(float(np.mean(depths)))
     if run.init is not None:
-        still = View(_seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        still = View(seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
         images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
         give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
     return net
@@ -275,21 +242,3 @@ def _validate(net: Net, step: int, *, run: Training, data: Dataset) -> Mapping[s
     folder.mkdir(parents=True, exist_ok=True)
     picture.save(folder / f"{step:06d}.jpg", quality=85)
     return evaluate(predict, data, run.protocol, name=net.spec.name).metrics
-
-
-def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
-    """Folders, and how many images of each go into a batch."""
-    if not data:
-        raise ValueError("data is empty; at least one folder is needed")
-    pairs = [entry.rsplit(":", 1) if entry.rpartition(":")[2].isdigit() else [entry, ""] for entry in data]
-    given = [int(share) if share else None for _, share in pairs]
-    free = [i for i, share in enumerate(given) if share is None]
-    left = batch - sum(share or 0 for share in given)
-    shares = [share or 0 for share in given]
-    for place, i in enumerate(free):
-        shares[i] = left // len(free) + (place < left % len(free))
-    if min(shares) < 1 or sum(shares) != batch:
-        raise ValueError(
-            f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
-        )
-    return [Path(folder) for folder, _ in pairs], shares

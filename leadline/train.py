@@ -250,8 +250,8 @@ def _precision(options: FitOptions) -> str:
 
 
 def bf16_on_cpu() -> bool:
-    """Whether the CPU multiplies matrices of bfloat16 (AMX). Intel's AVX-512 knows bfloat16 too, but no faster: on such a
-    processor a ResNet's step took 1.3 times as long as in float32.
+    """Whether the CPU multiplies matrices of bfloat16 (AMX). AVX-512 may know bfloat16 too, but no faster: on such an
+    Intel processor a ResNet's step took 1.3 times as long as in float32.
     """
     return bool(torch.cpu._is_amx_tile_supported())
 

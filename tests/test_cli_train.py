@@ -19,7 +19,7 @@ from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
 from leadline.options import FitOptions, R2Crop, Training, View
-from leadline.run_parts import rows
+from leadline.run_sets import rows
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_half_size_frames_are_cut_in_the_published_proportions() -> None:
 
 
 def test_the_shares_of_the_training_on_everything_fill_its_batch() -> None:
-    from leadline.run_parts import shares
+    from leadline.run_sets import shares
 
     run = litedepth.everything(DATA, OUT, OUT)
     assert sum(shares(run.data, run.batch)[1]) == run.batch == 32

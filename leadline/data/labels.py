@@ -122,11 +122,11 @@ def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarr
     if kind == "metric":
         units = np.rint(x * depth_scale).clip(1)
         beyond = known & (units > TOP)
-        facts = {"beyond": int(beyond.sum())} if beyond.any() else {}
+        facts: dict[str, float] = {"beyond": int(beyond.sum())} if beyond.any() else {}
         return np.where(known & ~beyond, units, 0).astype(np.uint16), facts
     if kind == "relative_depth":
         return np.where(known, np.rint(x / high * TOP).clip(1), 0).astype(np.uint16), {"low": 0.0, "high": high}
-    units = 1 + np.rint((x - low) / max(high - low, np.finfo(np.float32).tiny) * (TOP - 1))
+    units = 1 + np.rint((x - low) / ((high - low) or 1.0) * (TOP - 1))
     return np.where(known, units, 0).astype(np.uint16), {"low": low, "high": high}
 
 
@@ -152,6 +152,10 @@ def with_labels(data: Dataset, sets: Sequence[Labels], *, truth: bool = True, tr
             f"no label set is about {data.name}: looked for its image {first.name!r} in "
             f"{some([str(labels.root) for labels in sets]) or 'no set'}, and {why}; make one with `leadline label`"
         )
+    told = fitting[0].said
+    if len(data) == told["data"]["n"]:  # images that could not be read then cannot be now
+        left_out = {line["i"] for line in told["skipped"]}
+        data = replace(data, keys=tuple(key for i, key in enumerate(data.keys) if i not in left_out))
     return replace(data, read=partial(_taught, read=data.read, labels=fitting[0], truth=truth, trust=trust))
 
 

@@ -81,20 +81,30 @@ class Reweighted(nn.Module):
 
 def measured(terms: Mapping[str, Term], net: nn.Module, batch: Sample) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Each term's value before its weight, and the logs `skipped` if nothing could be measured, else no logs."""
+    return compared(terms, outputs(terms, net, batch.image), batch)
+
+
+def outputs(terms: Mapping[str, Term], net: nn.Module, image: Tensor) -> dict[str, Tensor]:
+    """What the terms compare, by where they do it (`Term.at`): the net runs once."""
     if not terms:
         raise ValueError("terms is empty; at least one name: Term is needed")
     wanted = {term.at for term in terms.values()}
-    places: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-    if "map" in wanted:
-        own = net(batch.image, raw=True)[0]
-        places["map"] = _at_map(own, batch)
-        if "target" in wanted:
-            # what net(image) gives, without running the net again
-            enlarged = getattr(net, "enlarged", None)
-            pred = own if enlarged is None else enlarged(own, (batch.image.shape[-2], batch.image.shape[-1]))
-            places["target"] = _at_target(pred, batch)
-    else:
-        places["target"] = _at_target(net(batch.image), batch)
+    if "map" not in wanted:
+        return {"target": net(image)}
+    own: Tensor = net(image, raw=True)[0]
+    if "target" not in wanted:
+        return {"map": own}
+    # what net(image) gives, without running the net again
+    enlarged = getattr(net, "enlarged", None)
+    return {"map": own, "target": own if enlarged is None else enlarged(own, (image.shape[-2], image.shape[-1]))}
+
+
+def compared(
+    terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """As `measured`, of the net's `outputs`."""
+    to = {"map": _at_map, "target": _at_target}
+    places = {at: to[at](pred, batch) for at, pred in seen.items()}
     values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}
     return values, {} if any(bool(valid.count_nonzero()) for _, _, valid in places.values()) else {"skipped": 1.0}
 

@@ -36,7 +36,7 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
         if card.frame is not None:
             if size != card.frame:
                 raise BadArtefact(f"{path} takes whole frames of {card.frame} only, this picture is {size}")
-            return runner(frame[None])[0, 0]
+            return np.asarray(runner(frame[None])[0, 0])
         values, valid = restore(runner(prepare(frame, how))[0, 0], size, how)
         return np.where(valid, values, np.float32(np.nan))
 
@@ -47,8 +47,8 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
 def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Teacher:
     """A file that leadline has not made: `said` is what it does not say of itself.
 
-    BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does not give one map; ValueError if its kind,
-    or which of several outputs is depth, is not stated.
+    BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does not give one map; ValueError if its
+    kind, or which of several outputs is depth, is not stated.
     """
     if said.kind is None:
         raise ValueError(
@@ -192,5 +192,3 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable[[np.ndarray], Seq
         return [(one["name"], one["shape"].tolist(), one["dtype"]) for one in things]
 
     return run, named(given), named(results)
-
-

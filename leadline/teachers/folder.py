@@ -62,6 +62,6 @@ def _by_name(root: Path, files: list[str]) -> Mapping[str, str]:
     for file in files:
         name = PurePosixPath(stem(file)).name
         if name in places:
-            raise BadData(f"{root}: {places[name]} and {file} are for one picture, {name!r}; name a folder of one of them")
+            raise BadData(f"{root}: {places[name]} and {file} are for one picture, {name!r}; give a folder of one")
         places[name] = file
     return places

@@ -1,4 +1,4 @@
-"""Teachers made of teachers: several views of one picture, several teachers, and relative numbers turned into metres."""
+"""Teachers made of teachers: several views of a picture, several teachers, and relative numbers turned into metres."""
 
 from __future__ import annotations
 

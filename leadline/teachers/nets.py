@@ -38,24 +38,25 @@ def net_teacher(net: Net, facts: Mapping[str, Any] | None = None) -> Teacher:
         folded.to(image.device)
         top, left, height, width = seen_part((image.shape[-2], image.shape[-1]), how)
         seen = image[..., top : top + height, left : left + width]
-        found = back(folded(resized(seen, how.size, how)), (height, width), how)
-        depth = image.new_full((len(image), 1, *image.shape[-2:]), torch.nan)
+        found = _back(folded(_resized(seen, how.size, how)), (height, width), how)
+        depth: Tensor = image.new_full((len(image), 1, *image.shape[-2:]), torch.nan)
         depth[..., top : top + height, left : left + width] = found
         return depth
 
     return Teacher(net.spec.name, net.spec.head.kind, ask, facts or {}, net)
 
 
-def resized(image: Tensor, size: tuple[int, int], how: Preprocess) -> Tensor:
+def _resized(image: Tensor, size: tuple[int, int], how: Preprocess) -> Tensor:
     """Pictures at the net's input size."""
     if (image.shape[-2], image.shape[-1]) == size:
         return image
-    small = F.interpolate(image, size=size, **_MODES[how.resize])
+    small: Tensor = F.interpolate(image, size=size, **_MODES[how.resize])
     return small.contiguous(memory_format=torch.channels_last)
 
 
-def back(depth: Tensor, size: tuple[int, int], how: Preprocess) -> Tensor:
+def _back(depth: Tensor, size: tuple[int, int], how: Preprocess) -> Tensor:
     """A map at the pictures' size."""
     if (depth.shape[-2], depth.shape[-1]) == size:
         return depth
-    return F.interpolate(depth.contiguous(), size=size, **_MODES[how.back or how.resize])
+    large: Tensor = F.interpolate(depth.contiguous(), size=size, **_MODES[how.back or how.resize])
+    return large

@@ -1,4 +1,4 @@
-"""Losses that close over a teacher: another net whose answers are learned beside, or in place of, the data's depth."""
+"""The shortest loss with a teacher: what pruning uses to keep a net as it was."""
 
 from __future__ import annotations
 

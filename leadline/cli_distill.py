@@ -1,0 +1,87 @@
+"""`leadline label` and `leadline distill`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from leadline.cli_data import AS_SAID, Read
+from leadline.command import complain, emit, say
+from leadline.options import Training
+from leadline.options_distill import Asking, Labelling, Teaching
+
+
+def label(
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    /,
+    *,
+    asking: Annotated[Asking, arg(name="")],
+    run: Annotated[Labelling, arg(name="")],
+    reading: Read = AS_SAID,
+    json: bool = False,
+) -> int:
+    """What a teacher sees in a folder of photographs, kept as a label set. Run again after a stop, it goes on.
+
+    Args:
+        data: a folder of photographs, or any data set, whose depth does not count
+        asking: which teachers are asked, and how
+        run: what is stored, and who works
+        reading: how to read the data
+        json: print one JSON object
+    """
+    from leadline.data.labels import open_labels
+    from leadline.data.layouts import open_dataset
+    from leadline.labelling import label as label_all
+    from leadline.teachers import asked
+
+    where = os.path.relpath(data.resolve(), run.out.resolve())
+    opened = partial(open_dataset, data.resolve(), run.split, **reading.given())
+    bad: list[tuple[str, str]] = []
+    rate = 0.0
+    for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run):
+        bad += progress.skipped
+        rate = progress.images_per_s
+        say(f"{progress.done} of {progress.n} images, {rate:.1f}/s")
+        for name, why in progress.skipped:
+            complain(f"left out {name}: {why}")
+    say("")
+    made = open_labels(run.out)
+    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond")}
+    if json:
+        emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
+        return 0
+    teacher, n_bad = made.said["teacher"]["name"], len(made.said["skipped"])
+    left = f", {n_bad} images left out" if n_bad else ""
+    print(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run")
+    if made.said["beyond"]:
+        complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
+    return 0
+
+
+def distill(
+    run: Annotated[Training, arg(name="")], teaching: Annotated[Teaching, arg(name="")], *, json: bool = False
+) -> int:
+    """Train a net that learns from a teacher: on labelled images, on images without depth, or both.
+
+    Args:
+        run: the training, as in `leadline train`
+        teaching: what the teacher has to say, on which images
+        json: print one JSON object
+    """
+    from leadline.cli_train import train
+    from leadline.report import table
+    from leadline.train import process
+
+    _, report = train(run, teaching=teaching)
+    if process()[0] > 0:  # of several processes one speaks
+        return 0
+    if json:
+        emit(report.to_json())
+    else:
+        print(table([report]))
+        print(f"\nwrote {run.out}")
+    return 0

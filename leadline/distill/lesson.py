@@ -1,0 +1,82 @@
+"""Lesson: all that a student learns from a teacher in one loss for `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leadline.distill.features import Feature, listening
+from leadline.distill.output import distilled
+from leadline.losses import Term
+from leadline.teachers import Teacher
+from leadline.types import Sample
+
+
+def ramp(step: int) -> float:
+    """min(0.999, 1 - 101 / (step + 101)), step from 0: LiteDepth's DistillReweightHook. Half after 101 steps."""
+    return min(0.999, 1 - 101 / (step + 101))
+
+
+class Lesson(nn.Module):
+    """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
+
+    teacher     asked about each batch as the student sees it, if `online`; otherwise the answers come with the batch
+                (`Sample.taught`, label sets), which costs nothing and allows any teacher
+    features    what is compared besides; needs a teacher with a `net`, online or not
+    ramped      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
+
+    Logs what `distilled` logs, each feature's loss with its weight, and `ramp`.
+    """
+
+    steps: Tensor
+    features: nn.ModuleList
+
+    def __init__(
+        self, terms: Mapping[str, Term], *, truth: float = 0.1, unlabelled: float = 1.0, ramped: bool = False,
+        teacher: Teacher | None = None, online: bool = True, features: Sequence[Feature] = (),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not 0 <= truth <= 1 or not unlabelled >= 0:
+            raise ValueError(f"truth is {truth}, unlabelled {unlabelled}; 0 to 1, and at least 0, are needed")
+        if features and (teacher is None or teacher.net is None):
+            who = "no teacher is given" if teacher is None else f"{teacher.name} is none"
+            raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
+        self.terms, self.truth, self.unlabelled, self.ramped = dict(terms), truth, unlabelled, ramped
+        self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
+        self.online = online and teacher is not None
+        self.features = nn.ModuleList(features)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+        teacher: Any = self.teacher[0]
+        features: list[Any] = list(self.features)
+        share = ramp(int(self.steps)) if self.ramped else 1.0
+        if self.training:
+            self.steps.add_(1)
+        with ExitStack() as around:
+            inner = getattr(net, "net", net)  # hooks belong to the net itself, not to what runs it
+            mine = [around.enter_context(listening(inner, [a for a, _ in f.pairs])) for f in features]
+            theirs = [around.enter_context(listening(teacher.net, [b for _, b in f.pairs])) for f in features]
+            if features:
+                teacher.net.to(batch.image.device).eval()
+                with torch.no_grad():
+                    teacher.net(batch.image)
+            heard = [maps() for maps in theirs]
+            if self.online:
+                answer = teacher(batch)
+                batch = replace(
+                    batch, taught=torch.nan_to_num(answer.depth), kind=(teacher.kind,) * len(batch.name)
+                )  # fmt: skip
+            value, logs = distilled(self.terms, 1 - share * (1 - self.truth), self.unlabelled, net, batch)
+            seen = [maps() for maps in mine]
+        known = batch.valid | ~batch.valid.flatten(1).any(1)[:, None, None, None]  # everywhere, where nobody measured
+        for feature, own, others in zip(features, seen, heard, strict=True):
+            gap = share * feature(own, others, known)
+            value, logs = value + gap, {**logs, feature.way: float(gap.detach())}
+            logs.pop("skipped", None)
+        return value, {**logs, "ramp": share} if self.ramped else logs

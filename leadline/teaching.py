@@ -1,0 +1,112 @@
+"""From the options of `leadline distill` to what `run_parts` and `fit` take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from leadline.data.dataset import Dataset
+from leadline.data.labels import Labels, open_labels, with_labels
+from leadline.distill import WAYS, Feature, Lesson
+from leadline.errors import BadData
+from leadline.losses import Term
+from leadline.nn.build import Net
+from leadline.options import Training
+from leadline.options_distill import Teaching
+from leadline.run_parts import Taught
+from leadline.spec import to_json
+from leadline.teachers import Teacher, asked
+from leadline.types import Sample
+
+LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
+"""The decoder layers, pre-activation, that LiteDepth's authors compare: 1/4, 1/8 and 1/16 of the image."""
+
+
+def taught(run: Training, how: Teaching) -> Taught:
+    """What the teacher has to say in `run`.
+
+    ValueError if there is neither a teacher nor a label set, or if features are asked of one that is no net; BadData if
+    unlabelled images have no answers. That the kinds fit is seen here too, before any work.
+    """
+    sets = tuple(open_labels(path) for path in how.labels)
+    teacher = asked(how.asking) if how.asking.teacher else None
+    if teacher is None and not sets:
+        raise ValueError("nobody teaches: give a teacher, or label sets that `leadline label` has made")
+    if "stereo" in run.loss:
+        raise ValueError("the loss 'stereo' learns from pairs of views alone and has no use for a teacher")
+    wanted = list(how.features)
+    if wanted and (teacher is None or teacher.net is None):
+        who = "there is none" if teacher is None else f"{teacher.name} is something else, or several"
+        raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
+    online = teacher is not None and not sets
+    return Taught(
+        how.unlabelled,
+        partial(_answered, sets=sets, teacher=teacher, trust=how.trust),
+        partial(_lesson, how=how, teacher=teacher, online=online, seed=run.fit.seed),
+        {**to_json(replace(how, labels=())), **_facts(sets, teacher)},
+    )
+
+
+def licences(facts: Mapping[str, Any]) -> list[str]:
+    """Under which terms the teachers, and the images that they have seen for this run, came."""
+    return sorted({line for one in (*facts["label_sets"], facts["teacher"] or {}) for line in one.get("licences", ())})
+
+
+def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
+    told = [
+        {"teacher": s.said["teacher"], "kind": s.kind, "data": s.said["data"]["name"], "n": s.said["n"],
+         "licences": s.said["licences"], "shards": s.said["shards"][0]["sha256"][:16]}
+        for s in sets
+    ]  # fmt: skip
+    return {"label_sets": told, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
+
+
+def _answered(
+    data: Dataset, truth: bool, *, sets: tuple[Labels, ...], teacher: Teacher | None, trust: float
+) -> Dataset:
+    if sets:
+        try:
+            return with_labels(data, sets, truth=truth, trust=trust)
+        except BadData as error:
+            if truth and "no label set is about" in str(error):
+                return data  # it has its own depth
+            raise
+    return data if truth else replace(data, read=partial(_unlabelled, read=data.read))
+
+
+def _unlabelled(key: Any, read: Any) -> Sample:
+    sample: Sample = read(key)
+    return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))
+
+
+def _lesson(
+    terms: Mapping[str, Term], net: Net, *, how: Teaching, teacher: Teacher | None, online: bool, seed: int
+) -> Lesson:
+    features = []
+    if how.features:
+        assert teacher is not None and teacher.net is not None
+        size = net.spec.preprocess.size
+        features = [_feature(entry, net, teacher.net, size, seed) for entry in how.features]
+    return Lesson(
+        terms, truth=how.truth, unlabelled=how.weight, ramped=how.ramped, teacher=teacher, online=online,
+        features=features,
+    )  # fmt: skip
+
+
+def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed: int) -> Feature:
+    what, _, said = entry.partition(":")
+    way, _, weight = what.partition("*")
+    if way not in WAYS:
+        raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
+    pairs = [(name.partition("=")[0], name.rpartition("=")[2]) for name in said.split(",") if name]
+    if not pairs:
+        pairs = [(name, name) for name in LITEDEPTH]
+    try:
+        factor = float(weight) if weight else None
+    except ValueError:
+        raise ValueError(f"{entry!r} has the weight {weight!r}; a number is needed") from None
+    return Feature(way, pairs, student, teacher, size=size, weight=factor, seed=seed)  # type: ignore[arg-type]
