@@ -1,7 +1,7 @@
 # The commands people and CI type. Each makes .venv itself; a machine needs Python >= 3.11 with pip and venv, and make.
 #
 #   make setup                     .venv with the tested versions of constraints.txt
-#   make runtimes                  the eight runtimes besides, 2 GB; `make test` and `make bench` see to it themselves
+#   make runtimes                  the eight runtimes, transformers and Ray besides, 2 GB; `make test` and `make bench` see to it themselves
 #   make demo                      depth of a photograph; MODEL=NAME or `make demo -- --model NAME` choose the net,
 #                                  PHOTO=FILE the photograph, OUT=FOLDER where the pictures go;
 #                                  everything after -- goes to `leadline predict`
@@ -20,7 +20,7 @@ OUT ?= out/demo
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
-RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn
+RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn,teachers,label
 PYTEST := $(BIN)/python -m pytest
 HOW = $(if $(SLOW),$(PYTEST) -m "slow or not slow",OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile)
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"

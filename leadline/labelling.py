@@ -102,6 +102,9 @@ def _keys(data: Dataset) -> str:
 def _claim(out: Path, said: dict[str, Any]) -> None:
     """Keep the plan in `out`; another one there is a BadData."""
     wanted = json.loads(json.dumps(said))
+    for name in (PLAN, MANIFEST, "labels-*.tar"):
+        for draft in out.glob(f".{name}.*"):
+            draft.unlink()  # of a run that was killed
     for name in (PLAN, MANIFEST):
         path = out / name
         if path.exists():
@@ -117,7 +120,10 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    return str(value.get("name", value)) if isinstance(value, dict) else str(value)
+    if not isinstance(value, dict):
+        return str(value)
+    prints = (value.get(key) for key in ("sha256", "listing", "keys"))
+    return " ".join([str(value.get("name")), *(found[:8] for found in prints if found)])
 
 
 def _size(k: int, shard: int, said: dict[str, Any]) -> int:

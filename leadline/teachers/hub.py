@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from leadline.errors import BadCheckpoint, MissingPackage
 from leadline.options_distill import Foreign
@@ -59,19 +62,30 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
 
     def look(frame: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), _quiet():
-            given = processor(images=frame, return_tensors="pt")
-            sizes: dict[str, Any] = {"target_sizes": [frame.shape[:2]]}
-            if net.config.model_type == "zoedepth":  # its processor pads, and must know what to cut off again
-                sizes["source_sizes"] = [frame.shape[:2]]
-            [found] = processor.post_process_depth_estimation(net(**given), **sizes)
-        depth: np.ndarray = found["predicted_depth"].float().cpu().numpy()
-        return depth * np.float32(said.unit_m)
+            out = net(**processor(images=frame, return_tensors="pt"))
+            if net.config.model_type == "zoedepth":
+                found = _unpadded(out.predicted_depth, frame.shape[:2], processor.do_pad)
+            else:
+                [told] = processor.post_process_depth_estimation(out, target_sizes=[frame.shape[:2]])
+                found = told["predicted_depth"]
+        return np.asarray(found.float().cpu().numpy() * np.float32(said.unit_m))
 
     facts: dict[str, Any] = {"hub": Path(where).name, "type": net.config.model_type, "licences": list(said.licences)}
     weights = Path(where) / "model.safetensors"
     if weights.is_file():
         facts["sha256"] = sha256(weights)
     return Teacher(Path(where).name, kind, each(look), facts)
+
+
+def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
+    """ZoeDepth's depth [1,h,w] at the picture's size: its processor pads each side by 3 sqrt(half of the side's length).
+
+    transformers 5 does this too, but not without torchvision.
+    """
+    rows, columns = (int(3 * math.sqrt(n / 2)) if padded else 0 for n in size)
+    height, width = size
+    whole = F.interpolate(depth[None], size=(height + 2 * rows, width + 2 * columns), mode="bicubic")
+    return whole[0, 0, rows : rows + height, columns : columns + width]
 
 
 def is_hub_folder(path: Path) -> bool:

@@ -44,7 +44,8 @@ def share_close(a: torch.Tensor, b: torch.Tensor, within: float) -> float:
 
 def test_a_batch_has_the_same_form_names_and_order() -> None:
     workers, device = both(NO_COLOUR)
-    assert device.name == workers.name
+    assert (device.name, device.kind) == (workers.name, workers.kind)
+    assert device.taught is None and workers.taught is None
     for what in ("image", "target", "valid"):
         a, b = getattr(workers, what), getattr(device, what)
         assert a.shape == b.shape and a.dtype == b.dtype
@@ -110,3 +111,21 @@ def test_a_gpu_shows_what_the_cpu_does() -> None:
     assert there.image.is_cuda
     assert share_close(here.image, there.image.cpu(), 1e-3) > 0.99
     assert share_close(here.target, there.target.cpu(), 1e-4) > 0.99
+
+
+def test_what_a_teacher_says_goes_with_its_frame() -> None:
+    """Metres become fewer where a frame is enlarged, relative numbers do not; some frames have no teacher."""
+
+    def taught(key: int) -> Sample:
+        whole = frame(key)
+        kind = "metric" if key % 2 else "relative_depth"
+        return whole if key % 4 == 3 else replace(whole, taught=whole.target, kind=kind)
+
+    items = [augment(taught(i), np.random.default_rng(i), NO_COLOUR) for i in range(12)]
+    workers = collate(items)
+    device = augmented(
+        gather([draw(taught(i), np.random.default_rng(i), NO_COLOUR) for i in range(12)]), CPU, NO_COLOUR
+    )
+    assert device.kind == workers.kind and device.taught.shape == workers.taught.shape
+    assert share_close(workers.taught, device.taught, 1e-5) > 0.99
+    assert not workers.taught[3].any() and workers.taught[1].any()

@@ -19,8 +19,10 @@ from leadline.types import Sample
 READS: list[int] = []
 
 
-def read(key: int, right: bool = False) -> Sample:
-    """Frames of two sizes, the second without a multiple of eight pixels; `right` gives them a camera beside."""
+def read(key: int, right: bool = False, taught: bool = False) -> Sample:
+    """Frames of two sizes, the second without a multiple of eight pixels; `right` gives them a camera beside, `taught`
+    a teacher's answer.
+    """
     READS.append(key)
     rng = np.random.default_rng(key)
     size = (48, 64) if key % 2 else (21, 33)
@@ -28,7 +30,10 @@ def read(key: int, right: bool = False) -> Sample:
     valid = rng.random(size) < 0.7
     depth = np.where(valid, rng.random(size) * 80, 0).astype(np.float32)
     camera = np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]) if right else None
-    return Sample(image, depth, valid, f"a/{key}", camera, image[:, ::-1].copy() if right else None, 0.54)
+    answer = rng.random(size, np.float32) if taught else None
+    kind = "relative_depth" if taught else "metric"
+    other = image[:, ::-1].copy() if right else None
+    return Sample(image, depth, valid, f"a/{key}", camera, other, 0.54, answer, kind)
 
 
 def frames(n: int = 6, **bound: bool) -> Dataset:
@@ -40,9 +45,9 @@ def same(a: Sample, b: Sample) -> bool:
         np.array_equal(getattr(a, k), getattr(b, k)) and getattr(a, k).dtype == getattr(b, k).dtype
         for k in ("image", "target", "valid")
     )
-    views = [(a.right, b.right), (a.intrinsics, b.intrinsics)]
+    views = [(a.right, b.right), (a.intrinsics, b.intrinsics), (a.taught, b.taught)]
     others = all((x is None) == (y is None) and (x is None or np.array_equal(x, y)) for x, y in views)
-    return arrays and others and (a.name, a.baseline_m) == (b.name, b.baseline_m)
+    return arrays and others and (a.name, a.baseline_m, a.kind) == (b.name, b.baseline_m, b.kind)
 
 
 def equal(a: Dataset, b: Dataset) -> bool:
@@ -54,10 +59,10 @@ def nothing_read() -> None:
     READS.clear()
 
 
-@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize(("right", "taught"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("height", [None, 24])
-def test_kept_frames_equal_decoded_ones(tmp_path: Path, right: bool, height: int | None) -> None:
-    data = frames(right=right)
+def test_kept_frames_equal_decoded_ones(tmp_path: Path, right: bool, taught: bool, height: int | None) -> None:
+    data = frames(right=right, taught=taught)
     [plain] = cached([data], tmp_path, gb=0, height=height)
     [kept] = cached([data], tmp_path, gb=1, height=height)
     READS.clear()

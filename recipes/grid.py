@@ -1,0 +1,181 @@
+"""The paper's grid (Hu et al. 2021, arXiv 2105.06143): what a teacher and images without depth are worth to a student.
+
+    python -m recipes.teacher resnet50 --data DATA --rooms runs/rooms --out runs/teachers/resnet50
+    python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet
+    python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
+    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+
+Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets and
+synthetic rooms, all without their depth. Kitchen, robot, office and tum are left out of everything, so that they show
+what a net makes of places that neither it nor its teacher has ever seen. Every row of a student sees as many images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from leadline.checkpoint import load
+from leadline.cli_distill import label
+from leadline.cli_train import train
+from leadline.compress.channels import trace
+from leadline.compress.scores import magnitude
+from leadline.compress.surgery import kept_best, prune
+from leadline.data.layouts import open_dataset
+from leadline.data.loader import collate
+from leadline.data.transforms import augment
+from leadline.nn import zoo
+from leadline.nn.build import Net, build
+from leadline.nn.init import give_from_file_
+from leadline.options import FitOptions, Training, View
+from leadline.options_distill import Asking, Labelling, Teaching
+from recipes.teacher import LICENCES, STILL
+
+ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
+"""The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
+
+PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
+RAW = "NYU Depth v2 raw frames: research use only"
+KITTI = "KITTI: CC BY-NC-SA"
+SETS = {"nyu": LICENCES[1], "nyu_raw": RAW, "photos": PHOTOS_LICENCE, "streets": KITTI, "rooms": LICENCES[2]}
+
+
+def streets(data: Path, out: Path) -> Path:
+    """One folder, by links, of the left views of `drive` and of `drive_unlabelled`."""
+    folder = out / "streets"
+    left = next(path for path in data.joinpath("drive").rglob("image_02") if path.is_dir())
+    for name, source in (("drive", left), ("drive_unlabelled", data / "drive_unlabelled" / "images")):
+        link = folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(source.resolve())
+    return folder
+
+
+def labels(data: Path, rooms: Path, teachers: Path, out: Path) -> None:
+    """What the teachers say of X and U, as label sets in `out`."""
+    asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in ("resnet50", "mobilenet")), flip=True)
+    for name, licence in SETS.items():
+        terms = (licence,)
+        label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=terms))
+
+
+def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
+    """The folder of each set."""
+    own = {name: data / name for name in ("nyu", "nyu_raw", "photos", "drive")}
+    return {**own, "rooms": rooms, "streets": streets(data, out)}
+
+
+SHARES = {
+    "alone": ({"nyu": 12}, {}),
+    "labelled": ({"nyu": 12}, {}),
+    "unlabelled": ({}, {"nyu_raw": 4, "photos": 4, "rooms": 2, "streets": 2}),
+    "both": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
+    "mixed": ({"nyu": 6, "nyu_raw": 3, "rooms": 2, "drive": 1}, {}),
+}
+"""Of 12 images how many are of which labelled and which unlabelled set."""
+
+FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
+
+
+def boosting_student(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """The paper's student, encoder from ImageNet: 500 batches of 12."""
+    net = _fresh("boosting_student", data, "mobilenetv2_imagenet.safetensors", seed)
+    return net, replace(FIT, steps=500, lr=1.5e-3, seed=seed), 1
+
+
+def fastdepth_small(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """The shape that pruning has left of fastdepth, with the strongest of the ImageNet encoder's channels and a fresh
+    decoder: 1000 batches of 12.
+    """
+    net = _fresh("fastdepth", data, "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
+    small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+    shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
+    widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
+    net = prune(net, channels, kept_best(magnitude(net, channels), widths))
+    net.spec = replace(net.spec, name="fastdepth_small")
+    return net, replace(FIT, steps=1000, lr=2e-3, seed=seed), 1
+
+
+def litedepth(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """LiteDepth, all fresh: 1250 batches of 48."""
+    return _fresh("litedepth", data, None, seed), replace(FIT, steps=1250, lr=4e-3, seed=seed), 4
+
+
+STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth)}
+
+
+def _fresh(name: str, data: Path, init: str | None, seed: int) -> Net:
+    net = build(zoo.spec(name), seed=seed)
+    net.head.start_at(2.7)  # metres, the mean of NYU
+    if init is not None:
+        give_from_file_(net.encoder, data / "init" / init, (some_images(data) - net.mean) / net.std)
+    return net
+
+
+def some_images(data: Path) -> torch.Tensor:
+    """64 whole frames of NYU, at STILL's size."""
+    nyu = open_dataset(data / "nyu", "train")
+    items = [augment(nyu[i * len(nyu) // 64], np.random.default_rng(0), STILL) for i in range(64)]
+    return collate(items).image
+
+
+def run_of(
+    student: str, row: str, data: Path, rooms: Path, given: Path, out: Path, seed: int
+) -> tuple[Training, Net, Teaching | None]:
+    """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
+    net, fit, times = STUDENTS[student](data, seed)
+    truth, only = SHARES[row]
+    places = sets(data, rooms, given)
+    training = Training(
+        data=tuple(f"{places[name]}:{n * times}" for name, n in truth.items()),
+        out=out,
+        model=student,
+        batch=12 * times,
+        loss=("log_l1", "log_gradient:0.3"),
+        view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
+        fit=fit,
+        choose=10 if truth else 0,
+        protocol="nyu-eigen@1",
+        licences=tuple(SETS.get(name, KITTI) for name in truth),
+    )
+    if row in ("alone", "mixed"):
+        return training, net, None
+    teaching = Teaching(
+        unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
+        labels=tuple(given / name for name in (*truth, *only)),
+    )
+    return training, net, teaching
+
+
+def main(
+    row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
+    teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), seed: int = 0, resume: bool = False,
+) -> None:  # fmt: skip
+    """One cell of the grid, or what the teachers say.
+
+    Args:
+        row: alone, labelled, unlabelled, both or mixed; labels: ask the teachers
+        data: the folder that holds nyu and the other sets
+        rooms: the synthetic rooms
+        out: where STUDENT_ROW_SEED goes; of labels, the label sets
+        student: boosting_student, fastdepth_small or litedepth
+        teachers: what `recipes.teacher` has made
+        labels_in: what `labels` has made
+        seed: of weights and batches
+        resume: go on with a run that was stopped
+    """
+    if row == "labels":
+        return labels(data, rooms, teachers, out)
+    if row not in ROWS or student not in STUDENTS:
+        raise SystemExit(f"{row} of {student}: {', '.join((*ROWS, 'labels'))} of {', '.join(STUDENTS)} are known")
+    made, net, teaching = run_of(student, row, data, rooms, labels_in, out / f"{student}_{row}_{seed}", seed)
+    train(replace(made, resume=resume), net, teaching)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

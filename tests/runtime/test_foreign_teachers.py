@@ -1,0 +1,150 @@
+"""Files that leadline has not made, as teachers: what they must be like, and what is said where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.errors import BadArtefact
+from leadline.export import export
+from leadline.options_distill import Asking, Foreign
+from leadline.teachers import asked, open_teacher
+from leadline.types import Sample
+
+RELATIVE = Foreign(kind="relative_depth")
+
+
+def pictures(height: int = 40, width: int = 60) -> Sample:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(np.rint(rng.random((2, 3, height, width)) * 255).astype(np.float32) / 255)
+    depth = torch.rand(2, 1, height, width) + 1
+    return Sample(image, depth, depth > 0, ("a", "b"))
+
+
+def model(
+    path: Path, given: Sequence[Any], dtype: str = "FLOAT", axis: int = 1, keep: int = 1, outputs: int = 1
+) -> Path:
+    """An ONNX file that gives the mean of its input's colours, 1 higher: written by another program than leadline."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    kind = getattr(TensorProto, dtype)
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=keep),
+        *(helper.make_node("Add", ["mean", "one"], [f"depth{i}"]) for i in range(outputs)),
+    ]
+    start = [helper.make_tensor("axes", TensorProto.INT64, [1], [axis]), helper.make_tensor("one", 1, [], [1.0])]
+    rank = len(given) - (not keep)
+    shape = [f"d{i}" for i in range(rank)]
+    results = [helper.make_tensor_value_info(f"depth{i}", TensorProto.FLOAT, shape) for i in range(outputs)]
+    entry = [helper.make_tensor_value_info("picture", kind, list(given))]
+    graph = helper.make_graph(nodes, "g", entry, results, start)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(made)
+    onnx.save(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "axis", "keep"),
+    [
+        ((1, 3, 40, 60), "FLOAT", 1, 1),
+        ((1, 3, 40, 60), "FLOAT", 1, 0),
+        (("batch", 3, "height", "width"), "FLOAT", 1, 1),
+        ((1, 40, 60, 3), "FLOAT", 3, 1),
+        ((1, 40, 60, 3), "UINT8", 3, 1),
+        ((1, 3, 40, 60), "FLOAT16", 1, 1),
+    ],
+)
+def test_pictures_go_in_as_the_file_wants_them(
+    tmp_path: Path, given: Sequence[Any], dtype: str, axis: int, keep: int
+) -> None:
+    path, seen = model(tmp_path / "net.onnx", given, dtype, axis, keep), pictures()
+    said = Foreign(kind="relative_depth", size=(40, 60), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    depth, _ = open_teacher(path, said)(seen)
+    scaled = seen.image * 255 if dtype == "UINT8" else (seen.image - 0.5) / 0.25
+    wanted = 1 + scaled.mean(1, keepdim=True)
+    known = torch.isfinite(depth)
+    assert torch.equal(known, wanted > 0)
+    assert torch.allclose(depth[known], wanted[known], atol=0.02)
+
+
+def test_pictures_of_another_size_are_brought_to_the_files_and_back(tmp_path: Path) -> None:
+    path = model(tmp_path / "net.onnx", (1, 3, 20, 30))
+    depth, _ = open_teacher(path, RELATIVE)(pictures(80, 90))
+    assert depth.shape == (2, 1, 80, 90) and torch.isfinite(depth).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "found"),
+    [
+        ((1, 1, 40, 60), "FLOAT", r"picture float32 \[1, 1, 40, 60\]"),
+        ((3, 40, 60), "FLOAT", r"picture float32 \[3, 40, 60\]"),
+        ((4, 3, 40, 60), "FLOAT", r"picture float32 \[4, 3, 40, 60\]"),
+        ((1, 3, 40, 3), "FLOAT", r"picture float32 \[1, 3, 40, 3\]"),
+        ((1, 3, 40, 60), "INT64", r"picture int64 \[1, 3, 40, 60\]"),
+    ],
+)
+def test_an_unknown_layout_says_what_was_expected_and_found(
+    tmp_path: Path, given: Sequence[Any], dtype: str, found: str
+) -> None:
+    path = model(tmp_path / "net.onnx", given, dtype)
+    with pytest.raises(BadArtefact, match=r"\[1,3,H,W\] or \[1,H,W,3\].* is expected; found: " + found):
+        open_teacher(path, RELATIVE)
+
+
+def test_what_a_file_does_not_say_has_to_be_said(tmp_path: Path) -> None:
+    path = model(tmp_path / "net.onnx", (1, 3, "h", "w"), outputs=2)
+    with pytest.raises(ValueError, match=r"does not say what its numbers are: give its kind"):
+        open_teacher(path)
+    with pytest.raises(ValueError, match=r"several outputs: depth0 .*, depth1 .*; say which is depth"):
+        open_teacher(path, RELATIVE)
+    with pytest.raises(ValueError, match=r"has no output 'disp'"):
+        open_teacher(path, Foreign(kind="relative_depth", output="disp"))
+    with pytest.raises(ValueError, match=r"takes pictures of any size"):
+        open_teacher(path, Foreign(kind="relative_depth", output="depth1"))
+
+
+def test_a_file_that_gives_no_map_is_refused(tmp_path: Path) -> None:
+    path = model(tmp_path / "net.onnx", (1, 3, 40, 60), axis=0)  # the mean over the batch leaves three colours
+    with pytest.raises(BadArtefact, match=r"its output 'depth0' is \(1, 3, 40, 60\); one map is needed"):
+        open_teacher(path, RELATIVE)(pictures())
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    for name in ("net.onnx", "net.tflite"):
+        path = tmp_path / name
+        path.write_bytes(b"not a net" * 9)
+        with pytest.raises(BadArtefact, match=rf"{name} is damaged"):
+            open_teacher(path, RELATIVE)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_an_exported_net_teaches_as_its_checkpoint_does(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[runtime])
+    path = export("litedepth", runtime, out=tmp_path / f"net.{'onnx' if runtime == 'onnx' else 'xml'}")
+    seen = pictures(96, 128)
+    a, b = (open_teacher(source)(seen).depth for source in ("litedepth", path))
+    assert torch.allclose(a, b, rtol=1e-3)
+    assert open_teacher(path).facts["licences"] == open_teacher("litedepth").facts["licences"]
+
+
+def test_somebody_elses_net_with_a_metric_reference(shared_data: Path) -> None:
+    """PyDNet, a TFLite file with three outputs, larger = farther, unscaled."""
+    pytest.importorskip("ai_edge_litert")
+    path = shared_data / "init" / "pydnet_matterport.tflite"
+    with pytest.raises(ValueError, match=r"has several outputs: PSD/resize_images/ResizeBilinear"):
+        open_teacher(path, RELATIVE)
+    said = Foreign(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
+    seen = pictures(96, 128)
+    made = asked(Asking((str(path),), foreign=said, metric="litedepth"))
+    assert made.kind == "metric" and made.facts["fused"]["name"] == "litedepth"
+    depth, reference = made(seen).depth, open_teacher("litedepth")(seen).depth
+    known = torch.isfinite(depth)
+    assert known.any() and 0.3 < float(depth[known].median() / reference.median()) < 3

@@ -1,0 +1,122 @@
+"""Hugging Face's depth models as teachers: real loading code on small nets with random weights, in the hub's layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.errors import BadCheckpoint
+from leadline.options_distill import Foreign
+from leadline.teachers import open_teacher
+from leadline.types import Sample
+
+transformers = pytest.importorskip("transformers")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # what transformers and the packages that it looks for warn of is not ours
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def pictures(height: int = 48, width: int = 64) -> Sample:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.integers(0, 256, (2, 3, height, width)).astype(np.float32) / 255)
+    return Sample(image, None, None, ("a", "b"))
+
+
+def depth_anything(**said: Any) -> tuple[Any, Any]:
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
+
+    backbone = Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14, out_features=STAGES,
+        apply_layernorm=True, reshape_hidden_states=False,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+        head_hidden_size=4, patch_size=14, **said,
+    )  # fmt: skip
+    processor = DPTImageProcessor(
+        size={"height": 28, "width": 28}, keep_aspect_ratio=True, ensure_multiple_of=14
+    )  # fmt: skip
+    return DepthAnythingForDepthEstimation(config), processor
+
+
+def dpt() -> tuple[Any, Any]:
+    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+
+    config = DPTConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, is_hybrid=False,
+    )  # fmt: skip
+    return DPTForDepthEstimation(config), DPTImageProcessor(size={"height": 32, "width": 32})
+
+
+def zoedepth() -> tuple[Any, Any]:
+    from transformers import BeitConfig, ZoeDepthConfig, ZoeDepthForDepthEstimation, ZoeDepthImageProcessor
+
+    backbone = BeitConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16,
+        out_features=STAGES, reshape_hidden_states=False, use_relative_position_bias=True,
+    )  # fmt: skip
+    config = ZoeDepthConfig(
+        backbone_config=backbone, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, bottleneck_features=8,
+        num_relative_features=8, bin_embedding_dim=8, num_attractors=[4, 2, 2, 1],
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.1, "max_depth": 10.0, "name": "nyu"}],
+        backbone_hidden_size=16, use_pretrained_backbone=False,
+    )  # fmt: skip
+    return ZoeDepthForDepthEstimation(config), ZoeDepthImageProcessor(size={"height": 32, "width": 32})
+
+
+def stored(make: Callable[[], tuple[Any, Any]], folder: Path) -> Path:
+    torch.manual_seed(0)
+    net, processor = make()
+    net.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (depth_anything, "relative_disparity"),
+        (lambda: depth_anything(depth_estimation_type="metric", max_depth=20), "metric"),
+        (dpt, "relative_disparity"),
+        (zoedepth, "metric"),
+    ],
+    ids=["depth anything", "depth anything metric", "dpt", "zoedepth"],
+)
+def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]], kind: str, tmp_path: Path) -> None:
+    teacher = open_teacher(stored(make, tmp_path / "model"), Foreign(licences=("apache-2.0",)))
+    assert teacher.kind == kind and teacher.facts["licences"] == ["apache-2.0"] and len(teacher.facts["sha256"]) == 64
+    answer = teacher(pictures())
+    assert answer.depth.shape == (2, 1, 48, 64)
+    assert torch.isfinite(answer.depth).float().mean() > 0.9
+    one = teacher(Sample(pictures().image[1:], None, None, ("b",)))
+    assert torch.equal(one.depth[0].nan_to_num(), answer.depth[1].nan_to_num()), "a picture's depth is its own"
+
+
+def test_the_kind_that_somebody_states_counts(tmp_path: Path) -> None:
+    folder = stored(depth_anything, tmp_path / "model")
+    assert open_teacher(folder, Foreign(kind="relative_depth")).kind == "relative_depth"
+
+
+def test_folders_that_are_no_depth_model(tmp_path: Path) -> None:
+    folder = stored(depth_anything, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match=r"is not a depth model that transformers can load"):
+        open_teacher(folder)
+    words = tmp_path / "words"
+    words.mkdir()
+    (words / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(BadCheckpoint, match=r"words is not a depth model"):
+        open_teacher(words)
+    with pytest.raises(BadCheckpoint, match=r"nobody/nothing is not a depth model"):
+        open_teacher("nobody/nothing")

@@ -1,0 +1,250 @@
+"""`leadline label`: killed, full, bad or alone, it ends with the same bytes and says what it left out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from leadline import labelling
+from leadline.checkpoint import save
+from leadline.cli import main
+from leadline.data.labels import open_labels
+from leadline.data.layouts import open_dataset
+from leadline.errors import BadData
+from leadline.labelling import Progress, label
+from leadline.options_distill import Asking, Labelling
+from leadline.teachers import asked
+from tests.ramps import tiny
+from tests.rooms import render, write_folder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven photographs, the seventh of which is damaged."""
+    root = write_folder(tmp_path_factory.mktemp("photos"), [render(seed, size=(48, 64)) for seed in range(11)])
+    shutil.rmtree(root / "depth")
+    bad = sorted((root / "images").iterdir())[6]
+    bad.write_bytes(bad.read_bytes()[:200])
+    return root
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors", provenance={"licences": ["tests"]})
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """Every file below `folder` and its hash."""
+    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:
+    run = Labelling(out, **{"shard": 3, **changes})  # type: ignore[arg-type]
+    return list(label(lambda: asked(Asking((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run))
+
+
+def test_a_bad_image_is_left_out_and_named(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    steps = labelled(photos, teacher, tmp_path / "labels")
+    [(name, why)] = [bad for step in steps for bad in step.skipped]
+    assert name.endswith("6") and "cut short" in why
+    made = open_labels(tmp_path / "labels")
+    assert len(made) == 10 and [bad["i"] for bad in made.said["skipped"]] == [6]
+    assert [step.done for step in steps] == [3, 6, 9, 11]
+
+
+def test_a_label_set_is_an_archive_that_any_program_reads(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    labelled(photos, teacher, tmp_path / "labels")
+    names: list[str] = []
+    for path in sorted((tmp_path / "labels").glob("*.tar")):
+        with tarfile.open(path) as archive:
+            names += archive.getnames()
+            assert all(member.mtime == 0 and member.uid == 0 for member in archive)
+    assert names[:4] == ["00000000.depth.png", "00000000.confidence.png", "00000000.json", "00000001.depth.png"]
+    said = json.loads((tmp_path / "labels" / "manifest.json").read_text())
+    for shard in said["shards"]:
+        assert sha256((tmp_path / "labels" / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+    assert said["teacher"]["name"] == "tiny" and said["licences"] == ["tests"] and said["kind"] == "metric"
+
+
+def test_a_finished_set_is_left_as_it_is(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    labelled(photos, teacher, tmp_path / "labels")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()}
+    assert labelled(photos, teacher, tmp_path / "labels") == []
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()} == before
+
+
+class Killed(BaseException):
+    """As sudden as a signal: nothing between it and the test cleans up on purpose."""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 9, 13, 14])
+def test_stopped_after_any_write_it_goes_on_to_the_same_bytes(
+    photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    labelled(photos, teacher, tmp_path / "whole")
+    written: list[Path] = []
+    real = labelling.write_atomically
+
+    def write(path: Path, content: bytes) -> Path:
+        if len(written) == after:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f".{path.name}.1").write_bytes(content[:10])  # what a killed writer leaves
+            raise Killed
+        written.append(path)
+        return real(path, content)
+
+    monkeypatch.setattr(labelling, "write_atomically", write)
+    with pytest.raises(Killed):
+        labelled(photos, teacher, tmp_path / "stopped")
+    monkeypatch.undo()
+    answers: list[int] = []
+    original = labelling.piece
+    monkeypatch.setattr(labelling, "piece", lambda t, d, i, run: answers.append(i) or original(t, d, i, run))
+    labelled(photos, teacher, tmp_path / "stopped")
+    done = {int(path.name) for path in written if path.parent.name == "pieces"}
+    assert not done & set(answers), "a finished image was asked about again"
+    assert bytes_of(tmp_path / "stopped") == bytes_of(tmp_path / "whole")
+
+
+def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    labelled(photos, teacher, out)
+    other = tiny()
+    torch.nn.init.zeros_(next(other.parameters()))
+    with pytest.raises(BadData, match=r"made otherwise: teacher tiny \w{8} \(there: tiny \w{8}\)"):
+        labelled(photos, save(other, tmp_path / "other.safetensors", provenance={"licences": ["tests"]}), out)
+    fewer = write_folder(tmp_path / "fewer", [render(seed, size=(48, 64)) for seed in range(4)])
+    with pytest.raises(BadData, match=r"made otherwise: data"):
+        labelled(fewer, teacher, out)
+    with pytest.raises(BadData, match=r"made otherwise: height 24 \(there: 240\)"):
+        labelled(photos, teacher, out, height=24)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(BadData, match=r"holds other files; a new or empty folder is needed"):
+        labelled(photos, teacher, tmp_path / "mine")
+
+
+def test_a_folder_without_images_is_refused(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadData):
+        labelled(tmp_path / "empty", teacher, tmp_path / "labels")
+    assert not (tmp_path / "labels").exists()
+
+
+def test_a_full_disk_ends_the_run_and_nothing_is_lost(
+    photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, room = labelling.write_atomically, [7]
+
+    def write(path: Path, content: bytes) -> Path:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        room[0] -= 1
+        return real(path, content)
+
+    args = ["label", str(photos), "--teacher", str(teacher), "--shard", "3", "--out", str(tmp_path / "full")]
+    monkeypatch.setattr(labelling, "write_atomically", write)
+    assert main(args) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    with pytest.raises(BadData, match=r"is not finished"):
+        open_labels(tmp_path / "full")
+    room[0] = 99
+    assert main(args) == 0
+    assert main([*args[:-1], str(tmp_path / "roomy")]) == 0
+    assert bytes_of(tmp_path / "full") == bytes_of(tmp_path / "roomy")
+
+
+def test_the_command_says_what_it_did(
+    photos: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "labels"
+    args = [
+        "label",
+        str(photos),
+        "--teacher",
+        str(teacher),
+        "--flip",
+        "--out",
+        str(out),
+        "--licences",
+        "mine",
+        "--json",
+    ]
+    assert main(args) == 0
+    said, heard = capsys.readouterr()
+    facts = json.loads(said)
+    assert (facts["n"], facts["kind"], len(facts["skipped"])) == (10, "metric", 1)
+    assert facts["teacher"]["averaged"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
+    assert open_labels(out).said["licences"] == ["mine", "tests"]
+    assert main(["label", str(photos), "--teacher", str(teacher), "--ray", "here:1", "--out", str(out)]) in (1, 2)
+    assert "say how many workers" in capsys.readouterr().err
+
+
+def command(photos: Path, teacher: Path, out: Path, *more: str) -> list[str]:
+    words = ["label", str(photos), "--teacher", str(teacher), "--shard", "4", "--out", str(out), *more]
+    return [sys.executable, "-m", "leadline", *words]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos", [render(seed % 7, seed / 9, (48, 64)) for seed in range(60)])
+    teacher = "litedepth"
+    subprocess.run(command(photos, Path(teacher), tmp_path / "whole"), check=True, capture_output=True)
+    out, rng, kills = tmp_path / "killed", random.Random(3), 0
+    asked_for = [*command(photos, Path(teacher), out), "--zooms", "1.0"]
+    while kills < 10:
+        run = subprocess.Popen(asked_for, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        start = len(bytes_of(out)) if out.exists() else 0
+        while (len(bytes_of(out)) if out.exists() else 0) == start and run.poll() is None:
+            time.sleep(0.01)  # killed while it works, not while it starts
+        time.sleep(rng.uniform(0, 0.15))
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.wait()
+        assert not (out / "manifest.json").exists() or kills == 10, "it was over before it was killed ten times"
+    subprocess.run(asked_for, check=True, capture_output=True)
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, more in (("one", ()), ("two", ("--workers", "2"))):
+        words = command(photos, Path("litedepth"), tmp_path / name, *more)
+        done = subprocess.run(words, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "cut short" in done.stderr
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    out = tmp_path / "labels"
+    out.mkdir()
+    words = command(photos, Path("litedepth"), out, "--workers", "1")
+    (out / "pieces").write_text("in the way")
+    (out / "plan.json").write_text("{}")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "made otherwise" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
