@@ -78,7 +78,7 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
 
 
 def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
-    """ZoeDepth's depth [1,h,w] at the picture's size: its processor pads each side by 3 sqrt(half of the side's length).
+    """ZoeDepth's depth [1,h,w] at the picture's size: its processor pads each side by 3 sqrt(half its length).
 
     transformers 5 does this too, but not without torchvision.
     """

@@ -1,0 +1,185 @@
+"""`leadline distill`: a student, a teacher, images with and without depth, from the command to the weight file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.checkpoint import load, read_provenance, save
+from leadline.cli import main
+from leadline.cli_train import train
+from leadline.errors import BadData
+from leadline.nn import zoo
+from leadline.nn.build import build
+from leadline.options import FitOptions, Training, View
+from leadline.options_distill import Asking, Teaching
+from leadline.run_parts import parts
+from leadline.teaching import taught
+from tests.rooms import render, write_folder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`rooms` with depth, `photos` without, a teacher, and what it says of both, as label sets."""
+    root = tmp_path_factory.mktemp("place")
+    write_folder(root / "rooms", [render(seed, size=(72, 96)) for seed in range(6)])
+    write_folder(root / "photos", [render(seed, size=(72, 96)) for seed in range(20, 25)])
+    shutil.rmtree(root / "photos" / "depth")
+    net = build(zoo.litedepth(), seed=4)
+    net.head.start_at(3.0)
+    save(net, root / "teacher.safetensors", provenance={"licences": ["the teacher's"]})
+    for name in ("rooms", "photos"):
+        out = str(root / "labels" / name)
+        words = ["label", str(root / name), "--teacher", str(root / "teacher.safetensors"), "--out", out]
+        assert main([*words, "--licences", f"{name}'"]) == 0
+    return root
+
+
+def run(place: Path, out: Path, data: tuple[str, ...] = ("rooms:2",), **changes: object) -> Training:
+    fit = FitOptions(steps=2, precision="no", log_every=1)
+    plain = {"model": "litedepth", "batch": 4, "choose": 0, "workers": 0, "view": View(size=(64, 96)), "fit": fit}
+    plain |= {"loss": ("log_l1",), **changes}
+    return Training(tuple(str(place / one) for one in data), out, **plain)  # type: ignore[arg-type]
+
+
+def labels(place: Path) -> tuple[Path, ...]:
+    return place / "labels" / "rooms", place / "labels" / "photos"
+
+
+def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run")
+    how = Teaching((f"{place / 'photos'}:2",), labels(place))
+    made = parts(training, taught=taught(training, how))
+    batch = next(made.loading(workers=0)(0))
+    assert batch.valid.flatten(1).any(1).tolist() == [True, True, False, False]
+    assert (batch.taught > 0).flatten(1).any(1).all()
+    value, logs = made.loss(made.net, batch)
+    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled"}
+
+
+def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", licences=("the data's",))
+    train(training, teaching=Teaching((f"{place / 'photos'}:2",), labels(place)))
+    said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
+    assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
+    told = said["teaching"]["label_sets"]
+    assert [(one["data"], one["n"], one["teacher"]["name"]) for one in told] == [
+        ("rooms train", 5, "litedepth"),
+        ("photos train", 5, "litedepth"),
+    ]
+    assert said["teaching"]["truth"] == 0.1 and str(tmp_path) not in json.dumps(said["teaching"])
+
+
+def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", data=())
+    net, _ = train(training, teaching=Teaching((f"{place / 'photos'}:4",), labels(place)[1:]))
+    assert (tmp_path / "run" / "litedepth.safetensors").exists()
+    made = parts(training, taught=taught(training, Teaching((f"{place / 'photos'}:4",), labels(place)[1:])))
+    assert 1.5 < float(made.net(torch.rand(1, 3, 64, 96)).mean()) < 4, "it starts where the teacher's answers are"
+    assert net.spec.preprocess.size == (64, 96)
+
+
+def test_a_labelled_set_without_labels_has_its_own_depth(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run")
+    made = parts(training, taught=taught(training, Teaching((f"{place / 'photos'}:2",), labels(place)[1:])))
+    batch = next(made.loading(workers=0)(0))
+    assert (batch.taught > 0).flatten(1).any(1).tolist() == [False, False, True, True]
+
+
+def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run")
+    how = Teaching((f"{place / 'photos'}:2",), asking=Asking((str(place / "teacher.safetensors"),)))
+    made = parts(training, taught=taught(training, how))
+    batch = next(made.loading(workers=0)(0))
+    assert batch.taught is None and not batch.valid[2:].any()
+    _, logs = made.loss(made.net, batch)
+    assert set(logs) == {"truth", "taught", "unlabelled"}
+
+
+def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
+    words = ["distill", "--data", f"{place / 'rooms'}:2", "--unlabelled", f"{place / 'photos'}:2", "--labels"]
+    words += [*map(str, labels(place)), "--asking.teacher", str(place / "teacher.safetensors")]
+    words += ["--features", "affinity", "hint*0.5:decoder.logits.0", "--ramped", "--model", "litedepth", "--batch", "4"]
+    words += ["--loss", "log_l1", "--choose", "0", "--workers", "0", "--fit.steps", "2", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    curves = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert curves and load(tmp_path / "run" / "litedepth.safetensors").spec.name == "litedepth"
+
+
+@pytest.mark.parametrize(
+    ("teaching", "said"),
+    [
+        (Teaching(), r"nobody teaches: give a teacher, or label sets"),
+        (
+            Teaching(features=("affinity",), labels=(Path("labels/rooms"),)),
+            r"features \(affinity\) are those of one net",
+        ),
+        (Teaching(asking=Asking(("litedepth", "fastdepth")), features=("affinity",)), r"something else, or several"),
+        (Teaching(asking=Asking(("litedepth",)), features=("cosine:a=b",)), r"compared by 'cosine' in 'cosine:a=b'"),
+        (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
+    ],
+)
+def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Teaching, said: str) -> None:
+    from dataclasses import replace
+
+    training = run(place, tmp_path / "run", data=("rooms:4",))
+    teaching = replace(teaching, labels=tuple(place / path for path in teaching.labels))
+    with pytest.raises(ValueError, match=said):
+        train(training, teaching=teaching)
+
+
+def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadData, match=r"none"):
+        train(run(place, tmp_path / "run"), teaching=Teaching((f"{tmp_path / 'none'}:2",), labels(place)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_photographs_that_nobody_has_labelled_are_refused(place: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "new", [render(seed, size=(72, 96)) for seed in range(40, 43)])
+    shutil.rmtree(tmp_path / "new" / "depth")
+    with pytest.raises(BadData, match=r"no label set is about new train"):
+        train(run(place, tmp_path / "run"), teaching=Teaching((f"{tmp_path / 'new'}:2",), labels(place)))
+
+
+def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", model="monodepth_vgg")
+    with pytest.raises(
+        ValueError, match=r"monodepth_vgg gives relative_disparity, which cannot be compared with metres"
+    ):
+        train(training, teaching=Teaching((f"{place / 'photos'}:2",), labels(place)))
+    with pytest.raises(ValueError, match=r"the loss 'stereo' learns from pairs of views alone"):
+        train(run(place, tmp_path / "run", loss=("stereo",)), teaching=Teaching(labels=labels(place)))
+
+
+def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp_path: Path) -> None:
+    """Its numbers would be metres a hundred times too small, were they taken for any."""
+    net = build(zoo.monodepth_vgg(), seed=0)
+    path = save(net, tmp_path / "relative.safetensors")
+    words = [
+        "label",
+        str(place / "photos"),
+        "--teacher",
+        str(path),
+        "--height",
+        "24",
+        "--out",
+        str(tmp_path / "labels"),
+    ]
+    assert main(words) == 0
+    training = run(place, tmp_path / "run")
+    how = Teaching((f"{place / 'photos'}:2",), (tmp_path / "labels",))
+    made = parts(training, taught=taught(training, how))
+    batch = next(made.loading(workers=0)(0))
+    assert batch.kind == ("metric", "metric", "relative_disparity", "relative_disparity")
+    before, _ = made.loss(made.net, batch)
+    batch.taught[2:] *= 100
+    after, _ = made.loss(made.net, batch)
+    assert np.isclose(float(before.detach()), float(after.detach()), rtol=1e-3)
