@@ -237,9 +237,8 @@ def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish 
     sample: Sample = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
-    taught = None if sample.taught is None else sample.taught.to(device)
-    target, valid = sample.target.to(device), sample.valid.to(device)
-    return replace(sample, image=image, target=target, valid=valid, right=right, taught=taught)
+    there = {k: x.to(device) for k in ("target", "valid", "taught") if (x := getattr(sample, k)) is not None}
+    return replace(sample, image=image, right=right, **there)
 
 
 def _precision(options: FitOptions) -> str:
@@ -250,9 +249,7 @@ def _precision(options: FitOptions) -> str:
 
 
 def bf16_on_cpu() -> bool:
-    """Whether the CPU multiplies matrices of bfloat16 (AMX). AVX-512 may know bfloat16 too, but no faster: on such an
-    Intel processor a ResNet's step took 1.3 times as long as in float32.
-    """
+    """Whether the CPU multiplies matrices of bfloat16 (AMX): with AVX-512's alone a step took 1.3 times as long."""
     return bool(torch.cpu._is_amx_tile_supported())
 
 

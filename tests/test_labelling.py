@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from leadline import labelling
 from leadline.checkpoint import save
 from leadline.cli import main
 from leadline.data.labels import open_labels
 from leadline.data.layouts import open_dataset
 from leadline.errors import BadData
 from leadline.labelling import Progress, label
+from leadline.labelling import run as labelling
 from leadline.options_distill import Asking, Labelling
 from leadline.teachers import asked
 from tests.ramps import tiny

@@ -8,35 +8,30 @@ image and no answer, whatever the size of the set.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import shutil
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
-from leadline.data.labels import FORMAT, MANIFEST, fingerprint, stored
+from leadline.data.labels import FORMAT, MANIFEST
 from leadline.errors import BadData, LeadlineError, MissingPackage
+from leadline.labelling.shards import Skipped, index, join, piece
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.teachers import Teacher
-from leadline.types import Sample
 
 PLAN = "plan.json"
 _PIECES = "pieces"
-_BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Progress:
 
     done: int
     n: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: Skipped
     images_per_s: float
     """Of the run so far, without images that were there already."""
 
@@ -142,7 +137,7 @@ class Work:
     data: Dataset
     run: Labelling
 
-    def __call__(self, k: int) -> tuple[tuple[tuple[str, str], ...], int]:
+    def __call__(self, k: int) -> tuple[Skipped, int]:
         """Make shard `k`: what it skipped, and how many answers were new."""
         run, new = self.run, 0
         shard = _shard(run.out, k)
@@ -157,85 +152,15 @@ class Work:
                 write_atomically(path, piece(self.teacher, self.data, i, run))
                 new += 1
         try:
-            skipped = join(paths, shard)
+            content, skipped = join([path.read_bytes() for path in paths])
         except FileNotFoundError:
             if not shard.exists():
                 raise
             return (), new  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+        write_atomically(shard, content)
         for path in paths:
             path.unlink(missing_ok=True)
         return skipped, new
-
-
-def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
-    """What a shard holds of image `i`: the members of a tar file, one after the other."""
-    try:
-        sample = data[i]
-    except (LeadlineError, OSError) as error:
-        named = getattr(data.keys[i], "name", str(data.keys[i]))
-        return _member(f"{i:08d}.json", {"i": i, "name": named, "skipped": True, "why": " ".join(str(error).split())})
-    image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
-    target, valid = (torch.from_numpy(np.array(x))[None, None] for x in (sample.target, sample.valid))
-    answer = teacher(Sample(image, target, valid, (sample.name,)))
-    rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
-    size = (round(sample.image.shape[1] * rows / sample.image.shape[0]), rows)
-    depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in answer)
-    numbers, facts = stored(depth, teacher.kind, run.label_scale)
-    trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
-    said = {**facts, "i": i, "name": sample.name, "image": fingerprint(sample.image)}
-    return (
-        _member(f"{i:08d}.depth.png", _png(numbers))
-        + _member(f"{i:08d}.confidence.png", _png(trust))
-        + _member(f"{i:08d}.json", said)
-    )
-
-
-def _smaller(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map at `size` (width, height), averaged; where it is not known everywhere, by nearest neighbour."""
-    if size == (values.shape[1], values.shape[0]):
-        return values
-    how = Image.Resampling.BILINEAR if np.isfinite(values).all() else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(values).resize(size, how))
-
-
-def _png(numbers: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(numbers).save(file, format="PNG")
-    return file.getvalue()
-
-
-def _member(name: str, content: bytes | dict[str, Any]) -> bytes:
-    """A file as it stands in a tar archive; nothing in it depends on when or by whom it was written."""
-    plain = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
-    entry = tarfile.TarInfo(name)
-    entry.size = len(plain)
-    return entry.tobuf(tarfile.USTAR_FORMAT) + plain + bytes(-len(plain) % _BLOCK)
-
-
-def join(pieces: list[Path], out: Path) -> tuple[tuple[str, str], ...]:
-    """One archive of all pieces, with their index at its end; the names of skipped images, with the reason."""
-    content, index, skipped = [], [], []
-    at = 0
-    for path in pieces:
-        part = path.read_bytes()
-        line: dict[str, Any] = {}
-        places: dict[str, list[int]] = {}
-        with tarfile.open(fileobj=io.BytesIO(part)) as archive:
-            for member in archive:
-                what = member.name.split(".")[1]
-                if what == "json":
-                    line = json.loads(part[member.offset_data : member.offset_data + member.size])
-                else:
-                    places[what] = [at + member.offset_data, member.size]
-        if "skipped" in line:
-            skipped.append((line["name"], line["why"]))
-        index.append(line | ({"at": places} if places else {}))
-        content.append(part)
-        at += len(part)
-    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in index).encode()
-    content += [_member("index.jsonl", lines), bytes(2 * _BLOCK)]
-    write_atomically(out, b"".join(content))
-    return tuple(skipped)
 
 
 def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
@@ -247,12 +172,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     beyond = 0
     for k in range(n_shards):
         path = _shard(out, k)
-        with tarfile.open(path) as archive:
-            member = next(m for m in archive if m.name == "index.jsonl")
-            where = [member.offset_data, member.size]
-        with path.open("rb") as file:
-            file.seek(where[0])
-            lines = [json.loads(line) for line in file.read(where[1]).splitlines()]
+        where, lines = index(path)
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
         beyond += sum(line.get("beyond", 0) for line in lines)
         skipped += bad
@@ -267,7 +187,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
 
 def _by_ray(
     teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, todo: list[int]
-) -> Iterator[tuple[int, tuple[tuple[str, str], ...], int]]:
+) -> Iterator[tuple[int, Skipped, int]]:
     """Shards by `run.workers` processes of Ray Data. A row is a shard's number, so the rows in flight, which Ray
     bounds, are all that waits anywhere; a worker has one image in hand.
     """

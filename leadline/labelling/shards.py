@@ -1,0 +1,104 @@
+"""The bytes of a label set: what a teacher says of one image, and the archive of many. `data.labels` reads them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from leadline.data.dataset import Dataset
+from leadline.data.labels import fingerprint, stored
+from leadline.errors import LeadlineError
+from leadline.options_distill import Labelling
+from leadline.teachers import Teacher
+from leadline.types import Sample
+
+Skipped = tuple[tuple[str, str], ...]
+"""Names of images that cannot be read, with the reason."""
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
+    """What a shard holds of image `i`: the members of a tar file, one after the other."""
+    try:
+        sample = data[i]
+    except (LeadlineError, OSError) as error:
+        named = getattr(data.keys[i], "name", str(data.keys[i]))
+        return _member(f"{i:08d}.json", {"i": i, "name": named, "skipped": True, "why": " ".join(str(error).split())})
+    image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
+    target, valid = (torch.from_numpy(np.array(x))[None, None] for x in (sample.target, sample.valid))
+    answer = teacher(Sample(image, target, valid, (sample.name,)))
+    rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
+    size = (round(sample.image.shape[1] * rows / sample.image.shape[0]), rows)
+    depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in answer)
+    numbers, facts = stored(depth, teacher.kind, run.label_scale)
+    trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
+    said = {**facts, "i": i, "name": sample.name, "image": fingerprint(sample.image)}
+    return (
+        _member(f"{i:08d}.depth.png", _png(numbers))
+        + _member(f"{i:08d}.confidence.png", _png(trust))
+        + _member(f"{i:08d}.json", said)
+    )
+
+
+def _smaller(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map at `size` (width, height), averaged; where it is not known everywhere, by nearest neighbour."""
+    if size == (values.shape[1], values.shape[0]):
+        return values
+    how = Image.Resampling.BILINEAR if np.isfinite(values).all() else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(values).resize(size, how))
+
+
+def _png(numbers: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(numbers).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _member(name: str, content: bytes | dict[str, Any]) -> bytes:
+    """A file as it stands in a tar archive; nothing in it depends on when or by whom it was written."""
+    plain = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
+    entry = tarfile.TarInfo(name)
+    entry.size = len(plain)
+    return entry.tobuf(tarfile.USTAR_FORMAT) + plain + bytes(-len(plain) % _BLOCK)
+
+
+def join(pieces: Sequence[bytes]) -> tuple[bytes, Skipped]:
+    """One archive of all pieces, with their index at its end; the names of skipped images, with the reason."""
+    content, index, skipped = [], [], []
+    at = 0
+    for part in pieces:
+        line: dict[str, Any] = {}
+        places: dict[str, list[int]] = {}
+        with tarfile.open(fileobj=io.BytesIO(part)) as archive:
+            for member in archive:
+                what = member.name.split(".")[1]
+                if what == "json":
+                    line = json.loads(part[member.offset_data : member.offset_data + member.size])
+                else:
+                    places[what] = [at + member.offset_data, member.size]
+        if "skipped" in line:
+            skipped.append((line["name"], line["why"]))
+        index.append(line | ({"at": places} if places else {}))
+        content.append(part)
+        at += len(part)
+    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in index).encode()
+    content += [_member("index.jsonl", lines), bytes(2 * _BLOCK)]
+    return b"".join(content), tuple(skipped)
+
+
+def index(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+    """Where the index of an archive lies, (first byte, length), and its lines."""
+    with tarfile.open(path) as archive:
+        member = next(m for m in archive if m.name == "index.jsonl")
+    with path.open("rb") as file:
+        file.seek(member.offset_data)
+        return (member.offset_data, member.size), [json.loads(line) for line in file.read(member.size).splitlines()]
