@@ -42,7 +42,7 @@ class Progress:
     n: int
     skipped: Skipped
     images_per_s: float
-    """Of the run so far, without images that were there already."""
+    """Since the first shard was done, so without the start of the processes; of the first shard with it."""
 
 
 def label(
@@ -62,11 +62,13 @@ def label(
     _claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
-    done, new, began = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
+    done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
+    rate = 0.0
     shards = _by_ray(teacher, data, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
-        done, new = done + _size(k, run.shard, said), new + made
-        yield Progress(done, said["data"]["n"], skipped, new / (time.perf_counter() - began))
+        done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()
+        rate, (new, since) = new / (now - since), (new, since) if rate else (0, now)
+        yield Progress(done, said["data"]["n"], skipped, rate)
     _finish(run.out, said, n_shards)
 
 
