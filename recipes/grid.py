@@ -140,6 +140,7 @@ def run_of(
         view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
         fit=fit,
         choose=10 if truth else 0,
+        cache_gb=24,
         protocol="nyu-eigen@1",
         licences=tuple(SETS.get(name, KITTI) for name in truth),
     )
