@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from leadline import viz as viz
     from leadline.checkpoint import load as load
     from leadline.checkpoint import save as save
+    from leadline.data.labels import open_labels as open_labels
     from leadline.data.layouts import open_dataset as open_dataset
     from leadline.errors import LeadlineError as LeadlineError
     from leadline.foreign import import_fastdepth as import_fastdepth
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from leadline.protocols import PROTOCOLS as PROTOCOLS
     from leadline.report import Report as Report
     from leadline.spec import Spec as Spec
+    from leadline.teachers import open_teacher as open_teacher
     from leadline.train import fit as fit
     from leadline.types import Depth as Depth
     from leadline.types import Sample as Sample
@@ -48,6 +50,8 @@ __all__ = [
     "load_predictor",
     "losses",
     "open_dataset",
+    "open_labels",
+    "open_teacher",
     "read_image",
     "save",
     "viz",
@@ -70,6 +74,8 @@ _HOME = {
     "load": "checkpoint",
     "load_predictor": "predict",
     "open_dataset": "data.layouts",
+    "open_labels": "data.labels",
+    "open_teacher": "teachers",
     "read_image": "preprocess",
     "save": "checkpoint",
     "zoo": "nn",

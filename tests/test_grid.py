@@ -1,0 +1,69 @@
+"""The grid changes one thing at a time, and leaves out what it says it leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.checkpoint import load
+from leadline.run_sets import shares
+from leadline.types import Sample
+from recipes import grid, judged, teacher
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("row", grid.ROWS)
+def test_every_row_fills_its_batch_and_none_sees_the_places_left_out(row: str) -> None:
+    truth, only = grid.SHARES[row]
+    assert sum(truth.values()) + sum(only.values()) == 12
+    assert not {*truth, *only} & {*judged.PLACES, *judged.PLACES.values()}
+    assert {*truth, *only} <= {*grid.SETS, "drive"}
+    assert set(only) <= set(grid.SETS) and not set(truth) & set(only)
+
+
+def test_rows_are_what_the_paper_calls_them() -> None:
+    assert [set(grid.SHARES[row][0]) for row in ("alone", "labelled")] == [{"nyu"}, {"nyu"}]
+    assert not grid.SHARES["unlabelled"][0] and set(grid.SHARES["both"][0]) == {"nyu"}
+    assert not grid.SHARES["mixed"][1] and "nyu_raw" in grid.SHARES["mixed"][0]
+
+
+def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
+    runs = {
+        row: grid.run_of("litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path / row, seed=3)
+        for row in grid.ROWS
+    }
+    assert {row for row, (_, _, teaching) in runs.items() if teaching is None} == {"alone", "mixed"}
+    for training, net, teaching in runs.values():
+        unlabelled = () if teaching is None else teaching.unlabelled
+        assert sum(shares((*training.data, *unlabelled), training.batch)[1]) == training.batch == 48
+        assert training.fit.seed == 3 and net.spec.name == "litedepth"
+    assert len({training.fit for training, _, _ in runs.values()}) == 1, "each row sees as many images"
+
+
+def test_the_small_student_has_the_shape_that_pruning_left(shared_data: Path) -> None:
+    net, _, _ = grid.fastdepth_small(shared_data, 0)
+    shipped = load("fastdepth_small").state_dict()
+    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in shipped.items()}
+    assert not torch.equal(net.state_dict()["encoder.blocks.1.0.weight"], shipped["encoder.blocks.1.0.weight"])
+
+
+def test_a_teachers_early_layers_stay_as_imagenet_made_them(shared_data: Path) -> None:
+    spec, weights = teacher.resnet50(shared_data / "init")
+    net = teacher.start(spec, weights, shared_data, 0)
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert frozen and all(name.startswith(("encoder.stem.", "encoder.stages.0.")) for name in frozen)
+    assert 1 < float(net.eval()(torch.full((1, 3, 224, 288), 0.5)).mean().detach()) < 5
+
+
+def test_a_teacher_is_judged_as_a_net_is(shared_data: Path) -> None:
+    from leadline.predict import load_predictor
+    from leadline.teachers import open_teacher
+
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    depth = judged.looking(open_teacher("litedepth"))(image)
+    assert depth.values == pytest.approx(load_predictor("litedepth")(image).values, rel=0.02)
+    assert isinstance(Sample(image, None, None, "a"), Sample) and depth.kind == "metric"
