@@ -186,19 +186,10 @@ def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
         run: the run
         json: print one JSON object
     """
+    from leadline.cli_train import told
     from leadline.cli_train import train as run_training
-    from leadline.report import table
-    from leadline.train import process
 
-    _, report = run_training(run)
-    if process()[0] > 0:  # of several processes one speaks
-        return 0
-    if json:
-        emit(report.to_json())
-    else:
-        print(table([report]))
-        print(f"\nwrote {run.out}")
-    return 0
+    return told(run_training(run)[1], run, json)
 
 
 VERBS: Verbs = {

@@ -72,16 +72,6 @@ def distill(
         teaching: what the teacher has to say, on which images
         json: print one JSON object
     """
-    from leadline.cli_train import train
-    from leadline.report import table
-    from leadline.train import process
+    from leadline.cli_train import told, train
 
-    _, report = train(run, teaching=teaching)
-    if process()[0] > 0:  # of several processes one speaks
-        return 0
-    if json:
-        emit(report.to_json())
-    else:
-        print(table([report]))
-        print(f"\nwrote {run.out}")
-    return 0
+    return told(train(run, teaching=teaching)[1], run, json)

@@ -10,12 +10,12 @@ from typing import Any
 from leadline.autotune import autotune
 from leadline.autotune import chosen as chosen_of
 from leadline.checkpoint import save, write_atomically
-from leadline.command import complain
+from leadline.command import complain, emit
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.options import FitOptions, Training
 from leadline.options_distill import Teaching
-from leadline.report import Report
+from leadline.report import Report, table
 from leadline.run_parts import parts
 from leadline.spec import to_json
 from leadline.teaching import licences
@@ -64,6 +64,17 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         save(net, final, provenance=facts)
         write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
     return net, report
+
+
+def told(report: Report, run: Training, json: bool) -> int:
+    """Print what a training came to; of several processes one speaks. The command's exit code."""
+    if process()[0] > 0:
+        return 0
+    if json:
+        emit(report.to_json())
+    else:
+        print(f"{table([report])}\n\nwrote {run.out}")
+    return 0
 
 
 def _tuned(run: Training, workers: int) -> dict[str, Any] | None:

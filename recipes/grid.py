@@ -38,9 +38,18 @@ from recipes.teacher import LICENCES, STILL
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
 
+FURTHER = ("structure", "but_kitchen", "but_robot", "but_office", "but_tum")
+"""`both`, and LiteDepth's structure-aware loss with teacher_mobilenet; `both` with three of four places in U, too."""
+
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 RAW = "NYU Depth v2 raw frames: research use only"
 KITTI = "KITTI: CC BY-NC-SA"
+PLACES = {
+    "kitchen": "7-Scenes: non-commercial use only",
+    "robot": "aims-slam: MIT",
+    "office": "Replica: research use only",
+    "tum": "TUM RGB-D: CC BY",
+}
 SETS = {"nyu": LICENCES[1], "nyu_raw": RAW, "photos": PHOTOS_LICENCE, "streets": KITTI, "rooms": LICENCES[2]}
 
 
@@ -59,15 +68,14 @@ def streets(data: Path, out: Path) -> Path:
 def labels(data: Path, rooms: Path, teachers: Path, out: Path) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
     asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in ("resnet50", "mobilenet")), flip=True)
-    for name, licence in SETS.items():
-        terms = (licence,)
-        label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=terms))
+    for name, licence in {**SETS, **PLACES}.items():
+        label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
 
 
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
     """The folder of each set."""
-    own = {name: data / name for name in ("nyu", "nyu_raw", "photos", "drive")}
-    return {**own, "rooms": rooms, "streets": streets(data, out)}
+    own = {name: data / name for name in ("nyu", "nyu_raw", "photos", "drive", "kitchen", "robot", "office")}
+    return {**own, "tum": data / "tum_fr1_rpy", "rooms": rooms, "streets": streets(data, out)}
 
 
 SHARES = {
@@ -76,6 +84,10 @@ SHARES = {
     "unlabelled": ({}, {"nyu_raw": 4, "photos": 4, "rooms": 2, "streets": 2}),
     "both": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
     "mixed": ({"nyu": 6, "nyu_raw": 3, "rooms": 2, "drive": 1}, {}),
+    "structure": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
+} | {
+    f"but_{left}": ({"nyu": 6}, {"nyu_raw": 1, "photos": 1, "rooms": 1, **dict.fromkeys(set(PLACES) - {left}, 1)})
+    for left in PLACES
 }
 """Of 12 images how many are of which labelled and which unlabelled set."""
 
@@ -124,8 +136,14 @@ def some_images(data: Path) -> torch.Tensor:
     return collate(items).image
 
 
+LAYERS = (
+    "decoder.logits.0=decoder.blocks.3.0,decoder.mixers.2.0=decoder.blocks.2.0,decoder.mixers.1.0=decoder.blocks.1.0"
+)
+"""LiteDepth's layers and those of the same scale in `recipes.teacher`'s nets, all pre-activation."""
+
+
 def run_of(
-    student: str, row: str, data: Path, rooms: Path, given: Path, out: Path, seed: int
+    student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, out: Path, seed: int
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
     net, fit, times = STUDENTS[student](data, seed)
@@ -146,7 +164,15 @@ def run_of(
     )
     if row in ("alone", "mixed"):
         return training, net, None
+    asked, layers = Asking(), ()
+    if row == "structure":
+        asked, layers = (
+            Asking((str(teachers / "mobilenet" / "teacher_mobilenet.safetensors"),)),
+            (f"affinity:{LAYERS}",),
+        )
     teaching = Teaching(
+        asking=asked,
+        features=layers,
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         labels=tuple(given / name for name in (*truth, *only)),
     )
@@ -160,7 +186,7 @@ def main(
     """One cell of the grid, or what the teachers say.
 
     Args:
-        row: alone, labelled, unlabelled, both or mixed; labels: ask the teachers
+        row: alone, labelled, unlabelled, both, mixed, structure or but_PLACE; labels: ask the teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
         out: where STUDENT_ROW_SEED goes; of labels, the label sets
@@ -172,9 +198,10 @@ def main(
     """
     if row == "labels":
         return labels(data, rooms, teachers, out)
-    if row not in ROWS or student not in STUDENTS:
-        raise SystemExit(f"{row} of {student}: {', '.join((*ROWS, 'labels'))} of {', '.join(STUDENTS)} are known")
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, out / f"{student}_{row}_{seed}", seed)
+    if row not in SHARES or student not in STUDENTS:
+        raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
+    place = out / f"{student}_{row}_{seed}"
+    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, place, seed)
     train(replace(made, resume=resume), net, teaching)
 
 

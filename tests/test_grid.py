@@ -16,6 +16,10 @@ from recipes import grid, judged, teacher
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def test_every_row_is_known() -> None:
+    assert {*grid.ROWS, *grid.FURTHER} == set(grid.SHARES)
+
+
 @pytest.mark.parametrize("row", grid.ROWS)
 def test_every_row_fills_its_batch_and_none_sees_the_places_left_out(row: str) -> None:
     truth, only = grid.SHARES[row]
@@ -31,9 +35,20 @@ def test_rows_are_what_the_paper_calls_them() -> None:
     assert not grid.SHARES["mixed"][1] and "nyu_raw" in grid.SHARES["mixed"][0]
 
 
+@pytest.mark.parametrize("left", grid.PLACES)
+def test_in_turn_each_place_is_left_out_of_what_is_learned(left: str) -> None:
+    truth, only = grid.SHARES[f"but_{left}"]
+    assert {*grid.PLACES} - {*only} == {left} and set(truth) == {"nyu"}
+    assert sum(truth.values()) + sum(only.values()) == 12
+
+
+def test_structure_is_learned_besides_all_that_both_learns() -> None:
+    assert grid.SHARES["structure"] == grid.SHARES["both"]
+
+
 def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
     runs = {
-        row: grid.run_of("litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path / row, seed=3)
+        row: grid.run_of("litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path / row, seed=3)
         for row in grid.ROWS
     }
     assert {row for row, (_, _, teaching) in runs.items() if teaching is None} == {"alone", "mixed"}
