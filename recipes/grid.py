@@ -86,7 +86,7 @@ SHARES = {
     "mixed": ({"nyu": 6, "nyu_raw": 3, "rooms": 2, "drive": 1}, {}),
     "structure": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
 } | {
-    f"but_{left}": ({"nyu": 6}, {"nyu_raw": 1, "photos": 1, "rooms": 1, **dict.fromkeys(set(PLACES) - {left}, 1)})
+    f"but_{left}": ({"nyu": 6}, {"nyu_raw": 1, "photos": 1, "rooms": 1, **{name: 1 for name in PLACES if name != left}})
     for left in PLACES
 }
 """Of 12 images how many are of which labelled and which unlabelled set."""
