@@ -65,9 +65,9 @@ def streets(data: Path, out: Path) -> Path:
     return folder
 
 
-def labels(data: Path, rooms: Path, teachers: Path, out: Path) -> None:
+def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in ("resnet50", "mobilenet")), flip=True)
+    asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in using), flip=True)
     for name, licence in {**SETS, **PLACES}.items():
         label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
 
@@ -181,7 +181,8 @@ def run_of(
 
 def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
-    teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), seed: int = 0, resume: bool = False,
+    teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"),
+    using: tuple[str, ...] = ("resnet50", "mobilenet"), seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
@@ -192,12 +193,13 @@ def main(
         out: where STUDENT_ROW_SEED goes; of labels, the label sets
         student: boosting_student, fastdepth_small or litedepth
         teachers: what `recipes.teacher` has made
+        using: labels: which of the teachers are asked
         labels_in: what `labels` has made
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
     if row == "labels":
-        return labels(data, rooms, teachers, out)
+        return labels(data, rooms, teachers, out, using)
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
     place = out / f"{student}_{row}_{seed}"
