@@ -112,7 +112,11 @@ def parts(
     if taught is not None:
         sets = [taught.answered(data, i < len(run.data)) for i, data in enumerate(sets)]
     camera = metres(sets) if stereo else 0.0
-    sets[0], chosen = kept_for_choosing(run, sets[0], say)
+    chosen = None
+    if run.data:
+        sets[0], chosen = kept_for_choosing(run, sets[0], say)
+    elif run.choose:
+        say("no labelled data are given: there is no validation")
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
