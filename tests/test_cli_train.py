@@ -152,7 +152,7 @@ def test_a_run_is_never_overwritten_and_goes_on_only_as_it_began(run: Training) 
 def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
     run: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadline.run_parts.hold_out", lambda data, every: hold_out(data, every, block=2))
+    monkeypatch.setattr("leadline.run_sets.hold_out", lambda data, every: hold_out(data, every, block=2))
     run = replace(run, choose=2)
     net, report = train(run)
     kept = [run.out / f"{net.spec.name}.safetensors", run.out / "report.json"]

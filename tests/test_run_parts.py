@@ -108,7 +108,7 @@ def test_a_given_net_that_learns_from_pairs_gives_metres_at_its_own_size(run: Tr
 
 
 def test_what_is_kept_for_choosing_is_never_learned_from(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadline.run_parts.hold_out", partial(hold_out, block=1))
+    monkeypatch.setattr("leadline.run_sets.hold_out", partial(hold_out, block=1))
     made = parts(replace(run, choose=2))
     assert made.chosen is not None and made.validate is not None
     kept = {made.chosen[i].name for i in range(len(made.chosen))}
