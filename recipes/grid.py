@@ -55,7 +55,7 @@ SETS = {"nyu": LICENCES[1], "nyu_raw": RAW, "photos": PHOTOS_LICENCE, "streets":
 
 def streets(data: Path, out: Path) -> Path:
     """One folder, by links, of the left views of `drive` and of `drive_unlabelled`."""
-    folder = out / "streets"
+    folder = out / "links" / "streets"
     left = next(path for path in data.joinpath("drive").rglob("image_02") if path.is_dir())
     for name, source in (("drive", left), ("drive_unlabelled", data / "drive_unlabelled" / "images")):
         link = folder / name
