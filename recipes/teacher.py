@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from leadline.checkpoint import load
 from leadline.cli_train import train
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import collate
@@ -49,7 +50,13 @@ def mobilenet(weights: Path) -> tuple[Spec, Path]:
     return _spec("teacher_mobilenet", encoder, (256, 128, 64, 32, 16)), weights / "mobilenetv2_imagenet.safetensors"
 
 
-TEACHERS = {f.__name__: f for f in (resnet50, mobilenet)}
+def fastdepth(weights: Path) -> tuple[Spec, Path]:
+    """The published student itself, MobileNetV1, whole: a third opinion."""
+    spec = replace(zoo.fastdepth(), name="teacher_fastdepth")
+    return spec, weights / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
+
+
+TEACHERS = {f.__name__: f for f in (resnet50, mobilenet, fastdepth)}
 
 
 def _spec(name: str, encoder: Encoder, widths: tuple[int, ...]) -> Spec:
@@ -64,7 +71,8 @@ def start(spec: Spec, weights: Path, data: Path, seed: int) -> Net:
     nyu = open_dataset(data / "nyu", "train")
     some = [nyu[int(i)] for i in np.linspace(0, len(nyu) - 1, 64)]
     net.head.start_at(float(np.mean([s.target[s.valid].mean() for s in some])))
-    images = collate([augment(s, np.random.default_rng(0), STILL) for s in some]).image
+    still = replace(STILL, size=spec.preprocess.size)
+    images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
     give_from_file_(net.encoder, weights, (images - net.mean) / net.std)
     for early in (net.encoder.stem, net.encoder.stages[0]) if hasattr(net.encoder, "stem") else ():
         early.requires_grad_(False)
@@ -72,17 +80,18 @@ def start(spec: Spec, weights: Path, data: Path, seed: int) -> Net:
 
 
 def main(
-    name: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, steps: int = 2500, seed: int = 0,
-    resume: bool = False,
+    name: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, steps: int = 2500,
+    after: Path | None = None, seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """Train one teacher.
 
     Args:
-        name: resnet50 or mobilenet
+        name: resnet50, mobilenet or fastdepth
         data: the folder that holds nyu and init
         rooms: the synthetic rooms
         out: where checkpoints, curves and pictures go
         steps: batches of 8, two of these images synthetic
+        after: weights of a run before, to go on from for as many steps again
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
@@ -105,7 +114,11 @@ def main(
         licences=LICENCES,
         resume=resume,
     )  # fmt: skip
-    train(run, start(spec, weights, data, seed))
+    net = start(spec, weights, data, seed)
+    if after is not None:
+        net.load_state_dict(load(after).state_dict())
+        run = replace(run, fit=replace(run.fit, lr=run.fit.lr / 2))
+    train(run, net)
 
 
 if __name__ == "__main__":
