@@ -117,7 +117,7 @@ def main(
     net = start(spec, weights, data, seed)
     if after is not None:
         net.load_state_dict(load(after).state_dict())
-        run = replace(run, fit=replace(run.fit, lr=run.fit.lr / 2))
+        run = replace(run, model=str(after), fit=replace(run.fit, lr=run.fit.lr / 2))
     train(run, net)
 
 
