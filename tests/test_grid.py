@@ -59,6 +59,7 @@ def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_pat
     assert len({training.fit for training, _, _ in runs.values()}) == 1, "each row sees as many images"
 
 
+@pytest.mark.slow
 def test_the_small_student_has_the_shape_that_pruning_left(shared_data: Path) -> None:
     net, _, _ = grid.fastdepth_small(shared_data, 0)
     shipped = load("fastdepth_small").state_dict()
@@ -66,6 +67,7 @@ def test_the_small_student_has_the_shape_that_pruning_left(shared_data: Path) ->
     assert not torch.equal(net.state_dict()["encoder.blocks.1.0.weight"], shipped["encoder.blocks.1.0.weight"])
 
 
+@pytest.mark.slow
 def test_a_teachers_early_layers_stay_as_imagenet_made_them(shared_data: Path) -> None:
     spec, weights = teacher.resnet50(shared_data / "init")
     net = teacher.start(spec, weights, shared_data, 0)
