@@ -16,7 +16,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,20 @@ def with_labels(data: Dataset, sets: Sequence[Labels], *, truth: bool = True, tr
     if len(data) == told["data"]["n"]:  # images that could not be read then cannot be now
         left_out = {line["i"] for line in told["skipped"]}
         data = replace(data, keys=tuple(key for i, key in enumerate(data.keys) if i not in left_out))
-    return replace(data, read=partial(_taught, read=data.read, labels=fitting[0], truth=truth, trust=trust))
+    # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
+    root = fitting[0].root.resolve()
+    made = sha256((root / MANIFEST).read_bytes()).hexdigest()
+    return replace(data, read=partial(_taught, read=data.read, root=root, made=made, truth=truth, trust=trust))
 
 
-def _taught(key: Any, read: Any, labels: Labels, truth: bool, trust: float) -> Sample:
+@lru_cache(maxsize=64)
+def _opened(root: Path, made: str) -> Labels:
+    """The label set once for each state of its manifest."""
+    return open_labels(root)
+
+
+def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: float) -> Sample:
+    labels = _opened(root, made)
     sample: Sample = read(key)
     place = labels.places.get(sample.name)
     if place is None:
