@@ -53,6 +53,11 @@ def bytes_of(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
+def names_in(folder: Path) -> set[str]:
+    """Every file below `folder`, which may change meanwhile."""
+    return {name for _, _, files in os.walk(folder) for name in files}
+
+
 def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:
     run = Labelling(out, **{"shard": 3, **changes})  # type: ignore[arg-type]
     return list(label(lambda: asked(Asking((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run))
@@ -203,17 +208,23 @@ def command(photos: Path, teacher: Path, out: Path, *more: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
-    photos = write_folder(tmp_path / "photos", [render(seed % 7, seed / 9, (48, 64)) for seed in range(60)])
+    photos = tmp_path / "photos"
+    drawn = sorted(
+        (write_folder(tmp_path / "drawn", [render(s, size=(48, 64)) for s in range(5)]) / "images").iterdir()
+    )
+    photos.mkdir()
+    for i in range(400):  # so many that no machine labels them between ten kills
+        shutil.copy(drawn[i % 5], photos / f"{i:03d}{drawn[0].suffix}")
     teacher = "litedepth"
     subprocess.run(command(photos, Path(teacher), tmp_path / "whole"), check=True, capture_output=True)
     out, rng, kills = tmp_path / "killed", random.Random(3), 0
     asked_for = [*command(photos, Path(teacher), out), "--zooms", "1.0"]
     while kills < 10:
         run = subprocess.Popen(asked_for, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        start = len(bytes_of(out)) if out.exists() else 0
-        while (len(bytes_of(out)) if out.exists() else 0) == start and run.poll() is None:
+        start = names_in(out)
+        while names_in(out) == start and run.poll() is None:
             time.sleep(0.01)  # killed while it works, not while it starts
-        time.sleep(rng.uniform(0, 0.15))
+        time.sleep(rng.uniform(0, 0.1))
         if run.poll() is None:
             run.send_signal(signal.SIGKILL)
             kills += 1
