@@ -2,6 +2,7 @@
 
     python -m recipes.teacher resnet50 --data DATA --rooms runs/rooms --out runs/teachers/resnet50
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet
+    python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
     python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
 
@@ -81,12 +82,12 @@ def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
 SHARES = {
     "alone": ({"nyu": 12}, {}),
     "labelled": ({"nyu": 12}, {}),
-    "unlabelled": ({}, {"nyu_raw": 4, "photos": 4, "rooms": 2, "streets": 2}),
-    "both": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
-    "mixed": ({"nyu": 6, "nyu_raw": 3, "rooms": 2, "drive": 1}, {}),
-    "structure": ({"nyu": 6}, {"nyu_raw": 2, "photos": 2, "rooms": 1, "streets": 1}),
+    "unlabelled": ({}, {"nyu_raw": 6, "rooms": 3, "photos": 2, "streets": 1}),
+    "both": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
+    "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
+    "structure": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
 } | {
-    f"but_{left}": ({"nyu": 6}, {"nyu_raw": 1, "photos": 1, "rooms": 1, **{name: 1 for name in PLACES if name != left}})
+    f"but_{left}": ({"nyu": 4}, {"nyu_raw": 3, "rooms": 1, "photos": 1, **{name: 1 for name in PLACES if name != left}})
     for left in PLACES
 }
 """Of 12 images how many are of which labelled and which unlabelled set."""
@@ -94,17 +95,18 @@ SHARES = {
 FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
 
 
-def boosting_student(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """The paper's student, encoder from ImageNet: 500 batches of 12."""
-    net = _fresh("boosting_student", data, "mobilenetv2_imagenet.safetensors", seed)
+def boosting_student(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """The paper's student, encoder from ImageNet: 500 batches of 12, at 160x208, which is half the paper's work."""
+    net = _fresh("boosting_student", data, data / "init" / "mobilenetv2_imagenet.safetensors", seed)
+    net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=(160, 208)))
     return net, replace(FIT, steps=500, lr=1.5e-3, seed=seed), 1
 
 
-def fastdepth_small(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
+def fastdepth_small(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
     """The shape that pruning has left of fastdepth, with the strongest of the ImageNet encoder's channels and a fresh
     decoder: 1000 batches of 12.
     """
-    net = _fresh("fastdepth", data, "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
+    net = _fresh("fastdepth", data, data / "init" / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
     small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
     widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
@@ -113,19 +115,21 @@ def fastdepth_small(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
     return net, replace(FIT, steps=1000, lr=2e-3, seed=seed), 1
 
 
-def litedepth(data: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """LiteDepth, all fresh: 1250 batches of 48."""
-    return _fresh("litedepth", data, None, seed), replace(FIT, steps=1250, lr=4e-3, seed=seed), 4
+def litedepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """LiteDepth, its encoder by `recipes.litedepth_start`: 1250 batches of 48."""
+    net = _fresh("litedepth", data, None, seed)
+    net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
+    return net, replace(FIT, steps=1250, lr=3e-3, seed=seed), 4
 
 
 STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth)}
 
 
-def _fresh(name: str, data: Path, init: str | None, seed: int) -> Net:
+def _fresh(name: str, data: Path, init: Path | None, seed: int) -> Net:
     net = build(zoo.spec(name), seed=seed)
     net.head.start_at(2.7)  # metres, the mean of NYU
     if init is not None:
-        give_from_file_(net.encoder, data / "init" / init, (some_images(data) - net.mean) / net.std)
+        give_from_file_(net.encoder, init, (some_images(data) - net.mean) / net.std)
     return net
 
 
@@ -143,10 +147,10 @@ LAYERS = (
 
 
 def run_of(
-    student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, out: Path, seed: int
+    student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
-    net, fit, times = STUDENTS[student](data, seed)
+    net, fit, times = STUDENTS[student](data, start, seed)
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
     training = Training(
@@ -181,8 +185,8 @@ def run_of(
 
 def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
-    teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"),
-    using: tuple[str, ...] = ("resnet50", "mobilenet"), seed: int = 0, resume: bool = False,
+    teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), start: Path = Path("runs/start"),
+    using: tuple[str, ...] = ("resnet50", "mobilenet", "fastdepth"), seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
@@ -193,6 +197,7 @@ def main(
         out: where STUDENT_ROW_SEED goes; of labels, the label sets
         student: boosting_student, fastdepth_small or litedepth
         teachers: what `recipes.teacher` has made
+        start: what `recipes.litedepth_start` has made
         using: labels: which of the teachers are asked
         labels_in: what `labels` has made
         seed: of weights and batches
@@ -203,7 +208,7 @@ def main(
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
     place = out / f"{student}_{row}_{seed}"
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, place, seed)
+    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed)
     train(replace(made, resume=resume), net, teaching)
 
 

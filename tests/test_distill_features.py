@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,18 @@ def test_a_student_comes_nearer_to_what_the_teacher_sees(way: str) -> None:
     assert seen[-1] < 0.7 * seen[0]
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
     assert [type(m) for m in trained.modules()] == [type(m) for m in net.modules()]
+
+
+def test_a_teacher_whose_answers_do_not_count_is_not_asked_for_them() -> None:
+    def never(batch: object) -> Tensor:
+        raise AssertionError("asked")
+
+    net, teacher = tiny(), build(tiny().spec, seed=5).eval()
+    silent = replace(net_teacher(teacher), ask=never)
+    feature = Feature("hint", PAIRS, net, teacher, size=(32, 32))
+    lesson = Lesson(TERMS, truth=1, unlabelled=0, teacher=silent, features=[feature])
+    _, report = fit(net, batches(), lesson, options(steps=1))
+    assert report.context["steps_now"] == 1
 
 
 def test_adapters_are_trained_and_thrown_away_and_the_seed_draws_them() -> None:

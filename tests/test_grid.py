@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.checkpoint import load
+from leadline.checkpoint import load, save
+from leadline.distill.features import listening
+from leadline.nn import zoo
+from leadline.nn.build import build
 from leadline.run_sets import shares
 from leadline.types import Sample
-from recipes import grid, judged, teacher
+from recipes import grid, judged, litedepth_start, teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -47,8 +50,12 @@ def test_structure_is_learned_besides_all_that_both_learns() -> None:
 
 
 def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
+    start = build(zoo.litedepth(), seed=7)
+    save(start, tmp_path / "litedepth.safetensors", provenance={})
     runs = {
-        row: grid.run_of("litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path / row, seed=3)
+        row: grid.run_of(
+            "litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path, tmp_path / row, seed=3
+        )
         for row in grid.ROWS
     }
     assert {row for row, (_, _, teaching) in runs.items() if teaching is None} == {"alone", "mixed"}
@@ -56,12 +63,15 @@ def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_pat
         unlabelled = () if teaching is None else teaching.unlabelled
         assert sum(shares((*training.data, *unlabelled), training.batch)[1]) == training.batch == 48
         assert training.fit.seed == 3 and net.spec.name == "litedepth"
+        assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), start.encoder.parameters(), strict=True))
+        given = zip(net.decoder.parameters(), start.decoder.parameters(), strict=True)
+        assert any(not torch.equal(a, b) for a, b in given), "the decoder is drawn anew"
     assert len({training.fit for training, _, _ in runs.values()}) == 1, "each row sees as many images"
 
 
 @pytest.mark.slow
 def test_the_small_student_has_the_shape_that_pruning_left(shared_data: Path) -> None:
-    net, _, _ = grid.fastdepth_small(shared_data, 0)
+    net, _, _ = grid.fastdepth_small(shared_data, shared_data, 0)
     shipped = load("fastdepth_small").state_dict()
     assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in shipped.items()}
     assert not torch.equal(net.state_dict()["encoder.blocks.1.0.weight"], shipped["encoder.blocks.1.0.weight"])
@@ -84,3 +94,15 @@ def test_a_teacher_is_judged_as_a_net_is(shared_data: Path) -> None:
     depth = judged.looking(open_teacher("litedepth"))(image)
     assert depth.values == pytest.approx(load_predictor("litedepth")(image).values, rel=1e-3)
     assert isinstance(Sample(image, None, None, "a"), Sample) and depth.kind == "metric"
+
+
+def test_the_start_of_litedepth_compares_layers_of_one_scale() -> None:
+    assert set(litedepth_start.SHARES) <= set(grid.SETS), "no place that is left out has a part in it"
+    seen = []
+    for which, name in enumerate(("litedepth", "boosting_student")):
+        net = build(zoo.spec(name), seed=0).eval()
+        blocks = [f"encoder.blocks.{pair[which]}" for pair in litedepth_start.PAIRS]
+        with torch.no_grad(), listening(net, blocks) as heard:
+            net.encoder(torch.zeros(1, 3, 128, 160))
+        seen.append([tuple(m.shape[-2:]) for m in heard()])
+    assert seen[0] == seen[1] == [(32, 40), (16, 20), (8, 10), (4, 5)]

@@ -25,8 +25,8 @@ def ramp(step: int) -> float:
 class Lesson(nn.Module):
     """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
 
-    teacher     asked about each batch as the student sees it, if `online`; otherwise the answers come with the batch
-                (`Sample.taught`, label sets), which costs nothing and allows any teacher
+    teacher     asked about each batch as the student sees it, if `online` and its answers count at all; otherwise they
+                come with the batch (`Sample.taught`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
     ramped      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
 
@@ -48,7 +48,7 @@ class Lesson(nn.Module):
             raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
         self.terms, self.truth, self.unlabelled, self.ramped = dict(terms), truth, unlabelled, ramped
         self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
-        self.online = online and teacher is not None
+        self.online = online and teacher is not None and (truth < 1 or unlabelled > 0)
         self.features = nn.ModuleList(features)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
