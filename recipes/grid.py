@@ -39,8 +39,10 @@ from recipes.teacher import LICENCES, STILL
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
 
-FURTHER = ("structure", "but_kitchen", "but_robot", "but_office", "but_tum")
-"""`both`, and LiteDepth's structure-aware loss with teacher_mobilenet; `both` with three of four places in U, too."""
+FURTHER = ("structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped")
+"""`both`, and LiteDepth's structure-aware loss with teacher_mobilenet; `both` with three of four places in U, too; and
+what ships: no cell of the grid, for it goes on from the package's weights, and knows the depth of `nyu_raw` too.
+"""
 
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 RAW = "NYU Depth v2 raw frames: research use only"
@@ -86,6 +88,7 @@ SHARES = {
     "both": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
     "structure": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
+    "shipped": ({"nyu": 4, "nyu_raw": 4}, {"rooms": 2, "photos": 1, "streets": 1}),
 } | {
     f"but_{left}": ({"nyu": 4}, {"nyu_raw": 3, "rooms": 1, "photos": 1, **{name: 1 for name in PLACES if name != left}})
     for left in PLACES
@@ -115,6 +118,12 @@ def fastdepth_small(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions
     return net, replace(FIT, steps=1000, lr=2e-3, seed=seed), 1
 
 
+def fastdepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
+    """The published student, encoder from ImageNet: 1000 batches of 12. Only its row `shipped` has been run."""
+    net = _fresh("fastdepth", data, data / "init" / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
+    return net, replace(FIT, steps=1000, lr=1.5e-3, seed=seed), 1
+
+
 def litedepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
     """LiteDepth, its encoder by `recipes.litedepth_start`: 1250 batches of 48."""
     net = _fresh("litedepth", data, None, seed)
@@ -122,7 +131,7 @@ def litedepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]
     return net, replace(FIT, steps=1250, lr=3e-3, seed=seed), 4
 
 
-STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth)}
+STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth, fastdepth)}
 
 
 def _fresh(name: str, data: Path, init: Path | None, seed: int) -> Net:
@@ -151,6 +160,8 @@ def run_of(
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
     net, fit, times = STUDENTS[student](data, start, seed)
+    if row == "shipped":
+        net, fit = load(student), replace(fit, lr=fit.lr / 2)
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
     training = Training(

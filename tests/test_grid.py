@@ -45,6 +45,11 @@ def test_in_turn_each_place_is_left_out_of_what_is_learned(left: str) -> None:
     assert sum(truth.values()) + sum(only.values()) == 12
 
 
+def test_what_ships_has_not_seen_the_places_it_is_judged_by() -> None:
+    truth, only = grid.SHARES["shipped"]
+    assert sum(truth.values()) + sum(only.values()) == 12 and not {*truth, *only} & set(grid.PLACES)
+
+
 def test_structure_is_learned_besides_all_that_both_learns() -> None:
     assert grid.SHARES["structure"] == grid.SHARES["both"]
 
