@@ -39,10 +39,11 @@ def label(
     from leadline.teachers import asked
 
     where = os.path.relpath(data.resolve(), run.out.resolve())
-    opened = partial(open_dataset, data.resolve(), run.split, **reading.given())
+    how = reading.given()
+    opened = partial(open_dataset, data.resolve(), run.split, **how)
     bad: list[tuple[str, str]] = []
     rate = 0.0
-    for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run):
+    for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run, how):
         bad += progress.skipped
         rate = progress.images_per_s
         say(f"{progress.done} of {progress.n} images, {rate:.1f}/s")
@@ -50,7 +51,7 @@ def label(
             complain(f"left out {name}: {why}")
     say("")
     made = open_labels(run.out)
-    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond")}
+    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent")}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
         return 0
@@ -59,6 +60,8 @@ def label(
     print(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run")
     if made.said["beyond"]:
         complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
+    if made.said["silent"]:
+        complain(f"about {made.said['silent']} images the teacher says nothing at all")
     return 0
 
 

@@ -12,6 +12,7 @@ from leadline.autotune import chosen as chosen_of
 from leadline.checkpoint import save, write_atomically
 from leadline.command import complain, emit
 from leadline.data.loader import Batches
+from leadline.errors import TrainingFailed
 from leadline.nn.build import Net
 from leadline.options import FitOptions, Training
 from leadline.options_distill import Teaching
@@ -49,6 +50,8 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
     )  # fmt: skip
+    if 0 < options.steps == report.context["skipped_steps"]:
+        raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
     much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting
     if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
         said = f"the net waited {waiting:.0%} of the time for its batches"

@@ -33,8 +33,9 @@ from leadline.nn.build import Net, build, calibrated
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.predict import predictor_of
-from leadline.run_sets import Say, from_pairs, kept_for_choosing, rows, seen, shares, transform_of
+from leadline.run_sets import Say, from_pairs, kept_for_choosing, marked, rows, seen, shares, transform_of, without
 from leadline.spec import Spec, to_json
+from leadline.teachers import Teacher
 from leadline.train import Finish, Loss, Validate, first, process
 from leadline.types import Depth
 from leadline.viz import panel
@@ -49,11 +50,13 @@ class Taught:
 
     unlabelled: tuple[str, ...]
     """Folders beside those of `Training.data`, whose depth does not count."""
-    answered: Callable[[Dataset, bool], Dataset]
-    """A data set with the teacher's answers; the second says whether its depth counts."""
+    answered: Callable[[list[Dataset]], list[Dataset]]
+    """The data sets of the run, then those without depth, with the teacher's answers."""
     lesson: Callable[[Mapping[str, Term], Net], Loss]
     """The loss for a start."""
     facts: Mapping[str, Any]
+    asked: Teacher | None = None
+    """Who is asked about each batch; None: the answers are stored."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,21 @@ def parts(
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
     if taught is not None:
-        sets = [taught.answered(data, i < len(run.data)) for i, data in enumerate(sets)]
+        sets = taught.answered(sets)
     camera = metres(sets) if stereo else 0.0
     chosen = None
     if run.data:
         sets[0], chosen = kept_for_choosing(run, sets[0], say)
+        sets[1:] = [
+            without(chosen, data, folder, folders[0]) for data, folder in zip(sets[1:], folders[1:], strict=True)
+        ]
     elif run.choose:
         say("no labelled data are given: there is no validation")
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
-    start = _start(run, sets[0]) if begun is None else begun
+    online = None if taught is None else taught.asked
+    start = _start(run, sets[0], online) if begun is None else begun
     if stereo:
         start = calibrated(start, camera, run.stereo.size)
     elif net is None:
@@ -132,6 +139,8 @@ def parts(
     learned = [Part(data, share, one) for data, share in zip(sets, per_batch, strict=True)]
     for part in learned:  # what cannot be transformed should fail here, not in a worker
         item(part, 0, np.random.default_rng(0))
+    if online is not None:
+        learned = [replace(part, transform=partial(marked, transform=part.transform)) for part in learned]
     finish: Finish | None = partial(augmented, view=run.view) if on_device else None
     if on_device:
         learned = [replace(part, transform=partial(draw, view=run.view)) for part in learned]
@@ -214,8 +223,8 @@ def _on_device(run: Training) -> bool:
     return can and (run.augment == "device" or (run.augment == "auto" and torch.cuda.is_available()))
 
 
-def _start(run: Training, data: Dataset) -> Net:
-    """A fresh net whose encoder and head start from `run.init` and the data."""
+def _start(run: Training, data: Dataset, teacher: Teacher | None = None) -> Net:
+    """A fresh net whose encoder and head start from `run.init`, the data, and where it has no depth the teacher."""
     net = build(zoo.spec(run.model), seed=run.fit.seed)
     if from_pairs(run):
         return net
@@ -223,8 +232,14 @@ def _start(run: Training, data: Dataset) -> Net:
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
         depths = [float(s.taught[s.taught > 0].mean()) for s in some if s.kind == "metric" and np.any(told(s))]
+    if not depths and teacher is not None and teacher.kind == "metric":
+        answers = [teacher(collate([s])).depth for s in some[:8]]
+        depths = [float(a[torch.isfinite(a)].mean()) for a in answers if torch.isfinite(a).any()]
     if not depths:
-        raise ValueError(f"the data set {data.name!r} has no valid depth to learn from; `leadline data check` says why")
+        raise ValueError(
+            f"{data.name!r} has no valid depth, so nothing says at which depth a fresh net starts; `leadline data "
+            "check` says why, and --pretrained starts from a net that knows metres"
+        )
     net.head.start_at(float(np.mean(depths)))
     if run.init is not None:
         still = View(seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)

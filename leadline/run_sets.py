@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.r2crop import r2crop
@@ -12,6 +16,7 @@ from leadline.data.stereo import measured
 from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
 from leadline.options import Training
 from leadline.spec import Spec
+from leadline.types import Sample
 
 Say = Callable[[str], None]
 
@@ -48,6 +53,19 @@ def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, 
         say(f"{data.name} has no depth in the part kept for choosing: there is no validation")
         return rest, None
     return rest, chosen
+
+
+def without(chosen: Dataset | None, data: Dataset, folder: Path, first: Path) -> Dataset:
+    """`data` without what is kept for choosing, if its folder is the first one too."""
+    if chosen is None or folder.resolve() != first.resolve():
+        return data
+    kept = set(chosen.keys)
+    return replace(data, keys=tuple(key for key in data.keys if key not in kept))
+
+
+def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
+    """The transformed item, in which `taught` is above 0 where the picture is, and not what surrounds it."""
+    return transform(replace(sample, taught=np.ones(sample.image.shape[:2], np.float32)), rng)
 
 
 def from_pairs(run: Training) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from leadline.data.dataset import Dataset
-from leadline.data.labels import Labels, open_labels, with_labels
+from leadline.data.finding import some
+from leadline.data.labels import Labels, labels_of, open_labels, with_labels
 from leadline.distill import WAYS, Feature, Lesson
 from leadline.errors import BadData
 from leadline.losses import Term
@@ -29,8 +31,8 @@ LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
 def taught(run: Training, how: Teaching) -> Taught:
     """What the teacher has to say in `run`.
 
-    ValueError if there is neither a teacher nor a label set, or if features are asked of one that is no net; BadData if
-    unlabelled images have no answers. That the kinds fit is seen here too, before any work.
+    ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
+    are asked of what is no net; BadData if unlabelled images have no answers. All of it is seen before any work.
     """
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = asked(how.asking) if how.asking.teacher else None
@@ -38,16 +40,26 @@ def taught(run: Training, how: Teaching) -> Taught:
         raise ValueError("nobody teaches: give a teacher, or label sets that `leadline label` has made")
     if "stereo" in run.loss:
         raise ValueError("the loss 'stereo' learns from pairs of views alone and has no use for a teacher")
+    if run.weighting != "fixed":
+        raise ValueError(f"weighting is {run.weighting}, which a teacher's lesson has no use for; leave it out")
     wanted = list(how.features)
     if wanted and (teacher is None or teacher.net is None):
-        who = "there is none" if teacher is None else f"{teacher.name} is something else, or several"
+        who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
         raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
-    online = teacher is not None and not sets
+    if teacher is not None and sets and not wanted:
+        raise ValueError(f"label sets are given, so {teacher.name} would never be asked; leave one of the two out")
+    if teacher is not None and teacher.facts.get("by_name") and not sets:
+        raise ValueError(
+            f"{teacher.name} knows whole pictures, and a net learns from cut-outs of them: run `leadline label` with "
+            "it first, and give what that writes as --labels"
+        )
+    online = teacher if not sets else None
     return Taught(
         how.unlabelled,
-        partial(_answered, sets=sets, teacher=teacher, trust=how.trust),
-        partial(_lesson, how=how, teacher=teacher, online=online, seed=run.fit.seed),
+        partial(_answered, labelled=len(run.data), sets=sets, trust=how.trust),
+        partial(_lesson, how=how, teacher=teacher, online=online is not None, seed=run.fit.seed),
         {**to_json(replace(how, labels=())), **_facts(sets, teacher)},
+        online,
     )
 
 
@@ -65,17 +77,26 @@ def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
     return {"label_sets": told, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
 
 
-def _answered(
-    data: Dataset, truth: bool, *, sets: tuple[Labels, ...], teacher: Teacher | None, trust: float
-) -> Dataset:
-    if sets:
-        try:
-            return with_labels(data, sets, truth=truth, trust=trust)
-        except BadData as error:
-            if truth and "no label set is about" in str(error):
-                return data  # it has its own depth
-            raise
-    return data if truth else replace(data, read=partial(_unlabelled, read=data.read))
+def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], trust: float) -> list[Dataset]:
+    about = [labels_of(one, sets) if sets else None for one in data]
+    names, places = some([one.name for one in data]), some([str(labels.root) for labels in sets])
+    made = []
+    for i, (one, labels) in enumerate(zip(data, about, strict=True)):
+        truth = i < labelled
+        if labels is not None:
+            made.append(with_labels(one, labels, truth=truth, trust=trust))
+        elif truth:
+            made.append(one)  # it has its own depth
+        elif sets:
+            raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
+        else:
+            made.append(replace(one, read=partial(_unlabelled, read=one.read)))
+    if any(not any(labels is one for one in about) for labels in sets):
+        raise BadData(
+            f"of the label sets {places} one or more are about none of {names}: none has their first image, or it has "
+            "other pixels; leave such sets out, or label these images anew"
+        )
+    return made
 
 
 def _unlabelled(key: Any, read: Any) -> Sample:
@@ -92,8 +113,8 @@ def _lesson(
         size = net.spec.preprocess.size
         features = [_feature(entry, net, teacher.net, size, seed) for entry in how.features]
     return Lesson(
-        terms, truth=how.truth, unlabelled=how.weight, ramped=how.ramped, teacher=teacher, online=online,
-        features=features,
+        terms, truth=how.truth, unlabelled=how.weight, ramped=how.ramped, trust=how.trust, teacher=teacher,
+        online=online, features=features,
     )  # fmt: skip
 
 
@@ -109,4 +130,6 @@ def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed
         factor = float(weight) if weight else None
     except ValueError:
         raise ValueError(f"{entry!r} has the weight {weight!r}; a number is needed") from None
+    if factor is not None and not 0 < factor < math.inf:
+        raise ValueError(f"{entry!r} has the weight {factor}; a number above 0 is needed")
     return Feature(way, pairs, student, teacher, size=size, weight=factor, seed=seed)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from leadline.cli_train import train
 from leadline.command import complain
 from leadline.options_prune import Pruning
 from leadline.pruning import run as prune
-from recipes.grid import STUDENTS, run_of
+from recipes.grid import SHARES, STUDENTS, run_of
 
 
 def main(
@@ -43,9 +43,10 @@ def main(
     training, _, teaching = run_of(student, "both", data, rooms, labels_in, Path(), start, place, seed)
     source = out / f"{student}_both_{seed}" / f"{student}.safetensors"
     runtime, threads = ("openvino", 1) if budget.startswith("latency_ms") else (None, None)
+    own = training.batch * sum(SHARES["both"][0].values()) // 12  # scores look at labelled images alone
     narrow = Pruning(
         "taylor", budget, place.with_name(f"{place.name}_pruned") / f"{student}.safetensors",
-        replace(training, model=str(source)), runtime, threads, finetune=False,
+        replace(training, model=str(source), batch=own), runtime, threads, finetune=False,
     )  # fmt: skip
     if not narrow.out.exists():
         prune(narrow, say=complain)

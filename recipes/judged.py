@@ -75,6 +75,7 @@ def main(
     known = {json.loads(line)["model"] for line in out.read_text().splitlines()} if out.exists() else set()
     for group in [files] if together else [(file,) for file in files]:
         name = "+".join(group) + (" flip" if flip else "") + (f" {zooms}" if zooms != (1.0,) else "")
+        name += "" if test else " (choosing part)"
         if name in known:
             continue
         facts = judged(asked(Asking(group, flip=flip, zooms=zooms)), data, test)

@@ -19,7 +19,7 @@ from leadline.losses.maps import l1, log_l1
 from leadline.losses.relative import RELATIVE, to_depth, to_disparity
 from leadline.nn.build import Net, build
 from leadline.spec import Kind
-from leadline.teachers import Teacher
+from leadline.teachers import Answer, Teacher
 from leadline.train import fit
 from leadline.types import Sample
 
@@ -154,9 +154,34 @@ def test_asked_about_each_batch_it_says_what_stored_labels_say() -> None:
     made = batch((True, True, False, False), (False,) * 4)
     with torch.no_grad():
         labels = replace(made, taught=other(made.image))
-    live, _ = Lesson(TERMS, teacher=asked)(net, made)
+    everywhere = replace(made, taught=torch.ones_like(made.target))
+    live, _ = Lesson(TERMS, teacher=asked)(net, everywhere)
     stored, _ = Lesson(TERMS)(net, labels)
     assert float(live.detach()) == pytest.approx(float(stored.detach()), rel=1e-6)
+
+
+def test_a_disparity_that_is_asked_for_has_no_zero() -> None:
+    """Plus anything: the farthest of a picture is learned too, wherever the teacher's zero is."""
+    made, losses = batch((False,) * 4, (False,) * 4), []
+    everywhere = replace(made, taught=torch.ones_like(made.target))
+    for shift in (1.0, -0.5, -3.0):
+        shape = torch.linspace(0, 1, made.image.shape[-1]).expand_as(made.image[:, :1])
+        asked = Teacher("flat", "relative_disparity", lambda s, m=shape + shift: m)
+        losses.append(float(Lesson(TERMS, teacher=asked)(tiny(), everywhere)[0].detach()))
+    assert losses[0] > 0 and losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+
+
+def test_answers_of_a_low_confidence_do_not_count() -> None:
+    made, losses = batch((False,) * 4, (False,) * 4), []
+    for trust in (0.0, 0.5):
+
+        def half(seen: Sample) -> Answer:
+            sure = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
+            return Answer(torch.full_like(sure, 3.0), sure)
+
+        lesson = Lesson(TERMS, trust=trust, teacher=Teacher("half", "metric", half))
+        losses.append(lesson(tiny(), replace(made, taught=torch.ones_like(made.target))))
+    assert losses[0][0] != losses[1][0] and set(losses[1][1]) == {"unlabelled"}
 
 
 def test_the_teacher_comes_in_slowly_and_a_resumed_run_goes_on_at_its_step(tmp_path: Path) -> None:

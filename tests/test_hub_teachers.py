@@ -118,5 +118,5 @@ def test_folders_that_are_no_depth_model(tmp_path: Path) -> None:
     (words / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(BadCheckpoint, match=r"words is not a depth model"):
         open_teacher(words)
-    with pytest.raises(BadCheckpoint, match=r"nobody/nothing is not a depth model"):
+    with pytest.raises(BadCheckpoint, match=r"nobody/nothing is no file or folder here, and no depth model"):
         open_teacher("nobody/nothing")

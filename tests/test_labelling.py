@@ -151,6 +151,37 @@ def test_a_folder_without_images_is_refused(teacher: Path, tmp_path: Path) -> No
     assert not (tmp_path / "labels").exists()
 
 
+def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tmp_path: Path) -> None:
+    from leadline.spec import Kind
+    from leadline.teachers import Teacher
+    from leadline.types import Sample
+
+    folder = write_folder(tmp_path / "thin", [render(1, size=(600, 2)), render(2, size=(48, 64))])
+    kind: Kind = "metric"
+
+    def made(value: float, out: str) -> None:
+        def ask(seen: Sample) -> torch.Tensor:
+            if value < 0 and seen.image.shape[-1] == 2:
+                raise ValueError("too thin")
+            return torch.full_like(seen.image[:, :1], abs(value))
+
+        list(
+            label(
+                lambda: Teacher("t", kind, ask),
+                lambda: open_dataset(folder, "all"),
+                "x",
+                Labelling(tmp_path / out, split="all"),
+            )
+        )
+
+    made(2.0, "a")
+    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["silent"] == 0
+    made(-2.0, "b")
+    assert [line["why"] for line in open_labels(tmp_path / "b").said["skipped"]] == ["too thin"]
+    with pytest.raises(BadData, match=r"t says nothing about any of 2 images"):
+        made(float("nan"), "c")
+
+
 def test_a_full_disk_ends_the_run_and_nothing_is_lost(
     photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -253,6 +253,15 @@ def test_words_that_name_no_teacher(tmp_path: Path) -> None:
         asked(Asking(("litedepth",), metric="truth"))
 
 
+def test_options_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"weights are \(3.0,\), and there is one teacher"):
+        asked(Asking(("litedepth",), weights=(3.0,)))
+    with pytest.raises(ValueError, match=r"metric is '0.5,0,7'; SCALE or SCALE,SHIFT"):
+        asked(Asking((str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),), metric="0.5,0,7"))
+    with pytest.raises(ValueError, match=r"is no teacher and no file or folder"):
+        asked(Asking((str(tmp_path / "nothing"),)))
+
+
 def test_what_several_options_make(tmp_path: Path) -> None:
     paths = [save(litedepth(), tmp_path / f"{n}.safetensors", provenance={"licences": [n]}) for n in "ab"]
     made = asked(Asking(tuple(map(str, paths)), weights=(2, 1), flip=True))

@@ -13,11 +13,11 @@ import torch
 from leadline.checkpoint import load, read_provenance, save
 from leadline.cli import main
 from leadline.cli_train import train
-from leadline.errors import BadData
+from leadline.errors import BadData, TrainingFailed
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.options import FitOptions, Training, View
-from leadline.options_distill import Asking, Teaching
+from leadline.options_distill import Asking, Foreign, Teaching
 from leadline.run_parts import parts
 from leadline.teaching import taught
 from tests.rooms import render, write_folder
@@ -100,7 +100,7 @@ def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_pat
     how = Teaching((f"{place / 'photos'}:2",), asking=Asking((str(place / "teacher.safetensors"),)))
     made = parts(training, taught=taught(training, how))
     batch = next(made.loading(workers=0)(0))
-    assert batch.taught is None and not batch.valid[2:].any()
+    assert ((batch.taught == 0) | (batch.taught > 0)).all() and not batch.valid[2:].any()
     _, logs = made.loss(made.net, batch)
     assert set(logs) == {"truth", "taught", "unlabelled"}
 
@@ -115,6 +115,62 @@ def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
     assert curves and load(tmp_path / "run" / "litedepth.safetensors").spec.name == "litedepth"
 
 
+def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", ("rooms:4",), view=View(size=(64, 96), rotate=30, jitter=0))
+    made = parts(training, taught=taught(training, Teaching(asking=Asking((str(place / "teacher.safetensors"),)))))
+    batch = next(made.loading(workers=0)(0))
+    inside = (batch.taught > 0)[:, 0]
+    black = batch.image.amax(1) == 0
+    assert 0.5 < inside.float().mean() < 0.99 and not black[inside].any()
+    assert black[~inside].float().mean() > 0.95, "but for a line of pixels that lie half outside"
+
+
+def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", data=())
+    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(place / "teacher.safetensors"),)))
+    made = parts(training, taught=taught(training, how))
+    batch = next(made.loading(workers=0)(0))
+    assert not batch.valid.any()
+    with torch.no_grad():
+        answer, own = (float(net.eval()(batch.image).mean()) for net in (load(place / "teacher.safetensors"), made.net))
+    assert 0.5 * answer < own < 1.5 * answer
+
+
+def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_path: Path) -> None:
+    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
+    training = run(tmp_path, tmp_path / "run", data=("many:2",), choose=2)
+    how = Teaching((f"{rooms}:2",), asking=Asking((str(place / "teacher.safetensors"),)))
+    made = parts(training, taught=taught(training, how))
+    assert made.chosen is not None and len(made.chosen)
+    batches, chosen = made.loading(workers=0)(0), {key.name for key in made.chosen.keys}
+    assert not {name for _ in range(15) for name in next(batches).name} & chosen
+
+
+def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
+    """The photographs have no depth to find the scale by."""
+    relative = save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")
+    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(relative),), metric="truth"))
+    with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
+        train(run(place, tmp_path / "run", (), pretrained=True), teaching=how)
+
+
+def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
+    how = Asking((str(place / "rooms" / "depth"),), foreign=Foreign("metric", depth_scale=1000))
+    with pytest.raises(ValueError, match=r"knows whole pictures, .*: run `leadline label` with it first"):
+        taught(run(place, tmp_path / "run"), Teaching(asking=how))
+
+
+def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", ("rooms:4",))
+    with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
+        parts(training, taught=taught(training, Teaching(labels=labels(place))))
+    how = Teaching(labels=labels(place)[:1], asking=Asking((str(place / "teacher.safetensors"),)))
+    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
+        taught(training, how)
+    with pytest.raises(ValueError, match=r"weighting is dynamic, which a teacher's lesson has no use for"):
+        taught(run(place, tmp_path / "run", weighting="dynamic"), Teaching(labels=labels(place)[:1]))
+
+
 @pytest.mark.parametrize(
     ("teaching", "said"),
     [
@@ -123,9 +179,13 @@ def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
             Teaching(features=("affinity",), labels=(Path("labels/rooms"),)),
             r"features \(affinity\) are those of one net",
         ),
-        (Teaching(asking=Asking(("litedepth", "fastdepth")), features=("affinity",)), r"something else, or several"),
+        (
+            Teaching(asking=Asking(("litedepth", "fastdepth")), features=("affinity",)),
+            r"something else, averaged, or several",
+        ),
         (Teaching(asking=Asking(("litedepth",)), features=("cosine:a=b",)), r"compared by 'cosine' in 'cosine:a=b'"),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
+        (Teaching(asking=Asking(("litedepth",)), features=("hint*-1:head",)), r"the weight -1.0; a number above 0"),
     ],
 )
 def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Teaching, said: str) -> None:

@@ -25,8 +25,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.data.dataset import Dataset
-from leadline.data.finding import some
-from leadline.errors import BadData
+from leadline.errors import BadData, LeadlineError
 from leadline.spec import Kind
 from leadline.types import KINDS, Sample
 
@@ -135,31 +134,46 @@ def fingerprint(image: np.ndarray) -> str:
     return sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def with_labels(data: Dataset, sets: Sequence[Labels], *, truth: bool = True, trust: float = 0.0) -> Dataset:
-    """`data` with what a teacher says: each item's `taught` and `kind` from the one of `sets` that has its first image.
+def labels_of(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
+    """The one of `sets` that is about `data`, or None: the name and the pixels of the first image that can be read
+    decide. BadData if several fit, or if no image can be read.
+    """
+    first = next((sample for i in range(len(data)) if (sample := _read(data, i)) is not None), None)
+    if first is None:
+        raise BadData(f"no image of {data.name} can be read; `leadline data check` says why")
+    seen = fingerprint(first.image)
+    fitting = [labels for labels in sets if labels.places.get(first.name, {}).get("image") == seen]
+    if len(fitting) > 1:
+        places = " and ".join(str(labels.root) for labels in fitting)
+        raise BadData(f"{places} are both about {data.name}; give one of them")
+    return fitting[0] if fitting else None
+
+
+def _read(data: Dataset, i: int) -> Sample | None:
+    try:
+        return data[i]
+    except (LeadlineError, OSError):
+        return None
+
+
+def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: float = 0.0) -> Dataset:
+    """`data` with what a teacher says: each item's `taught` and `kind`.
 
     Without `truth` the items lose their depth, as if nobody had measured it. Pixels whose confidence is below `trust`
-    say nothing. A set that no label set is about is a BadData; so is, once it is read, an image that its label set
-    lacks, or was made from another picture of the same name.
+    say nothing. Images that could not be read when they were labelled are left out. An image that the set lacks, or
+    was made from another picture of the same name, is a BadData once it is read.
     """
-    first = data[0]
-    print_ = fingerprint(first.image)
-    fitting = [labels for labels in sets if labels.places.get(first.name, {}).get("image") == print_]
-    if not fitting:
-        named = [str(labels.root) for labels in sets if first.name in labels.places]
-        why = f"{named[0]} has one for an image of that name with other pixels" if named else "none has it"
-        raise BadData(
-            f"no label set is about {data.name}: looked for its image {first.name!r} in "
-            f"{some([str(labels.root) for labels in sets]) or 'no set'}, and {why}; make one with `leadline label`"
-        )
-    told = fitting[0].said
-    if len(data) == told["data"]["n"]:  # images that could not be read then cannot be now
-        left_out = {line["i"] for line in told["skipped"]}
-        data = replace(data, keys=tuple(key for i, key in enumerate(data.keys) if i not in left_out))
+    left_out = {line["name"] for line in labels.said["skipped"]}
+    data = replace(data, keys=tuple(key for key in data.keys if called(key) not in left_out))
     # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
-    root = fitting[0].root.resolve()
+    root = labels.root.resolve()
     made = sha256((root / MANIFEST).read_bytes()).hexdigest()
     return replace(data, read=partial(_taught, read=data.read, root=root, made=made, truth=truth, trust=trust))
+
+
+def called(key: Any) -> str:
+    """The name of an item that cannot be read."""
+    return str(getattr(key, "name", key))
 
 
 @lru_cache(maxsize=64)

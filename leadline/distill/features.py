@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
@@ -115,7 +116,9 @@ def listening(net: nn.Module, names: Sequence[str]) -> Iterator[Callable[[], lis
     unknown = [name for name in names if name not in known]
     if unknown:
         near = [name for name, module in known.items() if isinstance(module, nn.Conv2d)]
-        raise ValueError(f"the net has no module {unknown[0]!r}; its convolutions are {', '.join(near)}")
+        like = get_close_matches(unknown[0], near, 3, 0) or near[:3]
+        who = getattr(getattr(net, "spec", None), "name", "the net")
+        raise ValueError(f"{who} has no module {unknown[0]!r}; {len(near)} convolutions, such as {', '.join(like)}")
     heard: dict[str, Any] = {}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.data.labels import TOP
 from leadline.distill.features import Feature, listening
 from leadline.distill.output import distilled
 from leadline.losses import Term
@@ -22,12 +23,30 @@ def ramp(step: int) -> float:
     return min(0.999, 1 - 101 / (step + 101))
 
 
+def told(teacher: Teacher, batch: Sample, trust: float = 0.0) -> Sample:
+    """The batch with the teacher's answer as its `taught`: above 0 where it counts.
+
+    What was 0 in `taught` is no part of the picture (padding, corners of a turned one); answers about it do not count.
+    Disparity, whose zero nobody knows, becomes its place between a picture's lowest and highest, as in a label set.
+    """
+    depth, confidence = teacher(batch)
+    known = torch.isfinite(depth) & (confidence >= trust)
+    if batch.taught is not None:
+        known &= batch.taught > 0
+    if teacher.kind == "relative_disparity":
+        low = torch.where(known, depth, torch.inf).amin((1, 2, 3), keepdim=True)
+        high = torch.where(known, depth, -torch.inf).amax((1, 2, 3), keepdim=True)
+        depth = (1 + (TOP - 1) * (depth - low) / (high - low).clamp(min=1e-9)) / TOP
+    return replace(batch, taught=torch.where(known, depth, 0), kind=(teacher.kind,) * len(batch.name))
+
+
 class Lesson(nn.Module):
     """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
 
     teacher     asked about each batch as the student sees it, if `online` and its answers count at all; otherwise they
                 come with the batch (`Sample.taught`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
+    trust       answers of a lower confidence do not count, where the teacher is asked
     ramped      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
 
     Logs what `distilled` logs, each feature's loss with its weight, and `ramp`.
@@ -38,7 +57,7 @@ class Lesson(nn.Module):
 
     def __init__(
         self, terms: Mapping[str, Term], *, truth: float = 0.1, unlabelled: float = 1.0, ramped: bool = False,
-        teacher: Teacher | None = None, online: bool = True, features: Sequence[Feature] = (),
+        trust: float = 0.0, teacher: Teacher | None = None, online: bool = True, features: Sequence[Feature] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if not 0 <= truth <= 1 or not unlabelled >= 0:
@@ -47,6 +66,7 @@ class Lesson(nn.Module):
             who = "no teacher is given" if teacher is None else f"{teacher.name} is none"
             raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
         self.terms, self.truth, self.unlabelled, self.ramped = dict(terms), truth, unlabelled, ramped
+        self.trust = trust
         self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
         self.online = online and teacher is not None and (truth < 1 or unlabelled > 0)
         self.features = nn.ModuleList(features)
@@ -68,10 +88,7 @@ class Lesson(nn.Module):
                     teacher.net(batch.image)
             heard = [maps() for maps in theirs]
             if self.online:
-                answer = teacher(batch)
-                batch = replace(
-                    batch, taught=torch.nan_to_num(answer.depth), kind=(teacher.kind,) * len(batch.name)
-                )  # fmt: skip
+                batch = told(teacher, batch, self.trust)
             value, logs = distilled(self.terms, 1 - share * (1 - self.truth), self.unlabelled, net, batch)
             seen = [maps() for maps in mine]
         known = batch.valid | ~batch.valid.flatten(1).any(1)[:, None, None, None]  # everywhere, where nobody measured

@@ -29,28 +29,30 @@ def distilled(
 
     The answers are `batch.taught`, 0 where there is none, and `batch.kind` says of what kind. How many x and u there
     are in a batch is the sampling ratio: a matter of the data sets' shares. Published: `truth` about 0.1, which L and
-    ratio is not (`unlabelled` 1 by the paper's sum). Logs `truth`, `taught` and `unlabelled`, each before its weight.
+    ratio is not (`unlabelled` 1 by the paper's sum). Logs, each before its weight, `truth` (of images
+    without an answer `only_truth`), `taught` and `unlabelled`.
     """
     seen = outputs(terms, net, batch.image)
     known = batch.valid.flatten(1).any(1)
     told = torch.zeros_like(known) if batch.taught is None else (batch.taught > 0).flatten(1).any(1)
-    values: dict[str, Tensor] = {}
+    values: dict[str, tuple[float, Tensor]] = {}
     n = int(known.sum())
     for both in (True, False):
         rows = (known & (told == both)).nonzero()[:, 0]
         if not len(rows):
             continue
         share = len(rows) / n
-        value = share * _truth(terms, seen, batch, rows)
-        values["truth"] = values.get("truth", 0 * value) + (truth if both else 1.0) * value
+        value = _truth(terms, seen, batch, rows)
+        values["truth" if both else "only_truth"] = share * (truth if both else 1.0), value
         if both and truth < 1:
-            values["taught"] = (1 - truth) * share * _answers(terms, seen, batch, rows)
+            values["taught"] = (1 - truth) * share, _answers(terms, seen, batch, rows)
     rows = (~known & told).nonzero()[:, 0]
     if len(rows) and unlabelled:
-        values["unlabelled"] = unlabelled * _answers(terms, seen, batch, rows)
+        values["unlabelled"] = unlabelled, _answers(terms, seen, batch, rows)
     if not values:
         return 0 * next(iter(seen.values())).sum(), {"skipped": 1.0}
-    return torch.stack(list(values.values())).sum(), {name: float(value.detach()) for name, value in values.items()}
+    total = torch.stack([weight * value for weight, value in values.values()]).sum()
+    return total, {name: float(value.detach()) for name, (_, value) in values.items()}
 
 
 def _truth(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample, rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,18 @@ def label(
     data: Callable[[], Dataset],
     where: str,
     run: Labelling,
+    reading: Mapping[str, Any] | None = None,
 ) -> Iterator[Progress]:
     """Label the data set and tell of each shard; at the end `run.out` is a label set that `open_labels` reads.
 
     `teacher` and `data` are called in each process that works. `where` is the place of the data as the manifest shall
-    name it. An image that cannot be read is left out and named there. A folder that holds labels by another teacher, of
-    other data or stored otherwise is a BadData; a full disk is an OSError, and the next run goes on.
+    name it, `reading` how it is read, if not as it says itself. An image that cannot be read, or that the teacher can
+    not look at, is left out and named there. A folder that holds labels by another teacher, of other data or stored
+    otherwise is a BadData, and so is a teacher that says nothing at all; a full disk is an OSError, and the next run
+    goes on.
     """
     work = Work(teacher(), data(), run)
-    said = _plan(work.teacher, work.data, where, run)
+    said = _plan(work.teacher, work.data, where, run, reading or {})
     _claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
@@ -72,7 +75,7 @@ def label(
     _finish(run.out, said, n_shards)
 
 
-def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling) -> dict[str, Any]:
+def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the bytes of a label set: the manifest but for its shards."""
     if not len(data):
         raise BadData(f"{where} holds no images to label")
@@ -84,7 +87,13 @@ def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling) -> dict[s
         "shard": run.shard,
         "teacher": {"name": teacher.name, **teacher.facts},
         "licences": sorted({*teacher.facts.get("licences", ()), *run.licences}),
-        "data": {"path": where, "name": data.name, "n": len(data), "keys": _keys(data)},
+        "data": {
+            "path": where,
+            "name": data.name,
+            "n": len(data),
+            "keys": _keys(data),
+            **({"reading": to_json(dict(reading))} if reading else {}),
+        },
     }
 
 
@@ -171,20 +180,27 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         return
     shards: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    beyond = 0
+    beyond = silent = 0
     for k in range(n_shards):
         path = _shard(out, k)
         where, lines = index(path)
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
+        silent += sum(line.get("silent", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
         skipped += bad
         facts = {"file": path.name, "n": len(lines) - len(bad), "bytes": path.stat().st_size, "sha256": sha256(path)}
         shards.append({**facts, "index": where})
     n = said["data"]["n"] - len(skipped)
-    manifest = {**said, "n": n, "skipped": skipped, "beyond": beyond, "shards": shards}
+    if silent == n:
+        raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}")
+    manifest = {**said, "n": n, "skipped": skipped, "beyond": beyond, "silent": silent, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     (out / PLAN).unlink(missing_ok=True)
     shutil.rmtree(out / _PIECES, ignore_errors=True)
+
+
+def _reason(skipped: list[dict[str, Any]]) -> str:
+    return f"; {len(skipped)} more were left out, {skipped[0]['name']} since {skipped[0]['why']}" if skipped else ""
 
 
 def _by_ray(

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from leadline.data.dataset import Dataset
-from leadline.data.labels import fingerprint, stored
+from leadline.data.labels import called, fingerprint, stored
 from leadline.errors import LeadlineError
 from leadline.options_distill import Labelling
 from leadline.teachers import Teacher
 from leadline.types import Sample
 
 Skipped = tuple[tuple[str, str], ...]
-"""Names of images that cannot be read, with the reason."""
+"""Names of images that cannot be read, or looked at by the teacher, with the reason."""
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -31,22 +31,31 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     try:
         sample = data[i]
     except (LeadlineError, OSError) as error:
-        named = getattr(data.keys[i], "name", str(data.keys[i]))
-        return _member(f"{i:08d}.json", {"i": i, "name": named, "skipped": True, "why": " ".join(str(error).split())})
+        return _left_out(data, i, error)
     image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
     target, valid = (torch.from_numpy(np.array(x))[None, None] for x in (sample.target, sample.valid))
-    answer = teacher(Sample(image, target, valid, (sample.name,)))
+    try:
+        answer = teacher(Sample(image, target, valid, (sample.name,)))
+    except (LeadlineError, ValueError) as error:
+        return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
-    size = (round(sample.image.shape[1] * rows / sample.image.shape[0]), rows)
+    size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
     depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in answer)
     numbers, facts = stored(depth, teacher.kind, run.label_scale)
     trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
+    facts |= {} if numbers.any() else {"silent": 1}
     said = {**facts, "i": i, "name": sample.name, "image": fingerprint(sample.image)}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
         + _member(f"{i:08d}.confidence.png", _png(trust))
         + _member(f"{i:08d}.json", said)
     )
+
+
+def _left_out(data: Dataset, i: int, error: Exception) -> bytes:
+    """The line of an image that cannot be read, or that the teacher cannot look at."""
+    name, why = called(data.keys[i]), " ".join(str(error).split())
+    return _member(f"{i:08d}.json", {"i": i, "name": name, "skipped": True, "why": why})
 
 
 def _smaller(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

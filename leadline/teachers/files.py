@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import BadArtefact
-from leadline.options_distill import Foreign
+from leadline.options_distill import FLAG, Foreign
 from leadline.preprocess import prepare, restore
 from leadline.runtime import installed, load
 from leadline.runtime.calls import check_threads
@@ -52,15 +52,15 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
     """
     if said.kind is None:
         raise ValueError(
-            f"{path} does not say what its numbers are: give its kind, metric (metres), relative_depth (farther is "
-            "larger) or relative_disparity (nearer is larger)"
+            f"{path} does not say what its numbers are: give its kind ({FLAG}), metric (metres), "
+            "relative_depth (farther is larger) or relative_disparity (nearer is larger)"
         )
     run, given, results = (_onnx if path.suffix == ".onnx" else _tflite)(path, threads)
     place = _picture_of(path, given)
     which = _map_of(path, results, said.output)
     size = place.size or said.size
     if size is None:
-        raise ValueError(f"{path} takes pictures of any size: give the size it was made for, such as --foreign.size")
+        raise ValueError(f"{path} takes pictures of any size: give the size it was made for (foreign.size)")
     how = Preprocess(size, mean=said.mean, std=said.std)
 
     def look(frame: np.ndarray) -> np.ndarray:
@@ -77,7 +77,10 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
         values, valid = restore(flat * np.float32(said.unit_m), (frame.shape[0], frame.shape[1]), how)
         return np.where(valid, values, np.float32(np.nan))
 
-    facts = {"file": path.name, "sha256": sha256(path), "licences": list(said.licences), "output": results[which][0]}
+    facts = {
+        "file": path.name, "sha256": sha256(path), "licences": list(said.licences), "output": results[which][0],
+        "unit_m": said.unit_m, "size": list(size), "mean": list(said.mean), "std": list(said.std),
+    }  # fmt: skip
     return Teacher(path.stem, said.kind, each(look), facts)
 
 
@@ -134,7 +137,7 @@ def _map_of(path: Path, results: Named, wanted: str | None) -> int:
             raise ValueError(f"{path} has no output {wanted!r}; it has {_listed(results)}")
         return names.index(wanted)
     if len(results) != 1:
-        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth, with --foreign.output")
+        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth (foreign.output)")
     return 0
 
 

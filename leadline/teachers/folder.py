@@ -14,7 +14,7 @@ from torch import Tensor
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth
 from leadline.data.filelist import find_files, stem
 from leadline.errors import BadData
-from leadline.options_distill import Foreign
+from leadline.options_distill import FLAG, Foreign
 from leadline.teachers.teacher import Teacher
 from leadline.types import Sample
 
@@ -31,11 +31,13 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
         raise BadData(f"{root} is no teacher: neither config.json (Hugging Face) nor depth maps, {DEPTH_SUFFIXES}")
     if said.kind is None:
         raise ValueError(
-            f"{root} holds {len(files)} depth maps, and nothing says what their numbers are: give their kind, metric, "
-            "relative_depth (farther is larger) or relative_disparity (nearer is larger)"
+            f"{root} holds {len(files)} depth maps, and nothing says what their numbers are: give their kind "
+            f"({FLAG}), metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)"
         )
     if said.kind == "metric" and said.depth_scale is None:
-        raise ValueError(f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256")
+        raise ValueError(
+            f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (foreign.depth_scale)"
+        )
     places = _by_name(root, files)
 
     def ask(batch: Sample) -> Tensor:

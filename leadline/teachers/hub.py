@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.errors import BadCheckpoint, MissingPackage
-from leadline.options_distill import Foreign
+from leadline.options_distill import FLAG, Foreign
 from leadline.runtime.card import sha256
 from leadline.spec import Kind
 from leadline.teachers.files import each
@@ -52,12 +52,13 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
             processor = AutoImageProcessor.from_pretrained(str(where))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise BadCheckpoint(f"{where} is not a depth model that transformers can load: {reason}") from error
+        what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
+        raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error
     kind = said.kind or _kind(net.config)
     if kind is None:
         raise ValueError(
-            f"{where} is a {net.config.model_type}, and nothing says what its numbers are: give its kind, metric, "
-            "relative_depth or relative_disparity"
+            f"{where} is a {net.config.model_type}, and nothing says what its numbers are: give its kind "
+            f"({FLAG}), metric, relative_depth or relative_disparity"
         )
 
     def look(frame: np.ndarray) -> np.ndarray:
@@ -74,6 +75,9 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
     weights = Path(where) / "model.safetensors"
     if weights.is_file():
         facts["sha256"] = sha256(weights)
+    elif getattr(net.config, "_commit_hash", None):
+        facts["commit"] = net.config._commit_hash
+    facts["unit_m"] = said.unit_m
     return Teacher(Path(where).name, kind, each(look), facts)
 
 

@@ -37,14 +37,17 @@ class Stated:
 def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1.0,)) -> Teacher:
     """The teacher's mean answer over mirrored pictures and over cut-outs that are enlarged by each of `zooms`.
 
-    An enlarged cut-out (four of them, which cover the picture) looks nearer: metres are multiplied by the zoom.
-    Relative answers are first fitted to that about the whole picture, since the scale of each is its own. Confidence is
-    exp(-s), s the standard deviation of the answers' logarithms; of disparities, relative to their range.
+    The whole picture is always asked about. An enlarged cut-out (four of them, which cover the picture) looks nearer:
+    metres are multiplied by the zoom. Relative answers are first fitted to that about the whole picture, since the
+    scale of each is its own. Confidence is exp(-s), s the standard deviation of the answers' logarithms; of
+    disparities, relative to their range.
     """
     if not zooms or any(not 1 <= zoom <= 4 for zoom in zooms):
         raise ValueError(f"zooms are {tuple(zooms)}; at least one, each from 1 to 4, is needed")
     if teacher.facts.get("by_name"):
         raise ValueError(f"{teacher.name} knows whole pictures only; leave averaging (flip, zooms) out")
+
+    zooms = (1.0, *(zoom for zoom in zooms if zoom > 1))
 
     def ask(batch: Sample) -> Answer:
         answers = []
@@ -113,8 +116,8 @@ def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m:
         if isinstance(reference, Stated):
             lines = [(reference.scale, reference.shift)] * len(answer.depth)
         else:
-            known = batch.target if reference is None else reference(batch).depth
-            valid = batch.valid if reference is None else torch.isfinite(known)
+            known = _truth(batch, answer.depth) if reference is None else reference(batch).depth
+            valid = torch.isfinite(known)
             lines = [_line(*maps, teacher.kind) for maps in zip(answer.depth, known, valid, strict=True)]
         scale, shift = torch.tensor(lines, device=answer.depth.device).float().view(-1, 2, 1, 1, 1).unbind(1)
         line = scale * answer.depth + shift
@@ -128,7 +131,15 @@ def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m:
         how = {"name": reference.name, **reference.facts}
     licences = sorted({*teacher.facts.get("licences", ()), *how.get("licences", ())})
     facts = {**teacher.facts, "fused": how, "far_m": far_m, "licences": licences}
+    if how.get("by_name"):
+        facts["by_name"] = True
     return Teacher(teacher.name, "metric", ask, facts)
+
+
+def _truth(batch: Sample, like: Tensor) -> Tensor:
+    """The batch's own depth at the size of an answer, NaN where nobody measured."""
+    known = torch.where(batch.valid, batch.target, torch.nan)
+    return known if known.shape == like.shape else F.interpolate(known, size=like.shape[-2:], mode="nearest-exact")
 
 
 def _line(said: Tensor, known: Tensor, valid: Tensor, kind: Kind) -> tuple[float, float]:

@@ -46,11 +46,12 @@ def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int 
         if not path.is_file():
             raise BadArtefact(f"there is no file {path}")
         return exported_teacher(path, threads) if _ours(path) else foreign_teacher(path, foreign, threads)
-    if str(source).count("/") == 1 and not path.exists():
+    if str(source).count("/") == 1 and not path.exists() and not path.parent.exists():
         return hub_teacher(str(source), foreign)
+    there = "" if path.exists() else " and no file or folder"
     raise ValueError(
-        f"{source} is no teacher; a net that ships ({', '.join(shipped())}), a checkpoint, an exported file, any .onnx "
-        "or .tflite, a folder or OWNER/NAME of Hugging Face's hub, or a folder of depth maps is needed"
+        f"{source} is no teacher{there}; a net that ships ({', '.join(shipped())}), a checkpoint, an exported file, "
+        "any .onnx or .tflite, a folder or OWNER/NAME of Hugging Face's hub, or a folder of depth maps is needed"
     )
 
 
@@ -66,8 +67,10 @@ def asked(how: Asking, threads: int | None = None) -> Teacher:
         if how.metric is not None and one.kind != "metric":
             one = fused(one, _reference(how.metric, how.foreign, threads))
         made.append(one)
+    if len(made) == 1 and how.weights:
+        raise ValueError(f"weights are {how.weights}, and there is one teacher; leave them out")
     if how.metric is not None and all("fused" not in one.facts for one in made):
-        raise ValueError(f"{', '.join(one.name for one in made)}: metric already; leave --asking.metric out")
+        raise ValueError(f"{', '.join(one.name for one in made)}: metric already; leave its `metric` out")
     return made[0] if len(made) == 1 else together(made, how.weights or None)
 
 
@@ -78,7 +81,9 @@ def _reference(said: str, foreign: Foreign, threads: int | None) -> Teacher | St
         numbers = [float(word) for word in said.split(",")]
     except ValueError:
         return open_teacher(said, replace(foreign, kind=None), threads)
-    return Stated(*numbers[:2])
+    if len(numbers) > 2:
+        raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
+    return Stated(*numbers)
 
 
 def _ours(path: Path) -> bool:

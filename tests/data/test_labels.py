@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.labels import TOP, open_labels, read_label, stored, with_labels
+from leadline.data.labels import TOP, Labels, labels_of, open_labels, read_label, stored, with_labels
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import Part, collate, loader
 from leadline.data.transforms import augment, fastdepth_train, hu_train, mirror
@@ -35,6 +36,12 @@ def maps(kind: Kind, seed: int, span: float, low: float) -> np.ndarray:
     x = np.random.default_rng(seed).random((6, 8), np.float32) * span + low
     x[0, 0] = np.nan
     return x if kind != "metric" else x.clip(0.01, 60)
+
+
+def answered(data: Dataset, sets: list[Labels], **how: Any) -> Dataset:
+    labels = labels_of(data, sets)
+    assert labels is not None
+    return with_labels(data, labels, **how)
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 99), st.floats(1e-3, 50), st.floats(-20, 20))
@@ -87,7 +94,7 @@ def test_each_item_has_what_the_teacher_said_of_it(folder: Path, tmp_path: Path)
     labels = open_labels(labelled(folder, tmp_path / "labels"))
     assert (len(labels), labels.kind, labels.said["licences"]) == (5, "metric", ["tests"])
     plain = open_dataset(folder, "all")
-    data = with_labels(plain, [labels])
+    data = answered(plain, [labels])
     for i in range(5):
         item, image = data[i], torch.from_numpy(plain[i].image).permute(2, 0, 1)[None].float() / 255
         wanted = bright(replace(plain[i], image=image))[0, 0].numpy()
@@ -97,42 +104,56 @@ def test_each_item_has_what_the_teacher_said_of_it(folder: Path, tmp_path: Path)
 
 def test_without_its_truth_an_item_has_no_depth(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    item = with_labels(open_dataset(folder, "all"), [labels], truth=False)[3]
+    item = answered(open_dataset(folder, "all"), [labels], truth=False)[3]
     assert not item.valid.any() and not item.target.any() and (item.taught > 0).all()
 
 
 def test_labels_of_fewer_rows_are_enlarged(folder: Path, tmp_path: Path) -> None:
     small, large = (labelled(folder, tmp_path / f"{h}", height=h) for h in (24, None))
-    a, b = (with_labels(open_dataset(folder, "all"), [open_labels(path)])[0].taught for path in (small, large))
+    a, b = (answered(open_dataset(folder, "all"), [open_labels(path)])[0].taught for path in (small, large))
     assert read_label(open_labels(small), open_dataset(folder, "all")[0].name)[0].shape == (24, 32)
     assert a.shape == b.shape == (48, 64) and np.abs(a - b).mean() < 0.1
 
 
 def test_a_part_of_a_data_set_finds_its_labels(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    data = with_labels(open_dataset(folder, "all"), [labels])
+    data = answered(open_dataset(folder, "all"), [labels])
     rest, kept = hold_out(data, every=2, block=1)
     assert len(rest) + len(kept) == 5 and all((part[i].taught > 0).all() for part in (rest, kept) for i in range(2))
 
 
 def test_the_label_set_that_knows_the_images_is_found(folder: Path, tmp_path: Path) -> None:
-    other = write_folder(tmp_path / "others", [render(seed, size=(48, 64)) for seed in range(10, 13)])
-    sets = [open_labels(labelled(at, tmp_path / name)) for at, name in ((other, "a"), (folder, "b"))]
-    assert (with_labels(open_dataset(folder, "all"), sets)[0].taught > 0).all()
+    other = write_folder(tmp_path / "others", [render(seed, size=(48, 64)) for seed in range(10, 15)])
+    sets = [open_labels(labelled(where, tmp_path / f"{i}")) for i, where in enumerate((other, folder))]
+    assert (answered(open_dataset(folder, "all"), sets)[0].taught > 0).all()
 
 
 def test_labels_of_other_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
     other = write_folder(tmp_path / "others", [render(seed, size=(48, 64)) for seed in range(10, 15)])
-    with pytest.raises(BadData, match=r"labels has one for an image of that name with other pixels"):
-        with_labels(open_dataset(other, "all"), [labels])
-    with pytest.raises(BadData, match=r"looked for its image .* in no set, and none has it"):
-        with_labels(open_dataset(other, "all"), [])
+    assert labels_of(open_dataset(other, "all"), [labels]) is None
+    assert labels_of(open_dataset(folder, "all"), [labels]) is labels
+    with pytest.raises(BadData, match=r"labels and .*labels are both about"):
+        labels_of(open_dataset(folder, "all"), [labels, labels])
+
+
+def test_an_image_that_cannot_be_read_is_left_out_wherever_it_is(folder: Path, tmp_path: Path) -> None:
+    first, *_, last = sorted((folder / "images").iterdir())
+    first.write_bytes(b"no image")
+    last.write_bytes(b"nor this")
+    labels = open_labels(labelled(folder, tmp_path / "labels", split="all"))
+    assert len(labels) == 3 and len(answered(open_dataset(folder, "all"), [labels])) == 3
+    part = open_dataset(folder, "train")
+    assert len(answered(part, [labels])) == len(part) - sum(key.name in {first.stem, last.stem} for key in part.keys)
+    for image in (folder / "images").iterdir():
+        image.write_bytes(b"none")
+    with pytest.raises(BadData, match=r"no image of .* can be read"):
+        labels_of(open_dataset(folder, "all"), [labels])
 
 
 def test_a_picture_that_has_changed_since_is_refused(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    data = with_labels(open_dataset(folder, "all"), [labels])
+    data = answered(open_dataset(folder, "all"), [labels])
     last = sorted((folder / "images").iterdir())[-1]
     last.write_bytes(sorted((folder / "images").iterdir())[0].read_bytes())
     with pytest.raises(BadData, match=r"is of another picture; label the data set anew"):
@@ -142,7 +163,7 @@ def test_a_picture_that_has_changed_since_is_refused(folder: Path, tmp_path: Pat
 def test_an_image_without_a_label_says_why(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels", split="train"))
     with pytest.raises(BadData, match=r"has no label for the image .* from a part of the data"):
-        with_labels(open_dataset(folder, "all"), [labels])[4]
+        answered(open_dataset(folder, "all"), [labels])[4]
 
 
 def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path) -> None:
@@ -154,8 +175,8 @@ def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path
     for _ in label(lambda: Teacher("t", "metric", half_sure), lambda: open_dataset(folder, "all"), "x", run):
         pass
     labels, data = open_labels(run.out), open_dataset(folder, "all")
-    sure = with_labels(data, [labels], trust=0.5)[0].taught > 0
-    assert (with_labels(data, [labels])[0].taught > 0).all()
+    sure = answered(data, [labels], trust=0.5)[0].taught > 0
+    assert (answered(data, [labels])[0].taught > 0).all()
     assert not sure[:, :31].any() and sure[:, 33:].all()
 
 
