@@ -4,11 +4,13 @@
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet
     python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
+    python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
 
 Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets and
 synthetic rooms, all without their depth. Kitchen, robot, office and tum are left out of everything, so that they show
-what a net makes of places that neither it nor its teacher has ever seen. Every row of a student sees as many images.
+what a net makes of places that neither it nor its teacher has ever seen. Every row of a student starts from the same
+net, which has learned from X alone (`first`), and sees as many images.
 """
 
 from __future__ import annotations
@@ -39,9 +41,10 @@ from recipes.teacher import LICENCES, STILL
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
 
-FURTHER = ("structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped")
-"""`both`, and LiteDepth's structure-aware loss with teacher_mobilenet; `both` with three of four places in U, too; and
-what ships: no cell of the grid, for it goes on from the package's weights, and knows the depth of `nyu_raw` too.
+FURTHER = ("first", "structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped")
+"""What all rows of a student start from: the student alone on X. Then `both`, and LiteDepth's structure-aware loss with
+teacher_mobilenet; `both` with three of four places in U, too; and what ships: no cell of the grid, for it goes on from
+the package's weights, and knows the depth of `nyu_raw` too.
 """
 
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
@@ -82,6 +85,7 @@ def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
 
 
 SHARES = {
+    "first": ({"nyu": 12}, {}),
     "alone": ({"nyu": 12}, {}),
     "labelled": ({"nyu": 12}, {}),
     "unlabelled": ({}, {"nyu_raw": 6, "rooms": 3, "photos": 2, "streets": 1}),
@@ -160,8 +164,9 @@ def run_of(
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
     net, fit, times = STUDENTS[student](data, start, seed)
-    if row == "shipped":
-        net, fit = load(student), replace(fit, lr=fit.lr / 2)
+    if row != "first":
+        before = out.with_name(f"{student}_first_{seed}") / f"{student}.safetensors"
+        net, fit = load(student if row == "shipped" else before), replace(fit, steps=fit.steps // 2, lr=fit.lr / 2)
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
     training = Training(
@@ -177,7 +182,7 @@ def run_of(
         protocol="nyu-eigen@1",
         licences=tuple(SETS.get(name, KITTI) for name in truth),
     )
-    if row in ("alone", "mixed"):
+    if row in ("first", "alone", "mixed"):
         return training, net, None
     asked, layers = Asking(), ()
     if row == "structure":
@@ -202,7 +207,7 @@ def main(
     """One cell of the grid, or what the teachers say.
 
     Args:
-        row: alone, labelled, unlabelled, both, mixed, structure or but_PLACE; labels: ask the teachers
+        row: first, then alone, labelled, unlabelled, both, mixed, structure or but_PLACE; labels: ask the teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
         out: where STUDENT_ROW_SEED goes; of labels, the label sets

@@ -55,23 +55,28 @@ def test_structure_is_learned_besides_all_that_both_learns() -> None:
 
 
 def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
-    start = build(zoo.litedepth(), seed=7)
+    start, first = build(zoo.litedepth(), seed=7), build(zoo.litedepth(), seed=8)
     save(start, tmp_path / "litedepth.safetensors", provenance={})
+    save(first, tmp_path / "litedepth_first_3" / "litedepth.safetensors", provenance={})
     runs = {
         row: grid.run_of(
             "litedepth", row, shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path, tmp_path / row, seed=3
         )
-        for row in grid.ROWS
+        for row in ("first", *grid.ROWS)
     }
-    assert {row for row, (_, _, teaching) in runs.items() if teaching is None} == {"alone", "mixed"}
+    assert {row for row, (_, _, teaching) in runs.items() if teaching is None} == {"first", "alone", "mixed"}
     for training, net, teaching in runs.values():
         unlabelled = () if teaching is None else teaching.unlabelled
         assert sum(shares((*training.data, *unlabelled), training.batch)[1]) == training.batch == 48
         assert training.fit.seed == 3 and net.spec.name == "litedepth"
-        assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), start.encoder.parameters(), strict=True))
-        given = zip(net.decoder.parameters(), start.decoder.parameters(), strict=True)
-        assert any(not torch.equal(a, b) for a, b in given), "the decoder is drawn anew"
-    assert len({training.fit for training, _, _ in runs.values()}) == 1, "each row sees as many images"
+    training, net, _ = runs.pop("first")
+    assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), start.encoder.parameters(), strict=True))
+    given = zip(net.decoder.parameters(), start.decoder.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in given), "the decoder is drawn anew"
+    for _, net, _ in runs.values():
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), first.parameters(), strict=True))
+    (fit,) = {training.fit for training, _, _ in runs.values()}  # each row sees as many images
+    assert fit.steps == training.fit.steps // 2
 
 
 @pytest.mark.slow
