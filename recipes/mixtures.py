@@ -1,0 +1,66 @@
+"""Pictures of nothing that exists, for a teacher to look at: two photographs blended, or one with a part of another.
+
+    python -m recipes.mixtures --data DATA --out runs/mixtures
+
+Their makers are NYU's frames for learning and raw NYU frames. Nobody has learned such pictures by heart, neither the
+teacher nor its student, and there are as many as one likes (Beyer et al. 2022, arXiv 2106.05237: a consistent teacher
+and mixed pictures; Zhang et al. 2018, arXiv 1710.09412: mixup; Yun et al. 2019, arXiv 1905.04899: CutMix).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from leadline.data.dataset import hold_out
+from leadline.data.layouts import open_dataset
+from leadline.data.transforms import augment
+from leadline.options import View
+
+LOOK = View((240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)
+"""How each of the two is seen before they are mixed."""
+
+
+def mixture(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Of two pictures uint8 [H,W,3] one: blended, weights U(0.15, 0.85), or `one` with a rectangle of `other` where it
+    lies there, sides U(0.3, 0.8) of the picture's; each as often.
+    """
+    if rng.random() < 0.5:
+        weight = rng.uniform(0.15, 0.85)
+        return np.rint(weight * one + (1 - weight) * other).astype(np.uint8)
+    sides, place, made = rng.uniform(0.3, 0.8, 2), rng.random(2), one.copy()
+    low = place * (1 - sides) * one.shape[:2]
+    rows, columns = (slice(int(a), int(a + s * n)) for a, s, n in zip(low, sides, one.shape, strict=False))
+    made[rows, columns] = other[rows, columns]
+    return made
+
+
+def main(*, data: Path, out: Path, n: int = 3000, seed: int = 0) -> None:
+    """Write `n` pictures of 320x240 to `out`, as JPEG.
+
+    Args:
+        data: the folder that holds nyu and nyu_raw
+        out: a folder; pictures that are there are kept
+        n: how many
+        seed: of what is mixed, and how
+    """
+    learned, raw = hold_out(open_dataset(data / "nyu", "train"))[0], open_dataset(data / "nyu_raw", "train")
+    out.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        path = out / f"{i:05}.jpg"
+        if path.exists():
+            continue
+        rng = np.random.default_rng([seed, i])
+        looks = []
+        for _ in range(2):
+            which = int(rng.integers(len(learned) + len(raw)))
+            sample = learned[which] if which < len(learned) else raw[which - len(learned)]
+            looks.append(augment(sample, rng, LOOK).image)
+        Image.fromarray(mixture(*looks, rng)).save(path, quality=92)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
