@@ -1,16 +1,16 @@
 """The paper's grid (Hu et al. 2021, arXiv 2105.06143): what a teacher and images without depth are worth to a student.
 
-    python -m recipes.teacher resnet50 --data DATA --rooms runs/rooms --out runs/teachers/resnet50
+    python -m recipes.teacher fastdepth --data DATA --rooms runs/rooms --out runs/teachers/fastdepth
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet
     python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
     python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
 
-Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets and
-synthetic rooms, all without their depth. Kitchen, robot, office and tum are left out of everything, so that they show
-what a net makes of places that neither it nor its teacher has ever seen. Every row of a student starts from the same
-net, which has learned from X alone (`first`), and sees as many images.
+Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
+synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
+everything, so that they show what a net makes of places that neither it nor its teacher has ever seen. Every row of a
+student starts from the same net, which has learned from X alone (`first`), and sees as many images.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from leadline.nn.build import Net, build
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.options_distill import Asking, Labelling, Teaching
+from recipes import mixtures
 from recipes.teacher import LICENCES, STILL
 
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
@@ -56,7 +57,14 @@ PLACES = {
     "office": "Replica: research use only",
     "tum": "TUM RGB-D: CC BY",
 }
-SETS = {"nyu": LICENCES[1], "nyu_raw": RAW, "photos": PHOTOS_LICENCE, "streets": KITTI, "rooms": LICENCES[2]}
+SETS = {
+    "nyu": LICENCES[1],
+    "nyu_raw": RAW,
+    "photos": PHOTOS_LICENCE,
+    "streets": KITTI,
+    "rooms": LICENCES[2],
+    "mixtures": "Mixtures of NYU Depth v2 frames: research use only",
+}
 
 
 def streets(data: Path, out: Path) -> Path:
@@ -74,6 +82,7 @@ def streets(data: Path, out: Path) -> Path:
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
     asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in using), flip=True)
+    mixtures.main(data=data, out=sets(data, rooms, out)["mixtures"])
     for name, licence in {**SETS, **PLACES}.items():
         label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
 
@@ -81,20 +90,21 @@ def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str,
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
     """The folder of each set."""
     own = {name: data / name for name in ("nyu", "nyu_raw", "photos", "drive", "kitchen", "robot", "office")}
-    return {**own, "tum": data / "tum_fr1_rpy", "rooms": rooms, "streets": streets(data, out)}
+    made = {"rooms": rooms, "streets": streets(data, out), "mixtures": out / "links" / "mixtures"}
+    return {**own, "tum": data / "tum_fr1_rpy", **made}
 
 
 SHARES = {
     "first": ({"nyu": 12}, {}),
     "alone": ({"nyu": 12}, {}),
     "labelled": ({"nyu": 12}, {}),
-    "unlabelled": ({}, {"nyu_raw": 6, "rooms": 3, "photos": 2, "streets": 1}),
-    "both": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
+    "unlabelled": ({}, {"mixtures": 6, "nyu_raw": 2, "rooms": 2, "photos": 1, "streets": 1}),
+    "both": ({"nyu": 3}, {"mixtures": 5, "nyu_raw": 1, "rooms": 1, "photos": 1, "streets": 1}),
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
-    "structure": ({"nyu": 4}, {"nyu_raw": 4, "rooms": 2, "photos": 1, "streets": 1}),
-    "shipped": ({"nyu": 4, "nyu_raw": 4}, {"rooms": 2, "photos": 1, "streets": 1}),
+    "structure": ({"nyu": 3}, {"mixtures": 5, "nyu_raw": 1, "rooms": 1, "photos": 1, "streets": 1}),
+    "shipped": ({"nyu": 3, "nyu_raw": 3}, {"mixtures": 4, "rooms": 1, "photos": 1}),
 } | {
-    f"but_{left}": ({"nyu": 4}, {"nyu_raw": 3, "rooms": 1, "photos": 1, **{name: 1 for name in PLACES if name != left}})
+    f"but_{left}": ({"nyu": 3}, {"mixtures": 4, "nyu_raw": 1, "rooms": 1, **{n: 1 for n in PLACES if n != left}})
     for left in PLACES
 }
 """Of 12 images how many are of which labelled and which unlabelled set."""
@@ -133,10 +143,10 @@ def fastdepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]
 
 
 def litedepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """LiteDepth, its encoder by `recipes.litedepth_start`: 1250 batches of 48."""
+    """LiteDepth, its encoder by `recipes.litedepth_start`: 2500 batches of 24."""
     net = _fresh("litedepth", data, None, seed)
     net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
-    return net, replace(FIT, steps=1250, lr=3e-3, seed=seed), 4
+    return net, replace(FIT, steps=2500, lr=2e-3, seed=seed), 2
 
 
 STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth, fastdepth)}
@@ -172,7 +182,7 @@ def run_of(
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
     else:
         before = out.with_name(f"{student}_first_{seed}") / f"{student}.safetensors"
-        net, fit = load(student if row == "shipped" else before), replace(fit, lr=fit.lr / 2)
+        net = load(student if row == "shipped" else before)
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
     training = Training(
@@ -208,7 +218,7 @@ def run_of(
 def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
     teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), start: Path = Path("runs/start"),
-    using: tuple[str, ...] = ("resnet50", "mobilenet", "fastdepth"), seed: int = 0, resume: bool = False,
+    using: tuple[str, ...] = ("fastdepth", "mobilenet"), seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
