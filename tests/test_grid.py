@@ -14,7 +14,7 @@ from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.run_sets import shares
 from leadline.types import Sample
-from recipes import grid, judged, litedepth_start, teacher
+from recipes import grid, judged, litedepth_start, mixtures, teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -116,3 +116,27 @@ def test_the_start_of_litedepth_compares_layers_of_one_scale() -> None:
             net.encoder(torch.zeros(1, 3, 128, 160))
         seen.append([tuple(m.shape[-2:]) for m in heard()])
     assert seen[0] == seen[1] == [(32, 40), (16, 20), (8, 10), (4, 5)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mixture_shows_both_pictures_and_nothing_else(seed: int) -> None:
+    one, other = (np.random.default_rng(i).integers(0, 256, (24, 32, 3), np.uint8) for i in (1, 2))
+    made = mixtures.mixture(one, other, np.random.default_rng(seed))
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    assert made.dtype == np.uint8 and (low <= made).all() and (made <= high).all()
+    away = [np.abs(made.astype(int) - picture).sum(2) for picture in (one, other)]
+    if not (away[0] * away[1]).any():  # each pixel is one's or the other's, these in one rectangle
+        rows, columns = np.nonzero(away[0])
+        assert (made[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == other[
+            rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]).all()  # fmt: skip
+        assert 0.08 < len(rows) / away[0].size < 0.65
+    else:
+        weight = (made.astype(float) - other)[one != other] / (one.astype(float) - other)[one != other]
+        assert 0.14 < np.median(weight) < 0.86
+
+
+def test_mixtures_are_the_same_pictures_again(shared_data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        mixtures.main(data=shared_data, out=tmp_path / name, n=2)
+    files = [sorted((tmp_path / name).iterdir()) for name in ("a", "b")]
+    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]] and len(files[0]) == 2
