@@ -10,7 +10,9 @@
 Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
 everything, so that they show what a net makes of places that neither it nor its teacher has ever seen. Every row of a
-student starts from the same net, which has learned from X alone (`first`), and sees as many images.
+student starts from the same net, which has learned from X alone (`first`), and sees as many images. What a teacher is
+worth shows in a student that has learned what labelled images can teach it; so fastdepth_small and boosting_student
+begin with what nets that were trained on X and rooms have, which have had no teacher either.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 
@@ -28,16 +29,12 @@ from leadline.cli_train import train
 from leadline.compress.channels import trace
 from leadline.compress.scores import magnitude
 from leadline.compress.surgery import kept_best, prune
-from leadline.data.layouts import open_dataset
-from leadline.data.loader import collate
-from leadline.data.transforms import augment
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.options_distill import Asking, Labelling, Teaching
 from recipes import mixtures
-from recipes.teacher import LICENCES, STILL
+from recipes.teacher import LICENCES
 
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
@@ -81,7 +78,7 @@ def streets(data: Path, out: Path) -> Path:
 
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = Asking(tuple(str(teachers / n / f"teacher_{n}.safetensors") for n in using), flip=True)
+    asking = Asking(tuple(str(_file(teachers, n)) for n in using), flip=True)
     mixtures.main(data=data, out=sets(data, rooms, out)["mixtures"])
     for name, licence in {**SETS, **PLACES}.items():
         label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
@@ -117,54 +114,53 @@ students' own sizes take, and what a teacher is worth shows only in a student th
 FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
 
 
-def boosting_student(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """The paper's student, encoder from ImageNet: 700 batches of 12."""
-    net = _fresh("boosting_student", data, data / "init" / "mobilenetv2_imagenet.safetensors", seed)
-    return net, replace(FIT, steps=700, lr=1.5e-3, seed=seed), 1
+def boosting_student(teachers: Path, start: Path, seed: int) -> Net:
+    """The paper's student, its encoder from teacher_mobilenet, which is as deep and wide."""
+    net = _fresh("boosting_student", seed)
+    net.encoder.load_state_dict(load(_file(teachers, "mobilenet")).encoder.state_dict())
+    return net
 
 
-def fastdepth_small(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """The shape that pruning has left of fastdepth, with the strongest of the ImageNet encoder's channels and a fresh
-    decoder: 2000 batches of 12.
-    """
-    net = _fresh("fastdepth", data, data / "init" / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
+def fastdepth_small(teachers: Path, start: Path, seed: int) -> Net:
+    """The shape that pruning has left of fastdepth, with the strongest channels of teacher_fastdepth."""
+    net = load(_file(teachers, "fastdepth"))
     small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
     widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
     net = prune(net, channels, kept_best(magnitude(net, channels), widths))
     net.spec = replace(net.spec, name="fastdepth_small")
-    return net, replace(FIT, steps=2000, lr=2e-3, seed=seed), 1
-
-
-def fastdepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """The published student, encoder from ImageNet: 1000 batches of 12. Only its row `shipped` has been run."""
-    net = _fresh("fastdepth", data, data / "init" / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite", seed)
-    return net, replace(FIT, steps=1000, lr=1.5e-3, seed=seed), 1
-
-
-def litedepth(data: Path, start: Path, seed: int) -> tuple[Net, FitOptions, int]:
-    """LiteDepth, its encoder by `recipes.litedepth_start`: 2500 batches of 24."""
-    net = _fresh("litedepth", data, None, seed)
-    net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
-    return net, replace(FIT, steps=2500, lr=2e-3, seed=seed), 2
-
-
-STUDENTS = {f.__name__: f for f in (boosting_student, fastdepth_small, litedepth, fastdepth)}
-
-
-def _fresh(name: str, data: Path, init: Path | None, seed: int) -> Net:
-    net = build(zoo.spec(name), seed=seed)
-    net.head.start_at(2.7)  # metres, the mean of NYU
-    if init is not None:
-        give_from_file_(net.encoder, init, (some_images(data) - net.mean) / net.std)
     return net
 
 
-def some_images(data: Path) -> torch.Tensor:
-    """64 whole frames of NYU, at STILL's size."""
-    nyu = open_dataset(data / "nyu", "train")
-    items = [augment(nyu[i * len(nyu) // 64], np.random.default_rng(0), STILL) for i in range(64)]
-    return collate(items).image
+def fastdepth(teachers: Path, start: Path, seed: int) -> Net:
+    """The published student. Only its row `shipped` has been run."""
+    return load(_file(teachers, "fastdepth"))
+
+
+def litedepth(teachers: Path, start: Path, seed: int) -> Net:
+    """LiteDepth, its encoder by `recipes.litedepth_start`."""
+    net = _fresh("litedepth", seed)
+    net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
+    return net
+
+
+STUDENTS = {
+    "boosting_student": (boosting_student, 700, 12, 1.5e-3),
+    "fastdepth_small": (fastdepth_small, 2000, 12, 2e-3),
+    "litedepth": (litedepth, 2500, 24, 2e-3),
+    "fastdepth": (fastdepth, 2000, 12, 1.5e-3),
+}
+"""What a student is at the very start; of its first training, and of each row: steps, images in a batch, rate."""
+
+
+def _fresh(name: str, seed: int) -> Net:
+    net = build(zoo.spec(name), seed=seed)
+    net.head.start_at(2.7)  # metres, the mean of NYU
+    return net
+
+
+def _file(teachers: Path, name: str) -> Path:
+    return teachers / name / f"teacher_{name}.safetensors"
 
 
 LAYERS = (
@@ -177,22 +173,24 @@ def run_of(
     student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
-    net, fit, times = STUDENTS[student](data, start, seed)
+    made, steps, batch, lr = STUDENTS[student]
     if row == "first":
+        net = made(teachers, start, seed)
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
     else:
         before = out.with_name(f"{student}_first_{seed}") / f"{student}.safetensors"
         net = load(student if row == "shipped" else before)
+    times = batch // 12
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
     training = Training(
         data=tuple(f"{places[name]}:{n * times}" for name, n in truth.items()),
         out=out,
         model=student,
-        batch=12 * times,
+        batch=batch,
         loss=("log_l1", "log_gradient:0.3"),
         view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
-        fit=fit,
+        fit=replace(FIT, steps=steps, lr=lr, seed=seed),
         choose=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
@@ -203,7 +201,7 @@ def run_of(
     asked, layers = Asking(), ()
     if row == "structure":
         asked, layers = (
-            Asking((str(teachers / "mobilenet" / "teacher_mobilenet.safetensors"),)),
+            Asking((str(_file(teachers, "mobilenet")),)),
             (f"affinity:{LAYERS}",),
         )
     teaching = Teaching(

@@ -12,18 +12,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from leadline.checkpoint import save
 from leadline.cli_train import train
+from leadline.data.layouts import open_dataset
+from leadline.data.loader import collate
+from leadline.data.transforms import augment
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.options_distill import Asking, Teaching
 from leadline.spec import Spec
-from recipes.grid import SETS, sets, some_images
-from recipes.teacher import LICENCES
+from recipes.grid import SETS, sets
+from recipes.teacher import LICENCES, STILL
 
 SHARES = {"nyu": 8, "nyu_raw": 8, "photos": 12, "rooms": 8, "streets": 12}
 """Of 48 images how many are of which set."""
@@ -38,7 +42,9 @@ def classifier(data: Path, out: Path) -> Path:
     how = replace(zoo.boosting_student().preprocess, size=lite.preprocess.size)
     net = build(Spec("imagenet", zoo.boosting_student().encoder, lite.decoder, lite.head, how))
     net.head.start_at(2.7)
-    images = (some_images(data) - net.mean) / net.std
+    nyu = open_dataset(data / "nyu", "train")
+    frames = [augment(nyu[i * len(nyu) // 64], np.random.default_rng(0), STILL) for i in range(64)]
+    images = (collate(frames).image - net.mean) / net.std
     give_from_file_(net.encoder, data / "init" / "mobilenetv2_imagenet.safetensors", images)
     path = out / "imagenet.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,21 @@ def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_pat
     assert fit == training.fit
 
 
-@pytest.mark.slow
-def test_the_small_student_has_the_shape_that_pruning_left(shared_data: Path) -> None:
-    net, _, _ = grid.fastdepth_small(shared_data, shared_data, 0)
-    shipped = load("fastdepth_small").state_dict()
+def test_the_small_student_has_the_shape_that_pruning_left_and_the_teachers_channels(tmp_path: Path) -> None:
+    whole = build(replace(zoo.fastdepth(), name="teacher_fastdepth"), seed=1)
+    save(whole, tmp_path / "fastdepth" / "teacher_fastdepth.safetensors", provenance={})
+    net = grid.fastdepth_small(tmp_path, tmp_path, 0)
+    shipped, given = load("fastdepth_small").state_dict(), whole.state_dict()
     assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in shipped.items()}
-    assert not torch.equal(net.state_dict()["encoder.blocks.1.0.weight"], shipped["encoder.blocks.1.0.weight"])
+    stem, wide = (weights["encoder.blocks.0.0.weight"] for weights in (net.state_dict(), given))
+    assert all(any(torch.equal(kernel, one) for one in wide) for kernel in stem)
+
+
+def test_the_papers_student_starts_from_an_encoder_that_knows_depth(tmp_path: Path) -> None:
+    other = build(zoo.boosting_student(), seed=1)
+    save(other, tmp_path / "mobilenet" / "teacher_mobilenet.safetensors", provenance={})
+    net = grid.boosting_student(tmp_path, tmp_path, 0)
+    assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), other.encoder.parameters(), strict=True))
 
 
 @pytest.mark.slow
