@@ -9,10 +9,12 @@
 
 Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
-everything, so that they show what a net makes of places that neither it nor its teacher has ever seen. Every row of a
-student starts from the same net, which has learned from X alone (`first`), and sees as many images. What a teacher is
-worth shows in a student that has learned what labelled images can teach it; so fastdepth_small and boosting_student
-begin with what nets that were trained on X and rooms have, which have had no teacher either.
+everything, so that they show what a net makes of places that neither it nor its teacher has ever seen.
+
+Every row and seed of a student starts from the same net, which has learned from X alone (`first`), and sees as many
+images. What a teacher is worth shows in a student that has learned what labelled images can teach it; so
+fastdepth_small and boosting_student begin with what nets that were trained on X and rooms have, which have had no
+teacher either.
 """
 
 from __future__ import annotations
@@ -145,12 +147,12 @@ def litedepth(teachers: Path, start: Path, seed: int) -> Net:
 
 
 STUDENTS = {
-    "boosting_student": (boosting_student, 700, 12, 1.5e-3),
-    "fastdepth_small": (fastdepth_small, 2000, 12, 2e-3),
-    "litedepth": (litedepth, 2500, 24, 2e-3),
-    "fastdepth": (fastdepth, 2000, 12, 1.5e-3),
+    "boosting_student": (boosting_student, 1400, 700, 12, 1.5e-3),
+    "fastdepth_small": (fastdepth_small, 2000, 2000, 12, 2e-3),
+    "litedepth": (litedepth, 5000, 2500, 24, 2e-3),
+    "fastdepth": (fastdepth, 0, 2000, 12, 1.5e-3),
 }
-"""What a student is at the very start; of its first training, and of each row: steps, images in a batch, rate."""
+"""What a student is at the very start; steps of its first training and of each row; images in a batch; rate."""
 
 
 def _fresh(name: str, seed: int) -> Net:
@@ -173,13 +175,13 @@ def run_of(
     student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int
 ) -> tuple[Training, Net, Teaching | None]:
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
-    made, steps, batch, lr = STUDENTS[student]
+    made, steps_first, steps, batch, lr = STUDENTS[student]
     if row == "first":
-        net = made(teachers, start, seed)
+        net, steps, zoom = made(teachers, start, seed), steps_first, 1.35
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
     else:
-        before = out.with_name(f"{student}_first_{seed}") / f"{student}.safetensors"
-        net = load(student if row == "shipped" else before)
+        net = load(student if row == "shipped" else out.with_name(f"{student}_first") / f"{student}.safetensors")
+        zoom = 1.1  # a net that learns from zoomed views answers too near when it is asked about whole frames
     times = batch // 12
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
@@ -189,7 +191,7 @@ def run_of(
         model=student,
         batch=batch,
         loss=("log_l1", "log_gradient:0.3"),
-        view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
+        view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         fit=replace(FIT, steps=steps, lr=lr, seed=seed),
         choose=10 if truth else 0,
         cache_gb=24,
@@ -224,7 +226,7 @@ def main(
         row: first, then alone, labelled, unlabelled, both, mixed, structure or but_PLACE; labels: ask the teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
-        out: where STUDENT_ROW_SEED goes; of labels, the label sets
+        out: where STUDENT_ROW_SEED goes, or STUDENT_first; of labels, the label sets
         student: boosting_student, fastdepth_small or litedepth
         teachers: what `recipes.teacher` has made
         start: what `recipes.litedepth_start` has made
@@ -237,7 +239,7 @@ def main(
         return labels(data, rooms, teachers, out, using)
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
-    place = out / f"{student}_{row}_{seed}"
+    place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
     made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed)
     train(replace(made, resume=resume), net, teaching)
 
