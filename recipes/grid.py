@@ -80,7 +80,7 @@ def streets(data: Path, out: Path) -> Path:
 
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = Asking(tuple(str(_file(teachers, n)) for n in using), flip=True)
+    asking = Asking(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
     mixtures.main(data=data, out=sets(data, rooms, out)["mixtures"])
     for name, licence in {**SETS, **PLACES}.items():
         label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
@@ -230,7 +230,7 @@ def main(
         student: boosting_student, fastdepth_small or litedepth
         teachers: what `recipes.teacher` has made
         start: what `recipes.litedepth_start` has made
-        using: labels: which of the teachers are asked
+        using: labels: which of the teachers are asked; shipped: the package's fastdepth, which knows nyu_raw's depth
         labels_in: what `labels` has made
         seed: of weights and batches
         resume: go on with a run that was stopped
