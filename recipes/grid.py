@@ -81,9 +81,10 @@ def streets(data: Path, out: Path) -> Path:
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
     asking = Asking(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
-    mixtures.main(data=data, out=sets(data, rooms, out)["mixtures"])
+    places = sets(data, rooms, out)
+    mixtures.main(data=data, out=places["mixtures"])
     for name, licence in {**SETS, **PLACES}.items():
-        label(sets(data, rooms, out)[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
+        label(places[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
 
 
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
@@ -93,14 +94,16 @@ def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
     return {**own, "tum": data / "tum_fr1_rpy", **made}
 
 
+BOTH = ({"nyu": 3}, {"mixtures": 5, "nyu_raw": 1, "rooms": 1, "photos": 1, "streets": 1})
+
 SHARES = {
     "first": ({"nyu": 12}, {}),
     "alone": ({"nyu": 12}, {}),
     "labelled": ({"nyu": 12}, {}),
     "unlabelled": ({}, {"mixtures": 6, "nyu_raw": 2, "rooms": 2, "photos": 1, "streets": 1}),
-    "both": ({"nyu": 3}, {"mixtures": 5, "nyu_raw": 1, "rooms": 1, "photos": 1, "streets": 1}),
+    "both": BOTH,
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
-    "structure": ({"nyu": 3}, {"mixtures": 5, "nyu_raw": 1, "rooms": 1, "photos": 1, "streets": 1}),
+    "structure": BOTH,
     "shipped": ({"nyu": 3, "nyu_raw": 3}, {"mixtures": 4, "rooms": 1, "photos": 1}),
 } | {
     f"but_{left}": ({"nyu": 3}, {"mixtures": 4, "nyu_raw": 1, "rooms": 1, **{n: 1 for n in PLACES if n != left}})
@@ -116,9 +119,16 @@ students' own sizes take, and what a teacher is worth shows only in a student th
 FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
 
 
+def fresh(name: str, seed: int) -> Net:
+    """A net of the zoo that answers about as far as NYU is."""
+    net = build(zoo.spec(name), seed=seed)
+    net.head.start_at(2.7)  # metres, the mean of NYU
+    return net
+
+
 def boosting_student(teachers: Path, start: Path, seed: int) -> Net:
     """The paper's student, its encoder from teacher_mobilenet, which is as deep and wide."""
-    net = _fresh("boosting_student", seed)
+    net = fresh("boosting_student", seed)
     net.encoder.load_state_dict(load(_file(teachers, "mobilenet")).encoder.state_dict())
     return net
 
@@ -134,14 +144,9 @@ def fastdepth_small(teachers: Path, start: Path, seed: int) -> Net:
     return net
 
 
-def fastdepth(teachers: Path, start: Path, seed: int) -> Net:
-    """The published student. Only its row `shipped` has been run."""
-    return load(_file(teachers, "fastdepth"))
-
-
 def litedepth(teachers: Path, start: Path, seed: int) -> Net:
     """LiteDepth, its encoder by `recipes.litedepth_start`."""
-    net = _fresh("litedepth", seed)
+    net = fresh("litedepth", seed)
     net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
     return net
 
@@ -150,15 +155,11 @@ STUDENTS = {
     "boosting_student": (boosting_student, 1400, 700, 12, 1.5e-3),
     "fastdepth_small": (fastdepth_small, 2000, 2000, 12, 2e-3),
     "litedepth": (litedepth, 5000, 2500, 24, 2e-3),
-    "fastdepth": (fastdepth, 0, 2000, 12, 1.5e-3),
+    "fastdepth": (None, 0, 2000, 12, 1.5e-3),
 }
-"""What a student is at the very start; steps of its first training and of each row; images in a batch; rate."""
-
-
-def _fresh(name: str, seed: int) -> Net:
-    net = build(zoo.spec(name), seed=seed)
-    net.head.start_at(2.7)  # metres, the mean of NYU
-    return net
+"""What a student is at the very start (None: it ships, and no more is asked of it); steps of its first training and of
+each row; images in a batch; rate.
+"""
 
 
 def _file(teachers: Path, name: str) -> Path:
@@ -200,15 +201,10 @@ def run_of(
     )
     if row in ("first", "alone", "mixed"):
         return training, net, None
-    asked, layers = Asking(), ()
-    if row == "structure":
-        asked, layers = (
-            Asking((str(_file(teachers, "mobilenet")),)),
-            (f"affinity:{LAYERS}",),
-        )
+    structure = row == "structure"
     teaching = Teaching(
-        asking=asked,
-        features=layers,
+        asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
+        features=(f"affinity:{LAYERS}",) if structure else (),
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         labels=tuple(given / name for name in (*truth, *only)),
     )
@@ -239,6 +235,8 @@ def main(
         return labels(data, rooms, teachers, out, using)
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
+    if STUDENTS[student][0] is None and row != "shipped":
+        raise SystemExit(f"{row} of {student}: it has only the row shipped")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
     made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed)
     train(replace(made, resume=resume), net, teaching)

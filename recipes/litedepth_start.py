@@ -26,7 +26,7 @@ from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.options_distill import Asking, Teaching
 from leadline.spec import Spec
-from recipes.grid import SETS, sets
+from recipes.grid import SETS, fresh, sets
 from recipes.teacher import LICENCES, STILL
 
 SHARES = {"nyu": 8, "nyu_raw": 8, "photos": 12, "rooms": 8, "streets": 12}
@@ -89,9 +89,7 @@ def main(*, data: Path, rooms: Path, out: Path, steps: int = 1500, resume: bool 
         weight=0.0,  # what it answers means nothing
         features=(f"hint*1:{pairs}",),
     )
-    net = build(zoo.litedepth(), seed=0)
-    net.head.start_at(2.7)
-    train(run, net, teaching)
+    train(run, fresh("litedepth", seed=0), teaching)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from leadline.data.dataset import hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.transforms import augment
 from leadline.options import View
+from recipes.views import cut
 
 LOOK = View((240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)
 """How each of the two is seen before they are mixed."""
@@ -31,9 +32,8 @@ def mixture(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.
     if rng.random() < 0.5:
         weight = rng.uniform(0.15, 0.85)
         return np.rint(weight * one + (1 - weight) * other).astype(np.uint8)
-    sides, place, made = rng.uniform(0.3, 0.8, 2), rng.random(2), one.copy()
-    low = place * (1 - sides) * one.shape[:2]
-    rows, columns = (slice(int(a), int(a + s * n)) for a, s, n in zip(low, sides, one.shape, strict=False))
+    (tall, wide), (y, x), made = rng.uniform(0.3, 0.8, 2), rng.random(2), one.copy()
+    rows, columns = cut(one.shape[:2], (y * (1 - tall), x * (1 - wide), tall, wide))
     made[rows, columns] = other[rows, columns]
     return made
 

@@ -148,15 +148,15 @@ def mixed(batch: Sample, seen: np.ndarray, rng: np.random.Generator) -> tuple[Sa
         else:
             (tall, wide), (y, x) = rng.uniform(0.3, 0.8, 2), rng.random(2)
             top, left = y * (1 - tall), x * (1 - wide)
-            rows, columns = _cut(image.shape[2:], (top, left, tall, wide))
+            rows, columns = cut(image.shape[2:], (top, left, tall, wide))
             image[i, :, rows, columns] = batch.image[other, :, rows, columns]
-            rows, columns = _cut(small.shape[1:3], (top, left, tall, wide))
+            rows, columns = cut(small.shape[1:3], (top, left, tall, wide))
             small[i, rows, columns] = seen[other, rows, columns]
         valid[i] = False
     return replace(batch, image=image, valid=valid), small
 
 
-def _cut(size: Sequence[int], part: tuple[float, float, float, float]) -> tuple[slice, slice]:
+def cut(size: Sequence[int], part: tuple[float, float, float, float]) -> tuple[slice, slice]:
     """The rows and columns of a `part` (top, left, height, width) in fractions of a picture."""
     (height, width), (top, left, tall, wide) = size, part
     return (

@@ -51,10 +51,6 @@ def test_what_ships_has_not_seen_the_places_it_is_judged_by() -> None:
     assert sum(truth.values()) + sum(only.values()) == 12 and not {*truth, *only} & set(grid.PLACES)
 
 
-def test_structure_is_learned_besides_all_that_both_learns() -> None:
-    assert grid.SHARES["structure"] == grid.SHARES["both"]
-
-
 def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
     start, first = build(zoo.litedepth(), seed=7), build(zoo.litedepth(), seed=8)
     save(start, tmp_path / "litedepth.safetensors", provenance={})
