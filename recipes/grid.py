@@ -152,9 +152,9 @@ def litedepth(teachers: Path, start: Path, seed: int) -> Net:
 
 
 STUDENTS = {
-    "boosting_student": (boosting_student, 1400, 700, 12, 1.5e-3),
-    "fastdepth_small": (fastdepth_small, 2000, 2000, 12, 2e-3),
-    "litedepth": (litedepth, 5000, 2500, 24, 2e-3),
+    "boosting_student": (boosting_student, 1400, 1400, 12, 1.5e-3),
+    "fastdepth_small": (fastdepth_small, 2000, 6000, 12, 2e-3),
+    "litedepth": (litedepth, 5000, 5000, 24, 2e-3),
     "fastdepth": (None, 0, 2000, 12, 1.5e-3),
 }
 """What a student is at the very start (None: it ships, and no more is asked of it); steps of its first training and of
