@@ -214,7 +214,7 @@ def run_of(
 def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
     teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), start: Path = Path("runs/start"),
-    using: tuple[str, ...] = ("fastdepth", "mobilenet"), seed: int = 0, resume: bool = False,
+    using: tuple[str, ...] = ("fastdepth", "mobilenet"), steps: int | None = None, seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
@@ -228,6 +228,7 @@ def main(
         start: what `recipes.litedepth_start` has made
         using: labels: which of the teachers are asked; shipped: the package's fastdepth, which knows nyu_raw's depth
         labels_in: what `labels` has made
+        steps: how many batches, if not as many as STUDENTS says
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
@@ -239,7 +240,8 @@ def main(
         raise SystemExit(f"{row} of {student}: it has only the row shipped")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
     made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed)
-    train(replace(made, resume=resume), net, teaching)
+    fit = made.fit if steps is None else replace(made.fit, steps=steps)
+    train(replace(made, fit=fit, resume=resume), net, teaching)
 
 
 if __name__ == "__main__":
