@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.run_sets import shares
 from leadline.types import Sample
-from recipes import grid, judged, litedepth_start, mixtures, teacher
+from recipes import grid, judged, litedepth_start, mixtures, seeds, teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -146,3 +147,22 @@ def test_mixtures_are_the_same_pictures_again(shared_data: Path, tmp_path: Path)
         mixtures.main(data=shared_data, out=tmp_path / name, n=2)
     files = [sorted((tmp_path / name).iterdir()) for name in ("a", "b")]
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]] and len(files[0]) == 2
+
+
+def test_seeds_of_one_cell_are_put_together_and_other_folders_are_not() -> None:
+    names = (
+        "grid/litedepth_alone_0",
+        "grid/litedepth_alone_1",
+        "grid/fastdepth_small_first",
+        "other/litedepth_alone_2",
+    )
+    lines = [
+        json.dumps({"model": f"runs/{name}/x.safetensors", "nyu": {"delta1": 0.6 + i / 10}})
+        for i, name in enumerate(names)
+    ]
+    found = seeds.cells(lines, "runs/grid")
+    assert {cell: len(facts) for cell, facts in found.items()} == {
+        ("fastdepth_small", "first"): 1, ("litedepth", "alone"): 2,
+    }  # fmt: skip
+    assert seeds.said([facts["nyu"]["delta1"] for facts in found["litedepth", "alone"]]) == "0.650 ± 0.050"
+    assert seeds.said([0.8]) == "0.800"

@@ -1,0 +1,66 @@
+"""Mean and spread over seeds of what `recipes.judged` has found about the cells of `recipes.grid`, as a Markdown table.
+
+python -m recipes.seeds runs/judged.jsonl --folder runs/grid
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from recipes.grid import FURTHER, ROWS, STUDENTS
+
+CELL = re.compile(rf"({'|'.join(STUDENTS)})_({'|'.join((*ROWS, *FURTHER, 'halved'))})(?:_(\d+))?")
+
+METRES = (
+    "choosing nyu-eigen@1",
+    "nyu nyu-eigen@1",
+    *(f"{p} indoor-metric@1" for p in ("kitchen", "robot", "office", "tum")),
+)
+ALIGNED = tuple(f"{p} zeroshot-disparity@1" for p in ("kitchen", "robot", "office", "tum"))
+
+
+def cells(lines: list[str], folder: str) -> dict[tuple[str, str], list[dict[str, dict[str, float]]]]:
+    """What was found about each student and row whose weights lie in `folder`, one entry a seed."""
+    found: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(dict)
+    for line in lines:
+        facts = json.loads(line)
+        place = Path(facts.pop("model")).parent
+        if place.parent.name == Path(folder).name and (cell := CELL.fullmatch(place.name)):
+            student, row, seed = cell.groups()
+            found[student, row][seed or "0"] = facts
+    order = (*FURTHER[:1], *ROWS, *FURTHER[1:], "halved")
+    known = [(student, row) for student in STUDENTS for row in order if (student, row) in found]
+    return {cell: list(found[cell].values()) for cell in known}
+
+
+def said(values: list[float]) -> str:
+    """Their mean, and of several half the distance from the lowest to the highest."""
+    spread = f" ± {np.ptp(values) / 2:.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def main(judged: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") -> None:
+    """Print delta1 / abs_rel of each cell, in metres and aligned.
+
+    Args:
+        judged: the file that `recipes.judged` has written
+        folder: where the cells lie; of judged nets elsewhere nothing is said
+    """
+    found = cells(judged.read_text().splitlines(), folder)
+    for columns in (METRES, ALIGNED):
+        print("| student | row | seeds |", " | ".join(columns), "|")
+        print("|" + "---|" * (3 + len(columns)))
+        for (student, row), seeds in found.items():
+            shown = [" / ".join(said([s[c][m] for s in seeds]) for m in ("delta1", "abs_rel")) for c in columns]
+            print(f"| `{student}` | {row} | {len(seeds)} |", " | ".join(shown), "|")
+        print()
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
