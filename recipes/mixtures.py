@@ -38,7 +38,7 @@ def mixture(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.
     return made
 
 
-def main(*, data: Path, out: Path, n: int = 3000, seed: int = 0) -> None:
+def main(*, data: Path, out: Path, n: int = 8000, seed: int = 0) -> None:
     """Write `n` pictures of 320x240 to `out`, as JPEG.
 
     Args:
