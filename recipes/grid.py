@@ -6,6 +6,9 @@
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
     python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer --after runs/grid
+    python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
+    python -m recipes.seeds runs/judged.jsonl --folder runs/grid
 
 Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
@@ -214,7 +217,8 @@ def run_of(
 def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
     teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), start: Path = Path("runs/start"),
-    using: tuple[str, ...] = ("fastdepth", "mobilenet"), steps: int | None = None, seed: int = 0, resume: bool = False,
+    using: tuple[str, ...] = ("fastdepth", "mobilenet"), after: Path | None = None, steps: int | None = None,
+    seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
@@ -228,6 +232,7 @@ def main(
         start: what `recipes.litedepth_start` has made
         using: labels: which of the teachers are asked; shipped: the package's fastdepth, which knows nyu_raw's depth
         labels_in: what `labels` has made
+        after: where the cells of a grid lie that this one goes on from, at the same rate again
         steps: how many batches, if not as many as STUDENTS says
         seed: of weights and batches
         resume: go on with a run that was stopped
@@ -239,9 +244,12 @@ def main(
     if STUDENTS[student][0] is None and row != "shipped":
         raise SystemExit(f"{row} of {student}: it has only the row shipped")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed)
+    before = (after or out) / place.name
+    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, before, seed)
+    if after is not None:
+        net = load(before / f"{student}.safetensors")
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
-    train(replace(made, fit=fit, resume=resume), net, teaching)
+    train(replace(made, out=place, fit=fit, resume=resume), net, teaching)
 
 
 if __name__ == "__main__":
