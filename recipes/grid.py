@@ -176,16 +176,24 @@ LAYERS = (
 
 
 def run_of(
-    student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int
-) -> tuple[Training, Net, Teaching | None]:
+    student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int,
+    after: Path | None = None,
+) -> tuple[Training, Net, Teaching | None]:  # fmt: skip
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
     made, steps_first, steps, batch, lr = STUDENTS[student]
-    if row == "first":
-        net, steps, zoom = made(teachers, start, seed), steps_first, 1.35
+    first, weights = row == "first", f"{student}.safetensors"
+    if made is None and row != "shipped":
+        raise SystemExit(f"{row} of {student}: it has only the row shipped")
+    if after is not None:
+        net = load(after / out.name / weights)
+    elif row == "shipped":
+        net = load(student)
+    elif first:
+        net = made(teachers, start, seed)
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
     else:
-        net = load(student if row == "shipped" else out.with_name(f"{student}_first") / f"{student}.safetensors")
-        zoom = 1.1  # a net that learns from zoomed views answers too near when it is asked about whole frames
+        net = load(out.with_name(f"{student}_first") / weights)
+    zoom = 1.35 if first else 1.1  # a net that learns from zoomed views answers too near when asked about whole frames
     times = batch // 12
     truth, only = SHARES[row]
     places = sets(data, rooms, given)
@@ -196,7 +204,7 @@ def run_of(
         batch=batch,
         loss=("log_l1", "log_gradient:0.3"),
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
-        fit=replace(FIT, steps=steps, lr=lr, seed=seed),
+        fit=replace(FIT, steps=steps_first if first else steps, lr=lr, seed=seed),
         choose=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
@@ -241,15 +249,10 @@ def main(
         return labels(data, rooms, teachers, out, using)
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
-    if STUDENTS[student][0] is None and row != "shipped":
-        raise SystemExit(f"{row} of {student}: it has only the row shipped")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
-    before = (after or out) / place.name
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, before, seed)
-    if after is not None:
-        net = load(before / f"{student}.safetensors")
+    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
-    train(replace(made, out=place, fit=fit, resume=resume), net, teaching)
+    train(replace(made, fit=fit, resume=resume), net, teaching)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from recipes.grid import FURTHER, ROWS, STUDENTS
+from recipes.grid import SHARES, STUDENTS
+from recipes.judged import AWAY, PLACES
 
-CELL = re.compile(rf"({'|'.join(STUDENTS)})_({'|'.join((*ROWS, *FURTHER, 'halved'))})(?:_(\d+))?")
-
-METRES = (
-    "choosing nyu-eigen@1",
-    "nyu nyu-eigen@1",
-    *(f"{p} indoor-metric@1" for p in ("kitchen", "robot", "office", "tum")),
-)
-ALIGNED = tuple(f"{p} zeroshot-disparity@1" for p in ("kitchen", "robot", "office", "tum"))
+ROWS = (*SHARES, "halved")
+CELL = re.compile(rf"({'|'.join(STUDENTS)})_({'|'.join(ROWS)})(?:_(\d+))?")
 
 
 def cells(lines: list[str], folder: str) -> dict[tuple[str, str], list[dict[str, dict[str, float]]]]:
@@ -34,8 +29,7 @@ def cells(lines: list[str], folder: str) -> dict[tuple[str, str], list[dict[str,
         if place.parent.name == Path(folder).name and (cell := CELL.fullmatch(place.name)):
             student, row, seed = cell.groups()
             found[student, row][seed or "0"] = facts
-    order = (*FURTHER[:1], *ROWS, *FURTHER[1:], "halved")
-    known = [(student, row) for student in STUDENTS for row in order if (student, row) in found]
+    known = [(student, row) for student in STUDENTS for row in ROWS if (student, row) in found]
     return {cell: list(found[cell].values()) for cell in known}
 
 
@@ -53,7 +47,8 @@ def main(judged: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") ->
         folder: where the cells lie; of judged nets elsewhere nothing is said
     """
     found = cells(judged.read_text().splitlines(), folder)
-    for columns in (METRES, ALIGNED):
+    metres, aligned = ([f"{place} {protocol}" for place in PLACES] for protocol in AWAY)
+    for columns in (["choosing nyu-eigen@1", "nyu nyu-eigen@1", *metres], aligned):
         print("| student | row | seeds |", " | ".join(columns), "|")
         print("|" + "---|" * (3 + len(columns)))
         for (student, row), seeds in found.items():

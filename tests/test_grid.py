@@ -77,6 +77,22 @@ def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_pat
     assert fit.lr == training.fit.lr
 
 
+def test_a_cell_goes_on_from_the_same_cell_of_another_grid(shared_data: Path, tmp_path: Path) -> None:
+    before = build(zoo.litedepth(), seed=9)
+    save(before, tmp_path / "short" / "litedepth_both_3" / "litedepth.safetensors", provenance={})
+    cell = tmp_path / "long" / "litedepth_both_3"
+    training, net, _ = grid.run_of(
+        "litedepth", "both", shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path, cell, 3, tmp_path / "short"
+    )
+    assert training.out == cell
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+
+
+def test_what_only_ships_has_no_cell(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="both of fastdepth: it has only the row shipped"):
+        grid.run_of("fastdepth", "both", shared_data, tmp_path, tmp_path, tmp_path, tmp_path, tmp_path / "x", 0)
+
+
 def test_the_small_student_has_the_shape_that_pruning_left_and_the_teachers_channels(tmp_path: Path) -> None:
     whole = build(replace(zoo.fastdepth(), name="teacher_fastdepth"), seed=1)
     save(whole, tmp_path / "fastdepth" / "teacher_fastdepth.safetensors", provenance={})
