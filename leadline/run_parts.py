@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leadline.checkpoint import load
+from leadline.checkpoint import load, shipped
 from leadline.data.augment_batch import augmented, draw, gather
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset
@@ -181,6 +181,8 @@ def _checked(run: Training, given: bool, say: Say) -> None:
         raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
     if not given and run.init is not None and _goes_on(run):
         raise ValueError(f"{run.model} comes with weights, so --init has no use; leave one of the two out")
+    if not given and not _goes_on(run) and run.model in shipped() and run.model not in zoo.names():
+        raise ValueError(f"{run.model} is known by its weights alone; give --pretrained, and it starts from them")
     if run.epochs is not None and not run.epochs > 0:
         raise ValueError(f"epochs is {run.epochs}; a number above 0 is needed")
     if run.resume and not (run.out / "state.safetensors").exists():

@@ -221,6 +221,7 @@ def test_what_has_no_use_is_refused(run: Training, tmp_path: Path) -> None:
 
     (tmp_path / "file").touch()
     refused("comes with weights, so --init has no use", model="fastdepth", pretrained=True, init=tmp_path / "file")
+    refused("fastdepth_small is known by its weights alone; give --pretrained", model="fastdepth_small")
     refused("epochs is -1", epochs=-1.0)
     refused("gives relative_disparity, which cannot be compared with metres", model="monodepth_pruned")
     refused("'l1:abc' has the weight 'abc'", loss=("l1:abc",))
