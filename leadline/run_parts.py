@@ -112,8 +112,6 @@ def parts(
     every = run.data if taught is None else (*run.data, *taught.unlabelled)
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **run.reading.given()) for folder in folders]
-    if taught is not None:
-        sets = taught.answered(sets)
     camera = metres(sets) if stereo else 0.0
     chosen = None
     if run.data:
@@ -123,6 +121,8 @@ def parts(
         ]
     elif run.choose:
         say("no labelled data are given: there is no validation")
+    if taught is not None:
+        sets = taught.answered(sets)  # after the choice, which shall not depend on what the teacher left out
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
@@ -139,11 +139,11 @@ def parts(
     learned = [Part(data, share, one) for data, share in zip(sets, per_batch, strict=True)]
     for part in learned:  # what cannot be transformed should fail here, not in a worker
         item(part, 0, np.random.default_rng(0))
-    if online is not None:
-        learned = [replace(part, transform=partial(marked, transform=part.transform)) for part in learned]
     finish: Finish | None = partial(augmented, view=run.view) if on_device else None
-    if on_device:
-        learned = [replace(part, transform=partial(draw, view=run.view)) for part in learned]
+    begin: Callable[..., Any] = partial(draw, view=run.view) if on_device else one
+    if online is not None:
+        begin = partial(marked, transform=begin)
+    learned = [replace(part, transform=begin) for part in learned]
     loading = partial(
         loader, learned, seed=run.fit.seed, rank=rank, world=world,
         pad=run.transform == "litedepth",  # its cut-outs differ in size

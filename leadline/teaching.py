@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ def taught(run: Training, how: Teaching) -> Taught:
     if wanted and (teacher is None or teacher.net is None):
         who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
         raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
+    if how.truth == 1 and not (how.unlabelled and how.weight) and not wanted:
+        raise ValueError("truth is 1 and nothing else is learned from a teacher; lower it, or leave the teacher out")
     if teacher is not None and sets and not wanted:
         raise ValueError(f"label sets are given, so {teacher.name} would never be asked; leave one of the two out")
     if teacher is not None and teacher.facts.get("by_name") and not sets:
@@ -71,10 +74,14 @@ def licences(facts: Mapping[str, Any]) -> list[str]:
 def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
     told = [
         {"teacher": s.said["teacher"], "kind": s.kind, "data": s.said["data"]["name"], "n": s.said["n"],
-         "licences": s.said["licences"], "shards": s.said["shards"][0]["sha256"][:16]}
+         "licences": s.said["licences"], "shards": _hash([shard["sha256"] for shard in s.said["shards"]])}
         for s in sets
     ]  # fmt: skip
     return {"label_sets": told, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
+
+
+def _hash(said: list[str]) -> str:
+    return sha256(" ".join(said).encode()).hexdigest()[:16]
 
 
 def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], trust: float) -> list[Dataset]:

@@ -4,7 +4,8 @@
     python -m recipes.judged A.safetensors B.safetensors --together --flip --data DATA --out runs/judged.jsonl
 
 NYU by `nyu-eigen@1`; all frames of kitchen, robot, office and tum by `indoor-metric@1` (metres as they are) and
-`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not judged again.
+`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not judged again, as long as
+it has the same bytes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import numpy as np
 import torch
 import tyro
 
+from leadline.checkpoint import find
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
 from leadline.evaluate import evaluate_all
 from leadline.options_distill import Asking
+from leadline.runtime.card import sha256
 from leadline.teachers import Teacher, asked
 from leadline.types import Depth, Sample
 
@@ -72,16 +75,18 @@ def main(
         zooms: enlarged cut-outs too
         test: no: only on what is kept for choosing
     """
-    known = {json.loads(line)["model"] for line in out.read_text().splitlines()} if out.exists() else set()
+    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    known = [(line["model"], line["sha256"]) for line in lines]
     for group in [files] if together else [(file,) for file in files]:
         name = "+".join(group) + (" flip" if flip else "") + (f" {zooms}" if zooms != (1.0,) else "")
         name += "" if test else " (choosing part)"
-        if name in known:
+        hashes = [sha256(find(file)) for file in group]
+        if (name, hashes) in known:
             continue
         facts = judged(asked(Asking(group, flip=flip, zooms=zooms)), data, test)
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:
-            file.write(json.dumps({"model": name, **facts}) + "\n")
+            file.write(json.dumps({"model": name, "sha256": hashes, **facts}) + "\n")
         print(name, json.dumps(facts), flush=True)
 
 

@@ -25,8 +25,10 @@ def cells(lines: list[str], folder: str) -> dict[tuple[str, str], list[dict[str,
     found: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(dict)
     for line in lines:
         facts = json.loads(line)
-        place = Path(facts.pop("model")).parent
-        if place.parent.name == Path(folder).name and (cell := CELL.fullmatch(place.name)):
+        model = Path(facts.pop("model"))
+        place = model.parent
+        plain = model.suffix == ".safetensors" and "+" not in str(model)  # neither mirrored nor one of several
+        if plain and place.parent.name == Path(folder).name and (cell := CELL.fullmatch(place.name)):
             student, row, seed = cell.groups()
             found[student, row][seed or "0"] = facts
     known = [(student, row) for student in STUDENTS for row in ROWS if (student, row) in found]

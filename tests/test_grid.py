@@ -15,7 +15,6 @@ from leadline.distill.features import listening
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.run_sets import shares
-from leadline.types import Sample
 from recipes import grid, judged, litedepth_start, mixtures, seeds, teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,7 +125,7 @@ def test_a_teacher_is_judged_as_a_net_is(shared_data: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (128, 160, 3), np.uint8)
     depth = judged.looking(open_teacher("litedepth"))(image)
     assert depth.values == pytest.approx(load_predictor("litedepth")(image).values, rel=1e-3)
-    assert isinstance(Sample(image, None, None, "a"), Sample) and depth.kind == "metric"
+    assert depth.kind == "metric"
 
 
 def test_the_start_of_litedepth_compares_layers_of_one_scale() -> None:
@@ -165,6 +164,18 @@ def test_mixtures_are_the_same_pictures_again(shared_data: Path, tmp_path: Path)
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]] and len(files[0]) == 2
 
 
+def test_what_is_judged_already_is_not_judged_again_unless_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "judged", lambda *_: {"nyu": {"delta1": 0.5}})
+    file, out = tmp_path / "litedepth.safetensors", tmp_path / "judged.jsonl"
+    for seed in (0, 1):
+        save(build(zoo.litedepth(), seed=seed), file, provenance={})
+        for _ in range(2):
+            judged.main((str(file),), data=tmp_path, out=out)
+    assert len(out.read_text().splitlines()) == 2
+
+
 def test_seeds_of_one_cell_are_put_together_and_other_folders_are_not() -> None:
     names = (
         "grid/litedepth_alone_0",
@@ -172,10 +183,9 @@ def test_seeds_of_one_cell_are_put_together_and_other_folders_are_not() -> None:
         "grid/fastdepth_small_first",
         "other/litedepth_alone_2",
     )
-    lines = [
-        json.dumps({"model": f"runs/{name}/x.safetensors", "nyu": {"delta1": 0.6 + i / 10}})
-        for i, name in enumerate(names)
-    ]
+    files = [f"runs/{name}/x.safetensors" for name in names]
+    others = (f"{files[0]} flip", f"{files[0]}+{files[1]}", f"{files[1]} (choosing part)")
+    lines = [json.dumps({"model": name, "nyu": {"delta1": 0.6 + i / 10}}) for i, name in enumerate((*files, *others))]
     found = seeds.cells(lines, "runs/grid")
     assert {cell: len(facts) for cell, facts in found.items()} == {
         ("fastdepth_small", "first"): 1, ("litedepth", "alone"): 2,

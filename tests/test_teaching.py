@@ -96,13 +96,29 @@ def test_a_labelled_set_without_labels_has_its_own_depth(place: Path, tmp_path: 
 
 
 def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_path: Path) -> None:
-    training = run(place, tmp_path / "run")
-    how = Teaching((f"{place / 'photos'}:2",), asking=Asking((str(place / "teacher.safetensors"),)))
+    """A student that is the teacher has nothing to learn from it about any cut-out."""
+    teacher = place / "teacher.safetensors"
+    training = run(place, tmp_path / "run", model=str(teacher), view=View(size=load(teacher).spec.preprocess.size))
+    how = Teaching((f"{place / 'photos'}:2",), asking=Asking((str(teacher),)))
     made = parts(training, taught=taught(training, how))
     batch = next(made.loading(workers=0)(0))
-    assert ((batch.taught == 0) | (batch.taught > 0)).all() and not batch.valid[2:].any()
-    _, logs = made.loss(made.net, batch)
-    assert set(logs) == {"truth", "taught", "unlabelled"}
+    assert not batch.valid[2:].any()
+    _, logs = made.loss(made.net.eval(), batch)
+    assert logs["taught"] < 1e-4 and logs["unlabelled"] < 1e-4 < logs["truth"]
+
+
+@pytest.mark.parametrize("transform", ["view", "fastdepth", "litedepth", "hu"])
+def test_a_teacher_can_be_asked_about_what_any_list_of_changes_makes(
+    place: Path, tmp_path: Path, transform: str
+) -> None:
+    """Some make depth that is larger or smaller than the picture."""
+    training = run(place, tmp_path / "run", transform=transform)
+    how = Teaching(
+        (f"{place / 'photos'}:2",), features=("affinity",), asking=Asking((str(place / "teacher.safetensors"),))
+    )
+    made = parts(training, taught=taught(training, how))
+    value, logs = made.loss(made.net, next(made.loading(workers=0)(0)))
+    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled", "affinity"}
 
 
 def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
@@ -115,10 +131,14 @@ def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
     assert curves and load(tmp_path / "run" / "litedepth.safetensors").spec.name == "litedepth"
 
 
-def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Path) -> None:
-    training = run(place, tmp_path / "run", ("rooms:4",), view=View(size=(64, 96), rotate=30, jitter=0))
+@pytest.mark.parametrize("augment", ["workers", "device"])
+def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Path, augment: str) -> None:
+    view = View(size=(64, 96), rotate=30, jitter=0)
+    training = run(place, tmp_path / "run", ("rooms:4",), view=view, augment=augment)
     made = parts(training, taught=taught(training, Teaching(asking=Asking((str(place / "teacher.safetensors"),)))))
     batch = next(made.loading(workers=0)(0))
+    if made.finish is not None:
+        batch = made.finish(batch, torch.device("cpu"))
     inside = (batch.taught > 0)[:, 0]
     black = batch.image.amax(1) == 0
     assert 0.5 < inside.float().mean() < 0.99 and not black[inside].any()
@@ -144,6 +164,21 @@ def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_
     assert made.chosen is not None and len(made.chosen)
     batches, chosen = made.loading(workers=0)(0), {key.name for key in made.chosen.keys}
     assert not {name for _ in range(15) for name in next(batches).name} & chosen
+
+
+def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: Path, tmp_path: Path) -> None:
+    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
+    first = sorted(p for p in (rooms / "images").iterdir() if p.is_file())[0]
+    content = first.read_bytes()
+    first.write_bytes(content[:40])
+    words = ["label", str(rooms), "--teacher", str(place / "teacher.safetensors"), "--out", str(tmp_path / "labels")]
+    assert main(words) == 0
+    first.write_bytes(content)
+    training = run(tmp_path, tmp_path / "run", data=("many:4",), choose=2)
+    plain = parts(training).chosen
+    with_teacher = parts(training, taught=taught(training, Teaching(labels=(tmp_path / "labels",)))).chosen
+    assert plain is not None and with_teacher is not None
+    assert [key.name for key in with_teacher.keys] == [key.name for key in plain.keys]
 
 
 def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
@@ -186,6 +221,7 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
         (Teaching(asking=Asking(("litedepth",)), features=("cosine:a=b",)), r"compared by 'cosine' in 'cosine:a=b'"),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*-1:head",)), r"the weight -1.0; a number above 0"),
+        (Teaching(asking=Asking(("litedepth",)), truth=1.0), r"truth is 1 and nothing else is learned from a teacher"),
     ],
 )
 def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Teaching, said: str) -> None:

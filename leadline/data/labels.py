@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -135,25 +136,32 @@ def fingerprint(image: np.ndarray) -> str:
 
 
 def labels_of(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
-    """The one of `sets` that is about `data`, or None: the name and the pixels of the first image that can be read
-    decide. BadData if several fit, or if no image can be read.
+    """The one of `sets` that is about `data`, or None: the name and the pixels of the first image decide that can be
+    read and was not left out. BadData if several fit, or if no image can be read.
     """
-    first = next((sample for i in range(len(data)) if (sample := _read(data, i)) is not None), None)
-    if first is None:
+    if _first(data, frozenset()) is None:
         raise BadData(f"no image of {data.name} can be read; `leadline data check` says why")
-    seen = fingerprint(first.image)
-    fitting = [labels for labels in sets if labels.places.get(first.name, {}).get("image") == seen]
+    fitting = [labels for labels in sets if _fits(labels, _first(data, _left_out(labels)))]
     if len(fitting) > 1:
         places = " and ".join(str(labels.root) for labels in fitting)
         raise BadData(f"{places} are both about {data.name}; give one of them")
     return fitting[0] if fitting else None
 
 
-def _read(data: Dataset, i: int) -> Sample | None:
-    try:
-        return data[i]
-    except (LeadlineError, OSError):
-        return None
+def _first(data: Dataset, left_out: frozenset[str]) -> Sample | None:
+    for i, key in enumerate(data.keys):
+        if called(key) not in left_out:
+            with suppress(LeadlineError, OSError):
+                return data[i]
+    return None
+
+
+def _fits(labels: Labels, first: Sample | None) -> bool:
+    return first is not None and labels.places.get(first.name, {}).get("image") == fingerprint(first.image)
+
+
+def _left_out(labels: Labels) -> frozenset[str]:
+    return frozenset(line["name"] for line in labels.said["skipped"])
 
 
 def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: float = 0.0) -> Dataset:
@@ -163,7 +171,7 @@ def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: flo
     say nothing. Images that could not be read when they were labelled are left out. An image that the set lacks, or
     was made from another picture of the same name, is a BadData once it is read.
     """
-    left_out = {line["name"] for line in labels.said["skipped"]}
+    left_out = _left_out(labels)
     data = replace(data, keys=tuple(key for key in data.keys if called(key) not in left_out))
     # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
     root = labels.root.resolve()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from leadline.data.labels import TOP
 from leadline.distill.features import Feature, listening
@@ -32,7 +33,7 @@ def told(teacher: Teacher, batch: Sample, trust: float = 0.0) -> Sample:
     depth, confidence = teacher(batch)
     known = torch.isfinite(depth) & (confidence >= trust)
     if batch.taught is not None:
-        known &= batch.taught > 0
+        known &= _like(batch.taught > 0, depth)
     if teacher.kind == "relative_disparity":
         low = torch.where(known, depth, torch.inf).amin((1, 2, 3), keepdim=True)
         high = torch.where(known, depth, -torch.inf).amax((1, 2, 3), keepdim=True)
@@ -91,9 +92,32 @@ class Lesson(nn.Module):
                 batch = told(teacher, batch, self.trust)
             value, logs = distilled(self.terms, 1 - share * (1 - self.truth), self.unlabelled, net, batch)
             seen = [maps() for maps in mine]
-        known = batch.valid | ~batch.valid.flatten(1).any(1)[:, None, None, None]  # everywhere, where nobody measured
+        known = _compared(batch)
         for feature, own, others in zip(features, seen, heard, strict=True):
             gap = share * feature(own, others, known)
             value, logs = value + gap, {**logs, feature.way: float(gap.detach())}
             logs.pop("skipped", None)
         return value, {**logs, "ramp": share} if self.ramped else logs
+
+
+def _compared(batch: Sample) -> Tensor:
+    """Where features are: where depth is known; of a picture that nobody has measured, where the teacher has answered,
+    or else everywhere. bool [B,1,H,W].
+    """
+    known = batch.valid
+    if batch.taught is not None:
+        known = torch.where(_none(known), _like(batch.taught > 0, known), known)
+    return known | _none(known)
+
+
+def _none(known: Tensor) -> Tensor:
+    """Of which pictures nothing is known, bool [B,1,1,1]."""
+    return ~known.flatten(1).any(1)[:, None, None, None]
+
+
+def _like(known: Tensor, other: Tensor) -> Tensor:
+    """A mask at the size of another map: some transforms give depth and pictures unlike sizes."""
+    if known.shape == other.shape:
+        return known
+    brought: Tensor = F.interpolate(known.float(), other.shape[-2:], mode="nearest")
+    return brought > 0
