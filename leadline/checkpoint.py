@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
     metadata, _ = _read(find(name_or_path), tensors=False)
     found: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
     return found
+
+
+def origin(name_or_path: Path | str) -> dict[str, Any]:
+    """The file's name, SHA-256 and licences: what those say of it that are made with its help."""
+    path = find(name_or_path)
+    terms = list(read_provenance(path).get("licences", ()))
+    return {"file": path.name, "sha256": sha256(path.read_bytes()).hexdigest(), "licences": terms}
 
 
 def shipped() -> dict[str, Path]:

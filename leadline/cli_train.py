@@ -61,7 +61,8 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
     if rank == 0 and (report.context["steps_now"] or not final.exists() or not (run.out / "report.json").exists()):
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
-        terms = [*run.licences, *([] if taught is None else licences(taught.facts))]
+        terms = [*run.licences, *made.facts.get("from", {}).get("licences", ())]
+        terms += [] if taught is None else licences(taught.facts)
         facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
         save(net, final, provenance=facts)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leadline.checkpoint import load, shipped
+from leadline.checkpoint import load, origin, shipped
 from leadline.data.augment_batch import augmented, draw, gather
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset
@@ -163,6 +163,7 @@ def parts(
     facts = {
         "training": {key: value for key, value in plain.items() if key not in _SPARED},
         "images": [[data.name, len(data)] for data in sets],
+        **({"from": origin(run.model)} if net is None and begun is not None else {}),
         **({} if taught is None else {"teaching": taught.facts}),
     }
     validate = None if chosen is None else partial(_validate, run=run, data=chosen)

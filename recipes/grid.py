@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from leadline.checkpoint import load
+from leadline.checkpoint import load, origin
 from leadline.cli_distill import label
 from leadline.cli_train import train
 from leadline.compress.channels import trace
@@ -129,29 +129,30 @@ def fresh(name: str, seed: int) -> Net:
     return net
 
 
-def boosting_student(teachers: Path, start: Path, seed: int) -> Net:
-    """The paper's student, its encoder from teacher_mobilenet, which is as deep and wide."""
-    net = fresh("boosting_student", seed)
-    net.encoder.load_state_dict(load(_file(teachers, "mobilenet")).encoder.state_dict())
-    return net
+def boosting_student(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
+    """The paper's student, its encoder from teacher_mobilenet, which is as deep and wide; and that one's file."""
+    net, source = fresh("boosting_student", seed), _file(teachers, "mobilenet")
+    net.encoder.load_state_dict(load(source).encoder.state_dict())
+    return net, source
 
 
-def fastdepth_small(teachers: Path, start: Path, seed: int) -> Net:
-    """The shape that pruning has left of fastdepth, with the strongest channels of teacher_fastdepth."""
-    net = load(_file(teachers, "fastdepth"))
+def fastdepth_small(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
+    """The shape that pruning has left of fastdepth, with the strongest channels of teacher_fastdepth; its file."""
+    source = _file(teachers, "fastdepth")
+    net = load(source)
     small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
     widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
     net = prune(net, channels, kept_best(magnitude(net, channels), widths))
     net.spec = replace(net.spec, name="fastdepth_small")
-    return net
+    return net, source
 
 
-def litedepth(teachers: Path, start: Path, seed: int) -> Net:
-    """LiteDepth, its encoder by `recipes.litedepth_start`."""
-    net = fresh("litedepth", seed)
-    net.encoder.load_state_dict(load(start / "litedepth.safetensors").encoder.state_dict())
-    return net
+def litedepth(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
+    """LiteDepth, its encoder by `recipes.litedepth_start`; that one's file."""
+    net, source = fresh("litedepth", seed), start / "litedepth.safetensors"
+    net.encoder.load_state_dict(load(source).encoder.state_dict())
+    return net, source
 
 
 STUDENTS = {
@@ -178,21 +179,22 @@ LAYERS = (
 def run_of(
     student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int,
     after: Path | None = None,
-) -> tuple[Training, Net, Teaching | None]:  # fmt: skip
-    """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given."""
+) -> tuple[Training, Net | None, Teaching | None]:  # fmt: skip
+    """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given; of `first` also the net
+    that it starts from, which no file holds.
+    """
     made, steps_first, steps, batch, lr = STUDENTS[student]
     first, weights = row == "first", f"{student}.safetensors"
     if made is None and row != "shipped":
         raise SystemExit(f"{row} of {student}: it has only the row shipped")
-    if after is not None:
-        net = load(after / out.name / weights)
-    elif row == "shipped":
-        net = load(student)
-    elif first:
-        net = made(teachers, start, seed)
+    net, terms = None, []
+    model = str(out.with_name(f"{student}_first") / weights if after is None else after / out.name / weights)
+    if row == "shipped" and after is None:
+        model = student
+    if first and after is None:
+        net, source = made(teachers, start, seed)
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
-    else:
-        net = load(out.with_name(f"{student}_first") / weights)
+        model, terms = student, origin(source)["licences"]
     zoom = 1.35 if first else 1.1  # a net that learns from zoomed views answers too near when asked about whole frames
     times = batch // 12
     truth, only = SHARES[row]
@@ -200,7 +202,8 @@ def run_of(
     training = Training(
         data=tuple(f"{places[name]}:{n * times}" for name, n in truth.items()),
         out=out,
-        model=student,
+        model=model,
+        pretrained=model == student and net is None,
         batch=batch,
         loss=("log_l1", "log_gradient:0.3"),
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
@@ -208,7 +211,7 @@ def run_of(
         choose=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
-        licences=tuple(SETS.get(name, KITTI) for name in truth),
+        licences=tuple(dict.fromkeys([*(SETS.get(name, KITTI) for name in truth), *terms])),
     )
     if row in ("first", "alone", "mixed"):
         return training, net, None

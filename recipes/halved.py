@@ -12,7 +12,6 @@ from pathlib import Path
 
 import tyro
 
-from leadline.checkpoint import load
 from leadline.cli_train import train
 from leadline.command import complain
 from leadline.options_prune import Pruning
@@ -51,7 +50,7 @@ def main(
     if not narrow.out.exists():
         prune(narrow, say=complain)
     fit = replace(training.fit, steps=training.fit.steps // 2)
-    train(replace(training, model=str(narrow.out), fit=fit, resume=resume), load(narrow.out), teaching)
+    train(replace(training, model=str(narrow.out), fit=fit, resume=resume), teaching=teaching)
 
 
 if __name__ == "__main__":

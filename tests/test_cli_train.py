@@ -95,13 +95,15 @@ def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, t
     assert (run.out / "pictures" / "000003.jpg").is_file()
 
 
-def test_a_checkpoint_can_be_trained_on(run: Training, tmp_path: Path) -> None:
-    train(run)
+def test_a_checkpoint_can_be_trained_on_and_its_terms_stay(run: Training, tmp_path: Path) -> None:
+    train(replace(run, licences=("the first's",)))
     first = run.out / "fastdepth_pruned.safetensors"
     net, _ = train(replace(run, model=str(first), out=tmp_path / "more", fit=replace(run.fit, steps=1, lr=1e-9)))
     before = checkpoint.load(first)
     for a, b in zip(before.parameters(), net.parameters(), strict=True):
         assert float((a - b).detach().abs().max()) < 1e-3
+    said = checkpoint.read_provenance(tmp_path / "more" / "fastdepth_pruned.safetensors")
+    assert said["licences"] == ["the first's"] and said["from"] == checkpoint.origin(first)
 
 
 def test_a_name_means_fresh_weights_unless_pretrained_ones_are_asked_for(run: Training) -> None:

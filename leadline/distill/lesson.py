@@ -107,7 +107,8 @@ def _compared(batch: Sample) -> Tensor:
     known = batch.valid
     if batch.taught is not None:
         known = torch.where(_none(known), _like(batch.taught > 0, known), known)
-    return known | _none(known)
+    found: Tensor = known | _none(known)
+    return found
 
 
 def _none(known: Tensor) -> Tensor:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from leadline.checkpoint import find, load, read_provenance, shipped
+from leadline.checkpoint import load, origin, shipped
 from leadline.errors import BadArtefact
 from leadline.options_distill import Asking, Foreign
 from leadline.runtime import SUFFIXES, card
-from leadline.runtime.card import sha256
 from leadline.teachers.files import exported_teacher, foreign_teacher
 from leadline.teachers.folder import folder_teacher
 from leadline.teachers.hub import hub_teacher, is_hub_folder
@@ -38,10 +36,7 @@ def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int 
     if path.is_dir():
         return hub_teacher(path, foreign) if is_hub_folder(path) else folder_teacher(path, foreign)
     if str(source) in shipped() or path.suffix == ".safetensors":
-        file = find(source)
-        facts: dict[str, Any] = {"file": file.name, "sha256": sha256(file)}
-        facts["licences"] = list(read_provenance(file).get("licences", ()))
-        return net_teacher(load(file), facts)
+        return net_teacher(load(source), origin(source))
     if path.suffix in SUFFIXES or path.suffix in FOREIGN:
         if not path.is_file():
             raise BadArtefact(f"there is no file {path}")
