@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from leadline.errors import BadCheckpoint
-from leadline.options_distill import Foreign
-from leadline.teachers import open_teacher
+from leadline.options_distill import Asking, Foreign
+from leadline.teachers import asked, open_teacher
 from leadline.types import Sample
 
 transformers = pytest.importorskip("transformers")
@@ -57,6 +57,20 @@ def dpt() -> tuple[Any, Any]:
         backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, is_hybrid=False,
     )  # fmt: skip
     return DPTForDepthEstimation(config), DPTImageProcessor(size={"height": 32, "width": 32})
+
+
+def dpt_on_dinov2() -> tuple[Any, Any]:
+    from transformers import Dinov2Config, DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+
+    backbone = Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14, out_features=STAGES,
+        apply_layernorm=False, reshape_hidden_states=False,
+    )  # fmt: skip
+    config = DPTConfig(
+        backbone_config=backbone, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, is_hybrid=False,
+        reassemble_factors=[4, 2, 1, 0.5], use_bias_in_fusion_residual=False,
+    )  # fmt: skip
+    return DPTForDepthEstimation(config), DPTImageProcessor(size={"height": 28, "width": 28})
 
 
 def zoedepth() -> tuple[Any, Any]:
@@ -103,9 +117,27 @@ def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]],
     assert torch.equal(one.depth[0].nan_to_num(), answer.depth[1].nan_to_num()), "a picture's depth is its own"
 
 
-def test_the_kind_that_somebody_states_counts(tmp_path: Path) -> None:
-    folder = stored(depth_anything, tmp_path / "model")
-    assert open_teacher(folder, Foreign(kind="relative_depth")).kind == "relative_depth"
+def test_the_kind_that_somebody_states_counts_where_the_model_says_nothing(tmp_path: Path) -> None:
+    folder = stored(dpt_on_dinov2, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model is a dpt, and nothing says what its numbers are"):
+        open_teacher(folder)
+    assert open_teacher(folder, Foreign(kind="metric")).kind == "metric"
+    told = stored(depth_anything, tmp_path / "told")
+    with pytest.raises(ValueError, match=r"told gives relative_disparity and says so itself; metric .* is wrong"):
+        asked(Asking((str(told),), foreign=Foreign(kind="metric")))
+
+
+def test_a_model_stored_in_half_precision_answers_too(tmp_path: Path) -> None:
+    folder = stored(lambda: (dpt()[0].half(), dpt()[1]), tmp_path / "model")
+    answer = open_teacher(folder)(pictures())
+    assert answer.depth.dtype == torch.float32 and torch.isfinite(answer.depth).any()
+
+
+def test_another_processor_is_another_teacher(tmp_path: Path) -> None:
+    folder = stored(dpt, tmp_path / "model")
+    before, config = open_teacher(folder).facts["sha256"], folder / "preprocessor_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"image_mean": [0.1, 0.2, 0.3]}))
+    assert open_teacher(folder).facts["sha256"] != before
 
 
 def test_folders_that_are_no_depth_model(tmp_path: Path) -> None:

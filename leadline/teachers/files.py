@@ -187,11 +187,30 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable[[np.ndarray], Seq
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
     def run(image: np.ndarray) -> Sequence[Any]:
-        interpreter.set_tensor(given[0]["index"], image)
+        interpreter.set_tensor(given[0]["index"], _coded(image, given[0]))
         interpreter.invoke()
-        return [interpreter.get_tensor(one["index"]) for one in results]
+        return [_real(interpreter.get_tensor(one["index"]), one) for one in results]
 
     def named(things: Any) -> Named:
-        return [(one["name"], one["shape"].tolist(), one["dtype"]) for one in things]
+        return [(one["name"], one["shape"].tolist(), np.float32 if _steps(one) else one["dtype"]) for one in things]
 
     return run, named(given), named(results)
+
+
+def _steps(one: Any) -> tuple[float, int] | None:
+    """(scale, zero point) of an integer tensor of TFLite that stands for real numbers, (q - zero) x scale."""
+    scale, zero = one["quantization"]
+    return (float(scale), int(zero)) if scale and np.dtype(one["dtype"]).kind in "iu" else None
+
+
+def _coded(image: np.ndarray, one: Any) -> np.ndarray:
+    if (steps := _steps(one)) is None:
+        return image
+    limits = np.iinfo(one["dtype"])
+    return np.rint(image / steps[0] + steps[1]).clip(limits.min, limits.max).astype(one["dtype"])
+
+
+def _real(values: np.ndarray, one: Any) -> np.ndarray:
+    if (steps := _steps(one)) is None:
+        return values
+    return (values.astype(np.float32) - steps[1]) * np.float32(steps[0])

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from hashlib import sha256 as digest
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,8 @@ from leadline.teachers.files import each
 from leadline.teachers.teacher import Teacher
 
 CONFIG = "config.json"
-_KINDS: dict[str, Kind] = {
-    "dpt": "relative_disparity",
-    "zoedepth": "metric",
-    "depth_pro": "metric",
-    "glpn": "metric",
-}
-"""What the published weights of a model type give; Depth Anything's say it themselves (`depth_estimation_type`)."""
+_METRIC = ("zoedepth", "depth_pro", "glpn")
+"""Model types that give metres by their design."""
 
 
 def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
@@ -48,13 +44,15 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
         raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
     try:
         with _quiet():
-            net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True).eval()
+            # half precision, as some are stored, is nothing that a CPU computes in
+            net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True, dtype=torch.float32)
+            net.eval()
             processor = AutoImageProcessor.from_pretrained(str(where))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
         raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error
-    kind = said.kind or _kind(net.config)
+    kind = _stated(net.config) or said.kind or _usual(net.config)
     if kind is None:
         raise ValueError(
             f"{where} is a {net.config.model_type}, and nothing says what its numbers are: give its kind "
@@ -71,10 +69,11 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
                 found = told["predicted_depth"]
         return np.asarray(found.float().cpu().numpy() * np.float32(said.unit_m))
 
-    facts: dict[str, Any] = {"hub": Path(where).name, "type": net.config.model_type, "licences": list(said.licences)}
-    weights = Path(where) / "model.safetensors"
-    if weights.is_file():
-        facts["sha256"] = sha256(weights)
+    name = Path(where).name if Path(where).is_dir() else str(where)
+    facts: dict[str, Any] = {"hub": name, "type": net.config.model_type, "licences": list(said.licences)}
+    files = sorted([*Path(where).glob("*.safetensors"), *Path(where).glob("*.json")])
+    if files:
+        facts["sha256"] = digest(" ".join(f"{file.name} {sha256(file)}" for file in files).encode()).hexdigest()
     elif getattr(net.config, "_commit_hash", None):
         facts["commit"] = net.config._commit_hash
     facts["unit_m"] = said.unit_m
@@ -100,11 +99,18 @@ def is_hub_folder(path: Path) -> bool:
         return False
 
 
-def _kind(config: Any) -> Kind | None:
+def _stated(config: Any) -> Kind | None:
+    """What a model says of itself."""
     said = getattr(config, "depth_estimation_type", None)
     if config.model_type == "depth_anything" and said is not None:
         return "metric" if said == "metric" else "relative_disparity"
-    return _KINDS.get(config.model_type)
+    return "metric" if config.model_type in _METRIC else None
+
+
+def _usual(config: Any) -> Kind | None:
+    """DPT's own weights give disparity (MiDaS); those on DINOv2 are of either kind, and do not say of which."""
+    inner = getattr(getattr(config, "backbone_config", None), "model_type", None)
+    return "relative_disparity" if config.model_type == "dpt" and inner != "dinov2" else None
 
 
 @contextlib.contextmanager

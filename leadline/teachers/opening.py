@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from leadline.checkpoint import load, origin, shipped
 from leadline.errors import BadArtefact
-from leadline.options_distill import Asking, Foreign
+from leadline.options_distill import FLAG, Asking, Foreign
 from leadline.runtime import SUFFIXES, card
 from leadline.teachers.files import exported_teacher, foreign_teacher
 from leadline.teachers.folder import folder_teacher
@@ -62,6 +61,9 @@ def asked(how: Asking, threads: int | None = None) -> Teacher:
         if how.metric is not None and one.kind != "metric":
             one = fused(one, _reference(how.metric, how.foreign, threads))
         made.append(one)
+    if how.foreign.kind is not None and how.metric is None and all(one.kind != how.foreign.kind for one in made):
+        told = ", ".join(f"{one.name} gives {one.kind}" for one in made)
+        raise ValueError(f"{told} and says so itself; {how.foreign.kind} ({FLAG}) is wrong: leave it out")
     if len(made) == 1 and how.weights:
         raise ValueError(f"weights are {how.weights}, and there is one teacher; leave them out")
     if how.metric is not None and all("fused" not in one.facts for one in made):
@@ -75,7 +77,9 @@ def _reference(said: str, foreign: Foreign, threads: int | None) -> Teacher | St
     try:
         numbers = [float(word) for word in said.split(",")]
     except ValueError:
-        return open_teacher(said, replace(foreign, kind=None), threads)
+        names_kind = is_hub_folder(Path(said)) or not Path(said).exists()
+        plain = Foreign(None if names_kind else "metric", depth_scale=foreign.depth_scale)
+        return open_teacher(said, plain, threads)
     if len(numbers) > 2:
         raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
     return Stated(*numbers)

@@ -135,6 +135,51 @@ def test_an_exported_net_teaches_as_its_checkpoint_does(tmp_path: Path, runtime:
     assert open_teacher(path).facts["licences"] == open_teacher("litedepth").facts["licences"]
 
 
+class Quantised:
+    """A TFLite file that gives the mean of its colours: both sides in integers that stand for real numbers."""
+
+    def __init__(self, **_: Any) -> None:
+        given, out = {"quantization": (1 / 255, 0), "dtype": np.uint8}, {"quantization": (0.02, -30), "dtype": np.int8}
+        self.given = {"index": 0, "name": "picture", "shape": np.array([1, 40, 60, 3]), **given}
+        self.out = {"index": 1, "name": "depth", "shape": np.array([1, 40, 60, 1]), **out}
+
+    def allocate_tensors(self) -> None: ...
+
+    def get_input_details(self) -> list[Any]:
+        return [self.given]
+
+    def get_output_details(self) -> list[Any]:
+        return [self.out]
+
+    def set_tensor(self, _: int, image: np.ndarray) -> None:
+        assert image.dtype == np.uint8
+        self.image = image
+
+    def invoke(self) -> None: ...
+
+    def get_tensor(self, _: int) -> np.ndarray:
+        return np.rint(self.image.mean(3, keepdims=True) / 255 / 0.02 - 30).astype(np.int8)
+
+
+def test_integers_that_stand_for_real_numbers_are_read_as_those(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    monkeypatch.setattr(interpreter, "Interpreter", Quantised)
+    path, seen = tmp_path / "net.tflite", pictures()
+    path.write_bytes(b"stands for a file")
+    depth, _ = open_teacher(path, Foreign(kind="metric"))(seen)
+    assert torch.allclose(depth, seen.image.mean(1, keepdim=True), atol=0.011)
+
+
+def test_a_metric_reference_may_be_anybodys_file(tmp_path: Path) -> None:
+    teacher = model(tmp_path / "a.onnx", (1, 3, 40, 60))
+    reference = model(tmp_path / "b.onnx", (1, 3, 40, 60))
+    made = asked(Asking((str(teacher),), foreign=RELATIVE, metric=str(reference)))
+    depth = made(pictures()).depth
+    assert made.kind == "metric" and torch.allclose(depth, pictures().image.mean(1, keepdim=True) + 1, atol=1e-3)
+
+
 def test_somebody_elses_net_with_a_metric_reference(shared_data: Path) -> None:
     """PyDNet, a TFLite file with three outputs, larger = farther, unscaled."""
     pytest.importorskip("ai_edge_litert")
