@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,7 @@ def label(
     where = os.path.relpath(data.resolve(), run.out.resolve())
     how = reading.given()
     opened = partial(open_dataset, data.resolve(), run.split, **how)
+    asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
     for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run, how):
@@ -63,6 +65,13 @@ def label(
     if made.said["silent"]:
         complain(f"about {made.said['silent']} images the teacher says nothing at all")
     return 0
+
+
+def _whole(source: str) -> str:
+    """A file's whole path, for workers that run elsewhere; other words, also names that ship, as they are."""
+    from leadline.checkpoint import shipped
+
+    return str(Path(source).resolve()) if source not in shipped() and Path(source).exists() else source
 
 
 def distill(

@@ -55,7 +55,7 @@ class Asking:
     flip: bool = False
     """Ask about the mirrored picture too, and take the mean."""
     zooms: tuple[float, ...] = (1.0,)
-    """Ask about the whole picture and about four cut-outs enlarged by each number above 1, and take the mean."""
+    """Ask about the whole picture and about four cut-outs enlarged by each number above 1, to 2, and take the mean."""
     metric: str | None = None
     """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
     or `SCALE,SHIFT`, known numbers; or a metric teacher.

@@ -9,12 +9,14 @@ and mixed pictures; Zhang et al. 2018, arXiv 1710.09412: mixup; Yun et al. 2019,
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import tyro
 from PIL import Image
 
+from leadline.checkpoint import write_atomically
 from leadline.data.dataset import hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.transforms import augment
@@ -59,7 +61,9 @@ def main(*, data: Path, out: Path, n: int = 8000, seed: int = 0) -> None:
             which = int(rng.integers(len(learned) + len(raw)))
             sample = learned[which] if which < len(learned) else raw[which - len(learned)]
             looks.append(augment(sample, rng, LOOK).image)
-        Image.fromarray(mixture(*looks, rng)).save(path, quality=92)
+        picture = io.BytesIO()
+        Image.fromarray(mixture(*looks, rng)).save(picture, "JPEG", quality=92)
+        write_atomically(path, picture.getvalue())
 
 
 if __name__ == "__main__":

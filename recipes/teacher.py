@@ -66,7 +66,9 @@ def _spec(name: str, encoder: Encoder, widths: tuple[int, ...]) -> Spec:
 
 
 def start(spec: Spec, weights: Path, data: Path, seed: int) -> Net:
-    """A net whose encoder has the ImageNet weights; a ResNet's stem and first stage, general and slow, stay so."""
+    """A net whose encoder has the ImageNet weights; those of a ResNet's stem and first stage, general
+    and slow, stay so (the statistics of its batch norms move).
+    """
     net = build(spec, seed=seed)
     nyu = open_dataset(data / "nyu", "train")
     some = [nyu[int(i)] for i in np.linspace(0, len(nyu) - 1, 64)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,17 @@ def write_folder(root: Path, rooms: list[Room], *, scale: float = 1000.0) -> Pat
         Image.fromarray(image).save(root / "images" / f"{i:03d}.png")
         write_depth(root / "depth" / f"{i:03d}.png", depth, scale=scale)
     return root
+
+
+def write_photos(root: Path) -> Path:
+    """Eleven photographs, the seventh of which is damaged."""
+    write_folder(root, [render(seed, size=(48, 64)) for seed in range(11)])
+    shutil.rmtree(root / "depth")
+    bad = sorted((root / "images").iterdir())[6]
+    bad.write_bytes(bad.read_bytes()[:200])
+    return root
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """Every file below `folder` and its hash."""
+    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}

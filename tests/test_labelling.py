@@ -5,13 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,34 +22,19 @@ from leadline.labelling import run as labelling
 from leadline.options_distill import Asking, Labelling
 from leadline.teachers import asked
 from tests.ramps import tiny
-from tests.rooms import render, write_folder
+from tests.rooms import bytes_of, render, write_folder, write_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven photographs, the seventh of which is damaged."""
-    root = write_folder(tmp_path_factory.mktemp("photos"), [render(seed, size=(48, 64)) for seed in range(11)])
-    shutil.rmtree(root / "depth")
-    bad = sorted((root / "images").iterdir())[6]
-    bad.write_bytes(bad.read_bytes()[:200])
-    return root
+    return write_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors", provenance={"licences": ["tests"]})
-
-
-def bytes_of(folder: Path) -> dict[str, str]:
-    """Every file below `folder` and its hash."""
-    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
-
-
-def names_in(folder: Path) -> set[str]:
-    """Every file below `folder`, which may change meanwhile."""
-    return {name for _, _, files in os.walk(folder) for name in files}
 
 
 def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:
@@ -144,6 +123,16 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
         labelled(photos, teacher, tmp_path / "mine")
 
 
+def test_two_runs_do_not_write_to_one_folder(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    run = Labelling(tmp_path / "labels", shard=3)
+    first = label(lambda: asked(Asking((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run)
+    next(first)
+    with pytest.raises(BadData, match=r"another run writes to .*labels"):
+        labelled(photos, teacher, run.out)
+    assert len(list(first)) == 3 and len(open_labels(run.out)) == 10
+    assert [p.name for p in tmp_path.iterdir()] == ["labels"]
+
+
 def test_a_folder_without_images_is_refused(teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadData):
@@ -229,64 +218,3 @@ def test_the_command_says_what_it_did(
     assert open_labels(out).said["licences"] == ["mine", "tests"]
     assert main(["label", str(photos), "--teacher", str(teacher), "--ray", "here:1", "--out", str(out)]) in (1, 2)
     assert "say how many workers" in capsys.readouterr().err
-
-
-def command(photos: Path, teacher: Path, out: Path, *more: str) -> list[str]:
-    words = ["label", str(photos), "--teacher", str(teacher), "--shard", "4", "--out", str(out), *more]
-    return [sys.executable, "-m", "leadline", *words]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    drawn = sorted(
-        (write_folder(tmp_path / "drawn", [render(s, size=(48, 64)) for s in range(5)]) / "images").iterdir()
-    )
-    photos.mkdir()
-    for i in range(400):  # so many that no machine labels them between ten kills
-        shutil.copy(drawn[i % 5], photos / f"{i:03d}{drawn[0].suffix}")
-    teacher = "litedepth"
-    subprocess.run(command(photos, Path(teacher), tmp_path / "whole"), check=True, capture_output=True)
-    out, rng, kills = tmp_path / "killed", random.Random(3), 0
-    asked_for = [*command(photos, Path(teacher), out), "--zooms", "1.0"]
-    while kills < 10:
-        run = subprocess.Popen(asked_for, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        start = names_in(out)
-        while names_in(out) == start and run.poll() is None:
-            time.sleep(0.01)  # killed while it works, not while it starts
-        time.sleep(rng.uniform(0, 0.1))
-        if run.poll() is None:
-            run.send_signal(signal.SIGKILL)
-            kills += 1
-        run.wait()
-        assert not (out / "manifest.json").exists() or kills == 10, "it was over before it was killed ten times"
-    subprocess.run(asked_for, check=True, capture_output=True)
-    assert bytes_of(out) == bytes_of(tmp_path / "whole")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name, more in (("one", ()), ("two", ("--workers", "2"))):
-        words = command(photos, Path("litedepth"), tmp_path / name, *more)
-        done = subprocess.run(words, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        assert "cut short" in done.stderr
-    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    out = tmp_path / "labels"
-    out.mkdir()
-    words = command(photos, Path("litedepth"), out, "--workers", "1")
-    (out / "pieces").write_text("in the way")
-    (out / "plan.json").write_text("{}")
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 1 and "made otherwise" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1

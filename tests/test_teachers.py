@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from leadline.checkpoint import save
-from leadline.data.depth_io import write_depth
-from leadline.errors import BadArtefact, BadCheckpoint, BadData
+from leadline.errors import BadArtefact, BadCheckpoint
 from leadline.geometry import robust_line
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options_distill import Asking, Foreign
+from leadline.options_distill import Asking
 from leadline.predict import predictor_of
 from leadline.spec import Kind
 from leadline.teachers import Stated, Teacher, asked, averaged, fused, open_teacher, together
@@ -119,6 +118,13 @@ def test_where_one_says_nothing_the_others_are_heard() -> None:
     assert torch.equal(torch.isnan(depth), seen.target <= 2) and (confidence[torch.isnan(depth)] == 0).all()
 
 
+def test_where_the_first_says_nothing_relative_answers_of_the_others_are_heard() -> None:
+    silent = says(lambda seen: torch.full_like(seen.image[:, :1], torch.nan), "relative_depth")
+    good = says(lambda seen: seen.image[:, :1] + 1, "relative_depth")
+    for teachers in ([silent, good], [good, silent]):
+        assert torch.equal(together(teachers)(batch()).depth, batch().image[:, :1] + 1)
+
+
 def test_a_mean_of_kinds_has_no_meaning() -> None:
     metric, relative = says(lambda s: s.target), says(lambda s: 1 / s.target, "relative_disparity", "midas")
     with pytest.raises(ValueError, match=r"midas gives relative_disparity: their mean has no meaning"):
@@ -201,42 +207,6 @@ def test_a_robust_line_is_the_line_of_the_many() -> None:
 def test_an_answer_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gave \(2, 1, 24, 32\) for pictures that need \(2, 1, 48, 64\)"):
         says(lambda s: s.target[..., ::2, ::2])(batch())
-
-
-def write_maps(folder: Path, kind: str) -> Path:
-    for i in range(2):
-        depth = np.linspace(1, 2, 24 * 32, dtype=np.float32).reshape(24, 32) + i
-        depth[0] = 0
-        write_depth(folder / kind / f"{i:03d}.png", depth, scale=256)
-    return folder / kind
-
-
-def test_a_folder_of_depth_maps_answers_by_name(tmp_path: Path) -> None:
-    (tmp_path / "pseudo_depth").mkdir()
-    root = write_maps(tmp_path, "pseudo_depth")
-    teacher = open_teacher(root, Foreign(kind="metric", depth_scale=256))
-    seen = batch(n=3)
-    depth, confidence = teacher(seen)
-    assert float(depth[0, 0, 10:].mean()) == pytest.approx(float(depth[1, 0, 10:].mean()) - 1, abs=0.01)
-    assert torch.isnan(depth[2]).all() and torch.isnan(depth[:, :, 0]).all() and (confidence[2] == 0).all()
-    with pytest.raises(ValueError, match=r"knows whole pictures only"):
-        averaged(teacher)
-
-
-def test_a_folder_that_says_too_little_or_too_much_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "empty").mkdir()
-    root = write_maps(tmp_path, "a")
-    with pytest.raises(ValueError, match=r"nothing says what their numbers are"):
-        open_teacher(root)
-    with pytest.raises(ValueError, match=r"units per metre"):
-        open_teacher(root, Foreign(kind="metric"))
-    (tmp_path / "b").mkdir()
-    write_maps(tmp_path, "b")
-    with pytest.raises(BadData, match=r"are for one picture, '000'"):
-        open_teacher(tmp_path, Foreign(kind="relative_depth"))
-    with pytest.raises(BadData, match=r"neither config.json"):
-        open_teacher(tmp_path / "empty")
 
 
 def test_words_that_name_no_teacher(tmp_path: Path) -> None:

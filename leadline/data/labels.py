@@ -5,9 +5,10 @@
     labels-00000.tar, ...    for each image NNNNNNNN.depth.png (16 bits), NNNNNNNN.confidence.png (8 bits) and
                              NNNNNNNN.json; at the end index.jsonl, the JSON of all, a line each
 
-Stored numbers, 0 = nothing is said. metric: metres x depth_scale. relative_depth: 65535 x value / `high`.
-relative_disparity: 1 + 65534 x (value - `low`) / (`high` - `low`), since nobody knows where its zero is. `low` and
-`high` stand in the image's JSON, with its name and the SHA-256 of its pixels.
+Stored numbers, 0 = nothing is said. metric: metres x depth_scale. relative_disparity: 1 + 65534 x (value - `low`) /
+(`high` - `low`), since nobody knows where its zero is. relative_depth: the same of the values' logarithms, since ratios
+are what it says. `low` and `high`, the smallest and largest value, stand in the image's JSON, with its name and the
+SHA-256 of its pixels.
 """
 
 from __future__ import annotations
@@ -100,8 +101,12 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
             stored, trust = (_picture(file.read, file.seek, *place["at"][what]) for what in ("depth", "confidence"))
     except (OSError, ValueError) as error:
         raise BadData(f"{labels.root / place['file']}: the label of {name} cannot be read: {error}") from error
+    trust = trust.astype(np.float32) / 255 * (stored > 0)
+    if labels.kind == "relative_depth":
+        ratio = np.log(place.get("high", 1.0) / place.get("low", 1.0))
+        return np.where(stored > 0, np.exp((stored - np.float32(TOP)) / (TOP - 1) * ratio), 0).astype(np.float32), trust
     scale = labels.depth_scale if labels.kind == "metric" else TOP
-    return stored.astype(np.float32) / np.float32(scale), trust.astype(np.float32) / 255 * (stored > 0)
+    return stored.astype(np.float32) / np.float32(scale), trust
 
 
 def _picture(read: Any, seek: Any, start: int, size: int) -> np.ndarray:
@@ -125,8 +130,10 @@ def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarr
         facts: dict[str, float] = {"beyond": int(beyond.sum())} if beyond.any() else {}
         return np.where(known & ~beyond, units, 0).astype(np.uint16), facts
     if kind == "relative_depth":
-        return np.where(known, np.rint(x / high * TOP).clip(1), 0).astype(np.uint16), {"low": 0.0, "high": high}
-    units = 1 + np.rint((x - low) / ((high - low) or 1.0) * (TOP - 1))
+        place = np.log(np.where(known, x, low) / low) / (np.log(high / low) or 1.0)
+    else:
+        place = (x - low) / ((high - low) or 1.0)
+    units = 1 + np.rint(place * (TOP - 1))
     return np.where(known, units, 0).astype(np.uint16), {"low": low, "high": high}
 
 

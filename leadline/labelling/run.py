@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from leadline.errors import BadData, LeadlineError, MissingPackage
 from leadline.labelling.shards import Skipped, index, join, piece
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
+from leadline.runtime.converter import quiet
 from leadline.spec import to_json
 from leadline.teachers import Teacher
 
@@ -62,6 +64,13 @@ def label(
     """
     work = Work(teacher(), data(), run)
     said = _plan(work.teacher, work.data, where, run, reading or {})
+    with _alone(run.out):
+        yield from _all(work, teacher, data, run, said)
+
+
+def _all(
+    work: Work, teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, said: dict[str, Any]
+) -> Iterator[Progress]:
     _claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
@@ -73,6 +82,24 @@ def label(
         rate, (new, since) = new / (now - since), (new, since) if rate else (0, now)
         yield Progress(done, said["data"]["n"], skipped, rate)
     _finish(run.out, said, n_shards)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Inside, no other run writes to `out`; one that does already is a BadData. A killed run leaves no lock."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out.parent / f".{out.name}.lock")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BadData(f"another run writes to {out}: wait for it, or give another --out") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,14 +252,19 @@ def _by_ray(
             self.work = Work(teacher(), data(), run)
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            skipped, new = self.work(int(row["shard"]))
-            return {"shard": row["shard"], "skipped": json.dumps(skipped), "new": new}
+            told = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
+            try:
+                skipped, new = self.work(int(row["shard"]))
+            except (LeadlineError, OSError, ValueError) as error:  # as a row, since Ray changes what it passes on
+                return {**told, "failed": str(error), "disk": isinstance(error, OSError)}
+            return {**told, "skipped": json.dumps(skipped), "new": new}
 
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what concerns other programs
     local = run.workers if run.ray is None else None
-    ray.init(
-        address=run.ray, num_cpus=local, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-    )  # fmt: skip
+    with quiet():
+        ray.init(
+            address=run.ray, num_cpus=local, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )  # fmt: skip
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray._private"):
@@ -240,6 +272,8 @@ def _by_ray(
         rows = ray.data.from_items([{"shard": k} for k in todo], override_num_blocks=min(len(todo), 1000))
         made = rows.map(Shards, compute=ray.data.ActorPoolStrategy(size=run.workers), num_cpus=1)
         for row in made.iter_rows():
+            if row["failed"]:
+                raise (OSError if row["disk"] else LeadlineError)(row["failed"])
             yield row["shard"], tuple((name, why) for name, why in json.loads(row["skipped"])), row["new"]
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, LeadlineError | OSError | ValueError) else error) from None

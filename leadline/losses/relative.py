@@ -8,6 +8,9 @@ from torch import Tensor
 from leadline.losses.maps import MIN_DEPTH_M, Criterion, clean
 from leadline.spec import Kind
 
+NEAREST_M = 0.1
+"""Nothing that a camera sees is nearer; one pixel at 0 would otherwise be most of a picture's disparity."""
+
 _FLAT = 1e-6  # a spread below this is that of a constant picture
 
 
@@ -16,7 +19,7 @@ def to_disparity(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     (Ranftl et al. 2020, MiDaS, eq. 5 and 7, untrimmed; Depth Anything). A map that is constant teaches nothing.
     """
     pred, target, valid = clean(pred, target, valid)
-    return _pictures(1 / pred.clamp(min=MIN_DEPTH_M), target, valid, divide=True)
+    return _pictures(1 / pred.clamp(min=NEAREST_M), target, valid, divide=True)
 
 
 def to_depth(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -11,20 +11,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth
+from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth, read_values
 from leadline.data.filelist import find_files, stem
 from leadline.errors import BadData
 from leadline.options_distill import FLAG, Foreign
+from leadline.runtime.card import sha256 as hash_of
 from leadline.teachers.teacher import Teacher
 from leadline.types import Sample
 
 
 def folder_teacher(root: Path, said: Foreign) -> Teacher:
-    """The depth maps below `root`, for pictures of the same name but for folder and suffix.
+    """The depth maps below `root`: one that lies in it is for pictures of the same name, wherever those lie; one in a
+    folder below for the picture of the same path. Suffixes do not count.
 
     What their numbers are is `said.kind`, a ValueError without; `said.depth_scale` is in units per metre (relative
-    numbers keep their own). A map is brought to the picture's size by nearest neighbour. A picture without a map gets
-    no answer. BadData if the folder holds no depth maps, or two for one picture.
+    numbers keep their own; disparities may be negative, and only in integers 0 is no value). A map is brought to the
+    picture's size by nearest neighbour; one of another aspect ratio is a ValueError when the picture is asked about. A
+    picture without a map gets no answer. BadData if the folder holds no depth maps, or two for one picture.
     """
     files = find_files(root, DEPTH_SUFFIXES)
     if not files:
@@ -43,15 +46,15 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     def ask(batch: Sample) -> Tensor:
         depth = torch.full_like(batch.image[:, :1], torch.nan)
         for row, name in zip(depth, batch.name, strict=True):
-            file = places.get(PurePosixPath(name).name)
+            file = places.get(name, places.get(PurePosixPath(name).name))
             if file is not None:
-                values, valid = read_depth(root / file, scale=said.depth_scale or 1.0)
-                size = (batch.image.shape[-1], batch.image.shape[-2])
-                known = np.where(valid, values, np.float32(np.nan))
-                row[0] = torch.from_numpy(np.array(Image.fromarray(known).resize(size, Image.Resampling.NEAREST)))
+                values, size = _numbers(root / file, said), (batch.image.shape[-1], batch.image.shape[-2])
+                if abs(np.log(values.shape[1] / values.shape[0] * size[1] / size[0])) > 0.05:
+                    raise ValueError(f"{root / file} is {values.shape}, the picture {name} {size[::-1]}: not one shape")
+                row[0] = torch.from_numpy(np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST)))
         return depth
 
-    listed = sha256("\n".join(f"{file} {(root / file).stat().st_size}" for file in files).encode()).hexdigest()
+    listed = sha256("\n".join(f"{file} {hash_of(root / file)}" for file in files).encode()).hexdigest()
     facts = {
         "folder": root.resolve().name, "n": len(files), "listing": listed, "depth_scale": said.depth_scale,
         "licences": list(said.licences), "by_name": True,
@@ -59,10 +62,19 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     return Teacher(root.resolve().name, said.kind, ask, facts)
 
 
+def _numbers(path: Path, said: Foreign) -> np.ndarray:
+    """float32 [H,W], NaN where there is none."""
+    if said.kind == "relative_disparity":
+        values = read_values(path)
+        return np.where((values != 0) | (values.dtype.kind == "f"), values, np.nan).astype(np.float32)
+    values, valid = read_depth(path, scale=said.depth_scale or 1.0)
+    return np.where(valid, values, np.float32(np.nan))
+
+
 def _by_name(root: Path, files: list[str]) -> Mapping[str, str]:
     places: dict[str, str] = {}
     for file in files:
-        name = PurePosixPath(stem(file)).name
+        name = stem(file)
         if name in places:
             raise BadData(f"{root}: {places[name]} and {file} are for one picture, {name!r}; give a folder of one")
         places[name] = file

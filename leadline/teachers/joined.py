@@ -42,8 +42,8 @@ def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1
     scale of each is its own. Confidence is exp(-s), s the standard deviation of the answers' logarithms; of
     disparities, relative to their range.
     """
-    if not zooms or any(not 1 <= zoom <= 4 for zoom in zooms):
-        raise ValueError(f"zooms are {tuple(zooms)}; at least one, each from 1 to 4, is needed")
+    if not zooms or any(not 1 <= zoom <= 2 for zoom in zooms):
+        raise ValueError(f"zooms are {tuple(zooms)}; at least one, each from 1 to 2, is needed")
     if teacher.facts.get("by_name"):
         raise ValueError(f"{teacher.name} knows whole pictures only; leave averaging (flip, zooms) out")
 
@@ -165,7 +165,9 @@ def _mean(answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None
     share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
     share = share.to(maps).view(-1, 1, 1, 1, 1) * torch.isfinite(maps)
     if kind != "metric" and len(maps) > 1:
-        maps = torch.stack([maps[0], *(_fitted(one, maps[0], kind) for one in maps[1:])])
+        first = (torch.isfinite(maps).flatten(2).sum(2) >= LEAST).float().argmax(0)  # who says enough of each picture
+        to = maps[first, torch.arange(maps.shape[1])]
+        maps = torch.stack([_fitted(one, to, kind, first != i) for i, one in enumerate(maps)])
         share = share * torch.isfinite(maps)
     total = share.sum(0)
     known = torch.where(torch.isfinite(maps), maps, 0)
@@ -179,10 +181,15 @@ def _mean(answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None
     return Answer(middle, torch.where(total > 0, torch.exp(-spread), 0))
 
 
-def _fitted(one: Tensor, to: Tensor, kind: Kind) -> Tensor:
-    """Relative answers brought to the scale (of disparities, and shift) of others about the same pictures."""
+def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
+    """Relative answers brought to the scale (of disparities, and shift) of others about the same pictures, but where
+    they are not `other`.
+    """
     made = []
-    for x, y in zip(one, to, strict=True):
+    for x, y, differs in zip(one, to, other.tolist(), strict=True):
+        if not differs:
+            made.append(x)
+            continue
         use = torch.isfinite(x) & torch.isfinite(y)
         if int(use.sum()) < LEAST:
             made.append(torch.full_like(x, torch.nan))

@@ -54,11 +54,12 @@ def test_stored_numbers_are_the_numbers(kind: Kind, seed: int, span: float, low:
     if kind == "metric":
         back, step = x / 1000, 1e-3
     elif kind == "relative_depth":
-        back, step = x / TOP * facts["high"], facts["high"] / TOP
+        ratio = (facts["high"] / facts["low"]) ** (1 / (TOP - 1))
+        back, step = facts["low"] * ratio ** (x - 1), (ratio - 1) * values[known]
     else:
         step = (facts["high"] - facts["low"]) / (TOP - 1)
         back = facts["low"] + (x - 1) * step
-    assert np.abs(back - values[known]).max() <= 0.51 * step + 1e-6 * abs(values[known]).max()
+    assert (np.abs(back - values[known]) <= 0.51 * step + 1e-6 * abs(values[known]).max()).all()
 
 
 def test_what_16_bits_do_not_hold_is_nothing_and_counted() -> None:
@@ -66,6 +67,16 @@ def test_what_16_bits_do_not_hold_is_nothing_and_counted() -> None:
     numbers, facts = stored(far, "metric", 1000)
     assert numbers.tolist() == [[1000, 65500, 0, 0, 1, 0, 0, 0]] and facts == {"beyond": 2}
     assert stored(far, "metric", 100)[1] == {}
+
+
+def test_one_number_far_away_leaves_relative_depth_its_steps(tmp_path: Path) -> None:
+    values = np.array([[1, 1.1, 1.2, 1e5]], np.float32)
+    folder = write_folder(tmp_path / "rooms", [(np.zeros((1, 4, 3), np.uint8), values)])
+    run = Labelling(tmp_path / "labels", split="all")
+    said = Teacher("far", "relative_depth", lambda seen: torch.from_numpy(values)[None, None])
+    assert list(label(lambda: said, lambda: open_dataset(folder, "all"), "../rooms", run))
+    back, _ = read_label(open_labels(run.out), "000")
+    assert back * 1e5 == pytest.approx(values, rel=2e-4)
 
 
 def test_a_constant_disparity_is_stored_as_one_number() -> None:

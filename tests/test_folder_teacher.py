@@ -1,0 +1,80 @@
+"""A folder of depth maps as a teacher: which map is for which picture, and what its numbers are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.data.depth_io import write_depth
+from leadline.errors import BadData
+from leadline.options_distill import Foreign
+from leadline.teachers import averaged, open_teacher
+from leadline.types import Sample
+
+
+def batch(height: int = 48, width: int = 64, n: int = 2) -> Sample:
+    return Sample(torch.rand(n, 3, height, width), None, None, tuple(f"rgb/{i:03d}" for i in range(n)))
+
+
+def write_maps(folder: Path, kind: str) -> Path:
+    for i in range(2):
+        depth = np.linspace(1, 2, 24 * 32, dtype=np.float32).reshape(24, 32) + i
+        depth[0] = 0
+        write_depth(folder / kind / f"{i:03d}.png", depth, scale=256)
+    return folder / kind
+
+
+def test_a_folder_of_depth_maps_answers_by_name(tmp_path: Path) -> None:
+    (tmp_path / "pseudo_depth").mkdir()
+    root = write_maps(tmp_path, "pseudo_depth")
+    teacher = open_teacher(root, Foreign(kind="metric", depth_scale=256))
+    seen = batch(n=3)
+    depth, confidence = teacher(seen)
+    assert float(depth[0, 0, 10:].mean()) == pytest.approx(float(depth[1, 0, 10:].mean()) - 1, abs=0.01)
+    assert torch.isnan(depth[2]).all() and torch.isnan(depth[:, :, 0]).all() and (confidence[2] == 0).all()
+    with pytest.raises(ValueError, match=r"knows whole pictures only"):
+        averaged(teacher)
+
+
+def test_maps_in_folders_are_for_the_pictures_of_the_same_path(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    np.save(tmp_path / "1" / "a.npy", np.full((6, 8), 2.0))
+    np.save(tmp_path / "b.npy", np.full((6, 8), 3.0))
+    teacher = open_teacher(tmp_path, Foreign(kind="relative_depth"))
+    seen = batch(n=4)
+    depth = teacher(replace(seen, name=("1/a", "2/a", "2/b", "a"))).depth
+    assert [float(d.nan_to_num().mean()) for d in depth] == [2, 0, 3, 0]
+    with pytest.raises(ValueError, match=r"b.npy is \(6, 8\), the picture b \(48, 32\): not one shape"):
+        teacher(replace(batch(48, 32, n=1), name=("b",)))
+    before = teacher.facts["listing"]
+    np.save(tmp_path / "b.npy", np.full((6, 8), 4.0))
+    assert open_teacher(tmp_path, Foreign(kind="relative_depth")).facts["listing"] != before
+
+
+def test_only_in_integers_a_disparity_of_0_is_no_value(tmp_path: Path) -> None:
+    values = np.array([[-1, 0], [1, np.nan]])
+    np.save(tmp_path / "000.npy", values)
+    np.save(tmp_path / "001.npy", np.array([[0, 1], [2, 3]], np.uint16))
+    teacher = open_teacher(tmp_path, Foreign(kind="relative_disparity"))
+    depth = teacher(batch(2, 2)).depth[:, 0]
+    assert np.array_equal(depth[0].numpy(), values, equal_nan=True)
+    assert torch.isnan(depth[1]).tolist() == [[True, False], [False, False]]
+
+
+def test_a_folder_that_says_too_little_or_too_much_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "empty").mkdir()
+    root = write_maps(tmp_path, "a")
+    with pytest.raises(ValueError, match=r"nothing says what their numbers are"):
+        open_teacher(root)
+    with pytest.raises(ValueError, match=r"units per metre"):
+        open_teacher(root, Foreign(kind="metric"))
+    np.save(root / "000.npy", np.ones((24, 32)))
+    with pytest.raises(BadData, match=r"are for one picture, '000'"):
+        open_teacher(root, Foreign(kind="relative_depth"))
+    with pytest.raises(BadData, match=r"neither config.json"):
+        open_teacher(tmp_path / "empty")

@@ -1,0 +1,94 @@
+"""`leadline label` as processes: killed, and several at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from leadline.data.layouts import open_dataset
+from leadline.labelling import label
+from leadline.options_distill import Asking, Labelling
+from leadline.teachers import asked
+from tests.rooms import bytes_of, render, write_folder, write_photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def names_in(folder: Path) -> set[str]:
+    """Every file below `folder`, which may change meanwhile."""
+    return {name for _, _, files in os.walk(folder) for name in files}
+
+
+def command(photos: Path, teacher: Path, out: Path, *more: str) -> list[str]:
+    words = ["label", str(photos), "--teacher", str(teacher), "--shard", "4", "--out", str(out), *more]
+    return [sys.executable, "-m", "leadline", *words]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    drawn = sorted(
+        (write_folder(tmp_path / "drawn", [render(s, size=(48, 64)) for s in range(5)]) / "images").iterdir()
+    )
+    photos.mkdir()
+    for i in range(400):  # so many that no machine labels them between ten kills
+        shutil.copy(drawn[i % 5], photos / f"{i:03d}{drawn[0].suffix}")
+    teacher = "litedepth"
+    subprocess.run(command(photos, Path(teacher), tmp_path / "whole"), check=True, capture_output=True)
+    out, rng, kills = tmp_path / "killed", random.Random(3), 0
+    asked_for = [*command(photos, Path(teacher), out), "--zooms", "1.0"]
+    while kills < 10:
+        run = subprocess.Popen(asked_for, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        start = names_in(out)
+        while names_in(out) == start and run.poll() is None:
+            time.sleep(0.01)  # killed while it works, not while it starts
+        time.sleep(rng.uniform(0, 0.1))
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.wait()
+        assert not (out / "manifest.json").exists() or kills == 10, "it was over before it was killed ten times"
+    subprocess.run(asked_for, check=True, capture_output=True)
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, more in (("one", ()), ("two", ("--workers", "2"))):
+        words = command(photos, Path("litedepth"), tmp_path / name, *more)
+        done = subprocess.run(words, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "cut short" in done.stderr
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
+    """As a full disk would: the worker cannot write."""
+    pytest.importorskip("ray")
+    out = tmp_path / "labels"
+    where, run = os.path.relpath(photos.resolve(), out.resolve()), Labelling(out, shard=4)
+    begun = label(lambda: asked(Asking(("litedepth",))), lambda: open_dataset(photos, "train"), where, run)
+    next(begun)
+    begun.close()  # type: ignore[attr-defined]
+    shutil.rmtree(out / "pieces", ignore_errors=True)
+    (out / "pieces").write_text("in the way")
+    done = subprocess.run(command(photos, Path("litedepth"), out, "--workers", "1"), capture_output=True, text=True)
+    [line] = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and "File exists" in line and "pieces" in line
