@@ -45,14 +45,20 @@ def label(
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
-    for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run, how):
-        bad += progress.skipped
-        rate = progress.images_per_s
-        say(f"{progress.done} of {progress.n} images, {rate:.1f}/s")
-        for name, why in progress.skipped:
-            complain(f"left out {name}: {why}")
+    try:
+        for progress in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run, how):
+            bad += progress.skipped
+            rate = progress.images_per_s
+            say(f"{progress.done} of {progress.n} images, {rate:.1f}/s")
+            for name, why in progress.skipped:
+                complain(f"left out {name}: {why}")
+    except OSError as error:
+        raise OSError(f"{error}; what {run.out} holds is kept, and the same command goes on") from error
     say("")
     made = open_labels(run.out)
+    for line in made.said["skipped"]:  # those of an earlier run
+        if (line["name"], line["why"]) not in bad:
+            complain(f"left out {line['name']}: {line['why']}")
     facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent")}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})

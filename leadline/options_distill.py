@@ -36,6 +36,8 @@ class Foreign:
     def __post_init__(self) -> None:
         if not 0 < self.unit_m < math.inf:
             raise ValueError(f"unit_m is {self.unit_m}; metres above 0 are needed")
+        if self.depth_scale is not None and not 0 < self.depth_scale < math.inf:
+            raise ValueError(f"depth_scale is {self.depth_scale}; units per metre, above 0, are needed")
         if not all(0 < s < math.inf for s in self.std):
             raise ValueError(f"std is {self.std}; numbers above 0 are needed")
 
@@ -118,5 +120,5 @@ class Teaching:
 
     def __post_init__(self) -> None:
         for name, top in (("truth", 1.0), ("trust", 1.0), ("weight", math.inf)):
-            if not 0 <= getattr(self, name) <= top:
+            if not 0 <= getattr(self, name) <= top or math.isinf(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 to {top:g} is needed")

@@ -35,10 +35,14 @@ def taught(run: Training, how: Teaching) -> Taught:
     ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
     are asked of what is no net; BadData if unlabelled images have no answers. All of it is seen before any work.
     """
+    if how.asking.metric == "truth" and how.unlabelled:
+        raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = asked(how.asking) if how.asking.teacher else None
     if teacher is None and not sets:
-        raise ValueError("nobody teaches: give a teacher, or label sets that `leadline label` has made")
+        raise ValueError(
+            "nobody teaches: give a teacher (--asking.teacher), or label sets of `leadline label` (--labels)"
+        )
     if "stereo" in run.loss:
         raise ValueError("the loss 'stereo' learns from pairs of views alone and has no use for a teacher")
     if run.weighting != "fixed":
@@ -131,6 +135,8 @@ def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed
     if way not in WAYS:
         raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
     pairs = [(name.partition("=")[0], name.rpartition("=")[2]) for name in said.split(",") if name]
+    if any(not name for pair in pairs for name in pair):
+        raise ValueError(f"{entry!r} has a module without a name; WAY:STUDENT=TEACHER,... is needed")
     if not pairs:
         pairs = [(name, name) for name in LITEDEPTH]
     try:

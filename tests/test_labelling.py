@@ -20,7 +20,7 @@ from leadline.errors import BadData
 from leadline.labelling import Progress, label
 from leadline.labelling import run as labelling
 from leadline.options_distill import Asking, Labelling
-from leadline.teachers import asked
+from leadline.teachers import asked, averaged, open_teacher
 from tests.ramps import tiny
 from tests.rooms import bytes_of, render, write_folder, write_photos
 
@@ -110,11 +110,14 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
     labelled(photos, teacher, out)
     other = tiny()
     torch.nn.init.zeros_(next(other.parameters()))
-    with pytest.raises(BadData, match=r"made otherwise: teacher tiny \w{8} \(there: tiny \w{8}\)"):
+    with pytest.raises(BadData, match=r"made otherwise: .*teacher.sha256 \w{8} \(there: \w{8}\);"):
         labelled(photos, save(other, tmp_path / "other.safetensors", provenance={"licences": ["tests"]}), out)
     fewer = write_folder(tmp_path / "fewer", [render(seed, size=(48, 64)) for seed in range(4)])
     with pytest.raises(BadData, match=r"made otherwise: data"):
         labelled(fewer, teacher, out)
+    twice, data = lambda: averaged(open_teacher(teacher)), lambda: open_dataset(photos, "train")
+    with pytest.raises(BadData, match=r"made otherwise: teacher.averaged \{'flip': True.*\} \(there: None\)"):
+        list(label(twice, data, "../photos", Labelling(out, shard=3)))
     with pytest.raises(BadData, match=r"made otherwise: height 24 \(there: 240\)"):
         labelled(photos, teacher, out, height=24)
     (tmp_path / "mine").mkdir()

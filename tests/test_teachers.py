@@ -118,6 +118,13 @@ def test_where_one_says_nothing_the_others_are_heard() -> None:
     assert torch.equal(torch.isnan(depth), seen.target <= 2) and (confidence[torch.isnan(depth)] == 0).all()
 
 
+def test_who_says_the_opposite_is_not_heard_and_nobody_is_then_sure() -> None:
+    one = says(lambda seen: seen.image[:, :1], "relative_disparity")
+    other = says(lambda seen: -seen.image[:, :1], "relative_disparity")
+    depth, confidence = together([one, other])(batch())
+    assert torch.equal(depth, batch().image[:, :1]) and torch.allclose(confidence, torch.tensor(0.5))
+
+
 def test_where_the_first_says_nothing_relative_answers_of_the_others_are_heard() -> None:
     silent = says(lambda seen: torch.full_like(seen.image[:, :1], torch.nan), "relative_depth")
     good = says(lambda seen: seen.image[:, :1] + 1, "relative_depth")

@@ -182,9 +182,8 @@ def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: P
 
 
 def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
-    """The photographs have no depth to find the scale by."""
-    relative = save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")
-    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(relative),), metric="truth"))
+    """Of nothing is the teacher as sure as that."""
+    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(place / "teacher.safetensors"),), flip=True), trust=1)
     with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
         train(run(place, tmp_path / "run", (), pretrained=True), teaching=how)
 
@@ -209,7 +208,8 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("teaching", "said"),
     [
-        (Teaching(), r"nobody teaches: give a teacher, or label sets"),
+        (Teaching(), r"nobody teaches: give a teacher \(--asking.teacher\), or label sets"),
+        (Teaching(("x:2",), asking=Asking(("litedepth",), metric="truth")), r"unlabelled images have none"),
         (
             Teaching(features=("affinity",), labels=(Path("labels/rooms"),)),
             r"features \(affinity\) are those of one net",
@@ -219,6 +219,10 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
             r"something else, averaged, or several",
         ),
         (Teaching(asking=Asking(("litedepth",)), features=("cosine:a=b",)), r"compared by 'cosine' in 'cosine:a=b'"),
+        (
+            Teaching(asking=Asking(("litedepth",)), features=("hint:head=",)),
+            r"'hint:head=' has a module without a name",
+        ),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*-1:head",)), r"the weight -1.0; a number above 0"),
         (Teaching(asking=Asking(("litedepth",)), truth=1.0), r"truth is 1 and nothing else is learned from a teacher"),

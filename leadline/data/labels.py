@@ -33,6 +33,7 @@ from leadline.types import KINDS, Sample
 
 FORMAT = "leadline-labels-1"
 MANIFEST = "manifest.json"
+ANEW = "label the data set anew, into another folder"
 TOP = 65535
 """The largest number that a label can hold."""
 
@@ -86,7 +87,11 @@ def _index(path: Path, shard: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise BadData(f"{path} {found}, {shard['bytes']} are needed; copy the label set again")
     with path.open("rb") as file:
         file.seek(shard["index"][0])
-        return [json.loads(line) for line in file.read(shard["index"][1]).splitlines()]
+        lines = file.read(shard["index"][1]).splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise BadData(f"{path} is damaged: its index cannot be read; copy the label set again") from error
 
 
 def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,10 +180,17 @@ def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: flo
     """`data` with what a teacher says: each item's `taught` and `kind`.
 
     Without `truth` the items lose their depth, as if nobody had measured it. Pixels whose confidence is below `trust`
-    say nothing. Images that could not be read when they were labelled are left out. An image that the set lacks, or
-    was made from another picture of the same name, is a BadData once it is read.
+    say nothing. Images that could not be read when they were labelled are left out, and without `truth` also those of
+    which the teacher said nothing. An image that the set lacks is a BadData, and so is, once it is read, one of which
+    it knew another picture.
     """
     left_out = _left_out(labels)
+    known = {*labels.places, *left_out}
+    if lacking := [name for key in data.keys if (name := called(key)) not in known]:
+        some = f"{len(lacking)} images of {data.name}, such as {lacking[0]}"
+        raise BadData(f"{labels.root} has no label for {some}; {ANEW}")
+    if not truth:
+        left_out |= {name for name, line in labels.places.items() if line.get("silent")}
     data = replace(data, keys=tuple(key for key in data.keys if called(key) not in left_out))
     # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
     root = labels.root.resolve()
@@ -200,13 +212,8 @@ def _opened(root: Path, made: str) -> Labels:
 def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: float) -> Sample:
     labels = _opened(root, made)
     sample: Sample = read(key)
-    place = labels.places.get(sample.name)
-    if place is None:
-        left_out = {line["name"]: line["why"] for line in labels.said["skipped"]}
-        why = left_out.get(sample.name, "it was made before the image came, or from a part of the data")
-        raise BadData(f"{labels.root} has no label for the image {sample.name!r}: {why}; label the data set anew")
-    if place["image"] != fingerprint(sample.image):
-        raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; label the data set anew")
+    if labels.places[sample.name]["image"] != fingerprint(sample.image):
+        raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; {ANEW}")
     values, confidence = read_label(labels, sample.name)
     values = np.where(confidence >= max(trust, 1e-9), values, np.float32(0))
     size = (sample.image.shape[1], sample.image.shape[0])

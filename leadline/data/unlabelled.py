@@ -14,7 +14,9 @@ from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
 # Pictures in folders of such names are measurements or labels, not photographs.
-_NOT_PHOTOGRAPHS = re.compile(r"(depth|disparity|labels|masks|semantic|instance)[^/]*/")
+_NOT_PHOTOGRAPHS = re.compile(
+    r"(?<![a-z])(depths?|depth_?maps?|disparity|disparities|labels?|masks?|semantics?|instances?)(?![a-z])[^/]*/"
+)
 
 
 def open_unlabelled(root: Path, description: Description, split: str) -> Dataset:

@@ -95,7 +95,7 @@ class Lesson(nn.Module):
         known = _compared(batch)
         for feature, own, others in zip(features, seen, heard, strict=True):
             gap = share * feature(own, others, known)
-            value, logs = value + gap, {**logs, feature.way: float(gap.detach())}
+            value, logs = value + gap, {**logs, feature.way: logs.get(feature.way, 0.0) + float(gap.detach())}
             logs.pop("skipped", None)
         return value, {**logs, "ramp": share} if self.ramped else logs
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -142,21 +143,28 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
         path = out / name
         if path.exists():
             found = json.loads(path.read_text("utf-8"))
-            other = [key for key in wanted if found.get(key) != wanted[key]]
-            if other:
-                given = ", ".join(f"{key} {_short(wanted[key])} (there: {_short(found.get(key))})" for key in other)
-                raise BadData(f"{out} holds labels that were made otherwise: {given}; give another --out")
+            if other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
+                raise BadData(f"{out} holds labels that were made otherwise: {', '.join(other)}; give another --out")
     if not out.exists() or not any(out.iterdir()):
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
+def _differing(name: str, here: Any, there: Any) -> list[str]:
+    """`teacher.name a (there: b)` for each part of two plans that differs."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        return [
+            line
+            for key in dict.fromkeys([*here, *there])
+            for line in _differing(f"{name}.{key}", here.get(key), there.get(key))
+        ]
+    return [] if here == there else [f"{name} {_short(here)} (there: {_short(there)})"]
+
+
 def _short(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    prints = (value.get(key) for key in ("sha256", "listing", "keys"))
-    return " ".join([str(value.get("name")), *(found[:8] for found in prints if found)])
+    text = str(value)
+    return text[:8] if re.fullmatch("[0-9a-f]{64}", text) else text[:80]
 
 
 def _size(k: int, shard: int, said: dict[str, Any]) -> int:
@@ -219,7 +227,11 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         shards.append({**facts, "index": where})
     n = said["data"]["n"] - len(skipped)
     if silent == n:
-        raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}")
+        for path in (*(_shard(out, k) for k in range(n_shards)), out / PLAN):
+            path.unlink(missing_ok=True)  # so that another teacher may be asked
+        shutil.rmtree(out / _PIECES, ignore_errors=True)
+        why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
+        raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
     manifest = {**said, "n": n, "skipped": skipped, "beyond": beyond, "silent": silent, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     (out / PLAN).unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
     which = _map_of(path, results, said.output)
     size = place.size or said.size
     if size is None:
-        raise ValueError(f"{path} takes pictures of any size: give the size it was made for (foreign.size)")
+        raise ValueError(f"{path} takes pictures of any size: give the size it was made for (--foreign.size)")
     how = Preprocess(size, mean=said.mean, std=said.std)
 
     def look(frame: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _map_of(path: Path, results: Named, wanted: str | None) -> int:
             raise ValueError(f"{path} has no output {wanted!r}; it has {_listed(results)}")
         return names.index(wanted)
     if len(results) != 1:
-        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth (foreign.output)")
+        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth (--foreign.output)")
     return 0
 
 
@@ -159,7 +159,11 @@ def _onnx(path: Path, threads: int | None) -> tuple[Callable[[np.ndarray], Seque
     given = named(session.get_inputs())
 
     def run(image: np.ndarray) -> Sequence[Any]:
-        return cast(Sequence[Any], session.run(None, {given[0][0]: image}))
+        try:
+            return cast(Sequence[Any], session.run(None, {given[0][0]: image}))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}") from error
 
     return run, given, named(session.get_outputs())
 

@@ -39,7 +39,7 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
         )
     if said.kind == "metric" and said.depth_scale is None:
         raise ValueError(
-            f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (foreign.depth_scale)"
+            f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (--foreign.depth-scale)"
         )
     places = _by_name(root, files)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,7 +49,7 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
             net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True, dtype=torch.float32)
             net.eval()
             processor = AutoImageProcessor.from_pretrained(str(where))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
         raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error

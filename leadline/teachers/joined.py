@@ -71,8 +71,8 @@ def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1
 
 
 def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
-    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`. A mixture of kinds is a
-    ValueError: make relative ones metric first (`fused`).
+    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`, times the part of the
+    weights that have answered. A mixture of kinds is a ValueError: make relative ones metric first (`fused`).
     """
     shares = [1.0] * len(teachers) if weights is None else list(weights)
     if not teachers or len(shares) != len(teachers) or not all(share > 0 for share in shares):
@@ -84,7 +84,7 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     kind = teachers[0].kind
 
     def ask(batch: Sample) -> Answer:
-        return _mean([teacher(batch).depth for teacher in teachers], kind, shares)
+        return _mean([teacher(batch).depth for teacher in teachers], kind, shares, quorum=sum(shares))
 
     facts: dict[str, Any] = {
         "together": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
@@ -159,8 +159,12 @@ def _cutouts(size: tuple[int, int], zoom: float) -> list[tuple[slice, slice]]:
     return [(slice(top, top + height), slice(left, left + width)) for top in tops for left in lefts]
 
 
-def _mean(answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None = None) -> Answer:
-    """The mean of answers [B,1,H,W], over those that say something, and the confidence that their spread gives."""
+def _mean(
+    answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None = None, quorum: float | None = None
+) -> Answer:
+    """The mean of answers [B,1,H,W], over those that say something, and the confidence that their spread gives, times
+    the part of `quorum` that their weights are.
+    """
     maps = torch.stack(list(answers))
     share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
     share = share.to(maps).view(-1, 1, 1, 1, 1) * torch.isfinite(maps)
@@ -178,7 +182,8 @@ def _mean(answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None
     else:
         off = known.clamp(min=1e-6).log() - middle.clamp(min=1e-6).log()
     spread = ((share * off.nan_to_num(0) ** 2).sum(0) / total.clamp(min=1e-9)).sqrt()
-    return Answer(middle, torch.where(total > 0, torch.exp(-spread), 0))
+    heard = 1.0 if quorum is None else total / quorum
+    return Answer(middle, torch.where(total > 0, torch.exp(-spread) * heard, 0))
 
 
 def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
@@ -198,5 +203,5 @@ def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
             made.append(x * (y[use].median() / x[use].median()))
             continue
         scale, shift = robust_line(x[use].double().cpu().numpy(), y[use].double().cpu().numpy())
-        made.append(scale * x + shift)
+        made.append(scale * x + shift if scale > 0 else torch.full_like(x, torch.nan))  # upside down: not the same kind
     return torch.stack(made)

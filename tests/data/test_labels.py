@@ -173,8 +173,19 @@ def test_a_picture_that_has_changed_since_is_refused(folder: Path, tmp_path: Pat
 
 def test_an_image_without_a_label_says_why(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels", split="train"))
-    with pytest.raises(BadData, match=r"has no label for the image .* from a part of the data"):
-        answered(open_dataset(folder, "all"), [labels])[4]
+    with pytest.raises(BadData, match=r"has no label for 1 images of .*, such as .*; label the data set anew, into"):
+        answered(open_dataset(folder, "all"), [labels])
+
+
+def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(folder: Path, tmp_path: Path) -> None:
+    def first_alone(seen: Sample) -> Tensor:
+        return bright(seen) * (1 if seen.name == ("000",) else torch.nan)
+
+    run, data = Labelling(tmp_path / "labels", split="all"), open_dataset(folder, "all")
+    for _ in label(lambda: Teacher("t", "metric", first_alone), lambda: data, "x", run):
+        pass
+    labels = open_labels(run.out)
+    assert [len(answered(data, [labels], truth=truth)) for truth in (True, False)] == [5, 1]
 
 
 def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path) -> None:
