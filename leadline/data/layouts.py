@@ -85,6 +85,8 @@ def _detect(root: Path) -> str:
     if root.is_file():
         return "nyu_mat"
     found = next((name for name, _, sign in _SIGNS if sign(root)), None)
+    if found is None and not any(root.iterdir()):
+        raise BadData(f"{root} is empty; a folder of images or data is needed")
     if found is None:
         looked_for = ", ".join(f"{files} ({name})" for name, files, _ in _SIGNS)
         raise BadData(f"{root} shows no known layout; state one in {FILE_NAME} or as layout. Looked for: {looked_for}")

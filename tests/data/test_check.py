@@ -213,7 +213,7 @@ def test_unlabelled_images_only_have_their_files_checked(tmp_path: Path, rooms: 
 
 
 def test_without_a_data_set_there_is_an_error_and_not_a_report(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no known layout"):
+    with pytest.raises(BadData, match="is empty; a folder of images or data is needed"):
         check(tmp_path)
     with pytest.raises(ValueError, match="n is 0"):
         check(tmp_path, n=0)

@@ -93,6 +93,9 @@ def test_images_alone_are_unlabelled_and_depth_folders_are_no_images(tmp_path: P
 
 
 def test_what_is_no_data_set_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="is empty; a folder of images or data is needed"):
+        open_dataset(tmp_path)
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(BadData, match=r"no known layout.*rgb\.txt and depth\.txt \(tum\).*any images"):
         open_dataset(tmp_path)
     with pytest.raises(BadData, match="does not exist"):
