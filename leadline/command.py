@@ -12,6 +12,7 @@ import io
 import itertools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
@@ -79,6 +80,9 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     def bind(*positional: Any, **flags: Any) -> Any:
         return functools.partial(verb, *positional, **flags)
 
+    flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
+    for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
+        complain(f"{flag} is given twice, and the last counts; several values go behind one")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -54,6 +54,12 @@ def test_every_verb_has_help_for_every_flag(capsys: Captured, verb: str) -> None
     assert "--json" in out
 
 
+def test_of_a_flag_that_is_given_twice_the_last_counts_and_that_is_said(capsys: Captured) -> None:
+    assert main(["label", "none", "--teacher", "a", "--teacher=b", "--out", "x"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "--teacher is given twice, and the last counts" in first and "b is no teacher" in second
+
+
 def test_the_version_is_the_package_s(capsys: Captured) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"leadline {leadline.__version__}\n"
