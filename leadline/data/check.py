@@ -12,12 +12,14 @@ import numpy as np
 from leadline.data.check_depth import Look, direction, flatness, holes, look, resolution, unit
 from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
+from leadline.data.check_labels import check_labels
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import read_values
 from leadline.data.description import Description
 from leadline.data.finding import SEVERITIES, Finding, each
 from leadline.data.frame import Frame
+from leadline.data.labels import is_labels
 from leadline.data.layouts import LAYOUTS, described
 from leadline.errors import BadData, LeadlineError
 
@@ -49,9 +51,13 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     4. Splits: equal and near-equal images in train and test.
 
     A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all.
+    Of a label set, see `check_labels`.
     """
     if n < 1:
         raise ValueError(f"n is {n}; at least one frame must be looked at")
+    if is_labels(Path(path)):
+        summary, told = check_labels(Path(path), n)
+        return Checked(summary, _worst_first(told))
     root, description = described(path, **overrides)
     opener = LAYOUTS[description.layout or ""]
     everything = opener(root, description, "all")
@@ -69,8 +75,11 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
         findings += _depth(root, description, looks, fits)
     if "train" in parts and "test" in parts:
         findings += leakage(root, parts["train"], parts["test"], n)
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return Checked(_summary(everything, description, parts, looks, sizes), tuple(findings))
+    return Checked(_summary(everything, description, parts, looks, sizes), _worst_first(findings))
+
+
+def _worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _part(root: Path, description: Description, name: str) -> Dataset | None:

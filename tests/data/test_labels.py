@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from leadline.data.check import check
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.labels import TOP, Labels, labels_of, open_labels, read_label, stored, with_labels
 from leadline.data.layouts import open_dataset
@@ -258,3 +259,24 @@ def test_batches_carry_what_the_teacher_said() -> None:
     data = Dataset("d", (0, 1), lambda key: replace(item(), name=str(key)))
     batch = next(loader([Part(data, 2, lambda s, rng: augment(s, rng, View((48, 64))))], seed=0, workers=0)(0))
     assert torch.allclose(batch.taught[batch.valid], 2 * batch.target[batch.valid])
+
+
+def test_the_check_of_a_label_set_names_what_is_missing_unsure_and_damaged(folder: Path, tmp_path: Path) -> None:
+    def third_is_silent(seen: Sample) -> Answer:
+        depth = bright(seen) * (torch.nan if seen.name == ("002",) else 1)
+        return Answer(depth, torch.full_like(depth, 0.25 if seen.name == ("001",) else 0.75))
+
+    run = Labelling(tmp_path / "labels", split="all")
+    for _ in label(lambda: Teacher("t", "metric", third_is_silent), lambda: open_dataset(folder, "all"), "x", run):
+        pass
+    checked = check(run.out)
+    assert checked.ok and checked.summary["n"] == 5 and checked.summary["confidence"] == pytest.approx(0.625, abs=0.01)
+    silent, unsure = checked.findings
+    assert silent.severity == "warning" and silent.where == "002"
+    assert unsure.severity == "note" and unsure.where.startswith("001, ") and "0.25" in unsure.what
+    shard = next(run.out.glob("*.tar"))
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    [damaged] = check(run.out).findings
+    assert (damaged.severity, damaged.where) == ("error", shard.name)
