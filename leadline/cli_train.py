@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from leadline.autotune import autotune
@@ -50,6 +51,8 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
     )  # fmt: skip
+    if made.chosen is not None and len(report.metrics) > 1:  # more than the loss
+        report = replace(report, protocol=run.protocol, n=len(made.chosen))
     if 0 < options.steps == report.context["skipped_steps"]:
         raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
     much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting

@@ -92,6 +92,7 @@ def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, t
     (many / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
     _, report = train(replace(run, data=(str(many),), choose=2))
     assert {"delta1", "rmse", "loss"} <= set(report.metrics)
+    assert (report.protocol, report.n) == (run.protocol, 20)
     assert (run.out / "pictures" / "000003.jpg").is_file()
 
 
