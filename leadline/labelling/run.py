@@ -24,6 +24,7 @@ import torch
 
 from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
+from leadline.data.finding import some
 from leadline.data.labels import FORMAT, MANIFEST
 from leadline.errors import BadData, LeadlineError, MissingPackage
 from leadline.labelling.shards import Skipped, index, join, piece
@@ -144,7 +145,7 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
         if path.exists():
             found = json.loads(path.read_text("utf-8"))
             if other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
-                raise BadData(f"{out} holds labels that were made otherwise: {', '.join(other)}; give another --out")
+                raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
     if not out.exists() or not any(out.iterdir()):
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
