@@ -192,6 +192,8 @@ def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: flo
     if not truth:
         left_out |= {name for name, line in labels.places.items() if line.get("silent")}
     data = replace(data, keys=tuple(key for key in data.keys if called(key) not in left_out))
+    if not len(data):
+        raise BadData(f"{labels.root} says nothing about any image of {data.name}; ask another teacher")
     # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
     root = labels.root.resolve()
     made = sha256((root / MANIFEST).read_bytes()).hexdigest()

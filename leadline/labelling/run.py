@@ -35,7 +35,7 @@ from leadline.spec import to_json
 from leadline.teachers import Teacher
 
 PLAN = "plan.json"
-_PIECES = "pieces"
+_PIECES, _LOCK = "pieces", ".lock"
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,14 @@ def _alone(out: Path) -> Iterator[None]:
     """Inside, no other run writes to `out`; one that does already is a BadData. A killed run leaves no lock."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(out.parent / f".{out.name}.lock")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / _LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise BadData(f"another run writes to {out}: wait for it, or give another --out") from None
+    except NotImplementedError:
+        pass  # a file system without locks
     try:
         yield
     finally:
@@ -146,7 +148,7 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
             found = json.loads(path.read_text("utf-8"))
             if other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    if not out.exists() or not any(out.iterdir()):
+    if all(path.name == _LOCK for path in out.iterdir()):
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
