@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
 from leadline.command import Verbs, complain, emit
-from leadline.errors import BadData
+from leadline.errors import BadData, LeadlineError
 from leadline.options import Reading
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from leadline.evaluate import ImageResult
+    from leadline.types import Sample
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --depth-scale ...
@@ -97,6 +101,82 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     return 0
 
 
+def show(
+    path: Folder,
+    /,
+    *,
+    out: Path,
+    labels: Annotated[Path | None, arg(metavar="LABELS")] = None,
+    names: tuple[str, ...] = (),
+    n: int = 8,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    reading: Read = AS_SAID,
+    json: bool = False,
+) -> int:
+    """Draw frames beside their depth as pictures, or beside what a label set says of them: photograph, truth, label
+    and their difference.
+
+    Args:
+        path: the data set
+        out: the folder of the pictures, NAME.png
+        labels: what `leadline label` has made of the data set
+        names: frames, by the names that other commands print; none: `n`, spread over all
+        n: how many
+        vmin: the nearest end of the colours, 0 if metres
+        vmax: the farthest end of the colours, 10 if metres
+        reading: how to read it
+        json: print one JSON object
+    """
+    import numpy as np
+    from PIL import Image
+
+    from leadline.data.labels import called, open_labels, with_labels
+    from leadline.data.layouts import open_dataset
+
+    data = open_dataset(path, "all", **reading.given())
+    if labels is not None:
+        known = open_labels(labels)  # of one part, it may be: the others are not shown
+        labelled = tuple(key for key in data.keys if called(key) in known.places)
+        data = with_labels(replace(data, keys=labelled or data.keys), known)
+    places = {called(key): i for i, key in enumerate(data.keys)}
+    if unknown := [name for name in names if name not in places]:
+        raise BadData(f"{path} has no frame {unknown[0]!r}; it has {len(places)}, such as {next(iter(places))!r}")
+    chosen = [places[name] for name in names] or np.linspace(0, len(data) - 1, min(n, len(data))).astype(int).tolist()
+    drawn, left_out = [], {}
+    for i in dict.fromkeys(chosen):
+        try:
+            sample = data[i]
+        except (LeadlineError, OSError) as error:
+            left_out[called(data.keys[i])] = str(error)
+            continue
+        file = out / f"{sample.name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_drawn(sample, vmin, vmax)).save(file)
+        drawn.append(str(file))
+    if json:
+        emit({"drawn": drawn, "left_out": left_out})
+    else:
+        print("\n".join(drawn))
+    for why in left_out.values():
+        complain(why)
+    return 0 if drawn else 1
+
+
+def _drawn(sample: Sample, vmin: float | None, vmax: float | None) -> np.ndarray:
+    """uint8 RGB: image | truth | label | difference, or of image | truth, image | label and image what there is."""
+    from leadline import viz
+    from leadline.types import Depth
+
+    truth = Depth(sample.target, "metric", sample.valid)
+    if sample.taught is None:
+        return viz.side_by_side(sample.image, truth, vmin=vmin, vmax=vmax) if sample.valid.any() else sample.image
+    label = Depth(sample.taught, sample.kind, sample.taught > 0)
+    if sample.valid.any() and sample.kind == "metric":
+        return viz.panel(sample.image, truth, label, vmin=vmin, vmax=vmax, captions=("truth", "label"))
+    return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
+
+
 def synth(
     path: Folder,
     /,
@@ -132,7 +212,7 @@ def synth(
     if json:
         emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
     else:
-        print(f"{path}: {n} scenes, {drawn} drawn now; look at them with: leadline data ls {path}")
+        print(f"{path}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {path} --out PICTURES")
     return 0
 
 
@@ -152,4 +232,4 @@ def write_table(path: Path, results: Sequence[ImageResult]) -> None:
         table.writerows(rows)
 
 
-VERBS: Verbs = {"check": check, "ls": ls, "synth": synth}
+VERBS: Verbs = {"check": check, "ls": ls, "show": show, "synth": synth}

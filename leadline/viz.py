@@ -82,6 +82,7 @@ def panel(
     vmax: float | None = None,
     error_max: float | None = None,
     colormap: str | None = None,
+    captions: tuple[str, str] = ("truth", "prediction"),
 ) -> np.ndarray:
     """A validation picture, uint8 RGB: image | truth | prediction | absolute error, each with its caption.
 
@@ -100,8 +101,8 @@ def panel(
     span = f"{low:.3g} to {high:.3g}{unit}"
     parts = {
         "image": image,
-        f"truth, {span}": colorize(truth, vmin=low, vmax=high, colormap=colormap),
-        f"prediction, {span}": colorize(prediction, vmin=low, vmax=high, colormap=colormap),
+        f"{captions[0]}, {span}": colorize(truth, vmin=low, vmax=high, colormap=colormap),
+        f"{captions[1]}, {span}": colorize(prediction, vmin=low, vmax=high, colormap=colormap),
         f"error, 0 to {error_high:.3g}{unit}": _colours(error, both, (0.0, error_high), "inferno"),
     }
     return np.concatenate([_captioned(part, caption) for caption, part in parts.items()], axis=1)
