@@ -156,7 +156,7 @@ def litedepth(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
 
 
 STUDENTS = {
-    "boosting_student": (boosting_student, 1400, 1400, 12, 1.5e-3),
+    "boosting_student": (boosting_student, 2800, 2800, 12, 1.5e-3),
     "fastdepth_small": (fastdepth_small, 2000, 6000, 12, 2e-3),
     "litedepth": (litedepth, 5000, 5000, 24, 2e-3),
     "fastdepth": (None, 0, 2000, 12, 1.5e-3),
