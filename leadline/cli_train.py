@@ -60,8 +60,10 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         said = f"the net waited {waiting:.0%} of the time for its batches"
         complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     final = run.out / f"{net.spec.name}.safetensors"
-    # a run that was over before keeps what it reported then, if it came to that
-    if rank == 0 and (report.context["steps_now"] or not final.exists() or not (run.out / "report.json").exists()):
+    reported = run.out / "report.json"
+    if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
+        return net, Report(**json.loads(reported.read_bytes()))
+    if rank == 0:
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
         terms = [*run.licences, *made.facts.get("from", {}).get("licences", ())]
@@ -69,7 +71,7 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
         save(net, final, provenance=facts)
-        write_atomically(run.out / "report.json", json.dumps(report.to_json(), indent=2).encode())
+        write_atomically(reported, json.dumps(report.to_json(), indent=2).encode())
     return net, report
 
 

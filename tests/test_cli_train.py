@@ -160,7 +160,8 @@ def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
     net, report = train(run)
     kept = [run.out / f"{net.spec.name}.safetensors", run.out / "report.json"]
     before = [path.read_bytes() for path in kept]
-    train(replace(run, resume=True))  # over: nothing is written anew
+    again = train(replace(run, resume=True))[1]  # over: nothing is written anew, and it reports what it did then
+    assert again == report
     assert [path.read_bytes() for path in kept] == before
     for path in kept:
         path.unlink()
