@@ -44,11 +44,12 @@ from recipes.teacher import LICENCES
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
 
-FURTHER = ("first", "structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped")
+FURTHER = ("first", "structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped", "everywhere")
 """What all rows of a student start from: the student alone on X. Then `both`, and LiteDepth's structure-aware loss with
-teacher_mobilenet; `both` with three of four places in U, too; and what ships: no cell of the grid, for it goes on from
-the package's weights, and knows the depth of `nyu_raw` too.
+teacher_mobilenet; `both` with three of four places in U, too; and what ships: no cells of the grid, for they go on from
+the package's weights, and know the depth of `nyu_raw` too; everywhere, as LiteDepth's always did, also of the places.
 """
+SHIPPED = ("shipped", "everywhere")
 
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 RAW = "NYU Depth v2 raw frames: research use only"
@@ -108,6 +109,7 @@ SHARES = {
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
     "structure": BOTH,
     "shipped": ({"nyu": 3, "nyu_raw": 3}, {"mixtures": 4, "rooms": 1, "photos": 1}),
+    "everywhere": ({"nyu": 3, "nyu_raw": 2, "kitchen": 1, "office": 1, "tum": 1}, {"mixtures": 3, "photos": 1}),
 } | {
     f"but_{left}": ({"nyu": 3}, {"mixtures": 4, "nyu_raw": 1, "rooms": 1, **{n: 1 for n in PLACES if n != left}})
     for left in PLACES
@@ -185,11 +187,11 @@ def run_of(
     """
     made, steps_first, steps, batch, lr = STUDENTS[student]
     first, weights = row == "first", f"{student}.safetensors"
-    if made is None and row != "shipped":
-        raise SystemExit(f"{row} of {student}: it has only the row shipped")
+    if made is None and row not in SHIPPED:
+        raise SystemExit(f"{row} of {student}: it has only the rows {' and '.join(SHIPPED)}")
     net, terms = None, []
     model = str(out.with_name(f"{student}_first") / weights if after is None else after / out.name / weights)
-    if row == "shipped" and after is None:
+    if row in SHIPPED and after is None:
         model = student
     if first and after is None:
         net, source = made(teachers, start, seed)
@@ -208,11 +210,11 @@ def run_of(
         loss=("log_l1", "log_gradient:0.3"),
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         # what has learned for long loses more by a high rate than a row gives back
-        fit=replace(FIT, steps=steps_first if first else steps, lr=lr / 5 if row == "shipped" else lr, seed=seed),
+        fit=replace(FIT, steps=steps_first if first else steps, lr=lr / 5 if row in SHIPPED else lr, seed=seed),
         choose=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
-        licences=tuple(dict.fromkeys([*(SETS.get(name, KITTI) for name in truth), *terms])),
+        licences=tuple(dict.fromkeys([*({**SETS, **PLACES}.get(name, KITTI) for name in truth), *terms])),
     )
     if row in ("first", "alone", "mixed"):
         return training, net, None
@@ -221,7 +223,8 @@ def run_of(
         asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity:{LAYERS}",) if structure else (),
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
-        labels=tuple(given / name for name in (*truth, *only)),
+        # the teachers know the places less well than those who have measured them
+        labels=tuple(given / n for n in (*truth, *only) if row != "everywhere" or n not in PLACES),
     )
     return training, net, teaching
 

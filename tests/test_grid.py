@@ -51,6 +51,20 @@ def test_what_ships_has_not_seen_the_places_it_is_judged_by() -> None:
     assert sum(truth.values()) + sum(only.values()) == 12 and not {*truth, *only} & set(grid.PLACES)
 
 
+def test_everywhere_the_places_have_their_own_depth_alone(shared_data: Path, tmp_path: Path) -> None:
+    run, net, teaching = grid.run_of(
+        "litedepth", "everywhere", shared_data, tmp_path, tmp_path, tmp_path, tmp_path, tmp_path / "x", 0
+    )
+    assert (
+        run.pretrained
+        and net is None
+        and teaching is not None
+        and set(grid.PLACES.values()) - set(run.licences) == {grid.PLACES["robot"]}
+    )
+    assert sum(shares((*run.data, *teaching.unlabelled), run.batch)[1]) == run.batch == 24
+    assert {path.name for path in teaching.labels} == {"nyu", "nyu_raw", "mixtures", "photos"}
+
+
 def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_path: Path) -> None:
     start = build(zoo.litedepth(), seed=7)
     save(start, tmp_path / "litedepth.safetensors", provenance={"licences": ["the start's"]})
@@ -86,7 +100,7 @@ def test_a_cell_goes_on_from_the_same_cell_of_another_grid(shared_data: Path, tm
 
 
 def test_what_only_ships_has_no_cell(shared_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="both of fastdepth: it has only the row shipped"):
+    with pytest.raises(SystemExit, match="both of fastdepth: it has only the rows shipped and everywhere"):
         grid.run_of("fastdepth", "both", shared_data, tmp_path, tmp_path, tmp_path, tmp_path, tmp_path / "x", 0)
 
 
