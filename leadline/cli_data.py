@@ -128,9 +128,9 @@ def show(
         reading: how to read it
         json: print one JSON object
     """
-    import numpy as np
     from PIL import Image
 
+    from leadline.data.dataset import evenly
     from leadline.data.labels import called, open_labels, with_labels
     from leadline.data.layouts import open_dataset
 
@@ -142,7 +142,7 @@ def show(
     places = {called(key): i for i, key in enumerate(data.keys)}
     if unknown := [name for name in names if name not in places]:
         raise BadData(f"{path} has no frame {unknown[0]!r}; it has {len(places)}, such as {next(iter(places))!r}")
-    chosen = [places[name] for name in names] or np.linspace(0, len(data) - 1, min(n, len(data))).astype(int).tolist()
+    chosen = [places[name] for name in names] or evenly(n, len(data))
     drawn, left_out = [], {}
     for i in dict.fromkeys(chosen):
         try:

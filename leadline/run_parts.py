@@ -18,7 +18,7 @@ from PIL import Image
 from leadline.checkpoint import load, origin, shipped
 from leadline.data.augment_batch import augmented, draw, gather
 from leadline.data.cache import cached
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, evenly
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
 from leadline.data.stereo import augment_pair, metres, open_pairs
@@ -231,7 +231,7 @@ def _start(run: Training, data: Dataset, teacher: Teacher | None = None) -> Net:
     net = build(zoo.spec(run.model), seed=run.fit.seed)
     if from_pairs(run):
         return net
-    some = [data[int(i)] for i in np.linspace(0, len(data) - 1, min(len(data), 64))]
+    some = [data[i] for i in evenly(64, len(data))]
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
         depths = [float(s.taught[s.taught > 0].mean()) for s in some if s.kind == "metric" and np.any(told(s))]
@@ -255,8 +255,8 @@ def _validate(net: Net, step: int, *, run: Training, data: Dataset) -> Mapping[s
     """Metrics on the part kept for choosing, and a picture of four of its images."""
     predict = predictor_of(net)
     rows = []
-    for i in np.linspace(0, len(data) - 1, min(4, len(data))).astype(int):
-        sample = data[int(i)]
+    for i in evenly(4, len(data)):
+        sample = data[i]
         rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
     width = min(row.shape[1] for row in rows)
     picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))

@@ -84,7 +84,8 @@ def panel(
     colormap: str | None = None,
     captions: tuple[str, str] = ("truth", "prediction"),
 ) -> np.ndarray:
-    """A validation picture, uint8 RGB: image | truth | prediction | absolute error, each with its caption.
+    """A validation picture, uint8 RGB: image | truth | prediction | absolute error, each with its caption; `captions`
+    are those of the two in the middle.
 
     Truth and prediction share the truth's colours. The error goes from black (0) to bright (`error_max`; 1 m for metric
     depth, a quarter of the range otherwise). All have the image's size; depths of different kinds are a ValueError.

@@ -68,6 +68,7 @@ SETS = {
     "rooms": LICENCES[2],
     "mixtures": "Mixtures of NYU Depth v2 frames: research use only",
 }
+TERMS = {**SETS, **PLACES}
 
 
 def streets(data: Path, out: Path) -> Path:
@@ -87,7 +88,7 @@ def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str,
     asking = Asking(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
     places = sets(data, rooms, out)
     mixtures.main(data=data, out=places["mixtures"])
-    for name, licence in {**SETS, **PLACES}.items():
+    for name, licence in TERMS.items():
         label(places[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
 
 
@@ -214,7 +215,7 @@ def run_of(
         choose=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
-        licences=tuple(dict.fromkeys([*({**SETS, **PLACES}.get(name, KITTI) for name in truth), *terms])),
+        licences=tuple(dict.fromkeys([*(TERMS.get(name, KITTI) for name in truth), *terms])),
     )
     if row in ("first", "alone", "mixed"):
         return training, net, None
@@ -223,8 +224,8 @@ def run_of(
         asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity:{LAYERS}",) if structure else (),
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
-        # the teachers know the places less well than those who have measured them
-        labels=tuple(given / n for n in (*truth, *only) if row != "everywhere" or n not in PLACES),
+        # of a place whose depth is learned from, the teachers know less than who has measured it
+        labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
     )
     return training, net, teaching
 

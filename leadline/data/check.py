@@ -14,7 +14,7 @@ from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
 from leadline.data.check_views import leakage
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_values
 from leadline.data.description import Description
 from leadline.data.finding import SEVERITIES, Finding, each
@@ -95,7 +95,7 @@ def _read(root: Path, data: Dataset, n: int) -> tuple[list[Look], list[Edges], s
     fits: list[Edges] = []
     sizes: set[tuple[int, int]] = set()
     findings: list[Finding] = []
-    for index in sorted({int(i) for i in np.linspace(0, len(data) - 1, min(n, len(data)))}):
+    for index in evenly(n, len(data)):
         key = data.keys[index]
         try:
             sample = data[index]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from leadline.data.dataset import evenly
 from leadline.data.finding import Finding, each, some
 from leadline.data.labels import Labels, open_labels, read_label
 
@@ -26,7 +27,7 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
         return _facts(labels), findings
     names = list(labels.places)
     looks = {}
-    for i in sorted({int(i) for i in np.linspace(0, len(names) - 1, min(n, len(names)))}):
+    for i in evenly(n, len(names)):
         values, confidence = read_label(labels, names[i])
         known = values > 0
         if known.any():

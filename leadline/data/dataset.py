@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from leadline.types import Sample
 
 
@@ -27,6 +29,11 @@ class Dataset:
 def subset(data: Dataset, indices: Sequence[int]) -> Dataset:
     """The items at `indices`, in that order."""
     return replace(data, keys=tuple(data.keys[i] for i in indices))
+
+
+def evenly(n: int, of: int) -> list[int]:
+    """At most `n` different numbers below `of`, spread over all, the first and the last included."""
+    return [int(i) for i in np.linspace(0, of - 1, min(n, of))]
 
 
 def hold_out(data: Dataset, every: int = 10, block: int = 20) -> tuple[Dataset, Dataset]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from leadline.data.dataset import evenly
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -75,8 +76,7 @@ def textures(folder: Path | None = None) -> Textures:
 def _photographs(folder: Path) -> list[np.ndarray]:
     files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     tiles = []
-    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_PHOTOS)).astype(int)
-    for path in (files[i] for i in chosen):
+    for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:
             with Image.open(path) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
