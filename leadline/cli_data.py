@@ -134,6 +134,8 @@ def show(
     from leadline.data.labels import called, open_labels, with_labels
     from leadline.data.layouts import open_dataset
 
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one frame must be drawn")
     data = open_dataset(path, "all", **reading.given())
     if labels is not None:
         known = open_labels(labels)  # of one part, it may be: the others are not shown

@@ -87,7 +87,11 @@ def test_a_damaged_photograph_is_named_and_the_others_are_drawn(capsys: Captured
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--names", "nix"], "has no frame 'nix'; it has 5, such as '000'"), (["--labels", "LABELS"], "has no label for")],
+    [
+        (["--names", "nix"], "has no frame 'nix'; it has 5, such as '000'"),
+        (["--labels", "LABELS"], "has no label for"),
+        (["--n", "0"], "n is 0; at least one frame must be drawn"),
+    ],
 )
 def test_frames_that_are_not_there_and_foreign_labels_are_refused(
     capsys: Captured, tmp_path: Path, folder: Path, words: list[str], said: str

@@ -31,11 +31,13 @@ def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
     1. zoom s ~ U(1, 1.5), angle ~ U(-5, 5) degrees, flip with p = 0.5; depth := depth / s;
     2. height to 250, rotate, zoom by s, centre crop 228x304, flip, stretch to 224x224;
     3. brightness, contrast, saturation each by U(0.6, 1.4), in random order.
+
+    Deviation: a frame too narrow for the crop (upright, square), which theirs fails on, is enlarged until it fits.
     """
     zoom, angle, flip = rng.uniform(1.0, 1.5), rng.uniform(-5.0, 5.0), bool(rng.random() < 0.5)
     taught = None if sample.taught is None else zoomed(sample.taught, zoom, sample.kind)
     sample = replace(sample, target=sample.target / np.float32(zoom), taught=taught)
-    sample = resize(sample, _scaled(sample, 250 / sample.image.shape[0]), image_filter=NEAREST)
+    sample = resize(sample, _scaled(sample, _factor(sample, 250)), image_filter=NEAREST)
     sample = rotate(sample, angle)
     sample = resize(sample, _scaled(sample, zoom), image_filter=NEAREST)
     sample = centre_crop(sample, (228, 304))
@@ -44,8 +46,11 @@ def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def fastdepth_val(sample: Sample, rng: np.random.Generator | None = None) -> Sample:
-    """FastDepth's evaluation view: height to 250, centre crop 228x304, stretch to 224x224, nearest-neighbour."""
-    sample = resize(sample, _scaled(sample, 250 / sample.image.shape[0]), image_filter=NEAREST)
+    """FastDepth's evaluation view: height to 250, centre crop 228x304, stretch to 224x224, nearest-neighbour.
+
+    Narrow frames as in `fastdepth_train`.
+    """
+    sample = resize(sample, _scaled(sample, _factor(sample, 250)), image_filter=NEAREST)
     return resize(centre_crop(sample, (228, 304)), (224, 224), image_filter=NEAREST)
 
 
@@ -57,11 +62,10 @@ def hu_train(sample: Sample, rng: np.random.Generator) -> Sample:
     3. lighting: the principal colours of ImageNet, each times its variance times N(0, 0.1), added to the image in 0..1;
     4. brightness, contrast, saturation each by U(0.6, 1.4), in random order.
 
-    Deviations: rotation is bilinear (theirs: splines), of depth nearest-neighbour; colours are clipped and rounded.
+    Deviations: rotation is bilinear (theirs: splines), of depth nearest-neighbour; colours are clipped and rounded;
+    a frame too narrow for the crop (upright, square), which theirs fails on, is enlarged until it fits.
     """
-    height, width = sample.image.shape[:2]
-    short = min(height, width)
-    sample = resize(sample, (240 * height // short, 240 * width // short))
+    sample = resize(sample, _scaled(sample, _factor(sample, 240, min(sample.image.shape[:2]))))
     sample = mirror(sample) if rng.random() < 0.5 else sample
     sample = centre_crop(rotate(sample, rng.uniform(-5, 5), image_filter=BILINEAR), (228, 304))
     small = resize(sample, (114, 152))
@@ -203,6 +207,12 @@ def mirror(sample: Sample) -> Sample:
     image, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (sample.image, sample.target, sample.valid))
     taught = None if sample.taught is None else np.ascontiguousarray(sample.taught[:, ::-1])
     return Sample(image, target, valid, sample.name, taught=taught, kind=sample.kind)
+
+
+def _factor(sample: Sample, pixels: int, side: int | None = None) -> float:
+    """What makes a side (none given: the height) `pixels` long, or more where the crop of 304 columns needs it."""
+    height, width = sample.image.shape[:2]
+    return max(pixels / (side or height), 304 / width)
 
 
 def _scaled(sample: Sample, factor: float) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leadline.data import transforms
-from leadline.data.transforms import augment, fastdepth_train, fastdepth_val
+from leadline.data.transforms import augment, fastdepth_train, fastdepth_val, hu_train
 from leadline.options import View
 from leadline.types import Sample
 
@@ -47,6 +47,18 @@ def test_the_published_evaluation_view_is_the_centre_228_of_250_rows() -> None:
     # rows 11 to 239 of 250, columns 14 to 318 of 333, as colours of the scene
     np.testing.assert_allclose(out.image[[0, -1], 0, 0], [11 * 255 / 250, 238 * 255 / 250], atol=2)
     np.testing.assert_allclose(out.image[0, [0, -1], 1], [14 * 255 / 333, 317 * 255 / 333], atol=2)
+
+
+@pytest.mark.parametrize("given", [(640, 480), (300, 300), (37, 11)], ids=["upright", "square", "tiny"])
+def test_a_frame_too_narrow_for_the_published_crops_is_enlarged_to_its_whole_width(given: tuple[int, int]) -> None:
+    middle = fastdepth_val(scene(*given)).target[112]
+    assert (middle[0], middle[-1]) == pytest.approx((1, 1 + 4 * (given[1] - 1) / given[1]), abs=0.02)
+    for seed in range(4):
+        for published, size in ((fastdepth_train, (224, 224)), (hu_train, (228, 304))):
+            out = published(scene(*given), np.random.default_rng(seed))
+            assert out.image.shape == (*size, 3)
+            seen = out.target[out.valid]
+            assert seen.max() / seen.min() > (1 + 4 * 5 / 6) / (1 + 4 / 6) - 0.3  # zoomed by at most 1.5
 
 
 def test_standing_still_is_a_plain_resize() -> None:
