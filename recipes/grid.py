@@ -44,13 +44,14 @@ from recipes.teacher import LICENCES
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
 """The student alone on X; with its teacher on X; on U only; on X and U; alone on X and on U with U's depth."""
 
-FURTHER = ("first", "structure", "but_kitchen", "but_robot", "but_office", "but_tum", "shipped", "everywhere")
-"""What all rows of a student start from: the student alone on X. Then `both`, and LiteDepth's structure-aware loss with
-teacher_mobilenet; `both` with three of four places in U, too; and what ships: no cells of the grid, for they go on from
-the package's weights, and know the depth of `nyu_raw` too; everywhere, as LiteDepth's always did, also of the places.
+STRUCTURE = {"structure": 10, "structure_light": 1}
+"""`both`, and LiteDepth's structure-aware loss with teacher_mobilenet: its weight, the published one first, with
+which it is at the start four times as large as all other losses together.
 """
 SHIPPED = ("shipped", "everywhere")
-
+"""What ships: no cells of the grid, for they go on from the package's weights, and know the depth of `nyu_raw` too;
+everywhere, as LiteDepth's always did, also of the places.
+"""
 PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 RAW = "NYU Depth v2 raw frames: research use only"
 KITTI = "KITTI: CC BY-NC-SA"
@@ -60,6 +61,10 @@ PLACES = {
     "office": "Replica: research use only",
     "tum": "TUM RGB-D: CC BY",
 }
+FURTHER = ("first", *STRUCTURE, *(f"but_{place}" for place in PLACES), *SHIPPED)
+"""What all rows of a student start from: the student alone on X. Then structure; `both` with three of four places in U,
+too; and what ships.
+"""
 SETS = {
     "nyu": LICENCES[1],
     "nyu_raw": RAW,
@@ -108,7 +113,7 @@ SHARES = {
     "unlabelled": ({}, {"mixtures": 6, "nyu_raw": 2, "rooms": 2, "photos": 1, "streets": 1}),
     "both": BOTH,
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
-    "structure": BOTH,
+    **dict.fromkeys(STRUCTURE, BOTH),
     "shipped": ({"nyu": 3, "nyu_raw": 3}, {"mixtures": 4, "rooms": 1, "photos": 1}),
     "everywhere": ({"nyu": 3, "nyu_raw": 2, "kitchen": 1, "office": 1, "tum": 1}, {"mixtures": 3, "photos": 1}),
 } | {
@@ -219,10 +224,10 @@ def run_of(
     )
     if row in ("first", "alone", "mixed"):
         return training, net, None
-    structure = row == "structure"
+    structure = row in STRUCTURE
     teaching = Teaching(
         asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
-        features=(f"affinity:{LAYERS}",) if structure else (),
+        features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         # of a place whose depth is learned from, the teachers know less than who has measured it
         labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
@@ -239,7 +244,8 @@ def main(
     """One cell of the grid, or what the teachers say.
 
     Args:
-        row: first, then alone, labelled, unlabelled, both, mixed, structure or but_PLACE; labels: ask the teachers
+        row: first, then alone, labelled, unlabelled, both, mixed, structure, structure_light, but_PLACE; labels: ask the
+            teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
         out: where STUDENT_ROW_SEED goes, or STUDENT_first; of labels, the label sets

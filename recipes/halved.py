@@ -23,7 +23,7 @@ def main(
     *, data: Path, rooms: Path, out: Path, student: str = "boosting_student", labels_in: Path = Path("runs/labels"),
     start: Path = Path("runs/start"), budget: str = "latency_ms=0.5x", seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
-    """Prune at once, by Taylor scores, and learn from the teacher for half as many images as before.
+    """Prune at once, by Taylor scores, and learn from the teacher for as many images as before.
 
     Args:
         data: the folder that holds nyu and the other sets
@@ -49,8 +49,7 @@ def main(
     )  # fmt: skip
     if not narrow.out.exists():
         prune(narrow, say=complain)
-    fit = replace(training.fit, steps=training.fit.steps // 2)
-    train(replace(training, model=str(narrow.out), fit=fit, resume=resume), teaching=teaching)
+    train(replace(training, model=str(narrow.out), resume=resume), teaching=teaching)
 
 
 if __name__ == "__main__":
