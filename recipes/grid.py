@@ -244,8 +244,8 @@ def main(
     """One cell of the grid, or what the teachers say.
 
     Args:
-        row: first, then alone, labelled, unlabelled, both, mixed, structure, structure_light, but_PLACE; labels: ask the
-            teachers
+        row: first, then alone, labelled, unlabelled, both, mixed, structure, structure_light, but_PLACE; labels: ask
+            the teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
         out: where STUDENT_ROW_SEED goes, or STUDENT_first; of labels, the label sets
