@@ -212,7 +212,7 @@ def mirror(sample: Sample) -> Sample:
 def _factor(sample: Sample, pixels: int, side: int | None = None) -> float:
     """What makes a side (none given: the height) `pixels` long, or more where the crop of 304 columns needs it."""
     height, width = sample.image.shape[:2]
-    return max(pixels / (side or height), 304 / width)
+    return float(max(pixels / (side or height), 304 / width))
 
 
 def _scaled(sample: Sample, factor: float) -> tuple[int, int]:
