@@ -61,9 +61,9 @@ PLACES = {
     "office": "Replica: research use only",
     "tum": "TUM RGB-D: CC BY",
 }
-FURTHER = ("first", *STRUCTURE, *(f"but_{place}" for place in PLACES), *SHIPPED)
-"""What all rows of a student start from: the student alone on X. Then structure; `both` with three of four places in U,
-too; and what ships.
+FURTHER = ("first", "closer", *STRUCTURE, *(f"but_{place}" for place in PLACES), *SHIPPED)
+"""What all rows of a student start from: the student alone on X. Then `both` with more of X, whose own depth has
+half of its loss; structure; `both` with three of four places in U, too; and what ships.
 """
 SETS = {
     "nyu": LICENCES[1],
@@ -112,6 +112,7 @@ SHARES = {
     "labelled": ({"nyu": 12}, {}),
     "unlabelled": ({}, {"mixtures": 6, "nyu_raw": 2, "rooms": 2, "photos": 1, "streets": 1}),
     "both": BOTH,
+    "closer": ({"nyu": 7}, {"mixtures": 2, "nyu_raw": 1, "rooms": 1, "photos": 1}),
     "mixed": ({"nyu": 5, "nyu_raw": 4, "rooms": 2, "drive": 1}, {}),
     **dict.fromkeys(STRUCTURE, BOTH),
     "shipped": ({"nyu": 3, "nyu_raw": 3}, {"mixtures": 4, "rooms": 1, "photos": 1}),
@@ -228,6 +229,7 @@ def run_of(
     teaching = Teaching(
         asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
+        truth=0.5 if row == "closer" else Teaching.truth,
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         # of a place whose depth is learned from, the teachers know less than who has measured it
         labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
@@ -244,8 +246,8 @@ def main(
     """One cell of the grid, or what the teachers say.
 
     Args:
-        row: first, then alone, labelled, unlabelled, both, mixed, structure, structure_light, but_PLACE; labels: ask
-            the teachers
+        row: first, then alone, labelled, unlabelled, both, mixed, closer, structure, structure_light, but_PLACE;
+            labels: ask the teachers
         data: the folder that holds nyu and the other sets
         rooms: the synthetic rooms
         out: where STUDENT_ROW_SEED goes, or STUDENT_first; of labels, the label sets
