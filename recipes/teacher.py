@@ -83,7 +83,7 @@ def start(spec: Spec, weights: Path, data: Path, seed: int) -> Net:
 
 def main(
     name: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, steps: int = 2500,
-    after: Path | None = None, seed: int = 0, resume: bool = False,
+    after: Path | None = None, zoom: float = 1.4, seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """Train one teacher.
 
@@ -94,6 +94,8 @@ def main(
         out: where checkpoints, curves and pictures go
         steps: batches of 8, two of these images synthetic
         after: weights of a run before, to go on from for as many steps again
+        zoom: how far views are enlarged at most; 1.1 for a last training, because a net that learns from enlarged
+            views answers too near when asked about whole frames
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
@@ -107,7 +109,7 @@ def main(
         init=weights,
         batch=8,
         loss=("log_l1", "log_gradient:0.3"),
-        view=View(zoom=(1.0, 1.4), stretch=1.15, colour_shift=0.1),
+        view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=steps, optimizer="adamw", lr=8e-4, weight_decay=0.02, warmup=100, clip=1.0, ema=0.998,
             still_after=0.9, validate_every=500, save_every=100, seed=seed,
