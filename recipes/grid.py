@@ -1,7 +1,7 @@
 """The paper's grid (Hu et al. 2021, arXiv 2105.06143): what a teacher and images without depth are worth to a student.
 
     python -m recipes.teacher fastdepth --data DATA --rooms runs/rooms --out runs/teachers/fastdepth
-    python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet
+    python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet  # twice: see there
     python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
     python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
