@@ -17,7 +17,9 @@ everything, so that they show what a net makes of places that neither it nor its
 Every row and seed of a student starts from the same net, which has learned from X alone (`first`), and sees as many
 images. What a teacher is worth shows in a student that has learned what labelled images can teach it; so
 fastdepth_small and boosting_student begin with what nets that were trained on X and rooms have, which have had no
-teacher either.
+teacher either. The paper's students begin with ImageNet's weights; `recipes.teacher mobilenet --steps 0 --out
+runs/imagenet/mobilenet` (and fastdepth) writes nets to begin with that know no more, for `first --teachers
+runs/imagenet --out runs/imagenet`.
 """
 
 from __future__ import annotations

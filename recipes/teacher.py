@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from leadline.checkpoint import load
+from leadline.checkpoint import load, save
 from leadline.cli_train import train
 from leadline.data.layouts import open_dataset
 from leadline.data.loader import collate
@@ -95,7 +95,7 @@ def main(
         data: the folder that holds nyu and init
         rooms: the synthetic rooms
         out: where checkpoints, curves and pictures go
-        steps: batches of 8, two of these images synthetic
+        steps: batches of 8, two of these images synthetic; 0: what it starts from, with ImageNet's weights alone
         after: weights of a run before, to go on from for as many steps again
         zoom: how far views are enlarged at most; 1.1 for a last training, because a net that learns from enlarged
             views answers too near when asked about whole frames
@@ -105,6 +105,10 @@ def main(
     if name not in TEACHERS:
         raise SystemExit(f"the teacher {name!r} is unknown; known: {', '.join(TEACHERS)}")
     spec, weights = TEACHERS[name](data / "init")
+    net = start(spec, weights, data, seed)
+    if steps == 0:
+        save(net, out / f"{spec.name}.safetensors", provenance={"seed": seed, "licences": LICENCES[:1]})
+        return
     run = Training(
         data=(f"{data / 'nyu'}:6", f"{rooms}:2"),
         out=out,
@@ -121,7 +125,6 @@ def main(
         licences=LICENCES,
         resume=resume,
     )  # fmt: skip
-    net = start(spec, weights, data, seed)
     if after is not None:
         net.load_state_dict(load(after).state_dict())
         run = replace(run, model=str(after), fit=replace(run.fit, lr=run.fit.lr / 2))
