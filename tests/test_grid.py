@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.checkpoint import load, save
+from leadline.checkpoint import load, origin, save
 from leadline.distill.features import listening
 from leadline.nn import zoo
 from leadline.nn.build import build
+from leadline.nn.gluon import read_gluon
 from leadline.run_sets import shares
 from recipes import grid, judged, litedepth_start, mixtures, seeds, teacher
 
@@ -119,6 +120,16 @@ def test_the_papers_student_starts_from_an_encoder_that_knows_depth(tmp_path: Pa
     save(other, tmp_path / "mobilenet" / "teacher_mobilenet.safetensors", provenance={})
     net, _ = grid.boosting_student(tmp_path, tmp_path, 0)
     assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), other.encoder.parameters(), strict=True))
+
+
+def test_a_student_that_begins_as_the_papers_do_knows_imagenet_and_no_depth(shared_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mobilenet"
+    teacher.main("mobilenet", data=shared_data, rooms=tmp_path / "none", out=out, steps=0)
+    net, source = grid.boosting_student(tmp_path, tmp_path, 0)
+    given = read_gluon(shared_data / "init" / "mobilenetv2_imagenet.safetensors").values()
+    kernels = [p for p in net.encoder.parameters() if p.ndim == 4][1:]  # the first imitates two
+    assert all(any(p.shape == one.shape and torch.equal(p, one) for one in given) for p in kernels)
+    assert origin(source)["licences"] == [teacher.LICENCES[0]]
 
 
 @pytest.mark.slow
