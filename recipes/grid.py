@@ -243,7 +243,7 @@ def main(
     row: tyro.conf.Positional[str], /, *, data: Path, rooms: Path, out: Path, student: str = "litedepth",
     teachers: Path = Path("runs/teachers"), labels_in: Path = Path("runs/labels"), start: Path = Path("runs/start"),
     using: tuple[str, ...] = ("fastdepth", "mobilenet"), after: Path | None = None, steps: int | None = None,
-    zoom: float | None = None, seed: int = 0, resume: bool = False,
+    zoom: float | None = None, truth: float | None = None, seed: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """One cell of the grid, or what the teachers say.
 
@@ -261,6 +261,7 @@ def main(
         after: where the cells of a grid lie that this one goes on from, at the same rate again
         steps: how many batches, if not as many as STUDENTS says
         zoom: how far views are enlarged at most, if not as the row says; 1: whole frames alone, whose scale they teach
+        truth: how much of the loss on labelled images is their own depth, if not as the row says; 1: all
         seed: of weights and batches
         resume: go on with a run that was stopped
     """
@@ -272,6 +273,8 @@ def main(
     made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
     view = made.view if zoom is None else replace(made.view, zoom=(1.0, zoom))
+    if teaching is not None and truth is not None:
+        teaching = replace(teaching, truth=truth)
     train(replace(made, fit=fit, view=view, resume=resume), net, teaching)
 
 

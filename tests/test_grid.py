@@ -13,8 +13,10 @@ import torch
 from leadline.checkpoint import load, origin, save
 from leadline.distill.features import listening
 from leadline.nn import zoo
-from leadline.nn.build import build
+from leadline.nn.build import Net, build
 from leadline.nn.gluon import read_gluon
+from leadline.options import Training
+from leadline.options_distill import Teaching
 from leadline.run_sets import shares
 from recipes import grid, judged, litedepth_start, mixtures, seeds, teacher
 
@@ -98,6 +100,18 @@ def test_a_cell_goes_on_from_the_same_cell_of_another_grid(shared_data: Path, tm
     )
     assert training.out == cell and net is None
     assert training.model == str(tmp_path / "short" / "litedepth_both_3" / "litedepth.safetensors")
+
+
+def test_flags_change_what_they_name_and_nothing_else(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Training, Net | None, Teaching]] = []
+    monkeypatch.setattr(grid, "train", lambda *given: asked.append(given))
+    for flags in ({}, {"truth": 1.0, "zoom": 1.0, "steps": 7}):
+        grid.main("both", data=shared_data, rooms=tmp_path, out=tmp_path, after=tmp_path / "short", **flags)
+    (row, _, said), (other, _, told) = asked
+    assert (said.truth, told.truth) == (Teaching.truth, 1) and told == replace(said, truth=1.0)
+    assert other == replace(row, fit=replace(row.fit, steps=7), view=replace(row.view, zoom=(1.0, 1.0)))
 
 
 def test_what_only_ships_has_no_cell(shared_data: Path, tmp_path: Path) -> None:
