@@ -77,7 +77,7 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
         ("macs=0.5x", ("--plot", "widths.xyz"), "its name must end in one of "),
         ("macs=0.5x", ("--plot", "widths.xyz"), "pdf, pgf, png"),  # what else depends on pillow
         ("macs=0.5x", ("--protocol", "indoor-metrc@1"), "nearest: indoor-metric@1"),
-        ("macs=0.5x", ("--measure", "onnx", "--threads", "0"), "threads is 0"),
+        ("macs=0.5x", ("--measure", "eager", "--threads", "0"), "threads is 0"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_any_work(

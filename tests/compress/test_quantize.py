@@ -30,7 +30,7 @@ from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
 from leadline.options import CompileOptions
 from leadline.preprocess import Runner
-from leadline.runtime import eager
+from leadline.runtime import backend, eager
 from leadline.runtime.card import Card, write_beside
 from leadline.timing import Times
 from leadline.types import Sample
@@ -240,6 +240,8 @@ def test_a_slower_file_is_refused_and_force_hands_it_over(
 
 
 def test_a_runtime_without_the_precision_says_what_it_has(net: Net, tmp_path: Path) -> None:
+    if backend("tvm").missing() is not None:
+        pytest.skip("needs TVM")
     model = save(net, tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="tvm cannot be quantised to int8; it makes nothing below fp32"):
         quantize(model, "tvm", tmp_path / "net.so", rooms(net), calibration=images(1))
