@@ -6,7 +6,8 @@
     python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
     python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
-    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer --after runs/grid
+    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
+        --after runs/grid/litedepth_both_0
     python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
     python -m recipes.seeds runs/judged.jsonl --folder runs/grid
 
@@ -199,7 +200,7 @@ def run_of(
     if made is None and row not in SHIPPED:
         raise SystemExit(f"{row} of {student}: it has only the rows {' and '.join(SHIPPED)}")
     net, terms = None, []
-    model = str(out.with_name(f"{student}_first") / weights if after is None else after / out.name / weights)
+    model = str((after or out.with_name(f"{student}_first")) / weights)
     if row in SHIPPED and after is None:
         model = student
     if first and after is None:
@@ -258,7 +259,7 @@ def main(
         start: what `recipes.litedepth_start` has made
         using: labels: which of the teachers are asked; shipped: the package's fastdepth, which knows nyu_raw's depth
         labels_in: what `labels` has made
-        after: where the cells of a grid lie that this one goes on from, at the same rate again
+        after: the folder of the cell that this one goes on from, at the same rate again
         steps: how many batches, if not as many as STUDENTS says
         zoom: how far views are enlarged at most, if not as the row says; 1: whole frames alone, whose scale they teach
         truth: how much of the loss on labelled images is their own depth, if not as the row says; 1: all
@@ -273,7 +274,9 @@ def main(
     made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
     view = made.view if zoom is None else replace(made.view, zoom=(1.0, zoom))
-    if teaching is not None and truth is not None:
+    if truth is not None:
+        if teaching is None:
+            raise SystemExit(f"{row} has no teacher, so all of its loss is the images' own depth: leave --truth out")
         teaching = replace(teaching, truth=truth)
     train(replace(made, fit=fit, view=view, resume=resume), net, teaching)
 

@@ -104,6 +104,8 @@ def main(
     """
     if name not in TEACHERS:
         raise SystemExit(f"the teacher {name!r} is unknown; known: {', '.join(TEACHERS)}")
+    if steps == 0 and after is not None:
+        raise SystemExit("--steps 0 writes what a first training starts from, and --after goes on from another")
     spec, weights = TEACHERS[name](data / "init")
     net = start(spec, weights, data, seed)
     if steps == 0:

@@ -94,9 +94,9 @@ def test_a_cell_is_a_run_with_its_own_folder_and_seed(shared_data: Path, tmp_pat
 
 
 def test_a_cell_goes_on_from_the_same_cell_of_another_grid(shared_data: Path, tmp_path: Path) -> None:
-    cell = tmp_path / "long" / "litedepth_both_3"
+    cell, cell_before = tmp_path / "long" / "litedepth_both_3", tmp_path / "short" / "litedepth_both_3"
     training, net, _ = grid.run_of(
-        "litedepth", "both", shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path, cell, 3, tmp_path / "short"
+        "litedepth", "both", shared_data, tmp_path / "rooms", tmp_path, tmp_path, tmp_path, cell, 3, cell_before
     )
     assert training.out == cell and net is None
     assert training.model == str(tmp_path / "short" / "litedepth_both_3" / "litedepth.safetensors")
@@ -112,6 +112,13 @@ def test_flags_change_what_they_name_and_nothing_else(
     (row, _, said), (other, _, told) = asked
     assert (said.truth, told.truth) == (Teaching.truth, 1) and told == replace(said, truth=1.0)
     assert other == replace(row, fit=replace(row.fit, steps=7), view=replace(row.view, zoom=(1.0, 1.0)))
+
+
+def test_a_flag_that_would_do_nothing_is_refused(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="alone has no teacher, so all of its loss is the images' own depth"):
+        grid.main("alone", data=shared_data, rooms=tmp_path, out=tmp_path, after=tmp_path / "short", truth=1.0)
+    with pytest.raises(SystemExit, match="--after goes on from another"):
+        teacher.main("mobilenet", data=shared_data, rooms=tmp_path, out=tmp_path, steps=0, after=tmp_path / "x")
 
 
 def test_what_only_ships_has_no_cell(shared_data: Path, tmp_path: Path) -> None:
