@@ -17,7 +17,7 @@ import tyro
 from PIL import Image
 
 from leadline.checkpoint import write_atomically
-from leadline.data.dataset import hold_out
+from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts import open_dataset
 from leadline.data.transforms import augment
 from leadline.options import View
@@ -40,6 +40,12 @@ def mixture(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.
     return made
 
 
+def _look(learned: Dataset, raw: Dataset, rng: np.random.Generator) -> np.ndarray:
+    which = int(rng.integers(len(learned) + len(raw)))
+    image: np.ndarray = augment(learned[which] if which < len(learned) else raw[which - len(learned)], rng, LOOK).image
+    return image
+
+
 def main(*, data: Path, out: Path, n: int = 8000, seed: int = 0) -> None:
     """Write `n` pictures of 320x240 to `out`, as JPEG.
 
@@ -56,13 +62,9 @@ def main(*, data: Path, out: Path, n: int = 8000, seed: int = 0) -> None:
         if path.exists():
             continue
         rng = np.random.default_rng([seed, i])
-        looks = []
-        for _ in range(2):
-            which = int(rng.integers(len(learned) + len(raw)))
-            sample = learned[which] if which < len(learned) else raw[which - len(learned)]
-            looks.append(augment(sample, rng, LOOK).image)
+        one, other = _look(learned, raw, rng), _look(learned, raw, rng)
         picture = io.BytesIO()
-        Image.fromarray(mixture(*looks, rng)).save(picture, "JPEG", quality=92)
+        Image.fromarray(mixture(one, other, rng)).save(picture, "JPEG", quality=92)
         write_atomically(path, picture.getvalue())
 
 

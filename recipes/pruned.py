@@ -152,8 +152,8 @@ def stereo_same(data: Path, out: Path, start: Path, seed: int = 0) -> Training:
 
 
 _SHAPES = (("netadapt_short", "netadapt_macs"), ("netadapt_fresh", "netadapt_macs"), ("masks_fresh", "masks"))
-_NYU = (netadapt_macs, netadapt_latency, netadapt_twice, netadapt_short, netadapt_fresh)
-_NYU += (l2, bn, taylor, random, masks, masks_latency, masks_fresh)
+_NETADAPT = (netadapt_macs, netadapt_latency, netadapt_twice, netadapt_short, netadapt_fresh)
+_NYU = (*_NETADAPT, l2, bn, taylor, random, masks, masks_latency, masks_fresh)
 _STEREO = (stereo_l2, stereo_taylor, stereo_random, stereo_masks, stereo_task, stereo_same)
 RUNS = {f.__name__: f for f in (*_NYU, *_STEREO)}
 
