@@ -19,7 +19,7 @@ from leadline.errors import BadData
 from leadline.losses import Term
 from leadline.nn.build import Net
 from leadline.options import Training
-from leadline.options_distill import Teaching
+from leadline.options_distill import Asking, Teaching
 from leadline.run_parts import Taught
 from leadline.spec import to_json
 from leadline.teachers import Teacher, asked
@@ -39,6 +39,10 @@ def taught(run: Training, how: Teaching) -> Taught:
         raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = asked(how.asking) if how.asking.teacher else None
+    if teacher is None and how.asking != Asking():
+        raise ValueError("no teacher is asked, so nothing says how: give --asking.teacher, or leave --asking out")
+    if how.weight != Teaching.weight and not how.unlabelled:
+        raise ValueError(f"weight is {how.weight}, of unlabelled images, and there are none; leave it out")
     if teacher is None and not sets:
         raise ValueError(
             "nobody teaches: give a teacher (--asking.teacher), or label sets of `leadline label` (--labels)"

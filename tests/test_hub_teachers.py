@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,15 @@ def zoedepth() -> tuple[Any, Any]:
     return ZoeDepthForDepthEstimation(config), ZoeDepthImageProcessor(size={"height": 32, "width": 32})
 
 
+def glpn() -> tuple[Any, Any]:
+    from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
+
+    config = GLPNConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=8
+    )  # fmt: skip
+    return GLPNForDepthEstimation(config), GLPNImageProcessor()
+
+
 def stored(make: Callable[[], tuple[Any, Any]], folder: Path) -> Path:
     torch.manual_seed(0)
     net, processor = make()
@@ -104,8 +114,9 @@ def stored(make: Callable[[], tuple[Any, Any]], folder: Path) -> Path:
         (lambda: depth_anything(depth_estimation_type="metric", max_depth=20), "metric"),
         (dpt, "relative_disparity"),
         (zoedepth, "metric"),
+        (glpn, "metric"),
     ],
-    ids=["depth anything", "depth anything metric", "dpt", "zoedepth"],
+    ids=["depth anything", "depth anything metric", "dpt", "zoedepth", "glpn"],
 )
 def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]], kind: str, tmp_path: Path) -> None:
     teacher = open_teacher(stored(make, tmp_path / "model"), Foreign(licences=("apache-2.0",)))
@@ -150,5 +161,14 @@ def test_folders_that_are_no_depth_model(tmp_path: Path) -> None:
     (words / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(BadCheckpoint, match=r"words is not a depth model"):
         open_teacher(words)
-    with pytest.raises(BadCheckpoint, match=r"nobody/nothing is no file or folder here, and no depth model"):
+    with pytest.raises(BadCheckpoint, match=r"nobody/nothing is no file or folder here, and (no depth model|the hub)"):
         open_teacher("nobody/nothing")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_model_whose_pictures_torchvision_prepares_says_so(tmp_path: Path) -> None:
+    folder = stored(glpn, tmp_path / "model")
+    said = {"image_processor_type": "DepthProImageProcessor", "size": {"height": 56, "width": 56}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(BadCheckpoint, match=r"prepares the pictures of .*model by torchvision, which is not installed"):
+        open_teacher(folder)

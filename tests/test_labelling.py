@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import socket
 import tarfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,8 +23,8 @@ from leadline.data.layouts import open_dataset
 from leadline.errors import BadData
 from leadline.labelling import Progress, label
 from leadline.labelling import run as labelling
-from leadline.options_distill import Asking, Labelling
-from leadline.teachers import asked, averaged, open_teacher
+from leadline.options_distill import Asking, Foreign, Labelling
+from leadline.teachers import Teacher, asked, averaged, open_teacher
 from tests.ramps import tiny
 from tests.rooms import bytes_of, render, write_folder, write_photos
 
@@ -195,6 +199,73 @@ def test_a_full_disk_ends_the_run_and_nothing_is_lost(
     assert main(args) == 0
     assert main([*args[:-1], str(tmp_path / "roomy")]) == 0
     assert bytes_of(tmp_path / "full") == bytes_of(tmp_path / "roomy")
+
+
+@pytest.mark.parametrize("gone", ["its folder", "the files that a process may open"])
+def test_a_lost_disk_is_no_matter_of_bad_images(
+    photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """An image that goes bad is left out; where none can be read any more nothing is, and the next run goes on."""
+    share, out = tmp_path / "share", tmp_path / "labels"
+    shutil.copytree(photos, share)
+    run, opened = Labelling(out, shard=2), lambda: open_dataset(share, "train")
+    begun = label(lambda: asked(Asking((str(teacher),))), opened, "../share", run)
+    next(begun)
+    if gone == "its folder":
+        share.rename(tmp_path / "away")
+    else:
+        real = Path.open
+
+        def opening(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if share in path.parents:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", opening)
+    with pytest.raises(OSError, match=r"; nor can \S+1 be read any more: "):
+        list(begun)
+    monkeypatch.undo()
+    if gone == "its folder":
+        (tmp_path / "away").rename(share)
+    list(label(lambda: asked(Asking((str(teacher),))), opened, "../share", run))
+    assert [line["i"] for line in open_labels(out).said["skipped"]] == [6]
+
+
+def test_a_shard_that_is_handed_out_twice_is_made_once(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(tmp_path, shard=4))
+    (skipped, new), before = work(1), bytes_of(tmp_path)
+    assert new == 4 and [name[-1] for name, _ in skipped] == ["6"]
+    assert work(1) == (skipped, 0) and bytes_of(tmp_path) == before
+
+
+def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(2)])
+    bare = write_photos(tmp_path / "bare")
+    said = Foreign(kind="relative_disparity")
+
+    def label_by(asking: Asking, data: Path) -> None:
+        list(label(lambda: asked(asking), lambda: open_dataset(data, "all"), "it", Labelling(tmp_path / "o", "all")))
+
+    with pytest.raises(BadData, match=r"it has no depth that could give depth its scale: state one \(--metric SCALE"):
+        label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), bare)
+    with pytest.raises(BadData, match=r"a fit that is upside down.* is its stated kind right"):
+        label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), folder)
+    with pytest.raises(BadData, match=r"its maps are found by the pictures' names"):
+        (maps := tmp_path / "maps").mkdir()
+        np.save(maps / "other.npy", np.ones((48, 64), np.float32))
+        label_by(Asking((str(maps),), foreign=said), bare)
+    with pytest.raises(BadData, match=r"a metric teacher's numbers must be above 0"):
+        with_hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
+        list(label(lambda: with_hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))
+
+
+def test_an_address_where_no_cluster_listens_is_said_at_once(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ConnectionError, match=rf"no Ray cluster answers at {address} .*or leave --ray out"):
+        labelled(photos, teacher, tmp_path / "labels", workers=1, ray=address)
 
 
 def test_the_command_says_what_it_did(

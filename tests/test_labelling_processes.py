@@ -68,7 +68,8 @@ def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path:
 @pytest.mark.timeout(600)
 def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # the workers are on this machine, whatever cluster the environment names
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": "127.0.0.1:1"}
     for name, more in (("one", ()), ("two", ("--workers", "2"))):
         words = command(photos, Path("litedepth"), tmp_path / name, *more)
         done = subprocess.run(words, capture_output=True, text=True, env=environment)

@@ -17,7 +17,7 @@ from leadline.errors import BadArtefact, BadCheckpoint
 from leadline.geometry import robust_line
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options_distill import Asking
+from leadline.options_distill import Asking, Foreign
 from leadline.predict import predictor_of
 from leadline.spec import Kind
 from leadline.teachers import Stated, Teacher, asked, averaged, fused, open_teacher, together
@@ -237,6 +237,8 @@ def test_options_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
         asked(Asking((str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),), metric="0.5,0,7"))
     with pytest.raises(ValueError, match=r"is no teacher and no file or folder"):
         asked(Asking((str(tmp_path / "nothing"),)))
+    with pytest.raises(ValueError, match=r"litedepth: all is known without what --foreign says; leave it out"):
+        asked(Asking(("litedepth",), foreign=Foreign(size=(10, 10))))
 
 
 def test_what_several_options_make(tmp_path: Path) -> None:

@@ -225,6 +225,14 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
         ),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
         (Teaching(asking=Asking(("litedepth",)), features=("hint*-1:head",)), r"the weight -1.0; a number above 0"),
+        (
+            Teaching(labels=(Path("labels/rooms"),), asking=Asking(flip=True)),
+            r"no teacher is asked, so nothing says how",
+        ),
+        (
+            Teaching(asking=Asking(("litedepth",)), weight=0.5),
+            r"weight is 0.5, of unlabelled images, and there are none",
+        ),
         (Teaching(asking=Asking(("litedepth",)), truth=1.0), r"truth is 1 and nothing else is learned from a teacher"),
     ],
 )

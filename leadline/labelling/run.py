@@ -9,30 +9,27 @@ image and no answer, whatever the size of the set.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
 from leadline.data.finding import some
 from leadline.data.labels import FORMAT, MANIFEST
-from leadline.errors import BadData, LeadlineError, MissingPackage
-from leadline.labelling.shards import Skipped, index, join, piece
+from leadline.errors import BadData
+from leadline.labelling.by_ray import by_ray
+from leadline.labelling.shards import Skipped, index, join, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
-from leadline.runtime.converter import quiet
 from leadline.spec import to_json
-from leadline.teachers import Teacher
+from leadline.teachers import LEAST, Teacher
 
 PLAN = "plan.json"
 _PIECES, _LOCK = "pieces", ".lock"
@@ -64,7 +61,7 @@ def label(
     otherwise is a BadData, and so is a teacher that says nothing at all; a full disk is an OSError, and the next run
     goes on.
     """
-    work = Work(teacher(), data(), run)
+    work = _work(teacher, data, run)
     said = _plan(work.teacher, work.data, where, run, reading or {})
     with _alone(run.out):
         yield from _all(work, teacher, data, run, said)
@@ -78,7 +75,8 @@ def _all(
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
     rate = 0.0
-    shards = _by_ray(teacher, data, run, todo) if run.workers else ((k, *work(k)) for k in todo)
+    there = partial(_work, teacher, data, replace(run, out=run.out.resolve()))
+    shards = by_ray(there, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
         done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()
         rate, (new, since) = new / (now - since), (new, since) if rate else (0, now)
@@ -110,6 +108,11 @@ def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading: 
     """What decides the bytes of a label set: the manifest but for its shards."""
     if not len(data):
         raise BadData(f"{where} holds no images to label")
+    if teacher.facts.get("fused") == {"truth": True} and all(getattr(key, "depth", key) is None for key in data.keys):
+        raise BadData(
+            f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "
+            "SCALE,SHIFT), name a metric teacher, or leave --metric out"
+        )
     return {
         "format": FORMAT,
         "kind": teacher.kind,
@@ -187,9 +190,13 @@ class Work:
     run: Labelling
 
     def __call__(self, k: int) -> tuple[Skipped, int]:
-        """Make shard `k`: what it skipped, and how many answers were new."""
+        """Make shard `k`: what it skipped, and how many answers were new. One that is there is left as it is: Ray hands
+        out anew what a lost machine had done.
+        """
         run, new = self.run, 0
         shard = _shard(run.out, k)
+        if shard.exists():
+            return _skipped(shard), 0
         places = range(k * run.shard, min((k + 1) * run.shard, len(self.data)))
         pieces = run.out / _PIECES
         pieces.mkdir(parents=True, exist_ok=True)
@@ -205,11 +212,21 @@ class Work:
         except FileNotFoundError:
             if not shard.exists():
                 raise
-            return (), new  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+            return _skipped(
+                shard
+            ), new  # a process of a run that was killed has outlived it and was faster: the bytes are the same
         write_atomically(shard, content)
         for path in paths:
             path.unlink(missing_ok=True)
         return skipped, new
+
+
+def _work(teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling) -> Work:
+    return Work(teacher(), watched(data()), run)
+
+
+def _skipped(shard: Path) -> Skipped:
+    return tuple((line["name"], line["why"]) for line in index(shard)[1] if "skipped" in line)
 
 
 def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
@@ -234,6 +251,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
             path.unlink(missing_ok=True)  # so that another teacher may be asked
         shutil.rmtree(out / _PIECES, ignore_errors=True)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
+        why += _hint(said) if n else ""
         raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
     manifest = {**said, "n": n, "skipped": skipped, "beyond": beyond, "silent": silent, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
@@ -241,56 +259,20 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     shutil.rmtree(out / _PIECES, ignore_errors=True)
 
 
+def _hint(said: Mapping[str, Any]) -> str:
+    """What is most likely wrong where a teacher has nothing to say at all."""
+    facts, kind, hint = said["teacher"], said["kind"], ""
+    if facts.get("by_name"):
+        hint = "; its maps are found by the pictures' names and folders: is it the folder that holds them?"
+    if "fused" in facts:
+        return (
+            f"{hint}; the scale of a picture is found where at least {LEAST} pixels are known, and a fit that is "
+            "upside down, nearer taken for farther, does not count: is its stated kind right?"
+        )
+    if hint or kind == "relative_disparity":
+        return hint
+    return f"; a {kind} teacher's numbers must be above 0: is its kind right?"
+
+
 def _reason(skipped: list[dict[str, Any]]) -> str:
     return f"; {len(skipped)} more were left out, {skipped[0]['name']} since {skipped[0]['why']}" if skipped else ""
-
-
-def _by_ray(
-    teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, todo: list[int]
-) -> Iterator[tuple[int, Skipped, int]]:
-    """Shards by `run.workers` processes of Ray Data. A row is a shard's number, so the rows in flight, which Ray
-    bounds, are all that waits anywhere; a worker has one image in hand.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingPackage("ray", "label", "labelling with several workers") from error
-    if not todo:
-        return
-    run = replace(run, out=run.out.resolve())
-
-    class Shards:
-        """`Work` as Ray Data calls it: rows in, rows out; one thread."""
-
-        def __init__(self) -> None:
-            torch.set_num_threads(1)
-            self.work = Work(teacher(), data(), run)
-
-        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            told = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
-            try:
-                skipped, new = self.work(int(row["shard"]))
-            except (LeadlineError, OSError, ValueError) as error:  # as a row, since Ray changes what it passes on
-                return {**told, "failed": str(error), "disk": isinstance(error, OSError)}
-            return {**told, "skipped": json.dumps(skipped), "new": new}
-
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what concerns other programs
-    local = run.workers if run.ray is None else None
-    with quiet():
-        ray.init(
-            address=run.ray, num_cpus=local, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )  # fmt: skip
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        for name in ("ray.data", "ray._private"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        rows = ray.data.from_items([{"shard": k} for k in todo], override_num_blocks=min(len(todo), 1000))
-        made = rows.map(Shards, compute=ray.data.ActorPoolStrategy(size=run.workers), num_cpus=1)
-        for row in made.iter_rows():
-            if row["failed"]:
-                raise (OSError if row["disk"] else LeadlineError)(row["failed"])
-            yield row["shard"], tuple((name, why) for name, why in json.loads(row["skipped"])), row["new"]
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, LeadlineError | OSError | ValueError) else error) from None
-    finally:
-        ray.shutdown()

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,38 @@ Skipped = tuple[tuple[str, str], ...]
 _BLOCK = tarfile.BLOCKSIZE
 
 
+class Gone(OSError):
+    """Not an image is bad, but all are out of reach: a disk or a share is gone, or too many files are open."""
+
+
+def watched(data: Dataset) -> Dataset:
+    """`data`, of which an image that cannot be read is Gone if the last one that could be read cannot be any more."""
+    last: list[Any] = []
+
+    def read(key: Any) -> Sample:
+        try:
+            sample = data.read(key)
+        except (LeadlineError, OSError) as error:
+            if last:
+                try:
+                    data.read(last[0])
+                except (LeadlineError, OSError) as again:
+                    raise Gone(f"{error}; nor can {called(last[0])} be read any more: {again}") from again
+            raise
+        last[:] = [key]
+        return sample
+
+    return replace(data, read=read)
+
+
 def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
-    """What a shard holds of image `i`: the members of a tar file, one after the other."""
+    """What a shard holds of image `i`: the members of a tar file, one after the other. A bad image is named there; if
+    all are out of reach (`watched`) it is Gone.
+    """
     try:
         sample = data[i]
+    except Gone:
+        raise
     except (LeadlineError, OSError) as error:
         return _left_out(data, i, error)
     image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255

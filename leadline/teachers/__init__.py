@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from leadline.teachers.joined import Stated, averaged, fused, together
+from leadline.teachers.joined import LEAST, Stated, averaged, fused, together
 from leadline.teachers.opening import asked, open_teacher
 from leadline.teachers.teacher import Answer, Teacher
 
-__all__ = ["Answer", "Stated", "Teacher", "asked", "averaged", "fused", "open_teacher", "together"]
+__all__ = ["LEAST", "Answer", "Stated", "Teacher", "asked", "averaged", "fused", "open_teacher", "together"]

@@ -47,8 +47,9 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
 def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Teacher:
     """A file that leadline has not made: `said` is what it does not say of itself.
 
-    BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does not give one map; ValueError if its
-    kind, or which of several outputs is depth, is not stated.
+    It is asked about a grey picture once. BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does
+    not give one map; ValueError if its kind, or which of several outputs is depth, is not stated. What `said` has to
+    say besides is for other files that are asked together with it.
     """
     if said.kind is None:
         raise ValueError(
@@ -77,10 +78,12 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
         values, valid = restore(flat * np.float32(said.unit_m), (frame.shape[0], frame.shape[1]), how)
         return np.where(valid, values, np.float32(np.nan))
 
-    facts = {
+    look(np.full((*size, 3), 128, np.uint8))
+    facts: dict[str, Any] = {
         "file": path.name, "sha256": sha256(path), "licences": list(said.licences), "output": results[which][0],
-        "unit_m": said.unit_m, "size": list(size), "mean": list(said.mean), "std": list(said.std),
+        "unit_m": said.unit_m, "size": list(size),
     }  # fmt: skip
+    facts |= {} if place.bytes else {"mean": list(said.mean), "std": list(said.std)}
     return Teacher(path.stem, said.kind, each(look), facts)
 
 

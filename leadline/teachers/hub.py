@@ -49,8 +49,17 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
             net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True, dtype=torch.float32)
             net.eval()
             processor = AutoImageProcessor.from_pretrained(str(where))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
+        if "torchvision" in str(error):
+            raise BadCheckpoint(
+                f"transformers prepares the pictures of {where} by torchvision, which is not installed: install it in "
+                f"the version that belongs to torch {torch.__version__}"
+            ) from error
+        if "couldn't connect" in reason:
+            raise BadCheckpoint(
+                f"{where} is no file or folder here, and the hub cannot be reached: {reason}"
+            ) from error
         what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
         raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error
     kind = _stated(net.config) or said.kind or _usual(net.config)

@@ -15,6 +15,8 @@ from leadline.teachers.joined import Stated, averaged, fused, together
 from leadline.teachers.nets import net_teacher
 from leadline.teachers.teacher import Teacher
 
+_SAID = {"unit_m", "depth_scale"}
+"""Facts of teachers that need to be told what they are."""
 FOREIGN = (".onnx", ".tflite")
 """Files of these kinds that leadline has not made can be teachers, too."""
 
@@ -64,10 +66,13 @@ def asked(how: Asking, threads: int | None = None) -> Teacher:
     if how.foreign.kind is not None and how.metric is None and all(one.kind != how.foreign.kind for one in made):
         told = ", ".join(f"{one.name} gives {one.kind}" for one in made)
         raise ValueError(f"{told} and says so itself; {how.foreign.kind} ({FLAG}) is wrong: leave it out")
+    told = ", ".join(one.name for one in made)
+    if how.foreign != Foreign() and how.metric is None and not any(_SAID & one.facts.keys() for one in made):
+        raise ValueError(f"{told}: all is known without what --foreign says; leave it out")
     if len(made) == 1 and how.weights:
         raise ValueError(f"weights are {how.weights}, and there is one teacher; leave them out")
     if how.metric is not None and all("fused" not in one.facts for one in made):
-        raise ValueError(f"{', '.join(one.name for one in made)}: metric already; leave its `metric` out")
+        raise ValueError(f"{told}: metric already; leave its `metric` out")
     return made[0] if len(made) == 1 else together(made, how.weights or None)
 
 

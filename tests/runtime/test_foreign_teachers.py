@@ -67,7 +67,9 @@ def test_pictures_go_in_as_the_file_wants_them(
 ) -> None:
     path, seen = model(tmp_path / "net.onnx", given, dtype, axis, keep), pictures()
     said = Foreign(kind="relative_depth", size=(40, 60), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    depth, _ = open_teacher(path, said)(seen)
+    teacher = open_teacher(path, said)
+    assert ("mean" in teacher.facts) == (dtype != "UINT8")
+    depth, _ = teacher(seen)
     scaled = seen.image * 255 if dtype == "UINT8" else (seen.image - 0.5) / 0.25
     wanted = 1 + scaled.mean(1, keepdim=True)
     known = torch.isfinite(depth)
@@ -114,7 +116,7 @@ def test_what_a_file_does_not_say_has_to_be_said(tmp_path: Path) -> None:
 def test_a_file_that_gives_no_map_is_refused(tmp_path: Path) -> None:
     path = model(tmp_path / "net.onnx", (1, 3, 40, 60), axis=0)  # the mean over the batch leaves three colours
     with pytest.raises(BadArtefact, match=r"its output 'depth0' is \(1, 3, 40, 60\); one map is needed"):
-        open_teacher(path, RELATIVE)(pictures())
+        open_teacher(path, RELATIVE)
 
 
 @pytest.mark.parametrize(("name", "reader"), [("net.onnx", "onnxruntime"), ("net.tflite", "ai_edge_litert")])
