@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from leadline.errors import BadCheckpoint, MissingPackage
 from leadline.options_distill import FLAG, Foreign
 from leadline.runtime.card import sha256
+from leadline.runtime.converter import quiet
 from leadline.spec import Kind
 from leadline.teachers.files import each
 from leadline.teachers.teacher import Teacher
@@ -40,11 +41,12 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
     knows what kind of depth it gives and `said.kind` is silent.
     """
     try:
-        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+        with quiet():  # it loads whatever package of quantisation it finds, and these talk
+            from transformers import AutoImageProcessor, AutoModelForDepthEstimation
     except ImportError as error:
         raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
     try:
-        with _quiet():
+        with quiet(), _quiet():
             # half precision, as some are stored, is nothing that a CPU computes in
             net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True, dtype=torch.float32)
             net.eval()
