@@ -80,6 +80,8 @@ class Labelling:
     """Pictures in a file."""
     licences: tuple[str, ...] = ()
     """The terms under which the pictures came; stated in what learns from them."""
+    again: bool = False
+    """Whether images that an earlier run has left out are tried once more, as after a repair."""
     workers: int = 0
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
     ray: str | None = None

@@ -238,6 +238,39 @@ def test_a_shard_that_is_handed_out_twice_is_made_once(photos: Path, teacher: Pa
     assert work(1) == (skipped, 0) and bytes_of(tmp_path) == before
 
 
+def test_a_repaired_image_is_labelled_without_the_others(
+    photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended = tmp_path / "mended"
+    shutil.copytree(photos, mended)
+    labelled(mended, teacher, tmp_path / "labels")
+    broken, good = sorted(mended.rglob("*6.*"))[0], sorted(mended.rglob("*5.*"))[0]
+    shutil.copy(good, broken)
+    assert labelled(mended, teacher, tmp_path / "labels") == [], "a finished set is not touched unasked"
+    answers: list[int] = []
+    original = labelling.piece
+    monkeypatch.setattr(labelling, "piece", lambda t, d, i, run: answers.append(i) or original(t, d, i, run))
+    labelled(mended, teacher, tmp_path / "labels", again=True)
+    assert answers == [6]
+    labelled(mended, teacher, tmp_path / "whole")
+    assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")
+
+
+def test_what_a_stopped_run_has_left_out_is_tried_again_too(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    mended, run = tmp_path / "mended", Labelling(tmp_path / "labels", shard=11)
+    shutil.copytree(photos, mended)
+    work = labelling.Work(open_teacher(teacher), open_dataset(mended, "train"), run)
+    pieces = run.out / "pieces"
+    pieces.mkdir(parents=True)
+    (run.out / "plan.json").write_text("{}")
+    for i in (5, 6):
+        (pieces / f"{i:08d}").write_bytes(labelling.piece(work.teacher, work.data, i, run))
+    before = (pieces / f"{5:08d}").stat().st_mtime_ns
+    labelling._reopen(run.out, {}, 1)
+    assert [path.name for path in pieces.iterdir()] == [f"{5:08d}"]
+    assert (pieces / f"{5:08d}").stat().st_mtime_ns == before
+
+
 def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(2)])
     bare = write_photos(tmp_path / "bare")

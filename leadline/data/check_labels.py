@@ -60,8 +60,8 @@ def _damaged(labels: Labels) -> Iterator[Finding]:
 
 
 def _missing(labels: Labels) -> Iterator[Finding]:
-    skipped = [Finding("warning", f"no label: {one['why']}", one["name"], "repair the image and label anew")
-               for one in labels.said["skipped"]]  # fmt: skip
+    todo = "repair the image, then `leadline label --again`"
+    skipped = [Finding("warning", f"no label: {one['why']}", one["name"], todo) for one in labels.said["skipped"]]
     yield from each(skipped, at_most=5)
     if silent := [name for name, line in labels.places.items() if line.get("silent")]:
         what = f"of {len(silent)} images the teacher says nothing at all"

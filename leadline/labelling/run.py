@@ -25,7 +25,7 @@ from leadline.data.finding import some
 from leadline.data.labels import FORMAT, MANIFEST
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
-from leadline.labelling.shards import Skipped, index, join, piece, watched
+from leadline.labelling.shards import Skipped, apart, index, join, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
 from leadline.spec import to_json
@@ -72,6 +72,8 @@ def _all(
 ) -> Iterator[Progress]:
     _claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
+    if run.again:
+        _reopen(run.out, said, n_shards)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
     rate = 0.0
@@ -155,6 +157,22 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
+
+
+def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
+    """Take shards with images that were left out apart again, so that only these are asked about; also what a stopped
+    run has left out.
+    """
+    write_atomically(out / PLAN, json.dumps(said, indent=1).encode())
+    (out / MANIFEST).unlink(missing_ok=True)
+    (out / _PIECES).mkdir(exist_ok=True)
+    for path in (out / _PIECES).glob("[0-9]*"):
+        if join([path.read_bytes()])[1]:
+            path.unlink()
+    for shard in (path for k in range(n_shards) if (path := _shard(out, k)).exists() and _skipped(path)):
+        for i, content in apart(shard.read_bytes()).items():
+            write_atomically(out / _PIECES / f"{i:08d}", content)
+        shard.unlink()
 
 
 def _differing(name: str, here: Any, there: Any) -> list[str]:

@@ -133,6 +133,18 @@ def join(pieces: Sequence[bytes]) -> tuple[bytes, Skipped]:
     return b"".join(content), tuple(skipped)
 
 
+def apart(content: bytes) -> dict[int, bytes]:
+    """The pieces of an archive that `join` has made, by their image's number, but those of images left out."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        members = list(archive)
+    lines = [json.loads(line) for line in content[members[-1].offset_data :][: members[-1].size].splitlines()]
+    starts: dict[int, int] = {}
+    for member in members[:-1]:
+        starts.setdefault(int(member.name.split(".")[0]), member.offset)
+    ends = dict(zip(starts, [*list(starts.values())[1:], members[-1].offset], strict=True))
+    return {i: content[starts[i] : ends[i]] for i in starts if "skipped" not in lines[i - min(starts)]}
+
+
 def index(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
     """Where the index of an archive lies, (first byte, length), and its lines."""
     with tarfile.open(path) as archive:
