@@ -203,7 +203,8 @@ def run_of(
     model = str((after or out.with_name(f"{student}_first")) / weights)
     if row in SHIPPED and after is None:
         model = student
-    if first and after is None and made is not None:
+    if first and after is None:
+        assert made is not None  # of what only ships no first training is asked
         net, source = made(teachers, start, seed)
         net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, size=SIZE))
         model, terms = student, origin(source)["licences"]

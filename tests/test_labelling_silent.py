@@ -60,10 +60,10 @@ def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -
         label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), bare)
     with pytest.raises(BadData, match=r"a fit that is upside down.* is its stated kind right"):
         label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), folder)
+    (maps := tmp_path / "maps").mkdir()
+    np.save(maps / "other.npy", np.ones((48, 64), np.float32))
     with pytest.raises(BadData, match=r"its maps are found by the pictures' names"):
-        (maps := tmp_path / "maps").mkdir()
-        np.save(maps / "other.npy", np.ones((48, 64), np.float32))
         label_by(Asking((str(maps),), foreign=said), bare)
+    hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     with pytest.raises(BadData, match=r"a metric teacher's numbers must be above 0"):
-        with_hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
-        list(label(lambda: with_hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))
+        list(label(lambda: hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))

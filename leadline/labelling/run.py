@@ -25,7 +25,7 @@ from leadline.data.finding import some
 from leadline.data.labels import FORMAT, MANIFEST
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
-from leadline.labelling.shards import Skipped, apart, index, join, piece, watched
+from leadline.labelling.shards import Skipped, apart, index, join, left_out, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
 from leadline.spec import to_json
@@ -169,8 +169,8 @@ def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
     for path in (out / _PIECES).glob("[0-9]*"):
         if join([path.read_bytes()])[1]:
             path.unlink()
-    for shard in (path for k in range(n_shards) if (path := _shard(out, k)).exists() and _skipped(path)):
-        for i, content in apart(shard.read_bytes()).items():
+    for shard in (path for k in range(n_shards) if (path := _shard(out, k)).exists() and _left_out(path)):
+        for i, content in apart(shard).items():
             write_atomically(out / _PIECES / f"{i:08d}", content)
         shard.unlink()
 
@@ -214,7 +214,7 @@ class Work:
         run, new = self.run, 0
         shard = _shard(run.out, k)
         if shard.exists():
-            return _skipped(shard), 0
+            return _left_out(shard), 0
         places = range(k * run.shard, min((k + 1) * run.shard, len(self.data)))
         pieces = run.out / _PIECES
         pieces.mkdir(parents=True, exist_ok=True)
@@ -230,9 +230,8 @@ class Work:
         except FileNotFoundError:
             if not shard.exists():
                 raise
-            return _skipped(
-                shard
-            ), new  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+            # a process of a run that was killed has outlived it and was faster: the bytes are the same
+            return _left_out(shard), new
         write_atomically(shard, content)
         for path in paths:
             path.unlink(missing_ok=True)
@@ -243,8 +242,8 @@ def _work(teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labe
     return Work(teacher(), watched(data()), run)
 
 
-def _skipped(shard: Path) -> Skipped:
-    return tuple((line["name"], line["why"]) for line in index(shard)[1] if "skipped" in line)
+def _left_out(shard: Path) -> Skipped:
+    return left_out(index(shard)[1])
 
 
 def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:

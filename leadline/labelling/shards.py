@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _member(name: str, content: bytes | dict[str, Any]) -> bytes:
 
 def join(pieces: Sequence[bytes]) -> tuple[bytes, Skipped]:
     """One archive of all pieces, with their index at its end; the names of skipped images, with the reason."""
-    content, index, skipped = [], [], []
+    content, index = [], []
     at = 0
     for part in pieces:
         line: dict[str, Any] = {}
@@ -123,26 +124,29 @@ def join(pieces: Sequence[bytes]) -> tuple[bytes, Skipped]:
                     line = json.loads(part[member.offset_data : member.offset_data + member.size])
                 else:
                     places[what] = [at + member.offset_data, member.size]
-        if "skipped" in line:
-            skipped.append((line["name"], line["why"]))
         index.append(line | ({"at": places} if places else {}))
         content.append(part)
         at += len(part)
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in index).encode()
     content += [_member("index.jsonl", lines), bytes(2 * _BLOCK)]
-    return b"".join(content), tuple(skipped)
+    return b"".join(content), left_out(index)
 
 
-def apart(content: bytes) -> dict[int, bytes]:
+def left_out(lines: Iterable[dict[str, Any]]) -> Skipped:
+    """Of the lines of an index those of skipped images: names, with the reason."""
+    return tuple((line["name"], line["why"]) for line in lines if "skipped" in line)
+
+
+def apart(path: Path) -> dict[int, bytes]:
     """The pieces of an archive that `join` has made, by their image's number, but those of images left out."""
+    bad, content = {line["i"] for line in index(path)[1] if "skipped" in line}, path.read_bytes()
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         members = list(archive)
-    lines = [json.loads(line) for line in content[members[-1].offset_data :][: members[-1].size].splitlines()]
-    starts: dict[int, int] = {}
-    for member in members[:-1]:
-        starts.setdefault(int(member.name.split(".")[0]), member.offset)
-    ends = dict(zip(starts, [*list(starts.values())[1:], members[-1].offset], strict=True))
-    return {i: content[starts[i] : ends[i]] for i in starts if "skipped" not in lines[i - min(starts)]}
+    pieces: dict[int, bytes] = {}
+    for member, following in pairwise(members):  # the last is the index
+        if (i := int(member.name.split(".")[0])) not in bad:
+            pieces[i] = pieces.get(i, b"") + content[member.offset : following.offset]
+    return pieces
 
 
 def index(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:

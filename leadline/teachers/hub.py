@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from hashlib import sha256 as digest
 from pathlib import Path
@@ -46,7 +45,7 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
     except ImportError as error:
         raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
     try:
-        with quiet(), _quiet():
+        with quiet():
             # half precision, as some are stored, is nothing that a CPU computes in
             net = AutoModelForDepthEstimation.from_pretrained(str(where), use_safetensors=True, dtype=torch.float32)
             net.eval()
@@ -127,19 +126,12 @@ def _usual(config: Any) -> Kind | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers tells of progress and of packages that it can do without."""
+    """transformers tells of packages that it can do without."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
-    before = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if before is None:
-            del os.environ["HF_HUB_DISABLE_PROGRESS_BARS"]
-        else:
-            os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = before
