@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from leadline.options import R2Crop, Training
-from recipes import ablations, boosting, litedepth, monodepth
+from leadline.types import Depth, Sample
+from recipes import ablations, boosting, litedepth, monodepth, scale
 
 DATA, OUT = Path("data"), Path("out")
 
@@ -172,3 +174,12 @@ def test_names_and_numbers_that_cannot_be_meant_end_a_recipe_at_once(tmp_path: P
         alike.main(data=DATA, out=tmp_path, only=("fastdeph",))
     with pytest.raises(SystemExit, match="seeds is 0"):
         ablations.main(data=DATA, out=tmp_path, seeds=0)
+
+
+def test_a_net_that_is_wrong_by_a_factor_has_the_right_shape_and_the_wrong_scale() -> None:
+    target = np.random.default_rng(0).uniform(1, 5, (480, 640)).astype(np.float32)
+    rooms = [Sample(np.zeros((480, 640, 3), np.uint8), target, np.ones_like(target, bool), "room")]
+    found = scale.parts(lambda _: Depth(target * 1.5), rooms)
+    assert found["delta1"] == 0
+    assert found["delta1 by own median"] == 1
+    assert found["bias"] == pytest.approx(np.log(1.5), abs=1e-6) == found["median's error"]
