@@ -56,11 +56,17 @@ def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, 
 
 
 def without(chosen: Dataset | None, data: Dataset, folder: Path, first: Path) -> Dataset:
-    """`data` without what is kept for choosing, if its folder is the first one too."""
+    """`data` without what is kept for choosing, if its folder is the first one too, and without images that follow it
+    and have no depth: neighbours show the same.
+    """
     if chosen is None or folder.resolve() != first.resolve():
         return data
-    kept = set(chosen.keys)
-    return replace(data, keys=tuple(key for key in data.keys if key not in kept))
+    kept, rest, near = set(chosen.keys), [], False
+    for key in data.keys:
+        near = key in kept or (near and getattr(key, "depth", key) is None)
+        if not near:
+            rest.append(key)
+    return replace(data, keys=tuple(rest))
 
 
 def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:

@@ -12,7 +12,7 @@ from leadline.errors import BadData
 from leadline.spec import from_json
 
 FILE_NAME = "dataset.toml"
-Items = Literal["depth", "pairs"]
+Items = Literal["depth", "pairs", "images"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Description:
     max_depth      metres; farther values do not count
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     labels         a folder of class ids beside the depth, same stem
-    items          `kitti` only: "depth", frames with a depth map, or "pairs", all stereo pairs
+    items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
+                   no published list leaves out, for a teacher or to learn from one
     """
 
     layout: str | None = None

@@ -10,14 +10,14 @@ Depth is in any format of `depth_io`. Without parts, the split is in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset
+from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -28,9 +28,11 @@ PART_OF = {"train": "train", "test": "test", "val": "test"}
 
 
 def open_folder(root: Path, description: Description, split: str) -> Dataset:
-    """The images that have a depth map of the same name. Intrinsics: `camera-intrinsics.txt` (3x3), else none."""
+    """The images that have a depth map of the same name, or all, by `description.items`; none of them with one is a
+    BadData. Intrinsics: `camera-intrinsics.txt` (3x3), else none.
+    """
     frames = [frame for home in homes(root) for frame in _frames(root, home)]
-    if not frames:
+    if not any(frame.depth for frame in frames):
         raise BadData(f"{root}: {_why_nothing(root, next(iter(homes(root)), ''))}")
     file = root / "camera-intrinsics.txt"
     cameras: dict[str, Camera] = {"": read_intrinsics(file)} if file.is_file() else {}
@@ -57,26 +59,29 @@ def _frames(root: Path, home: str) -> list[Frame]:
     prefix = f"{home}/" if home else ""
     frames: dict[str, Frame] = {}
     for file in find_files(root / home / image_folder, IMAGE_SUFFIXES):
-        depth = depths.get(stem(file))
         if stem(file) in frames:
             raise BadData(f"{root / home / image_folder}: two images are called {stem(file)}; rename one")
-        if depth is not None:
-            image, depth = f"{prefix}{image_folder}/{file}", f"{prefix}{depth_folder}/{depth}"
-            frames[stem(file)] = Frame(prefix + stem(file), image, depth)
+        depth = f"{prefix}{depth_folder}/{depths[stem(file)]}" if stem(file) in depths else None
+        frames[stem(file)] = Frame(prefix + stem(file), f"{prefix}{image_folder}/{file}", depth)
     return list(frames.values())
 
 
-def _parts(root: Path, frames: list[Frame], description: Description) -> dict[str, Sequence[Frame]]:
+def _parts(root: Path, frames: list[Frame], description: Description) -> Mapping[str, Sequence[Frame]]:
+    every = frames
+    frames = [frame for frame in every if frame.depth]
+    wanted = every if description.items == "images" else frames
     lists = {name: root / f"{name}.txt" for name in PART_OF if (root / f"{name}.txt").is_file()}
     if lists:
-        return _listed(frames, lists)
-    inside = {frame: PART_OF.get(frame.name.split("/")[0]) for frame in frames}
-    if all(inside.values()):
-        return {part: [frame for frame in frames if inside[frame] == part] for part in ("train", "test")}
-    return by_order(frames, description)
+        parts: Mapping[str, Sequence[Frame]] = _listed(frames, lists)
+    else:
+        inside = {frame: PART_OF.get(frame.name.split("/")[0]) for frame in wanted}
+        if all(inside.values()):
+            return {part: [frame for frame in wanted if inside[frame] == part] for part in ("train", "test")}
+        parts = by_order(frames, description)
+    return with_rest(parts, every) if wanted is every else parts
 
 
-def _listed(frames: list[Frame], lists: dict[str, Path]) -> dict[str, Sequence[Frame]]:
+def _listed(frames: list[Frame], lists: dict[str, Path]) -> Mapping[str, Sequence[Frame]]:
     """The parts that lists name. Where there is only one list, the other part is all the rest."""
     names = {frame.name: frame for frame in frames} | {stem(frame.image): frame for frame in frames}
     parts: dict[str, list[Frame]] = {}

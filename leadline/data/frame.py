@@ -125,6 +125,20 @@ def dataset(source: Source, parts: Mapping[str, Sequence[Frame]], split: str, no
     return Dataset(name, choose(parts, split, source.description, source.root), source.read)
 
 
+def with_rest(parts: Mapping[str, Sequence[Frame]], frames: Sequence[Frame]) -> dict[str, Sequence[Frame]]:
+    """`parts` with those of `frames`, all in order, that have no depth: each belongs where the last one before it does
+    that has some (or else the first), for neighbours show the same.
+    """
+    of = {frame: part for part, own in parts.items() for frame in own}
+    here = next((of[frame] for frame in frames if frame in of), "train")
+    made: dict[str, list[Frame]] = {part: [] for part in parts}
+    for frame in frames:
+        here = of.get(frame, here)
+        if frame in of or frame.depth is None:
+            made[here].append(frame)
+    return dict(made)
+
+
 def choose(parts: Mapping[str, Sequence[T]], split: str, description: Description, root: Path) -> tuple[T, ...]:
     """The items of one split out of a layout's `parts` (usually train and test); `all` is train, test, then the rest.
 

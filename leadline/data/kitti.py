@@ -11,13 +11,13 @@ and the lists of the Eigen split as BTS and ZoeDepth write them, `image depth fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset
+from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -30,32 +30,33 @@ _DEPTH_HOMES = ("", "gts", _BENCHMARK, f"{_BENCHMARK}/train", f"{_BENCHMARK}/val
 def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     """The frames of the left camera in all drives below `root`, with intrinsics from the calibration.
 
-    `description.items` says which: "depth", those with a depth map; "pairs", those with a right image (`right` and
-    `baseline_m` are set; without a depth map nothing is valid). A view without a partner is then BadData. Depth is
-    `groundtruth` (accumulated and cleaned) if any drive has it, else `velodyne_raw`; the data set's name says which. It
-    lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order, so that a
-    pair and its depth are in the same part.
+    `description.items` says which: "depth", those with a depth map; "images", all; "pairs", those with a right image
+    (`right` and `baseline_m` are set; without a depth map nothing is valid). A view without a partner is then BadData.
+    Depth is `groundtruth` (accumulated and cleaned) if any drive has it, else `velodyne_raw`; the data set's name says
+    which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order,
+    so that a pair and its depth are in the same part.
     """
     folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
     drives = [folder.parents[1] for folder in folders]
     if not drives:
         raise BadData(f"{root} holds no KITTI drives: looked for DATE/DATE_drive_NNNN_sync/image_02/data")
-    measured = {drive: _depth_folders(root, drive) for drive in drives}
-    kinds = [kind for kind in ("groundtruth", "velodyne_raw") if any(kind in found for found in measured.values())]
+    depths = {drive: _depth_folders(root, drive) for drive in drives}
+    kinds = [kind for kind in ("groundtruth", "velodyne_raw") if any(kind in found for found in depths.values())]
     kind = kinds[0] if kinds else "no"
-    frames = [frame for drive in drives for frame in _drive(root, drive, measured[drive].get(kind, []))]
+    frames = [frame for drive in drives for frame in _drive(root, drive, depths[drive].get(kind, []))]
     for_test = {frame for frame in frames if frame.depth and "val" in Path(frame.depth).parts}
+    parts: Mapping[str, Sequence[Frame]] = by_order(frames, description)
     if for_test:
-        parts = {"train": [f for f in frames if f not in for_test], "test": [f for f in frames if f in for_test]}
-    else:
-        parts = {name: list(part) for name, part in by_order(frames, description).items()}
+        for_training = [frame for frame in frames if frame.depth and frame not in for_test]
+        parts = with_rest({"train": for_training, "test": list(for_test)}, frames)
     if description.items == "pairs":
         _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}
     else:
-        parts = {name: [frame._replace(right=None) for frame in part if frame.depth] for name, part in parts.items()}
+        every = description.items == "images"
+        parts = {name: [f._replace(right=None) for f in part if every or f.depth] for name, part in parts.items()}
     source = Source(root, description, _cameras(root, frames), _SCALES)
-    return dataset(source, parts, split, f"{kind} depth" if description.items == "depth" else "pairs")
+    return dataset(source, parts, split, "pairs" if description.items == "pairs" else f"{kind} depth")
 
 
 def open_eigen(root: Path, description: Description, split: str) -> Dataset:

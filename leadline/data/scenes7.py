@@ -14,7 +14,7 @@ import numpy as np
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset
+from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -22,20 +22,21 @@ KINECT = Camera(585.0, 585.0, 320.0, 240.0, size=(480, 640))
 
 
 def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
-    """The frames of a sequence, a scene (folder of `seq-XX`) or all scenes, that have colour and depth.
+    """The frames of a sequence, a scene (folder of `seq-XX`) or all scenes, that have colour and depth; by
+    `description.items` also those without depth.
 
     Split: by the `TrainSplit.txt` and `TestSplit.txt` of the scenes where they exist, else in order.
     """
     found = set(find_files(root, (".png", *IMAGE_SUFFIXES)))
-    frames = []
+    every = []
     for image in find_files(root, tuple(f".color{suffix}" for suffix in IMAGE_SUFFIXES)):
         name = re.sub(r"\.color\.\w+$", "", image, flags=re.IGNORECASE)
-        depth = f"{name}.depth.png"
-        if depth in found:
-            frames.append(Frame(name, image, depth, camera=Path(image).parent.as_posix()))
+        depth = f"{name}.depth.png" if f"{name}.depth.png" in found else None
+        every.append(Frame(name, image, depth, camera=Path(image).parent.as_posix()))
+    frames = [frame for frame in every if frame.depth]
     if not frames:
         raise BadData(f"{root} holds no 7-Scenes frames: looked for seq-XX/frame-NNNNNN.color.png beside .depth.png")
-    cameras = {folder: _camera(root, folder) for folder in {frame.camera for frame in frames}}
+    cameras = {folder: _camera(root, folder) for folder in {frame.camera for frame in every}}
     for_test = _test_sequences(root, {frame.camera for frame in frames})
     if for_test is None:
         parts = by_order(frames, description)
@@ -44,6 +45,7 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
             "train": [frame for frame in frames if frame.camera not in for_test],
             "test": [frame for frame in frames if frame.camera in for_test],
         }
+    parts = with_rest(parts, every) if description.items == "images" else parts
     return dataset(Source(root, description, cameras, marks=(65535,)), parts, split)
 
 

@@ -13,7 +13,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset
+from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -29,32 +29,36 @@ FREIBURG = {
 
 
 def open_tum(root: Path, description: Description, split: str) -> Dataset:
-    """The associated frames of one sequence, or of all sequences in a folder; split in order.
+    """The associated frames of one sequence, or of all sequences in a folder; split in order. By `description.items`
+    also images without depth near enough in time.
 
     Intrinsics: `camera-intrinsics.txt` (3x3) beside the sequence or above, else the calibration of the camera that the
     sequence's name tells (`freiburg1`, `fr1`, ...), else none: other people record in this layout, too.
     """
     sequences = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
-    frames: list[Frame] = []
+    every: list[Frame] = []
     cameras = {}
     for sequence in sequences:
         if not all((sequence / f"{kind}.txt").is_file() or (sequence / kind).is_dir() for kind in ("rgb", "depth")):
             continue
         folder = "" if sequence == root else f"{sequence.name}/"
         images, depths = _stamped(sequence, "rgb", IMAGE_SUFFIXES), _stamped(sequence, "depth", DEPTH_SUFFIXES)
-        for i, j in associate([time for time, _ in images], [time for time, _ in depths], MAX_GAP_S):
-            image = folder + images[i][1]
-            frames.append(Frame(stem(image), image, folder + depths[j][1], camera=folder))
+        near = dict(associate([time for time, _ in images], [time for time, _ in depths], MAX_GAP_S))
+        for i in sorted(range(len(images)), key=lambda i: images[i][0]):
+            image, depth = folder + images[i][1], folder + depths[near[i]][1] if i in near else None
+            every.append(Frame(stem(image), image, depth, camera=folder))
         camera = _camera(sequence, root)
         if camera is not None:
             cameras[folder] = camera
+    frames = [frame for frame in every if frame.depth]
     if not frames:
         raise BadData(
             f"{root} holds no TUM RGB-D frames: looked for rgb.txt and depth.txt"
             f" (or rgb/ and depth/ with times as names) with entries at most {MAX_GAP_S} s apart"
         )
     source = Source(root, description, cameras, scales={"uint16": 5000.0})
-    return dataset(source, by_order(frames, description), split)
+    parts = by_order(frames, description)
+    return dataset(source, with_rest(parts, every) if description.items == "images" else parts, split)
 
 
 def associate(first: list[float], second: list[float], max_gap_s: float) -> list[tuple[int, int]]:
