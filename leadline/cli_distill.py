@@ -35,13 +35,17 @@ def label(
         json: print one JSON object
     """
     from leadline.data.labels import open_labels
-    from leadline.data.layouts import open_dataset
+    from leadline.data.layouts import described, open_dataset
+    from leadline.data.unlabelled import passed_over
     from leadline.labelling import label as label_all
     from leadline.teachers import asked
 
     where = os.path.relpath(data.resolve(), run.out.resolve())
     how = reading.given()
-    opened = partial(open_dataset, data.resolve(), run.split, **how)
+    items = "depth" if asking.metric == "truth" else "images"  # whose scale is the truth knows nothing of the others
+    opened = partial(open_dataset, data.resolve(), run.split, **how, items=items)
+    if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
+        complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
@@ -59,7 +63,7 @@ def label(
     for line in made.said["skipped"]:  # those of an earlier run
         if (line["name"], line["why"]) not in bad:
             complain(f"left out {line['name']}: {line['why']}")
-    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent")}
+    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
         return 0
@@ -70,6 +74,8 @@ def label(
         complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
     if made.said["silent"]:
         complain(f"about {made.said['silent']} images the teacher says nothing at all")
+    for name, n in made.said.get("unheard", {}).items():
+        complain(f"about {n} of {len(made)} images {name} says nothing, and only the other teachers are heard")
     return 0
 
 

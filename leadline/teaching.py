@@ -64,6 +64,11 @@ def taught(run: Training, how: Teaching) -> Taught:
             f"{teacher.name} knows whole pictures, and a net learns from cut-outs of them: run `leadline label` with "
             "it first, and give what that writes as --labels"
         )
+    if how.trust and sets and not any({"averaged", "together"} & s.said["teacher"].keys() for s in sets):
+        raise ValueError(
+            f"trust is {how.trust}, and no label set knows how sure its teacher was: leave it out, or label with "
+            "--flip, --zooms or several teachers"
+        )
     online = teacher if not sets else None
     return Taught(
         how.unlabelled,

@@ -33,7 +33,7 @@ def test_a_folder_of_depth_maps_answers_by_name(tmp_path: Path) -> None:
     root = write_maps(tmp_path, "pseudo_depth")
     teacher = open_teacher(root, Foreign(kind="metric", depth_scale=256))
     seen = batch(n=3)
-    depth, confidence = teacher(seen)
+    depth, confidence, _ = teacher(seen)
     assert float(depth[0, 0, 10:].mean()) == pytest.approx(float(depth[1, 0, 10:].mean()) - 1, abs=0.01)
     assert torch.isnan(depth[2]).all() and torch.isnan(depth[:, :, 0]).all() and (confidence[2] == 0).all()
     with pytest.raises(ValueError, match=r"knows whole pictures only"):
@@ -78,3 +78,11 @@ def test_a_folder_that_says_too_little_or_too_much_is_refused(tmp_path: Path) ->
         open_teacher(root, Foreign(kind="relative_depth"))
     with pytest.raises(BadData, match=r"neither config.json"):
         open_teacher(tmp_path / "empty")
+
+
+def test_a_map_that_has_gone_is_no_bad_picture(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((48, 64), 2.0))
+    teacher = open_teacher(tmp_path, Foreign(kind="relative_depth"))
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(OSError, match=r"a\.npy was there a while ago"):
+        teacher(replace(batch(n=1), name=("a",)))

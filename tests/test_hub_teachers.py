@@ -172,3 +172,19 @@ def test_a_model_whose_pictures_torchvision_prepares_says_so(tmp_path: Path) -> 
     (folder / "preprocessor_config.json").write_text(json.dumps(said))
     with pytest.raises(BadCheckpoint, match=r"prepares the pictures of .*model by torchvision, which is not installed"):
         open_teacher(folder)
+
+
+def test_weights_that_a_folder_lacks_are_missed_only_where_an_answer_depends_on_them(tmp_path: Path) -> None:
+    """Published files of DPT lack the first residual unit of its decoder, which nothing goes through."""
+    from safetensors.torch import load_file, save_file
+
+    folder = stored(dpt, tmp_path / "dpt")
+    weights = folder / "model.safetensors"
+    whole = load_file(weights)
+    before = open_teacher(folder)(pictures()).depth
+    unused = [name for name in whole if name.startswith("neck.fusion_stage.layers.0.residual_layer1")]
+    save_file({name: value for name, value in whole.items() if name not in unused}, weights, {"format": "pt"})
+    assert unused and torch.equal(open_teacher(folder)(pictures()).depth, before)
+    save_file({name: value for name, value in whole.items() if "head." not in name}, weights, {"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"dpt lacks \d+ of its weights, head\..*copy or download it again"):
+        open_teacher(folder)

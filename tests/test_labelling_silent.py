@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from leadline.errors import BadData
 from leadline.labelling import label
 from leadline.options_distill import Asking, Foreign, Labelling
 from leadline.spec import Kind
-from leadline.teachers import Teacher, asked
+from leadline.teachers import Teacher, asked, together
 from leadline.types import Sample
 from tests.rooms import render, write_folder, write_photos
 
@@ -62,8 +63,58 @@ def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -
         label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), folder)
     (maps := tmp_path / "maps").mkdir()
     np.save(maps / "other.npy", np.ones((48, 64), np.float32))
-    with pytest.raises(BadData, match=r"its maps are found by the pictures' names"):
+    with pytest.raises(BadData, match=r"its maps are found by the pictures' names, such as images/\d+: is it"):
         label_by(Asking((str(maps),), foreign=said), bare)
     hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     with pytest.raises(BadData, match=r"a metric teacher's numbers must be above 0"):
         list(label(lambda: hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))
+
+
+def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(3)])
+    one = Teacher("one", "metric", lambda seen: torch.ones_like(seen.image[:, :1]))
+    hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
+    list(
+        label(
+            lambda: together([one, hole]), lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "o", "all")
+        )
+    )
+    assert open_labels(tmp_path / "o").said["unheard"] == {"hole": 3}
+
+
+def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> None:
+    for room in ("kitchen", "hall"):
+        write_folder(tmp_path / room, [render(1, size=(48, 64))])
+    (maps := tmp_path / "maps").mkdir()
+    np.save(maps / "000.npy", np.ones((48, 64), np.float32))
+
+    def label_by(asking: Asking, out: str) -> None:
+        data = lambda: open_dataset(tmp_path, "all", layout="unlabelled")  # noqa: E731
+        list(label(lambda: asked(asking), data, "it", Labelling(tmp_path / out, "all")))
+
+    by_name = Asking((str(maps),), foreign=Foreign(kind="relative_depth"))
+    with pytest.raises(BadData, match=r"000\.npy would be the depth of hall/images/000 and of kitchen/images/000"):
+        label_by(by_name, "a")
+    with pytest.raises(BadData, match=r"000\.npy would be the depth of"):
+        label_by(replace(by_name, metric="1,0"), "b")
+    (maps / "hall" / "images").mkdir(parents=True)
+    np.save(maps / "hall" / "images" / "000.npy", np.ones((48, 64), np.float32))
+    label_by(by_name, "c")
+
+
+def test_a_teacher_whose_weights_lie_beside_it_is_another_with_other_weights(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    weights = onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), 0.2, np.float32), "w")
+    place = [onnx.helper.make_tensor_value_info(n, 1, [1, c, 8, 8]) for n, c in (("in", 3), ("out", 1))]
+    node = onnx.helper.make_node("Conv", ["in", "w"], ["out"])
+    graph = onnx.helper.make_graph([node], "g", place[:1], place[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "net.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
+    asking = Asking((str(path),), foreign=Foreign(kind="metric"))
+    before = asked(asking).facts["sha256"]
+    assert asked(asking).facts["sha256"] == before
+    values = np.fromfile(tmp_path / "w.data", np.float32)
+    (3 * values).tofile(tmp_path / "w.data")
+    assert asked(asking).facts["sha256"] != before

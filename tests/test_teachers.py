@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from leadline.nn.build import Net, build
 from leadline.options_distill import Asking, Foreign
 from leadline.predict import predictor_of
 from leadline.spec import Kind
-from leadline.teachers import Stated, Teacher, asked, averaged, fused, open_teacher, together
+from leadline.teachers import Answer, Stated, Teacher, asked, averaged, fused, open_teacher, together
 from leadline.teachers.nets import net_teacher
 from leadline.types import Sample
 
@@ -61,7 +62,7 @@ def test_a_net_says_what_predict_says(resize: str) -> None:
 def test_outside_of_what_a_net_looks_at_it_says_nothing() -> None:
     net = litedepth()
     net.spec = replace(net.spec, preprocess=replace(net.spec.preprocess, view=(0.5, 0.75)))
-    depth, confidence = net_teacher(net)(batch())
+    depth, confidence, _ = net_teacher(net)(batch())
     known = torch.isfinite(depth)
     assert known[:, :, 12:36, 8:56].all() and int(known.sum()) == 2 * 24 * 48
     assert torch.equal(confidence > 0, known)
@@ -77,7 +78,7 @@ def test_a_checkpoint_knows_its_hash_and_licences(tmp_path: Path) -> None:
 def test_the_mean_over_mirrored_pictures_does_not_depend_on_the_side() -> None:
     teacher, seen = averaged(net_teacher(litedepth())), batch()
     mirrored = teacher(replace(seen, image=seen.image.flip(-1)))
-    for a, b in zip(teacher(seen), mirrored, strict=True):
+    for a, b in zip(teacher(seen)[:2], mirrored[:2], strict=True):
         assert torch.allclose(a, b.flip(-1), atol=1e-5)
 
 
@@ -114,14 +115,14 @@ def test_where_one_says_nothing_the_others_are_heard() -> None:
     half = says(lambda s: torch.where(s.target > 2, s.target, torch.nan))
     seen = batch()
     assert torch.allclose(together([half, says(lambda s: s.target)])(seen).depth, seen.target)
-    depth, confidence = together([half, half])(seen)
+    depth, confidence, _ = together([half, half])(seen)
     assert torch.equal(torch.isnan(depth), seen.target <= 2) and (confidence[torch.isnan(depth)] == 0).all()
 
 
 def test_who_says_the_opposite_is_not_heard_and_nobody_is_then_sure() -> None:
     one = says(lambda seen: seen.image[:, :1], "relative_disparity")
     other = says(lambda seen: -seen.image[:, :1], "relative_disparity")
-    depth, confidence = together([one, other])(batch())
+    depth, confidence, _ = together([one, other])(batch())
     assert torch.equal(depth, batch().image[:, :1]) and torch.allclose(confidence, torch.tensor(0.5))
 
 
@@ -130,6 +131,28 @@ def test_where_the_first_says_nothing_relative_answers_of_the_others_are_heard()
     good = says(lambda seen: seen.image[:, :1] + 1, "relative_depth")
     for teachers in ([silent, good], [good, silent]):
         assert torch.equal(together(teachers)(batch()).depth, batch().image[:, :1] + 1)
+
+
+def test_what_each_of_several_doubts_of_itself_counts() -> None:
+    """s^2 adds up as variances do: a teacher asked twice is as sure as once, and two that differ are less so."""
+
+    def doubting(factor: float, s: float, name: str) -> Teacher:
+        def ask(seen: Sample) -> Answer:
+            return Answer(factor * seen.target, torch.full_like(seen.target, math.exp(-s)))
+
+        return Teacher(name, "metric", ask)
+
+    one, far = doubting(1.0, 0.3, "a"), doubting(math.exp(0.8), 0.3, "b")
+    assert together([one, one])(batch()).confidence.allclose(torch.tensor(math.exp(-0.3)))
+    middle = (1 + math.exp(0.8)) / 2
+    between = (math.log(middle) ** 2 + (0.8 - math.log(middle)) ** 2) / 2
+    assert together([one, far])(batch()).confidence.allclose(torch.tensor(math.exp(-math.sqrt(between + 0.09))))
+
+
+def test_who_of_several_says_nothing_is_named() -> None:
+    silent = says(lambda s: torch.full_like(s.target, torch.nan), name="silent")
+    assert together([says(lambda s: s.target), silent])(batch()).unheard == ("silent",)
+    assert together([says(lambda s: s.target)])(batch()).unheard == ()
 
 
 def test_a_mean_of_kinds_has_no_meaning() -> None:
@@ -147,7 +170,7 @@ def test_relative_answers_of_other_scales_agree(kind: Kind) -> None:
         own = 1 + seen.image[:, :1]
         return torch.where(seen.image[:, :1, :1, :1] > seen.image[:, :1, :1, -1:], 3 * own + shift, own)
 
-    depth, confidence = averaged(says(answer, kind))(batch())
+    depth, confidence, _ = averaged(says(answer, kind))(batch())
     assert confidence.min() > 0.999 and torch.isfinite(depth).all()
 
 

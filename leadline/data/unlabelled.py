@@ -29,6 +29,11 @@ def open_unlabelled(root: Path, description: Description, split: str) -> Dataset
     return dataset(Source(root, description), by_order(frames, description, fraction=0.0), split)
 
 
+def passed_over(root: Path) -> int:
+    """How many images below `root` are no photographs by their folder's name."""
+    return len(find_files(root, IMAGE_SUFFIXES)) - len(photographs(root))
+
+
 def photographs(root: Path) -> list[str]:
     """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name."""
     return [file for file in find_files(root, IMAGE_SUFFIXES) if not _NOT_PHOTOGRAPHS.search(file.lower())]

@@ -30,7 +30,7 @@ def told(teacher: Teacher, batch: Sample, trust: float = 0.0) -> Sample:
     What was 0 in `taught` is no part of the picture (padding, corners of a turned one); answers about it do not count.
     Disparity, whose zero nobody knows, becomes its place between a picture's lowest and highest, as in a label set.
     """
-    depth, confidence = teacher(batch)
+    depth, confidence, _ = teacher(batch)
     known = torch.isfinite(depth) & (confidence >= trust)
     if batch.taught is not None:
         known &= _like(batch.taught > 0, depth)

@@ -9,9 +9,9 @@ image and no answer, whatever the size of the set.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,18 +21,16 @@ from typing import Any
 
 from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
-from leadline.data.finding import some
-from leadline.data.labels import FORMAT, MANIFEST
+from leadline.data.labels import MANIFEST
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
+from leadline.labelling.plan import LOCK, PLAN, claim, planned
 from leadline.labelling.shards import Skipped, apart, index, join, left_out, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
-from leadline.spec import to_json
 from leadline.teachers import LEAST, Teacher
 
-PLAN = "plan.json"
-_PIECES, _LOCK = "pieces", ".lock"
+_PIECES = "pieces"
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def label(
     goes on.
     """
     work = _work(teacher, data, run)
-    said = _plan(work.teacher, work.data, where, run, reading or {})
+    said = planned(work.teacher, work.data, where, run, reading or {})
     with _alone(run.out):
         yield from _all(work, teacher, data, run, said)
 
@@ -70,7 +68,7 @@ def label(
 def _all(
     work: Work, teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, said: dict[str, Any]
 ) -> Iterator[Progress]:
-    _claim(run.out, said)
+    claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
     if run.again:
         _reopen(run.out, said, n_shards)
@@ -91,10 +89,12 @@ def _alone(out: Path) -> Iterator[None]:
     """Inside, no other run writes to `out`; one that does already is a BadData. A killed run leaves no lock."""
     from filelock import FileLock, Timeout
 
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / _LOCK)
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
         lock.acquire(blocking=False)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise BadData(f"{out} is no folder that can be written: {error.strerror}; give another --out") from error
     except Timeout:
         raise BadData(f"another run writes to {out}: wait for it, or give another --out") from None
     except NotImplementedError:
@@ -104,59 +104,6 @@ def _alone(out: Path) -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-def _plan(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the bytes of a label set: the manifest but for its shards."""
-    if not len(data):
-        raise BadData(f"{where} holds no images to label")
-    if teacher.facts.get("fused") == {"truth": True} and all(getattr(key, "depth", key) is None for key in data.keys):
-        raise BadData(
-            f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "
-            "SCALE,SHIFT), name a metric teacher, or leave --metric out"
-        )
-    return {
-        "format": FORMAT,
-        "kind": teacher.kind,
-        "depth_scale": run.label_scale,
-        "height": run.height,
-        "shard": run.shard,
-        "teacher": {"name": teacher.name, **teacher.facts},
-        "licences": sorted({*teacher.facts.get("licences", ()), *run.licences}),
-        "data": {
-            "path": where,
-            "name": data.name,
-            "n": len(data),
-            "keys": _keys(data),
-            **({"reading": to_json(dict(reading))} if reading else {}),
-        },
-    }
-
-
-def _keys(data: Dataset) -> str:
-    """A hash of what is read, in its order."""
-    from hashlib import sha256 as digest
-
-    text = json.dumps([to_json(key) if hasattr(key, "__dataclass_fields__") else str(key) for key in data.keys])
-    return digest(text.encode()).hexdigest()
-
-
-def _claim(out: Path, said: dict[str, Any]) -> None:
-    """Keep the plan in `out`; another one there is a BadData."""
-    wanted = json.loads(json.dumps(said))
-    for name in (PLAN, MANIFEST, "labels-*.tar"):
-        for draft in out.glob(f".{name}.*"):
-            draft.unlink()  # of a run that was killed
-    for name in (PLAN, MANIFEST):
-        path = out / name
-        if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            if other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
-                raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    if all(path.name == _LOCK for path in out.iterdir()):
-        write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
-    elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
-        raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
 def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
@@ -173,22 +120,6 @@ def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
         for i, content in apart(shard).items():
             write_atomically(out / _PIECES / f"{i:08d}", content)
         shard.unlink()
-
-
-def _differing(name: str, here: Any, there: Any) -> list[str]:
-    """`teacher.name a (there: b)` for each part of two plans that differs."""
-    if isinstance(here, dict) and isinstance(there, dict):
-        return [
-            line
-            for key in dict.fromkeys([*here, *there])
-            for line in _differing(f"{name}.{key}", here.get(key), there.get(key))
-        ]
-    return [] if here == there else [f"{name} {_short(here)} (there: {_short(there)})"]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text[:8] if re.fullmatch("[0-9a-f]{64}", text) else text[:80]
 
 
 def _size(k: int, shard: int, said: dict[str, Any]) -> int:
@@ -253,12 +184,14 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     shards: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     beyond = silent = 0
+    unheard: Counter[str] = Counter()
     for k in range(n_shards):
         path = _shard(out, k)
         where, lines = index(path)
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
         silent += sum(line.get("silent", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
+        unheard.update(name for line in lines for name in line.get("unheard", ()))
         skipped += bad
         facts = {"file": path.name, "n": len(lines) - len(bad), "bytes": path.stat().st_size, "sha256": sha256(path)}
         shards.append({**facts, "index": where})
@@ -268,19 +201,20 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
             path.unlink(missing_ok=True)  # so that another teacher may be asked
         shutil.rmtree(out / _PIECES, ignore_errors=True)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
-        why += _hint(said) if n else ""
+        why += _hint(said, lines[-1]["name"]) if n else ""
         raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
-    manifest = {**said, "n": n, "skipped": skipped, "beyond": beyond, "silent": silent, "shards": shards}
+    counts = {"beyond": beyond, "silent": silent, **({"unheard": dict(sorted(unheard.items()))} if unheard else {})}
+    manifest = {**said, "n": n, "skipped": skipped, **counts, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     (out / PLAN).unlink(missing_ok=True)
     shutil.rmtree(out / _PIECES, ignore_errors=True)
 
 
-def _hint(said: Mapping[str, Any]) -> str:
-    """What is most likely wrong where a teacher has nothing to say at all."""
+def _hint(said: Mapping[str, Any], name: str) -> str:
+    """What is most likely wrong where a teacher has nothing to say at all, about the picture `name` either."""
     facts, kind, hint = said["teacher"], said["kind"], ""
     if facts.get("by_name"):
-        hint = "; its maps are found by the pictures' names and folders: is it the folder that holds them?"
+        hint = f"; its maps are found by the pictures' names, such as {name}: is it the folder that holds them?"
     if "fused" in facts:
         return (
             f"{hint}; the scale of a picture is found where at least {LEAST} pixels are known, and a fit that is "

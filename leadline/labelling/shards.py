@@ -70,10 +70,11 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
-    depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in answer)
-    numbers, facts = stored(depth, teacher.kind, run.label_scale)
+    depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in (answer.depth, answer.confidence))
+    numbers, extent = stored(depth, teacher.kind, run.label_scale)
     trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
-    facts |= {} if numbers.any() else {"silent": 1}
+    facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"silent": 1})}
+    facts |= {"unheard": answer.unheard} if answer.unheard else {}
     said = {**facts, "i": i, "name": sample.name, "image": fingerprint(sample.image)}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))

@@ -95,7 +95,10 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def sha256(path: Path) -> str:
-    """The file's SHA-256, as hexadecimal text."""
+def sha256(path: Path, *others: Path) -> str:
+    """The file's SHA-256, as hexadecimal text; with `others` that of all their names and SHA-256."""
+    if others:
+        lines = " ".join(f"{one.name} {sha256(one)}" for one in (path, *others))
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

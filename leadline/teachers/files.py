@@ -16,7 +16,7 @@ from leadline.options_distill import FLAG, Foreign
 from leadline.preprocess import prepare, restore
 from leadline.runtime import installed, load
 from leadline.runtime.calls import check_threads
-from leadline.runtime.card import sha256
+from leadline.runtime.card import files_of, sha256
 from leadline.runtime.converter import quiet
 from leadline.spec import Preprocess
 from leadline.teachers.teacher import Teacher
@@ -40,7 +40,7 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
         values, valid = restore(runner(prepare(frame, how))[0, 0], size, how)
         return np.where(valid, values, np.float32(np.nan))
 
-    facts = {"file": path.name, "sha256": sha256(path), "licences": card.provenance.get("licences", [])}
+    facts = {"file": path.name, "sha256": sha256(*files_of(path)), "licences": card.provenance.get("licences", [])}
     return Teacher(card.spec.name, card.spec.head.kind, each(look), facts)
 
 
@@ -80,8 +80,8 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
 
     look(np.full((*size, 3), 128, np.uint8))
     facts: dict[str, Any] = {
-        "file": path.name, "sha256": sha256(path), "licences": list(said.licences), "output": results[which][0],
-        "unit_m": said.unit_m, "size": list(size),
+        "file": path.name, "sha256": sha256(path, *_beside(path)), "licences": list(said.licences),
+        "output": results[which][0], "unit_m": said.unit_m, "size": list(size),
     }  # fmt: skip
     facts |= {} if place.bytes else {"mean": list(said.mean), "std": list(said.std)}
     return Teacher(path.stem, said.kind, each(look), facts)
@@ -179,6 +179,17 @@ _TYPES: dict[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
+
+
+def _beside(path: Path) -> list[Path]:
+    """The files in which an ONNX file keeps weights outside of itself."""
+    if path.suffix != ".onnx":
+        return []
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    told = {pair.value for one in graph.initializer for pair in one.external_data if pair.key == "location"}
+    return sorted(path.parent / name for name in told)
 
 
 def _tflite(path: Path, threads: int | None) -> tuple[Callable[[np.ndarray], Sequence[Any]], Named, Named]:

@@ -27,7 +27,8 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     What their numbers are is `said.kind`, a ValueError without; `said.depth_scale` is in units per metre (relative
     numbers keep their own; disparities may be negative, and only in integers 0 is no value). A map is brought to the
     picture's size by nearest neighbour; one of another aspect ratio is a ValueError when the picture is asked about. A
-    picture without a map gets no answer. BadData if the folder holds no depth maps, or two for one picture.
+    picture without a map gets no answer; a map that has gone since is an OSError. BadData if the folder holds no depth
+    maps, or two for one picture.
     """
     files = find_files(root, DEPTH_SUFFIXES)
     if not files:
@@ -43,14 +44,19 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
         )
     places = _by_name(root, files)
 
+    def files_of(name: str) -> tuple[Path, ...]:
+        found = places.get(name, places.get(PurePosixPath(name).name))
+        return () if found is None else (root / found,)
+
     def ask(batch: Sample) -> Tensor:
         depth = torch.full_like(batch.image[:, :1], torch.nan)
         for row, name in zip(depth, batch.name, strict=True):
-            file = places.get(name, places.get(PurePosixPath(name).name))
-            if file is not None:
-                values, size = _numbers(root / file, said), (batch.image.shape[-1], batch.image.shape[-2])
+            for file in files_of(name):
+                if not file.is_file():
+                    raise OSError(f"{file} was there a while ago and is not any more")
+                values, size = _numbers(file, said), (batch.image.shape[-1], batch.image.shape[-2])
                 if abs(np.log(values.shape[1] / values.shape[0] * size[1] / size[0])) > 0.05:
-                    raise ValueError(f"{root / file} is {values.shape}, the picture {name} {size[::-1]}: not one shape")
+                    raise ValueError(f"{file} is {values.shape}, the picture {name} {size[::-1]}: not one shape")
                 row[0] = torch.from_numpy(np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST)))
         return depth
 
@@ -59,7 +65,7 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
         "folder": root.resolve().name, "n": len(files), "listing": listed, "depth_scale": said.depth_scale,
         "licences": list(said.licences), "by_name": True,
     }  # fmt: skip
-    return Teacher(root.resolve().name, said.kind, ask, facts)
+    return Teacher(root.resolve().name, said.kind, ask, facts, files_of=files_of)
 
 
 def _numbers(path: Path, said: Foreign) -> np.ndarray:

@@ -71,8 +71,9 @@ def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1
 
 
 def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
-    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`, times the part of the
-    weights that have answered. A mixture of kinds is a ValueError: make relative ones metric first (`fused`).
+    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`, their own counted, times
+    the part of the weights that have answered. A mixture of kinds is a ValueError: make relative ones metric first
+    (`fused`).
     """
     shares = [1.0] * len(teachers) if weights is None else list(weights)
     if not teachers or len(shares) != len(teachers) or not all(share > 0 for share in shares):
@@ -84,7 +85,11 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     kind = teachers[0].kind
 
     def ask(batch: Sample) -> Answer:
-        return _mean([teacher(batch).depth for teacher in teachers], kind, shares, quorum=sum(shares))
+        answers = [teacher(batch) for teacher in teachers]
+        sure = torch.stack([answer.confidence for answer in answers])
+        made = _mean([answer.depth for answer in answers], kind, shares, sum(shares), sure)
+        dumb = [t.name for t, answer in zip(teachers, answers, strict=True) if not torch.isfinite(answer.depth).any()]
+        return made._replace(unheard=tuple(dumb))
 
     facts: dict[str, Any] = {
         "together": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
@@ -92,7 +97,8 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     }
     if any(teacher.facts.get("by_name") for teacher in teachers):
         facts["by_name"] = True
-    return Teacher("+".join(teacher.name for teacher in teachers), kind, ask, facts)
+    name = "+".join(teacher.name for teacher in teachers)
+    return Teacher(name, kind, ask, facts, files_of=lambda name: tuple(f for t in teachers for f in t.files_of(name)))
 
 
 def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m: float = 100.0) -> Teacher:
@@ -133,7 +139,7 @@ def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m:
     facts = {**teacher.facts, "fused": how, "far_m": far_m, "licences": licences}
     if how.get("by_name"):
         facts["by_name"] = True
-    return Teacher(teacher.name, "metric", ask, facts)
+    return replace(teacher, kind="metric", ask=ask, facts=facts, net=None)
 
 
 def _truth(batch: Sample, like: Tensor) -> Tensor:
@@ -160,10 +166,15 @@ def _cutouts(size: tuple[int, int], zoom: float) -> list[tuple[slice, slice]]:
 
 
 def _mean(
-    answers: Sequence[Tensor], kind: Kind, weights: Sequence[float] | None = None, quorum: float | None = None
+    answers: Sequence[Tensor],
+    kind: Kind,
+    weights: Sequence[float] | None = None,
+    quorum: float | None = None,
+    sure: Tensor | None = None,
 ) -> Answer:
     """The mean of answers [B,1,H,W], over those that say something, and the confidence that their spread gives, times
-    the part of `quorum` that their weights are.
+    the part of `quorum` that their weights are. Of answers that were `sure` [n,B,1,H,W] of themselves by exp(-s), s^2
+    adds to that spread's square, as variances do.
     """
     maps = torch.stack(list(answers))
     share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
@@ -181,7 +192,8 @@ def _mean(
         off = (known - middle) / (high + low).clamp(min=1e-9)
     else:
         off = known.clamp(min=1e-6).log() - middle.clamp(min=1e-6).log()
-    spread = ((share * off.nan_to_num(0) ** 2).sum(0) / total.clamp(min=1e-9)).sqrt()
+    own = 0 if sure is None else sure.clamp(min=1e-6).log() ** 2
+    spread = ((share * (off.nan_to_num(0) ** 2 + own)).sum(0) / total.clamp(min=1e-9)).sqrt()
     heard = 1.0 if quorum is None else total / quorum
     return Answer(middle, torch.where(total > 0, torch.exp(-spread) * heard, 0))
 

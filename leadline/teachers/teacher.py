@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +16,12 @@ from leadline.types import KINDS, Sample
 
 class Answer(NamedTuple):
     """What a teacher says of a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it says nothing, and
-    `confidence` float32 [B,1,H,W] in 0..1, 0 there.
+    `confidence` float32 [B,1,H,W] in 0..1, 0 there. `unheard`: who of several has said nothing at all.
     """
 
     depth: Tensor
     confidence: Tensor
+    unheard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Teacher:
     ask     the batch to its depth [B,1,H,W], or to an Answer where it knows how sure it is
     facts   what it is, as JSON: the file's SHA-256, licences, how answers are averaged
     net     the net whose features can be learned, if it is one
+    files_of  of answers that are files, those about a picture of this name
     """
 
     name: str
@@ -39,6 +42,7 @@ class Teacher:
     ask: Callable[[Sample], Tensor | Answer] = field(repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
     net: nn.Module | None = field(default=None, repr=False)
+    files_of: Callable[[str], tuple[Path, ...]] = field(default=lambda name: (), repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,7 +52,7 @@ class Teacher:
     def __call__(self, batch: Sample) -> Answer:
         """What it says; see `Answer`."""
         said = self.ask(batch)
-        depth, confidence = said if isinstance(said, Answer) else (said, torch.ones_like(said))
+        depth, confidence, unheard = said if isinstance(said, Answer) else Answer(said, torch.ones_like(said))
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
         if tuple(depth.shape) != wanted:
             raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")
@@ -56,4 +60,4 @@ class Teacher:
         known = torch.isfinite(depth)
         if self.kind != "relative_disparity":
             known &= depth > 0
-        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence.float(), 0))
+        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence.float(), 0), unheard)

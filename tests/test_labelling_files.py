@@ -1,0 +1,82 @@
+"""`leadline label`: which images it takes, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from leadline.checkpoint import save
+from leadline.cli import main
+from leadline.data.check_labels import check_labels
+from leadline.data.labels import open_labels
+from leadline.errors import BadData
+from leadline.options import FitOptions, Training, View
+from leadline.options_distill import Asking, Teaching
+from leadline.run_parts import parts
+from leadline.teaching import taught
+from tests.ramps import tiny
+from tests.rooms import render, write_folder, write_photos
+from tests.test_labelling import labelled
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_a_damaged_plan_is_named(photos: Path, teacher: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "plan.json").write_text(text)
+    with pytest.raises(BadData, match=r"plan\.json is damaged, .* label anew"):
+        labelled(photos, teacher, tmp_path / "labels")
+
+
+def test_a_file_is_no_folder_to_write_to(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("")
+    with pytest.raises(BadData, match=r"labels is no folder that can be written: File exists; give another --out"):
+        labelled(photos, teacher, tmp_path / "labels")
+
+
+def test_all_images_of_a_data_set_are_labelled_not_only_those_with_depth(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(4)])
+    (data / "depth" / "002.png").unlink()
+    words = ["label", str(data), "--split", "all", "--teacher", str(teacher)]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert [*open_labels(tmp_path / "a").places] == ["000", "001", "002", "003"]
+    shutil.rmtree(data / "depth")
+    (data / "masks").mkdir()
+    shutil.copy(data / "images" / "001.png", data / "masks")
+    assert main([*words, "--out", str(tmp_path / "b")]) == 0
+    assert "1 images in folders named as depth, labels, masks" in capsys.readouterr().err
+
+
+def test_where_no_confidence_was_measured_there_is_no_least_sure(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    labelled(photos, teacher, tmp_path / "a")
+    assert not [one for one in check_labels(tmp_path / "a", 5)[1] if "least sure" in one.what]
+
+
+def test_photographs_of_a_set_with_depth_are_learned_from_too_but_not_the_neighbours_of_what_is_chosen_on(
+    teacher: Path, tmp_path: Path
+) -> None:
+    data = write_folder(tmp_path / "long", [render(seed % 3, size=(12, 16)) for seed in range(90)])
+    for i in range(1, 90, 2):
+        (data / "depth" / f"{i:03d}.png").unlink()  # 45 with depth, of which 36 to train on; 16 to 25 for choosing
+    asking = Asking((str(teacher),))
+    how = Training((f"{data}:2",), tmp_path / "out", model="litedepth", batch=4, choose=2, workers=0,
+                   view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
+    made = parts(how, taught=taught(how, Teaching((f"{data}:2",), asking=asking)))
+    chosen = {key.name for key in made.chosen.keys} if made.chosen else set()
+    (labelled, _), (every, n) = made.facts["images"][0], made.facts["images"][1]
+    assert chosen and n == 72 - 2 * len(chosen) and labelled and every
