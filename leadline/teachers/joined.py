@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     if any(teacher.facts.get("by_name") for teacher in teachers):
         facts["by_name"] = True
     name = "+".join(teacher.name for teacher in teachers)
-    return Teacher(name, kind, ask, facts, files_of=lambda name: tuple(f for t in teachers for f in t.files_of(name)))
+    return Teacher(name, kind, ask, facts, files_of=_files_of(teachers))
 
 
 def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m: float = 100.0) -> Teacher:
@@ -139,7 +140,12 @@ def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m:
     facts = {**teacher.facts, "fused": how, "far_m": far_m, "licences": licences}
     if how.get("by_name"):
         facts["by_name"] = True
-    return replace(teacher, kind="metric", ask=ask, facts=facts, net=None)
+    every = [teacher, reference] if isinstance(reference, Teacher) else [teacher]
+    return Teacher(teacher.name, "metric", ask, facts, files_of=_files_of(every))
+
+
+def _files_of(teachers: Sequence[Teacher]) -> Callable[[str], tuple[Path, ...]]:
+    return lambda name: tuple(file for teacher in teachers for file in teacher.files_of(name))
 
 
 def _truth(batch: Sample, like: Tensor) -> Tensor:
