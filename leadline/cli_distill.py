@@ -41,9 +41,8 @@ def label(
     from leadline.teachers import asked
 
     where = os.path.relpath(data.resolve(), run.out.resolve())
-    how = reading.given()
-    items = "depth" if asking.metric == "truth" else "images"  # whose scale is the truth knows nothing of the others
-    opened = partial(open_dataset, data.resolve(), run.split, **how, items=items)
+    how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
+    opened = partial(open_dataset, data.resolve(), run.split, **{"items": "images", **how})
     if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
         complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))

@@ -119,7 +119,8 @@ def parts(
     if run.data:
         sets[0], chosen = kept_for_choosing(run, sets[0], say)
         sets[1:] = [
-            without(chosen, data, folder, folders[0]) for data, folder in zip(sets[1:], folders[1:], strict=True)
+            without(chosen, sets[0], data, folder, folders[0])
+            for data, folder in zip(sets[1:], folders[1:], strict=True)
         ]
     elif run.choose:
         say("no labelled data are given: there is no validation")

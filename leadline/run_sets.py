@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from leadline.data.dataset import Dataset, hold_out
+from leadline.data.labels import called
 from leadline.data.r2crop import r2crop
 from leadline.data.stereo import measured
 from leadline.data.transforms import Transform, augment, fastdepth_train, hu_train
@@ -55,15 +56,16 @@ def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, 
     return rest, chosen
 
 
-def without(chosen: Dataset | None, data: Dataset, folder: Path, first: Path) -> Dataset:
+def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Path, first: Path) -> Dataset:
     """`data` without what is kept for choosing, if its folder is the first one too, and without images that follow it
-    and have no depth: neighbours show the same.
+    and are not among those `learned` from there: neighbours show the same.
     """
     if chosen is None or folder.resolve() != first.resolve():
         return data
-    kept, rest, near = set(chosen.keys), [], False
+    kept, own = (set(map(called, one.keys)) for one in (chosen, learned))
+    rest, near = [], False
     for key in data.keys:
-        near = key in kept or (near and getattr(key, "depth", key) is None)
+        near = called(key) in kept or (near and called(key) not in own)
         if not near:
             rest.append(key)
     return replace(data, keys=tuple(rest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -13,7 +13,7 @@ import numpy as np
 
 from leadline.data.dataset import Dataset
 from leadline.data.finding import some
-from leadline.data.labels import Labels, labels_of, open_labels, with_labels
+from leadline.data.labels import Labels, labels_of, open_labels, read_label, with_labels
 from leadline.distill import WAYS, Feature, Lesson
 from leadline.errors import BadData
 from leadline.losses import Term
@@ -64,7 +64,7 @@ def taught(run: Training, how: Teaching) -> Taught:
             f"{teacher.name} knows whole pictures, and a net learns from cut-outs of them: run `leadline label` with "
             "it first, and give what that writes as --labels"
         )
-    if how.trust and sets and not any({"averaged", "together"} & s.said["teacher"].keys() for s in sets):
+    if how.trust and sets and not any(map(_unsure, sets)):
         raise ValueError(
             f"trust is {how.trust}, and no label set knows how sure its teacher was: leave it out, or label with "
             "--flip, --zooms or several teachers"
@@ -98,11 +98,14 @@ def _hash(said: list[str]) -> str:
 
 
 def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], trust: float) -> list[Dataset]:
-    about = [labels_of(one, sets) if sets else None for one in data]
+    of_depth = [labels for labels in sets if _of_depth(labels)]
+    about = [(labels_of(one, sets) or _about_depth(one, of_depth)) if sets else None for one in data]
     names, places = some([one.name for one in data]), some([str(labels.root) for labels in sets])
     made = []
     for i, (one, labels) in enumerate(zip(data, about, strict=True)):
         truth = i < labelled
+        if labels is not None and _of_depth(labels):
+            one = _with_depth(one)
         if labels is not None:
             made.append(with_labels(one, labels, truth=truth, trust=trust))
         elif truth:
@@ -117,6 +120,26 @@ def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], t
             "other pixels; leave such sets out, or label these images anew"
         )
     return made
+
+
+def _of_depth(labels: Labels) -> bool:
+    """Whether only images with depth were labelled, since it gave the answers their scale."""
+    return bool(labels.said["data"].get("reading", {}).get("items") == "depth")
+
+
+def _with_depth(data: Dataset) -> Dataset:
+    return replace(data, keys=tuple(key for key in data.keys if getattr(key, "depth", key) is not None))
+
+
+def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
+    known = _with_depth(data)
+    return labels_of(known, sets) if sets and len(known) else None
+
+
+def _unsure(labels: Labels) -> bool:
+    """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
+    said = [read_label(labels, name) for name in list(labels.places)[:8]]
+    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
 
 
 def _unlabelled(key: Any, read: Any) -> Sample:

@@ -92,7 +92,7 @@ EXCEPTIONS = {("leadline.runtime.eager", "leadline.checkpoint"): "PyTorch's arte
 # training methods (stereo, LiteDepth, caches) is 4000 more, pruning 2500, teachers, labels and distillation
 # 2800, with the verb that draws labels, with what labelling says of lost disks, machines and clusters, and with the
 # images of labelled sets that have no depth.
-MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 23_300, 10
+MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 23_350, 10
 LONGER_FILES: dict[str, str] = {}  # path -> the reason why it is not two files
 LARGER_CLASSES: dict[str, str] = {}  # module.Class -> the reason
 FORBIDDEN_WORDS = {"manager", "handler", "helper", "util", "base", "factory", "wrapper", "engine", "processor", "impl"}

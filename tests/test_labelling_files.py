@@ -10,11 +10,14 @@ import pytest
 from leadline.checkpoint import save
 from leadline.cli import main
 from leadline.data.check_labels import check_labels
+from leadline.data.dataset import hold_out
 from leadline.data.labels import open_labels
+from leadline.data.layouts import open_dataset
 from leadline.errors import BadData
 from leadline.options import FitOptions, Training, View
 from leadline.options_distill import Asking, Teaching
 from leadline.run_parts import parts
+from leadline.run_sets import without
 from leadline.teaching import taught
 from tests.ramps import tiny
 from tests.rooms import render, write_folder, write_photos
@@ -80,3 +83,22 @@ def test_photographs_of_a_set_with_depth_are_learned_from_too_but_not_the_neighb
     chosen = {key.name for key in made.chosen.keys} if made.chosen else set()
     (labelled, _), (every, n) = made.facts["images"][0], made.facts["images"][1]
     assert chosen and n == 72 - 2 * len(chosen) and labelled and every
+
+
+def test_photographs_to_choose_on_take_no_others_with_them(teacher: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "plain", [render(seed % 3, size=(12, 16)) for seed in range(45)])
+    shutil.rmtree(folder / "depth")
+    data = open_dataset(folder, "train")
+    rest, chosen = hold_out(data, 2)
+    assert len(chosen) == 20 and without(chosen, rest, data, folder, folder).keys == rest.keys
+
+
+def test_labels_whose_scale_is_the_truth_teach_about_images_that_have_it(teacher: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(10)])
+    (data / "depth" / "000.png").unlink()
+    said = ["--foreign.kind", "relative_depth", "--metric", "truth", "--out", str(tmp_path / "a")]
+    assert main(["label", str(data), "--teacher", str(data / "depth"), *said]) == 0
+    how = Training((), tmp_path / "out", model="fastdepth_small", pretrained=True, batch=2, workers=0,
+                   view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
+    made = parts(how, taught=taught(how, Teaching((f"{data}:2",), labels=(tmp_path / "a",))))
+    assert made.facts["images"] == [["rooms train", 7]]

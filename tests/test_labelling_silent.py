@@ -76,7 +76,10 @@ def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
     hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     list(
         label(
-            lambda: together([one, hole]), lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "o", "all")
+            lambda: together([one, hole, hole]),
+            lambda: open_dataset(folder, "all"),
+            "it",
+            Labelling(tmp_path / "o", "all"),
         )
     )
     assert open_labels(tmp_path / "o").said["unheard"] == {"hole": 3}

@@ -75,8 +75,8 @@ def _parts(root: Path, frames: list[Frame], description: Description) -> Mapping
         parts: Mapping[str, Sequence[Frame]] = _listed(frames, lists)
     else:
         inside = {frame: PART_OF.get(frame.name.split("/")[0]) for frame in wanted}
-        if all(inside.values()):
-            return {part: [frame for frame in wanted if inside[frame] == part] for part in ("train", "test")}
+        if all(inside[frame] for frame in frames):
+            return {part: [f for f in wanted if (inside[f] or "train") == part] for part in ("train", "test")}
         parts = by_order(frames, description)
     return with_rest(parts, every) if wanted is every else parts
 

@@ -126,16 +126,19 @@ def dataset(source: Source, parts: Mapping[str, Sequence[Frame]], split: str, no
 
 
 def with_rest(parts: Mapping[str, Sequence[Frame]], frames: Sequence[Frame]) -> dict[str, Sequence[Frame]]:
-    """`parts` with those of `frames`, all in order, that have no depth: each belongs where the last one before it does
-    that has some (or else the first), for neighbours show the same.
+    """`parts` with those of `frames`, all in order, that have no depth: each belongs where the last one before it in
+    its folder does that has some (or else the first), for neighbours show the same; in a folder without, to `train`.
     """
     of = {frame: part for part, own in parts.items() for frame in own}
-    here = next((of[frame] for frame in frames if frame in of), "train")
-    made: dict[str, list[Frame]] = {part: [] for part in parts}
+    here: dict[str, str] = {}
+    for frame in reversed([frame for frame in frames if frame in of]):
+        here[Path(frame.image).parent.as_posix()] = of[frame]
+    made: dict[str, list[Frame]] = {part: [] for part in {"train": (), **parts}}
     for frame in frames:
-        here = of.get(frame, here)
+        folder = Path(frame.image).parent.as_posix()
+        here[folder] = of.get(frame, here.get(folder, "train"))
         if frame in of or frame.depth is None:
-            made[here].append(frame)
+            made[here[folder]].append(frame)
     return dict(made)
 
 

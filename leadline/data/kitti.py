@@ -47,8 +47,10 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     for_test = {frame for frame in frames if frame.depth and "val" in Path(frame.depth).parts}
     parts: Mapping[str, Sequence[Frame]] = by_order(frames, description)
     if for_test:
-        for_training = [frame for frame in frames if frame.depth and frame not in for_test]
-        parts = with_rest({"train": for_training, "test": list(for_test)}, frames)
+        parts = {"train": [f for f in frames if f not in for_test], "test": [f for f in frames if f in for_test]}
+    if for_test and description.items == "images":
+        measured = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
+        parts = with_rest(measured, frames)
     if description.items == "pairs":
         _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}

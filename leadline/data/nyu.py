@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,15 @@ def open_h5(root: Path, description: Description, split: str) -> Dataset:
         train, test = (list(part) for part in by_order(rest, description).values())
     parts = {"train": train, "test": test, "holdout": held}
     source = _source(root, description)
-    keys = choose(parts, split, description, root)
+    keys = tuple(Place(stem(file), file) for file in choose(parts, split, description, root))
     return Dataset(f"{root.resolve().name} {split}", keys, partial(_read_h5, source))
+
+
+class Place(NamedTuple):
+    """An item of HDF5 files: its name, and its file or its index in the one file."""
+
+    name: str
+    place: str | int
 
 
 def open_mat(root: Path, description: Description, split: str) -> Dataset:
@@ -84,7 +91,8 @@ def open_mat(root: Path, description: Description, split: str) -> Dataset:
     else:
         raise BadData(f"{official} is missing: get the official split, or state test_fraction")
     source = _source(path.parent, description)
-    return Dataset(f"{path.stem} {split}", choose(parts, split, description, path), partial(_read_mat, source, path))
+    keys = tuple(Place(f"{i + 1:05d}", i) for i in choose(parts, split, description, path))
+    return Dataset(f"{path.stem} {split}", keys, partial(_read_mat, source, path))
 
 
 def open_txt(root: Path, description: Description, split: str) -> Dataset:
@@ -154,19 +162,20 @@ def _frames(root: Path, images: Sequence[str], depths: Sequence[str], homes: Seq
     return [Frame(stem(image), image, depth) for image, depth in pairs]
 
 
-def _read_h5(source: Source, key: str) -> Sample:
-    path = source.root / key
+def _read_h5(source: Source, key: Place) -> Sample:
+    path = source.root / str(key.place)
     with _opened(path, ("rgb", "depth")) as file:
         image, values = _array(path, file["rgb"], ()), _array(path, file["depth"], ())
     if image.ndim != 3 or image.shape[0] != 3:
         raise BadData(f"{path}: rgb has the shape {image.shape}; [3,H,W] is needed")
-    return _sample(source, path, stem(key), image.transpose(1, 2, 0), values)
+    return _sample(source, path, key.name, image.transpose(1, 2, 0), values)
 
 
-def _read_mat(source: Source, path: Path, index: int) -> Sample:
+def _read_mat(source: Source, path: Path, key: Place) -> Sample:
+    index = int(key.place)
     with _opened(path, ("images", "depths")) as file:  # MATLAB's arrays are [H,W,3,N]; HDF5 shows their axes reversed
         image, values = _array(path, file["images"], index), _array(path, file["depths"], index)
-    return _sample(source, path, f"{index + 1:05d}", image.T, values.T)
+    return _sample(source, path, key.name, image.T, values.T)
 
 
 def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np.ndarray) -> Sample:

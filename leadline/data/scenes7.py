@@ -37,15 +37,16 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     if not frames:
         raise BadData(f"{root} holds no 7-Scenes frames: looked for seq-XX/frame-NNNNNN.color.png beside .depth.png")
     cameras = {folder: _camera(root, folder) for folder in {frame.camera for frame in every}}
-    for_test = _test_sequences(root, {frame.camera for frame in frames})
+    wanted = every if description.items == "images" else frames
+    for_test = _test_sequences(root, {frame.camera for frame in wanted})
     if for_test is None:
         parts = by_order(frames, description)
+        parts = with_rest(parts, every) if wanted is every else parts
     else:
         parts = {
-            "train": [frame for frame in frames if frame.camera not in for_test],
-            "test": [frame for frame in frames if frame.camera in for_test],
+            "train": [frame for frame in wanted if frame.camera not in for_test],
+            "test": [frame for frame in wanted if frame.camera in for_test],
         }
-    parts = with_rest(parts, every) if description.items == "images" else parts
     return dataset(Source(root, description, cameras, marks=(65535,)), parts, split)
 
 

@@ -191,7 +191,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
         silent += sum(line.get("silent", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
-        unheard.update(name for line in lines for name in line.get("unheard", ()))
+        unheard.update(name for line in lines if "silent" not in line for name in set(line.get("unheard", ())))
         skipped += bad
         facts = {"file": path.name, "n": len(lines) - len(bad), "bytes": path.stat().st_size, "sha256": sha256(path)}
         shards.append({**facts, "index": where})

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.errors import BadArtefact
+from leadline.errors import BadArtefact, MissingPackage
 from leadline.options_distill import FLAG, Foreign
 from leadline.preprocess import prepare, restore
 from leadline.runtime import installed, load
@@ -185,8 +185,10 @@ def _beside(path: Path) -> list[Path]:
     """The files in which an ONNX file keeps weights outside of itself."""
     if path.suffix != ".onnx":
         return []
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingPackage("onnx", "onnx", f"telling which files belong to {path.name}") from error
     graph = onnx.load(path, load_external_data=False).graph
     told = {pair.value for one in graph.initializer for pair in one.external_data if pair.key == "location"}
     return sorted(path.parent / name for name in told)

@@ -80,3 +80,40 @@ def test_an_image_without_depth_is_where_its_neighbour_is(write: object, tmp_pat
     for image in order:
         before = image if image in depth else before
         assert part[image] == part[before]
+
+
+def test_the_head_of_a_drive_belongs_to_its_drive_and_a_drive_without_depth_to_train(tmp_path: Path) -> None:
+    """KITTI's drives have no ground truth for their first frames."""
+    benchmark(tmp_path)
+    write_raw(tmp_path / "new", n=2)
+    for depth in [
+        *tmp_path.rglob("groundtruth/image_02/0000000000.png"),
+        *tmp_path.rglob("new/**/velodyne_raw/**/*.png"),
+    ]:
+        depth.unlink()
+    part = {key.name: name for name in ("train", "test") for key in open_dataset(tmp_path, name, items="images").keys}
+    assert {name for name, own in part.items() if own == "test"} == {name for name in part if "drive_0002" in name}
+
+
+def test_a_scene_that_the_published_list_keeps_for_tests_stays_there_without_depth(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write_scene(tmp_path / f"seq-{number:02d}", range(3))
+    for depth in (tmp_path / "seq-02" / "frame-000000.depth.png", *(tmp_path / "seq-03").glob("*.depth.png")):
+        depth.unlink()
+    (tmp_path / "TestSplit.txt").write_text("sequence2\nsequence3\n")
+    test = open_dataset(tmp_path, "test", items="images").keys
+    assert {key.camera for key in test} == {"seq-02", "seq-03"} and len(test) == 6
+    assert len(open_dataset(tmp_path, "train", items="images")) == 3
+
+
+def test_images_beside_the_parts_are_to_learn_from(tmp_path: Path) -> None:
+    for part in ("train", "test", "extra"):
+        write_folder(tmp_path / "made" / part, [render(seed, size=(12, 16)) for seed in range(3)])
+        for kind in ("images", "depth"):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "made" / part / kind).rename(tmp_path / "data" / kind / part)
+    for depth in (tmp_path / "data" / "depth" / "extra").iterdir():
+        depth.unlink()
+    keys = {name: open_dataset(tmp_path / "data", name, items="images").keys for name in ("train", "test")}
+    assert {key.name.split("/")[0] for key in keys["train"]} == {"train", "extra"}
+    assert {key.name.split("/")[0] for key in keys["test"]} == {"test"}
