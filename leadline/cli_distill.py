@@ -43,8 +43,6 @@ def label(
     where = os.path.relpath(data.resolve(), run.out.resolve())
     how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
     opened = partial(open_dataset, data.resolve(), run.split, **{"items": "images", **how})
-    if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
-        complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
@@ -62,6 +60,8 @@ def label(
     for line in made.said["skipped"]:  # those of an earlier run
         if (line["name"], line["why"]) not in bad:
             complain(f"left out {line['name']}: {line['why']}")
+    if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
+        complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
     facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
