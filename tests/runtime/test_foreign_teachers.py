@@ -69,7 +69,7 @@ def test_pictures_go_in_as_the_file_wants_them(
     said = Foreign(kind="relative_depth", size=(40, 60), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     teacher = open_teacher(path, said)
     assert ("mean" in teacher.facts) == (dtype != "UINT8")
-    depth, _ = teacher(seen)
+    depth = teacher(seen).depth
     scaled = seen.image * 255 if dtype == "UINT8" else (seen.image - 0.5) / 0.25
     wanted = 1 + scaled.mean(1, keepdim=True)
     known = torch.isfinite(depth)
@@ -79,7 +79,7 @@ def test_pictures_go_in_as_the_file_wants_them(
 
 def test_pictures_of_another_size_are_brought_to_the_files_and_back(tmp_path: Path) -> None:
     path = model(tmp_path / "net.onnx", (1, 3, 20, 30))
-    depth, _ = open_teacher(path, RELATIVE)(pictures(80, 90))
+    depth = open_teacher(path, RELATIVE)(pictures(80, 90)).depth
     assert depth.shape == (2, 1, 80, 90) and torch.isfinite(depth).all()
 
 
@@ -171,7 +171,7 @@ def test_integers_that_stand_for_real_numbers_are_read_as_those(
     monkeypatch.setattr(interpreter, "Interpreter", Quantised)
     path, seen = tmp_path / "net.tflite", pictures()
     path.write_bytes(b"stands for a file")
-    depth, _ = open_teacher(path, Foreign(kind="metric"))(seen)
+    depth = open_teacher(path, Foreign(kind="metric"))(seen).depth
     assert torch.allclose(depth, seen.image.mean(1, keepdim=True), atol=0.011)
 
 
