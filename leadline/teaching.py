@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, with_depth
 from leadline.data.finding import some
 from leadline.data.labels import Labels, labels_of, open_labels, read_label, with_labels
 from leadline.distill import WAYS, Feature, Lesson
@@ -105,7 +105,7 @@ def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], t
     for i, (one, labels) in enumerate(zip(data, about, strict=True)):
         truth = i < labelled
         if labels is not None and _of_depth(labels):
-            one = _with_depth(one)
+            one = with_depth(one)
         if labels is not None:
             made.append(with_labels(one, labels, truth=truth, trust=trust))
         elif truth:
@@ -127,12 +127,8 @@ def _of_depth(labels: Labels) -> bool:
     return bool(labels.said["data"].get("reading", {}).get("items") == "depth")
 
 
-def _with_depth(data: Dataset) -> Dataset:
-    return replace(data, keys=tuple(key for key in data.keys if getattr(key, "depth", key) is not None))
-
-
 def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
-    known = _with_depth(data)
+    known = with_depth(data)
     return labels_of(known, sets) if sets and len(known) else None
 
 

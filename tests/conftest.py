@@ -71,3 +71,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         torch = pytest.importorskip("torch")
         if not torch.cuda.is_available():
             pytest.skip("no GPU")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven photographs to label, the seventh of which is damaged."""
+    from tests.rooms import write_photos
+
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net that labels them."""
+    from leadline.checkpoint import save
+    from tests.ramps import tiny
+
+    return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors", provenance={"licences": ["tests"]})

@@ -25,19 +25,9 @@ from leadline.labelling import run as labelling
 from leadline.options_distill import Asking, Labelling
 from leadline.teachers import asked, averaged, open_teacher
 from tests.ramps import tiny
-from tests.rooms import bytes_of, render, write_folder, write_photos
+from tests.rooms import bytes_of, render, write_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors", provenance={"licences": ["tests"]})
 
 
 def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from leadline.checkpoint import save
 from leadline.cli import main
 from leadline.data.check_labels import check_labels
 from leadline.data.dataset import hold_out
@@ -19,21 +18,10 @@ from leadline.options_distill import Asking, Teaching
 from leadline.run_parts import parts
 from leadline.run_sets import without
 from leadline.teaching import taught
-from tests.ramps import tiny
-from tests.rooms import render, write_folder, write_photos
+from tests.rooms import render, write_folder
 from tests.test_labelling import labelled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])

@@ -41,10 +41,11 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
             "valid_fraction": said,
         }
         unsure = sorted(looks, key=lambda name: looks[name][1])[:_UNSURE]
-        if looks[unsure[0]][1] == 1:  # one teacher, asked once, does not measure it
-            return facts, [*findings, *_missing(labels)]
-        what = f"the least sure of {len(looks)}: mean confidence {looks[unsure[0]][1]:.2f} of {facts['confidence']:.2f}"
-        findings.append(Finding("note", what, some(unsure, _UNSURE), "look at these pictures, or train with --trust"))
+        least = looks[unsure[0]][1]
+        if least < 1:  # one teacher, asked once, does not measure it
+            what = f"the least sure of {len(looks)}: mean confidence {least:.2f} of {facts['confidence']:.2f}"
+            todo = "look at these pictures, or train with --trust"
+            findings.append(Finding("note", what, some(unsure, _UNSURE), todo))
     return facts, [*findings, *_missing(labels)]
 
 

@@ -31,6 +31,11 @@ def subset(data: Dataset, indices: Sequence[int]) -> Dataset:
     return replace(data, keys=tuple(data.keys[i] for i in indices))
 
 
+def with_depth(data: Dataset) -> Dataset:
+    """The items whose key names a depth map, or does not say: no file is read."""
+    return replace(data, keys=tuple(key for key in data.keys if getattr(key, "depth", key) is not None))
+
+
 def evenly(n: int, of: int) -> list[int]:
     """At most `n` different numbers below `of`, spread over all, the first and the last included."""
     return [int(i) for i in np.linspace(0, of - 1, min(n, of))]

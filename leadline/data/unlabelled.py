@@ -31,9 +31,13 @@ def open_unlabelled(root: Path, description: Description, split: str) -> Dataset
 
 def passed_over(root: Path) -> int:
     """How many images below `root` are no photographs by their folder's name."""
-    return len(find_files(root, IMAGE_SUFFIXES)) - len(photographs(root))
+    return sum(map(_measured, find_files(root, IMAGE_SUFFIXES)))
 
 
 def photographs(root: Path) -> list[str]:
     """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name."""
-    return [file for file in find_files(root, IMAGE_SUFFIXES) if not _NOT_PHOTOGRAPHS.search(file.lower())]
+    return [file for file in find_files(root, IMAGE_SUFFIXES) if not _measured(file)]
+
+
+def _measured(file: str) -> bool:
+    return _NOT_PHOTOGRAPHS.search(file.lower()) is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.checkpoint import write_atomically
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, with_depth
 from leadline.data.finding import some
 from leadline.data.labels import FORMAT, MANIFEST, called
 from leadline.errors import BadData
@@ -26,7 +26,7 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
     """What decides the bytes of a label set: the manifest but for its shards."""
     if not len(data):
         raise BadData(f"{where} holds no images to label")
-    if teacher.facts.get("fused") == {"truth": True} and all(getattr(key, "depth", key) is None for key in data.keys):
+    if teacher.facts.get("fused") == {"truth": True} and not len(with_depth(data)):
         raise BadData(
             f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "
             "SCALE,SHIFT), name a metric teacher, or leave --metric out"
