@@ -86,6 +86,8 @@ class Labelling:
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
     ray: str | None = None
     """Address of a Ray cluster; None: the workers are on this machine."""
+    device: str = "cpu"
+    """Where nets and models of the hub answer: cpu, cuda, mps. Exported files answer on the CPU."""
 
     def __post_init__(self) -> None:
         if self.shard < 1 or self.workers < 0 or (self.height is not None and self.height < 8):

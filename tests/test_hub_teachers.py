@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,12 @@ def test_weights_that_a_folder_lacks_are_missed_only_where_an_answer_depends_on_
     save_file({name: value for name, value in whole.items() if "head." not in name}, weights, {"format": "pt"})
     with pytest.raises(BadCheckpoint, match=r"dpt lacks \d+ of its weights, head\..*copy or download it again"):
         open_teacher(folder)
+
+
+@pytest.mark.gpu
+def test_a_model_answers_where_the_pictures_lie(tmp_path: Path) -> None:
+    teacher, batch = open_teacher(stored(depth_anything, tmp_path / "model")), pictures()
+    here = teacher(batch).depth
+    there = teacher(replace(batch, image=batch.image.cuda())).depth
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-2, atol=1e-3)

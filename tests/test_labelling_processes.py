@@ -93,3 +93,13 @@ def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) 
     done = subprocess.run(command(photos, Path("litedepth"), out, "--workers", "1"), capture_output=True, text=True)
     [line] = done.stderr.strip().splitlines()
     assert done.returncode == 1 and "File exists" in line and "pieces" in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_workers_that_need_more_gpus_than_there_are_do_not_wait_for_them(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    words = command(photos, Path("litedepth"), tmp_path / "labels", "--workers", "99", "--device", "cuda")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "99 workers on cuda need a GPU each, and Ray has" in done.stderr

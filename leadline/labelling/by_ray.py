@@ -57,8 +57,13 @@ def by_ray(
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray._private"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        gpus = int(run.device != "cpu")
+        if run.workers > (there := int(ray.cluster_resources().get("GPU", 0))) and gpus:
+            raise ValueError(
+                f"{run.workers} workers on {run.device} need a GPU each, and Ray has {there}; fewer --workers"
+            )
         rows = ray.data.from_items([{"shard": k} for k in todo], override_num_blocks=min(len(todo), _BLOCKS))
-        made = rows.map(Shards, compute=ray.data.ActorPoolStrategy(size=run.workers), num_cpus=1)
+        made = rows.map(Shards, compute=ray.data.ActorPoolStrategy(size=run.workers), num_cpus=1, num_gpus=gpus)
         for row in made.iter_rows():
             if row["failed"]:
                 raise (OSError if row["disk"] else LeadlineError)(row["failed"])

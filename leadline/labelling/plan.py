@@ -19,7 +19,7 @@ from leadline.options_distill import Labelling
 from leadline.spec import to_json
 from leadline.teachers import Teacher
 
-PLAN, LOCK = "plan.json", ".lock"
+PLAN, LOCK, PIECES = "plan.json", ".lock", "pieces"
 
 
 def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
         "depth_scale": run.label_scale,
         "height": run.height,
         "shard": run.shard,
+        **({} if run.device == "cpu" else {"device": run.device}),
         "teacher": {"name": teacher.name, **teacher.facts},
         "licences": sorted({*teacher.facts.get("licences", ()), *run.licences}),
         "data": {
@@ -65,11 +66,12 @@ def _keys(data: Dataset) -> str:
 
 
 def claim(out: Path, said: dict[str, Any]) -> None:
-    """Keep the plan in `out`; another one there is a BadData."""
+    """Keep the plan in `out`; another one there is a BadData, if any image was labelled by it."""
     wanted = json.loads(json.dumps(said))
     for name in (PLAN, MANIFEST, "labels-*.tar"):
         for draft in out.glob(f".{name}.*"):
             draft.unlink()  # of a run that was killed
+    begun = (out / MANIFEST).exists() or any(out.glob("labels-*")) or any(out.glob(f"{PIECES}/*"))
     for name in (PLAN, MANIFEST):
         path = out / name
         if path.exists():
@@ -77,9 +79,11 @@ def claim(out: Path, said: dict[str, Any]) -> None:
                 found = dict(json.loads(path.read_text("utf-8")))
             except (ValueError, TypeError) as error:
                 raise BadData(f"{path} is damaged, {error}: remove {out} and label anew, or put it back") from error
-            if other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
+            if not begun and found.get("format") == FORMAT:
+                path.unlink()  # of a run that could not begin, whose flags may have been why
+            elif other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    if all(path.name == LOCK for path in out.iterdir()):
+    if not begun and {path.name for path in out.iterdir()} <= {LOCK, PIECES}:
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")

@@ -19,18 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
 from leadline.data.labels import MANIFEST
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
-from leadline.labelling.plan import LOCK, PLAN, claim, planned
+from leadline.labelling.plan import LOCK, PIECES, PLAN, claim, planned
 from leadline.labelling.shards import Skipped, apart, index, join, left_out, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
 from leadline.teachers import LEAST, Teacher
-
-_PIECES = "pieces"
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
     """
     write_atomically(out / PLAN, json.dumps(said, indent=1).encode())
     (out / MANIFEST).unlink(missing_ok=True)
-    (out / _PIECES).mkdir(exist_ok=True)
-    for path in (out / _PIECES).glob("[0-9]*"):
+    (out / PIECES).mkdir(exist_ok=True)
+    for path in (out / PIECES).glob("[0-9]*"):
         if join([path.read_bytes()])[1]:
             path.unlink()
     for shard in (path for k in range(n_shards) if (path := _shard(out, k)).exists() and _left_out(path)):
         for i, content in apart(shard).items():
-            write_atomically(out / _PIECES / f"{i:08d}", content)
+            write_atomically(out / PIECES / f"{i:08d}", content)
         shard.unlink()
 
 
@@ -143,11 +143,12 @@ class Work:
         out anew what a lost machine had done.
         """
         run, new = self.run, 0
+        _check_device(run.device)
         shard = _shard(run.out, k)
         if shard.exists():
             return _left_out(shard), 0
         places = range(k * run.shard, min((k + 1) * run.shard, len(self.data)))
-        pieces = run.out / _PIECES
+        pieces = run.out / PIECES
         pieces.mkdir(parents=True, exist_ok=True)
         paths = [pieces / f"{i:08d}" for i in places]
         for i, path in zip(places, paths, strict=True):
@@ -171,6 +172,14 @@ class Work:
 
 def _work(teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling) -> Work:
     return Work(teacher(), watched(data()), run)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device is {device!r}, where this torch cannot compute ({reason}); try cpu") from error
 
 
 def _left_out(shard: Path) -> Skipped:
@@ -199,7 +208,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     if silent == n:
         for path in (*(_shard(out, k) for k in range(n_shards)), out / PLAN):
             path.unlink(missing_ok=True)  # so that another teacher may be asked
-        shutil.rmtree(out / _PIECES, ignore_errors=True)
+        shutil.rmtree(out / PIECES, ignore_errors=True)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
         why += _hint(said, lines[-1]["name"]) if n else ""
         raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
@@ -207,7 +216,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     manifest = {**said, "n": n, "skipped": skipped, **counts, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     (out / PLAN).unlink(missing_ok=True)
-    shutil.rmtree(out / _PIECES, ignore_errors=True)
+    shutil.rmtree(out / PIECES, ignore_errors=True)
 
 
 def _hint(said: Mapping[str, Any], name: str) -> str:

@@ -62,15 +62,15 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
         raise
     except (LeadlineError, OSError) as error:
         return _left_out(data, i, error)
-    image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
-    target, valid = (torch.from_numpy(np.array(x))[None, None] for x in (sample.target, sample.valid))
+    image = torch.from_numpy(sample.image).to(run.device).permute(2, 0, 1)[None].float() / 255
+    target, valid = (torch.from_numpy(np.array(x)).to(run.device)[None, None] for x in (sample.target, sample.valid))
     try:
         answer = teacher(Sample(image, target, valid, (sample.name,)))
     except (LeadlineError, ValueError) as error:
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
-    depth, confidence = (_smaller(x[0, 0].numpy(), size) for x in (answer.depth, answer.confidence))
+    depth, confidence = (_smaller(x[0, 0].cpu().numpy(), size) for x in (answer.depth, answer.confidence))
     numbers, extent = stored(depth, teacher.kind, run.label_scale)
     trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"silent": 1})}

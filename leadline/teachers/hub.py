@@ -26,6 +26,7 @@ from leadline.runtime.converter import quiet
 from leadline.spec import Kind
 from leadline.teachers.files import Look, each
 from leadline.teachers.teacher import Teacher
+from leadline.types import Sample
 
 CONFIG = "config.json"
 _METRIC = ("zoedepth", "depth_pro", "glpn")
@@ -74,13 +75,19 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
 
     def look(frame: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), _quiet():
-            out = net(**processor(images=frame, return_tensors="pt"))
+            out = net(**processor(images=frame, return_tensors="pt").to(net.device))
             if net.config.model_type == "zoedepth":
                 found = _unpadded(out.predicted_depth, frame.shape[:2], processor.do_pad)
             else:
                 [told] = processor.post_process_depth_estimation(out, target_sizes=[frame.shape[:2]])
                 found = told["predicted_depth"]
         return np.asarray(found.float().cpu().numpy() * np.float32(said.unit_m))
+
+    ask = each(look)
+
+    def there(batch: Sample) -> Tensor:
+        net.to(batch.image.device)
+        return ask(batch)
 
     _refuse_gaps(where, net, sorted(loaded["missing_keys"]), look)
     name = Path(where).name if Path(where).is_dir() else str(where)
@@ -91,7 +98,7 @@ def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
     elif getattr(net.config, "_commit_hash", None):
         facts["commit"] = net.config._commit_hash
     facts["unit_m"] = said.unit_m
-    return Teacher(Path(where).name, kind, each(look), facts)
+    return Teacher(Path(where).name, kind, there, facts)
 
 
 def _refuse_gaps(where: str | Path, net: Any, missing: list[str], look: Look) -> None:
