@@ -202,7 +202,7 @@ def _verb(*words: str) -> None:
 
 
 Use = Callable[[Path, Path, Path], Any]
-OWN = ("load", "origin", "teacher", "init")
+OWN = ("load", "origin")  # the others may say that a file does not end as it should
 USES: tuple[tuple[str, Use], ...] = (
     *[("load", _loaded)] * 6, *[("origin", _told)] * 3, ("teacher", _taught), ("init", _inited), ("predict", _predicted),
     *[("info", _about)] * 3, ("train", _trained), ("prune", _pruned), ("quantize", _quantized), ("val", _valued),
