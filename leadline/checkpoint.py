@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
-from leadline.errors import BadCheckpoint
+from leadline.errors import BadCheckpoint, LeadlineError
 from leadline.nn import zoo
-from leadline.nn.build import Net, build
+from leadline.nn.build import Net, fill_, outline
 from leadline.nn.shapes import resize_
-from leadline.spec import Spec, from_json, to_json
+from leadline.spec import Spec, from_json, shown, to_json
 
 FORMAT = "leadline-1"
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def save(
@@ -57,25 +58,37 @@ def load(name_or_path: Path | str) -> Net:
     """
     path = find(name_or_path)
     metadata, tensors = _read(path)
-    try:
-        spec = from_json(Spec, json.loads(metadata["spec"]))
-        net = build(spec, seed=0)
-        resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        with torch.no_grad():  # shapes that contradict each other show in a pass, faster than on the meta device
-            net.eval()(torch.zeros(1, 3, 32, 32))
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {error}") from error
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if wild:
-        raise BadCheckpoint(f"{path} holds values that are not finite, first in {wild[0]!r}: the training went wrong")
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+        raise BadCheckpoint(
+            f"{path} holds values that are not finite, first in {shown(wild[0])}: the training went wrong"
+        )
+    try:
+        net = outline(from_json(Spec, _parsed(path, metadata, "spec"))).eval()
+        resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        fill_(net, tensors)
+        with torch.no_grad():  # shapes that contradict each other show in a pass
+            seen = net(torch.zeros(1, 3, 32, 32))
+    except LeadlineError:
+        raise
+    except Exception as error:  # shapes and numbers that nobody has thought of make torch raise nearly anything
+        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {_reason(error)}") from error
+    if not torch.isfinite(seen).all():
+        raise BadCheckpoint(f"{path} gives no number for a black picture: its weights are damaged, or the training was")
     return net
 
 
 def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
-    """What the file says of its origin: data, licences, command, commit, metrics."""
-    metadata, _ = _read(find(name_or_path), tensors=False)
-    found: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
+    """What the file says of its origin: data, licences (a list of texts, if it says any), command, commit, metrics."""
+    path = find(name_or_path)
+    metadata, _ = _read(path, tensors=False)
+    found: Any = _parsed(path, {"provenance": "{}", **metadata}, "provenance")
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"{path} says {shown(found)} of its origin; a JSON object is needed")
+    terms = found.get("licences", [])
+    if not isinstance(terms, list) or not all(isinstance(line, str) for line in terms):
+        raise BadCheckpoint(f"{path} names the licences {shown(terms)}; a list of texts is needed")
     return found
 
 
@@ -98,15 +111,20 @@ def find(name_or_path: Path | str) -> Path:
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)
-    if path.is_dir():
-        raise BadCheckpoint(f"{path} is a folder; a .safetensors file is needed")
-    if not path.exists() and str(name_or_path) in zoo.names():
+    try:
+        if path.is_file():
+            return path
+        there = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise BadCheckpoint(f"the model {shown(str(path))} cannot be read: {error.strerror}") from error
+    if there:  # reading a pipe would wait for whoever writes into it
+        what = "folder" if path.is_dir() else "pipe or device"
+        raise BadCheckpoint(f"{path} is a {what}; a .safetensors file is needed")
+    if str(name_or_path) in zoo.names():
         raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
-    if not path.exists():
-        raise BadCheckpoint(
-            f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
-        )
-    return path
+    raise BadCheckpoint(
+        f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -125,8 +143,11 @@ def write_atomically(path: Path, content: bytes) -> Path:
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    with path.open("rb") as file:
-        start = file.read(16)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}") from error
     if not start:
         raise BadCheckpoint(f"{path} is empty")
     # a safetensors file is eight bytes of length and then JSON
@@ -139,12 +160,30 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, t
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
-    except SafetensorError as error:
+    except Exception as error:  # mostly SafetensorError, and what torch says of types that it does not have
         if path.suffix != ".safetensors":
             raise BadCheckpoint(f"{path} is no checkpoint: a .safetensors file is needed, or a shipped name") from error
-        raise BadCheckpoint(f"{path} is not a whole safetensors file: {error}") from error
+        raise BadCheckpoint(f"{path} is not a whole safetensors file: {_reason(error)}") from error
     if metadata.get("format") != FORMAT:
-        raise BadCheckpoint(
-            f"{path} is a safetensors file of another program (format {metadata.get('format')!r}, not {FORMAT!r})"
-        )
+        said = shown(metadata.get("format"))
+        raise BadCheckpoint(f"{path} is a safetensors file of another program (format {said}, not {FORMAT!r})")
+    odd = [name for name, tensor in found.items() if tensor.dtype not in _FLOATS]
+    if odd:
+        raise BadCheckpoint(f"{path} holds {found[odd[0]].dtype} in {shown(odd[0])}; floating-point numbers are needed")
     return metadata, found
+
+
+def _parsed(path: Path, metadata: Mapping[str, str], key: str) -> Any:
+    """The JSON in an entry of a file's metadata."""
+    if key not in metadata:
+        raise BadCheckpoint(f"{path} lacks its {key}; it is damaged, or another program has written it")
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"{path} is damaged, its {key} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else f"{said[:297]}..."

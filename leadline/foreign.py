@@ -9,6 +9,7 @@ import types
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from leadline.errors import BadCheckpoint
-from leadline.nn.build import Net, build
-from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
+from leadline.nn.build import Net, fill_, outline
+from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec, shown
 
 # The authors' evaluation view: height to 250, the middle 228x304, stretched to 224x224, nearest-neighbour, RGB / 255.
 _AUTHORS_VIEW = Preprocess(size=(224, 224), resize="nearest", view=(228 / 250, 304 / 333))
@@ -29,14 +30,18 @@ def import_fastdepth(path: Path | str) -> Net:
     Such a file is a pickle of a whole model. It is read with an unpickler that can build tensors, numbers and
     containers and nothing else: every other class in it becomes an inert record. Also read: a dict with `state_dict`.
     """
+    path = Path(path)
+    content = _unpickle(path)
     try:
-        tensors = _tensors(_unpickle(Path(path)))
-    except (AttributeError, TypeError, RecursionError) as error:  # a record that is no module
-        raise BadCheckpoint(f"{path} does not hold a torch module: {error}") from error
+        tensors = _tensors(content)
+    except Exception as error:  # a record that is no module can hold anything in any place
+        raise BadCheckpoint(f"{path} does not hold a torch module: {_reason(error)}") from error
     renamed = {name: tensor for key, tensor in tensors.items() if (name := _rename(key)) is not None}
     left = sorted(key for key in tensors if _rename(key) is None and not key.endswith("num_batches_tracked"))
     if left or len(renamed) == 0:
-        raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {left[0] if left else 'no tensors'} is not known")
+        what = shown(left[0]) if left else "no tensors"
+        raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {what} is not known")
+    _check_values(path, renamed)
     try:
         widths = tuple(len(renamed[f"encoder.blocks.{i}.{3 if i else 0}.weight"]) for i in range(14))
         decoder = tuple(len(renamed[f"decoder.blocks.{i}.3.weight"]) for i in range(5))
@@ -44,12 +49,27 @@ def import_fastdepth(path: Path | str) -> Net:
             "fastdepth", Encoder("mobilenet_v1", widths), Decoder("nnconv5", decoder), Head(), _AUTHORS_VIEW,
             provenance=("imported from the authors' checkpoint",),
         )  # fmt: skip
-        net = build(spec, seed=0)
-        state = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-        net.load_state_dict(state | renamed)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {error}") from error
-    return net.eval()
+        net = outline(spec).eval()
+        fill_(net, renamed)
+    except Exception as error:  # sizes that contradict each other
+        raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {_reason(error)}") from error
+    return net
+
+
+def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are larger than the file, since a view of one number may have any size, or not finite."""
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > 4 * path.stat().st_size:
+        raise BadCheckpoint(f"{path} claims {claimed} bytes of weights, more than it can hold: it is damaged")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor.float()).all():
+            raise BadCheckpoint(f"{path} holds values that are no finite numbers, first in {name!r}: it is damaged")
+
+
+def _reason(error: Exception) -> str:
+    """The error's kind and what it says, in one line that is not too long."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return said if len(said) <= 300 else f"{said[:297]}..."
 
 
 def _rename(key: str) -> str | None:
@@ -109,7 +129,9 @@ _HARMLESS: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own, not the faster one in C: that takes memory for whatever number a damaged file names."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _HARMLESS:
             return _HARMLESS[module, name]
@@ -135,11 +157,13 @@ def _unpickle(path: Path) -> Any:
             raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
         with warnings.catch_warnings():  # torch compares the stored source of each class with today's
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_SAFE_PICKLE)
+            # from memory: a read of more bytes than there are gives what there is, and takes no more
+            content = io.BytesIO(path.read_bytes())
+            return torch.load(content, map_location="cpu", weights_only=False, pickle_module=_SAFE_PICKLE)
     except BadCheckpoint:
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise BadCheckpoint(f"{path} cannot be read as a torch checkpoint: {type(error).__name__}: {error}") from error
+        raise BadCheckpoint(f"{path} cannot be read as a torch checkpoint: {_reason(error)}") from error
 
 
 def _is_program(path: Path) -> bool:

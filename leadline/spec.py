@@ -1,8 +1,15 @@
-"""Spec: what a net is. Frozen dataclasses without behaviour, and a strict round trip to JSON."""
+"""Spec: what a net is. Frozen dataclasses without behaviour, and a strict round trip to JSON.
+
+A Spec that says what no net can be is a ValueError where it is made, by code or from a file: its numbers decide how
+much memory a net takes and whether its depth means anything.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
+import reprlib
 import types
 import typing
 from dataclasses import dataclass
@@ -10,6 +17,52 @@ from typing import Any, Literal
 
 T = typing.TypeVar("T")
 Kind = Literal["metric", "relative_depth", "relative_disparity"]
+
+MAX_SIDE, MAX_SEEN = 1 << 14, 1 << 24
+"""The longest side, and the most pixels, of a net's input."""
+MAX_WIDTH, MAX_BLOCKS = 1 << 14, 1000
+"""The most channels of a block, and the most blocks."""
+MAX_KERNEL = 63
+MAX_NAME = 200
+
+
+def shown(value: Any) -> str:
+    """`repr`, cut short: a value that a file holds in place of a number may be of any length or depth."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxtuple = 4, 120, 60, 120, 16
+_SHORT.maxlist = _SHORT.maxdict = 16
+
+
+def _require(*rules: tuple[bool, str]) -> None:
+    """Each rule is (whether it holds, what is said if not): the first one that is broken is a ValueError."""
+    for holds, said in rules:
+        if not holds:
+            raise ValueError(said)
+
+
+def _whole(value: Any, most: int) -> bool:
+    return isinstance(value, numbers.Integral) and 1 <= value <= most
+
+
+def _named(name: str) -> tuple[bool, str]:
+    holds = 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip()
+    return holds, f"name is {shown(name)}; 1 to {MAX_NAME} characters that can be printed are needed"
+
+
+def _wide(widths: tuple[int, ...]) -> tuple[tuple[bool, str], ...]:
+    wrong = next((width for width in widths if not _whole(width, MAX_WIDTH)), None)
+    return (
+        (len(widths) <= MAX_BLOCKS, f"there are {len(widths)} widths; at most {MAX_BLOCKS} are allowed"),
+        (wrong is None, f"widths hold {shown(wrong)}; whole numbers from 1 to {MAX_WIDTH} are needed"),
+    )
+
+
+def _odd(kernel: int) -> tuple[bool, str]:
+    holds = _whole(kernel, MAX_KERNEL) and kernel % 2 == 1
+    return holds, f"kernel is {shown(kernel)}; an odd number from 1 to {MAX_KERNEL} is needed"
 
 
 @dataclass(frozen=True)
@@ -30,6 +83,27 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    def __post_init__(self) -> None:
+        sides = len(self.size) == 2 and all(_whole(side, MAX_SIDE) for side in self.size)
+        _require(
+            (
+                sides and math.prod(self.size) <= MAX_SEEN,
+                f"size is {shown(self.size)}; height and width, 1 to {MAX_SIDE}, are needed, at most {MAX_SEEN} pixels",
+            ),
+            (
+                len(self.view) == 2 and all(0 < part <= 1 for part in self.view),
+                f"view is {shown(self.view)}; the seen parts of height and width are needed, above 0 and at most 1",
+            ),
+            (
+                len(self.mean) == 3 and all(abs(value) <= 1000 for value in self.mean),
+                f"mean is {shown(self.mean)}; three numbers from -1000 to 1000 are needed",
+            ),
+            (
+                len(self.std) == 3 and all(1e-6 <= value <= 1e6 for value in self.std),
+                f"std is {shown(self.std)}; three numbers from 0.000001 to 1000000 are needed",
+            ),
+        )
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -37,6 +111,9 @@ class Encoder:
 
     name: str
     widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _require(_named(self.name), *_wide(self.widths))
 
 
 @dataclass(frozen=True)
@@ -51,6 +128,9 @@ class Decoder:
     skip: Literal["add", "cat", "none"] = "add"
     depthwise: bool = True
     kernel: int = 5
+
+    def __post_init__(self) -> None:
+        _require(_named(self.name), *_wide(self.widths), _odd(self.kernel))
 
 
 @dataclass(frozen=True)
@@ -74,13 +154,22 @@ class Head:
     resize: Literal["nearest", "corners"] = "nearest"
     metres: float = 0.0
 
+    def __post_init__(self) -> None:
+        units = ("m", "relative_depth", "relative_disparity")
+        _require(
+            _odd(self.kernel),
+            (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
+            (0 <= self.metres <= 1e6, f"metres is {self.metres}; 0 (unknown) to 1000000 is needed"),
+        )
+
 
 @dataclass(frozen=True)
 class Spec:
     """A net, described completely: `build(spec)` makes it, `to_json` and `from_json` store it.
 
-    `skipped` names blocks replaced by identity, `gates` layers with a dynamic gate (both by compression steps).
-    `provenance` has one line for each thing that happened to the net.
+    `skipped` names blocks replaced by identity, `gates` layers with a dynamic gate (both by compression steps); they
+    must be empty, since this version of leadline makes and runs neither. `provenance` has one line for each thing that
+    happened to the net. `name` is part of file names.
     """
 
     name: str
@@ -91,6 +180,19 @@ class Spec:
     skipped: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     provenance: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        later = [name for name in ("skipped", "gates") if getattr(self, name)]
+        said = shown(getattr(self, later[0])) if later else ""
+        of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
+        _require(
+            _named(self.name),
+            (of_file, f"name is {shown(self.name)}; files are called so: a name without slashes is needed"),
+            (
+                not later,
+                f"{''.join(later[:1])} is {said}; this version of leadline does not know such nets, a newer one may",
+            ),
+        )
 
 
 def to_json(value: Any) -> dict[str, Any]:
@@ -117,36 +219,43 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return _parse_dataclass(typing.cast(type, kind), value, where)
     if origin is Literal:
         if value not in args:
-            raise ValueError(f"{where} is {value!r}; allowed: {', '.join(map(repr, args))}")
+            raise ValueError(f"{where} is {shown(value)}; allowed: {', '.join(map(repr, args))}")
         return value
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} is {value!r}; a list is needed")
+            raise ValueError(f"{where} is {shown(value)}; a list is needed")
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
             raise ValueError(f"{where} has {len(value)} values; {len(kinds)} are needed")
         return tuple(_parse(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{where} is {shown(value)}, which no floating-point number holds") from None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where} is {value!r}; {kind.__name__} is needed")
+        raise ValueError(f"{where} is {shown(value)}; {kind.__name__} is needed")
     return value
 
 
 def _parse_dataclass(cls: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"{where} is {value!r}; an object is needed")
+        raise ValueError(f"{where} is {shown(value)}; an object is needed")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(value) - set(fields))
     if unknown:
-        raise ValueError(f"{where} has the unknown key {unknown[0]!r}; allowed: {', '.join(fields)}")
+        raise ValueError(f"{where} has the unknown key {shown(unknown[0])}; allowed: {', '.join(fields)}")
     required = [
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     missing = [name for name in required if name not in value]
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}")
-    return cls(**{name: _parse(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    parsed = {name: _parse(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+    try:
+        return cls(**parsed)
+    except ValueError as error:  # of the class's own checks, which do not know where it stands
+        raise ValueError(f"{where}: {error}") from error

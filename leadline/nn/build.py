@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,6 +80,27 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
         net = Net(spec)
     _draw_(net, generator)
     return net
+
+
+def outline(spec: Spec) -> Net:
+    """The net that `spec` describes on torch's meta device: shapes without memory, however large they are.
+
+    A net of timm has memory: some of them compute with numbers while they are made, and no Spec widens them.
+    """
+    if spec.encoder.name.startswith("timm:"):
+        return build(spec, seed=0)
+    with torch.device("meta"):
+        return Net(spec)
+
+
+def fill_(net: Net, weights: Mapping[str, Tensor]) -> None:
+    """Give an `outline`, whose shapes are those of `weights` by now, memory on the CPU and these weights."""
+    if net.mean.is_meta:
+        net.to_empty(device="cpu")
+        for name in ("mean", "std"):
+            getattr(net, name).copy_(torch.tensor(getattr(net.spec.preprocess, name)).view(1, 3, 1, 1))
+    counts = {name: tensor.zero_() for name, tensor in net.state_dict().items() if name.endswith("num_batches_tracked")}
+    net.load_state_dict({**counts, **weights})
 
 
 def fresh(net: Net, *, seed: int) -> Net:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from leadline.spec import shown
+
 
 def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Replace, in place, every parameter and buffer of `net` whose shape differs from `shapes`; contents are undefined.
@@ -20,14 +22,18 @@ def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if stored != wanted:
         odd = sorted(stored ^ wanted)[0]
         state = "has no place in" if odd in stored else "is missing for"
-        raise ValueError(f"the tensor {odd!r} {state} this net; the file belongs to another one")
+        raise ValueError(f"the tensor {shown(odd)} {state} this net; the file belongs to another one")
     for prefix, module in net.named_modules():
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             shape = shapes.get(f"{prefix}.{name}" if prefix else name)
             if shape is None or shape == tuple(tensor.shape):
                 continue
-            if len(shape) != tensor.ndim:
-                raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {tensor.ndim} dimensions are needed")
+            if len(shape) != tensor.ndim or 0 in shape:
+                said = f"{tensor.ndim} dimensions above 0 are needed"
+                raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {said}")
+            if shape[2:] != tuple(tensor.shape[2:]):  # channels may be fewer, kernels are the Spec's
+                said = f"a kernel of {tuple(tensor.shape[2:])} is needed"
+                raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {said}")
             fresh = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
             setattr(module, name, nn.Parameter(fresh, tensor.requires_grad) if name in module._parameters else fresh)
             _follow(module, shape, tuple(tensor.shape))
