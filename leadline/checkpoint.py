@@ -20,7 +20,7 @@ from safetensors.torch import save as to_bytes
 from leadline.errors import BadCheckpoint, LeadlineError
 from leadline.nn import zoo
 from leadline.nn.build import Net, fill_, outline
-from leadline.nn.shapes import resize_
+from leadline.nn.shapes import check_kernels, resize_
 from leadline.spec import Spec, from_json, shown, to_json
 
 FORMAT = "leadline-1"
@@ -66,7 +66,9 @@ def load(name_or_path: Path | str) -> Net:
         )
     try:
         net = outline(from_json(Spec, _parsed(path, metadata, "spec"))).eval()
-        resize_(net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        check_kernels(net, shapes)
+        resize_(net, shapes)
         fill_(net, tensors)
         with torch.no_grad():  # shapes that contradict each other show in a pass
             seen = net(torch.zeros(1, 3, 32, 32))

@@ -31,12 +31,17 @@ def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
             if len(shape) != tensor.ndim or 0 in shape:
                 said = f"{tensor.ndim} dimensions above 0 are needed"
                 raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {said}")
-            if shape[2:] != tuple(tensor.shape[2:]):  # channels may be fewer, kernels are the Spec's
-                said = f"a kernel of {tuple(tensor.shape[2:])} is needed"
-                raise ValueError(f"the tensor '{prefix}.{name}' has shape {shape}; {said}")
             fresh = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
             setattr(module, name, nn.Parameter(fresh, tensor.requires_grad) if name in module._parameters else fresh)
             _follow(module, shape, tuple(tensor.shape))
+
+
+def check_kernels(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """A ValueError if a stored convolution has another kernel than `net`, whose padding would not follow."""
+    for name, tensor in net.state_dict().items():
+        shape = shapes.get(name, ())
+        if len(shape) == 4 == tensor.ndim and shape[2:] != tuple(tensor.shape[2:]):
+            raise ValueError(f"the tensor '{name}' has shape {shape}; a kernel of {tuple(tensor.shape[2:])} is needed")
 
 
 def _follow(module: nn.Module, shape: tuple[int, ...], was: tuple[int, ...]) -> None:

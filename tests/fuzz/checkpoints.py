@@ -177,7 +177,7 @@ def _trained(path: Path, folder: Path, prepared: Path) -> None:
 
 def _pruned(path: Path, folder: Path, prepared: Path) -> None:
     _verb(
-        "prune", str(path), "--method", "l1", "--budget", "macs=0.9", "--data", str(prepared / "rooms"), "--out",
+        "prune", str(path), "--method", "l1", "--budget", "macs=0.9x", "--data", str(prepared / "rooms"), "--out",
         str(folder / "small.safetensors"), "--no-finetune", "--batch", "2", "--choose", "0", "--multiple", "1",
     )  # fmt: skip
 

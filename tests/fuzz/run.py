@@ -95,7 +95,7 @@ def _prepare(family: str, prepared: Path) -> None:
     if not hasattr(importlib.import_module(f"fuzz.{family}"), "prepare") or prepared.exists():
         return
     prepared.mkdir(parents=True)
-    subprocess.run([sys.executable, "-m", "fuzz.worker", "prepare", family, prepared], env=_around(), check=True)
+    subprocess.run([sys.executable, "-m", "fuzz.worker", "prepare", family, prepared], env=_around(prepared.parent), check=True)
 
 
 def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
@@ -106,14 +106,15 @@ def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_around(),
+            env=_around(prepared.parent),
             cwd=out,
         )
 
 
-def _around() -> dict[str, str]:
+def _around(folder: Path) -> dict[str, str]:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return {**os.environ, "PYTHONPATH": paths, "LEADLINE_DEBUG": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    own = {"PYTHONPATH": paths, "LEADLINE_DEBUG": "1", "LEADLINE_CACHE": str(folder / "cache")}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 
 def _asked(worker: subprocess.Popen[bytes], request: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
