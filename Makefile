@@ -8,6 +8,8 @@
 #   make test                      the fast tests; SLOW=1 the slow ones too; TESTS="-k word" any pytest arguments
 #   make check                     ruff, format and types
 #   make bench                     every benchmark of benchmarks/
+#   make fuzz                      damaged and hostile files for everything that is read; SEEDS=0:10 ten times as many,
+#                                  FUZZ="--only images" or any other arguments of `python -m fuzz --help`
 #   make docs                      links of the documents, Python snippets of README
 #
 # Variables: PYTHON (which Python makes .venv), VENV (where). Where pip takes torch from is pip's own business, for example
@@ -17,6 +19,7 @@ PYTHON ?= python3
 VENV ?= .venv
 MODEL ?= fastdepth
 OUT ?= out/demo
+SEEDS ?= 0:1
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
@@ -26,7 +29,7 @@ HOW = $(if $(SLOW),$(PYTEST) -m "slow or not slow",OMP_NUM_THREADS=1 $(PYTEST) -
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
-.PHONY: setup runtimes demo test check bench docs
+.PHONY: setup runtimes demo test check bench fuzz docs
 
 # `make demo -- --model NAME`: make takes the words after -- for targets, and those with = for variables.
 ifeq ($(firstword $(MAKECMDGOALS)),demo)
@@ -74,6 +77,9 @@ check: $(READY)
 
 bench: $(ALL)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+fuzz: $(ALL)
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz --seeds $(SEEDS) $(FUZZ)
 
 docs: $(READY)
 	$(PYTEST) tests/test_docs.py -m "slow or not slow"

@@ -1,10 +1,10 @@
 """`python -m fuzz`: try damaged and hostile inputs; exit code 1 if leadline answers one with anything but its own error.
 
-    --seeds 0:10                 ten times as many (default 0:1), each seed other inputs
-    --only images,folders        some families
-    --cases 50                   that many of each family and seed, in place of the usual numbers
-    --case images:3:17           one case again, as it is named where it failed
-    --out FOLDER                 where inputs that fail are kept
+--seeds 0:10                 ten times as many (default 0:1), each seed other inputs
+--only images,folders        some families
+--cases 50                   that many of each family and seed, in place of the usual numbers
+--case images:3:17           one case again, as it is named where it failed
+--out FOLDER                 where inputs that fail are kept
 """
 
 from __future__ import annotations

@@ -16,7 +16,20 @@ from fuzz.json_damage import changed, odd_text
 from fuzz.nets import joined, read_parts, write_nets
 
 Rng = np.random.Generator
-_SHAPES = ([], [0], [1], [0, 0, 0, 0], [1, 1, 1, 1], [1 << 40], [1 << 31, 1 << 31], [1 << 62, 4], [-1], [1.5], None, "x")
+_SHAPES = (
+    [],
+    [0],
+    [1],
+    [0, 0, 0, 0],
+    [1, 1, 1, 1],
+    [1 << 40],
+    [1 << 31, 1 << 31],
+    [1 << 62, 4],
+    [-1],
+    [1.5],
+    None,
+    "x",
+)
 _TYPES = ("F64", "F16", "BF16", "I64", "I8", "U8", "BOOL", "F8_E4M3", "C64", "X", None, 7)
 
 
@@ -67,7 +80,9 @@ def _provenance(rng: Rng, source: Path) -> tuple[str, bytes]:
 def _metadata(rng: Rng, source: Path) -> tuple[str, bytes]:
     header, body = read_parts(source)
     if rng.random() < 0.3:
-        header["__metadata__"] = pick(rng, ({}, None, [], "x", {"format": "leadline-1"}, {"format": "leadline-99"}, {"a": 1}))
+        header["__metadata__"] = pick(
+            rng, ({}, None, [], "x", {"format": "leadline-1"}, {"format": "leadline-99"}, {"a": 1})
+        )
         return "other metadata", joined(header, body)
     done, header["__metadata__"] = changed(rng, header["__metadata__"])
     return f"metadata {done}", joined(header, body)

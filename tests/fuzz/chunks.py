@@ -119,5 +119,11 @@ def _lying_size(rng: Rng) -> tuple[str, str, bytes]:
         data = b"RIFF" + struct.pack("<I", 12 + len(frame)) + b"WEBPVP8 " + struct.pack("<I", len(frame)) + frame
     else:
         sof = struct.pack(">BHHB", 8, height & 65535, width & 65535, 1) + b"\x01\x11\0"
-        data = b"\xff\xd8\xff\xc0" + struct.pack(">H", 2 + len(sof)) + sof + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(90)
+        data = (
+            b"\xff\xd8\xff\xc0"
+            + struct.pack(">H", 2 + len(sof))
+            + sof
+            + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
+            + bytes(90)
+        )
     return f"{kind} that claims {width}x{height}", kind, data

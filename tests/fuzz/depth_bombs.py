@@ -16,7 +16,17 @@ from fuzz.chunks import bomb_of
 from fuzz.chunks import hostile as hostile_picture
 
 Rng = np.random.Generator
-_SHAPES = ((100_000, 100_000), (1 << 40,), (0, 0), (-1, 5), (20_000, 20_000), (), (1, 1, 1, 1, 1), (1 << 62, 1 << 62), (24, 32))
+_SHAPES = (
+    (100_000, 100_000),
+    (1 << 40,),
+    (0, 0),
+    (-1, 5),
+    (20_000, 20_000),
+    (),
+    (1, 1, 1, 1, 1),
+    (1 << 62, 1 << 62),
+    (24, 32),
+)
 _KINDS = ("<f4", "<u2", "|O", "<f8", "|S9", "<c16", "|V8", "<M8[s]", "<U4", "|b1", "<f2", ">i8", "<u8")
 
 
@@ -35,7 +45,9 @@ def npy_header(shape: tuple[int, ...], kind: str) -> bytes:
 def _npy(rng: Rng, path: Path) -> str:
     shape, kind = pick(rng, _SHAPES), pick(rng, _KINDS)
     if rng.random() < 0.3:
-        path.write_bytes(npy_header(shape, kind)[:10] + pick(rng, (b"(" * 100, b"{" * 60, b"1+1", b"\xff" * 40)) + bytes(99))
+        path.write_bytes(
+            npy_header(shape, kind)[:10] + pick(rng, (b"(" * 100, b"{" * 60, b"1+1", b"\xff" * 40)) + bytes(99)
+        )
         return "npy with another header"
     path.write_bytes(npy_header(shape, kind) + bytes(3072))
     return f"npy {shape} {kind}"
@@ -66,7 +78,9 @@ def _npz(rng: Rng, path: Path) -> str:
 
 def _zip_of_one(path: Path, name: str, deflated: bytes, size: int) -> None:
     size = min(size, 0xFFFFFFFE)
-    local = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, 0, len(deflated), size, len(name), 0) + name.encode()
+    local = (
+        struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, 0, len(deflated), size, len(name), 0) + name.encode()
+    )
     entry = struct.pack(
         "<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 8, 0, 0, 0, len(deflated), size, len(name), 0, 0, 0, 0, 0, 0
     )
@@ -78,7 +92,12 @@ def _zip_of_one(path: Path, name: str, deflated: bytes, size: int) -> None:
 def _exr(rng: Rng, path: Path) -> str:
     right, bottom = (pick(rng, (0, 31, 99_999, 1 << 30, -1, -(1 << 31))) for _ in range(2))
     box = struct.pack("<iiii", 0, 0, right, bottom)
-    channel = pick(rng, (b"Z", b"R", b"", b"\xff" * 300)) + b"\0" + struct.pack("<iB3xii", pick(rng, (0, 1, 2, 9)), 0, 1, 1) + b"\0"
+    channel = (
+        pick(rng, (b"Z", b"R", b"", b"\xff" * 300))
+        + b"\0"
+        + struct.pack("<iB3xii", pick(rng, (0, 1, 2, 9)), 0, 1, 1)
+        + b"\0"
+    )
     rows = [(b"channels", b"chlist", channel), (b"compression", b"compression", bytes([pick(rng, (0, 3, 9))])),
             (b"dataWindow", b"box2i", box), (b"displayWindow", b"box2i", box), (b"lineOrder", b"lineOrder", b"\0"),
             (b"pixelAspectRatio", b"float", struct.pack("<f", 1)), (b"screenWindowCenter", b"v2f", bytes(8)),

@@ -115,7 +115,19 @@ def _link_instead(rng: Rng, path: Path) -> str:
 
 
 def _renamed(rng: Rng, path: Path) -> str:
-    ways = (b"\xff\xfe", b"a\nb", b"\x1b[2J", b" ", b"-", b"%s", b"[0]", b"9" * 200, "\u0661".encode(), b".hidden", b"._x")
+    ways = (
+        b"\xff\xfe",
+        b"a\nb",
+        b"\x1b[2J",
+        b" ",
+        b"-",
+        b"%s",
+        b"[0]",
+        b"9" * 200,
+        "\u0661".encode(),
+        b".hidden",
+        b"._x",
+    )
     path.rename(Path(os.fsdecode(os.fsencode(path.parent) + b"/" + pick(rng, ways) + os.fsencode(path.suffix))))
     return "has a strange name"
 
@@ -138,7 +150,9 @@ def _huge_numbers(rng: Rng, path: Path) -> str:
     number = pick(rng, ("nan", "inf", "1e308", "-1", "0", "1e-320", "9" * 400))
     text = f"{number} 0 {number}\n0 {number} 1\n0 0 1\n"
     if name.startswith("calib"):
-        text = "\n".join(f"P_rect_0{i}: {' '.join([number] * 12)}" for i in (2, 3)) + f"\nS_rect_02: {number} {number}\n"
+        text = (
+            "\n".join(f"P_rect_0{i}: {' '.join([number] * 12)}" for i in (2, 3)) + f"\nS_rect_02: {number} {number}\n"
+        )
     for folder in (path.parent, *path.parents[:4]):
         if (folder / name).is_file() or folder == path.parent:
             (folder / name).write_text(text)

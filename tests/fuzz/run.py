@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 120.0
+TIMEOUT_S, MOST_MIB = 120.0, 2048
 Name = tuple[str, int, int]
 """Family, seed and number of a case."""
 
@@ -40,7 +40,14 @@ class Tally:
         )
 
 
-def run(family: str, cases: Iterable[tuple[int, int]], out: Path, timeout_s: float = TIMEOUT_S) -> Tally:
+def run(
+    family: str,
+    cases: Iterable[tuple[int, int]],
+    out: Path,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    most_mib: int = MOST_MIB,
+) -> Tally:
     """Try the cases (seed, number) of `family`; the inputs of those that fail, and why, stay in `out`."""
     tally, prepared = Tally(), out / "prepared" / family
     _prepare(family, prepared)
@@ -50,18 +57,23 @@ def run(family: str, cases: Iterable[tuple[int, int]], out: Path, timeout_s: flo
             name = f"{family}-{seed}-{number}"
             if worker is None:
                 worker = _started(family, prepared, out)
-            answer = _asked(worker, {"seed": seed, "number": number, "folder": str(out / name)}, timeout_s)
+            request = {"seed": seed, "number": number, "folder": str(out / name), "most_mib": most_mib}
+            answer = _asked(worker, request, timeout_s)
             if answer is None or "ended" in answer:
-                worker.kill()
-                worker.wait()
+                _stop(worker)
                 answer = _ended(answer, worker.returncode, out / f"{name}.what", timeout_s)
                 worker = None
             _count(tally, answer, out / name, f"{family}:{seed}:{number}")
     finally:
         if worker is not None:
-            worker.kill()
-            worker.wait()
+            _stop(worker)
     return tally
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.kill()
+    with worker:  # waits, and closes the pipes
+        pass
 
 
 def _count(tally: Tally, answer: dict[str, Any], folder: Path, name: str) -> None:
@@ -73,7 +85,9 @@ def _count(tally: Tally, answer: dict[str, Any], folder: Path, name: str) -> Non
         why = folder.parent / f"{folder.name}.txt"
         why.write_text(f"{name}: {answer['what']}\n{answer['fault']}\n", "utf-8", "backslashreplace")
         place = _where(answer["fault"])
-        tally.faults.append(f"{name}: {answer['what']}: {answer['kind']}: {answer.get('text', '')[:160]} {place}: {folder}")
+        tally.faults.append(
+            f"{name}: {answer['what']}: {answer['kind']}: {answer.get('text', '')[:160]} {place}: {folder}"
+        )
     else:
         tally.outcomes[answer["kind"] or answer["outcome"]] += 1
         _remove(folder)
@@ -95,7 +109,9 @@ def _prepare(family: str, prepared: Path) -> None:
     if not hasattr(importlib.import_module(f"fuzz.{family}"), "prepare") or prepared.exists():
         return
     prepared.mkdir(parents=True)
-    subprocess.run([sys.executable, "-m", "fuzz.worker", "prepare", family, prepared], env=_around(prepared.parent), check=True)
+    subprocess.run(
+        [sys.executable, "-m", "fuzz.worker", "prepare", family, prepared], env=_around(prepared.parent), check=True
+    )
 
 
 def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
@@ -105,6 +121,7 @@ def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
             [sys.executable, "-m", "fuzz.worker", family, prepared],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             stderr=log,
             env=_around(prepared.parent),
             cwd=out,
@@ -122,7 +139,6 @@ def _asked(worker: subprocess.Popen[bytes], request: dict[str, Any], timeout_s: 
     assert worker.stdin is not None and worker.stdout is not None
     try:
         worker.stdin.write(json.dumps(request).encode() + b"\n")
-        worker.stdin.flush()
     except BrokenPipeError:
         return {"ended": True}
     text, ends = b"", time.monotonic() + timeout_s

@@ -20,7 +20,6 @@ from typing import Any
 
 from fuzz.case import generator
 
-LIMIT_MIB = 2048
 _ROOM = 3 << 30
 """Bytes that a case may ask for beyond what the process has; a request for more fails at once and is a fault."""
 
@@ -61,7 +60,7 @@ def tried(make: Any, family: str, folder: Path, prepared: Path, request: dict[st
             said["fault"] = f"{fault}\n{''.join(traceback.format_exception(error))}"
     resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
     peak = _mib("VmHWM")
-    if peak > LIMIT_MIB and said["outcome"] != "fault":
+    if peak > request["most_mib"] and said["outcome"] != "fault":
         said = {"outcome": "fault", "kind": "memory", "fault": f"{peak} MiB were taken; {said}"}
     return {**said, "what": case.what, "peak_mib": peak, "seconds": time.perf_counter() - began}
 
