@@ -32,7 +32,7 @@ def test_the_fuzz_test_finds_every_kind_of_fault_and_keeps_its_input(tmp_path: P
         "BadData": 1, "fault (KeyError)": 1, "fault (ValueError)": 1, "fault (MemoryError)": 1, "fault (BadData)": 1,
         "fault (memory)": 1, "fault (RuntimeWarning)": 1, "fault (crash)": 1, "read": 1,
     }  # fmt: skip
-    assert run("faulty", [(0, hang)], tmp_path, timeout_s=0.5).outcomes == {"fault (hang)": 1}
+    assert run("faulty", [(0, hang)], tmp_path, timeout_s=2.0).outcomes == {"fault (hang)": 1}
     kept = {path.parent.name for path in tmp_path.glob("*/input.txt")}
     fine = {faulty.WAYS.index(way) for way in ("refused", "fine")}
     assert kept == {f"faulty-0-{i}" for i in range(len(faulty.WAYS)) if i not in fine}

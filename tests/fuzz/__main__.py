@@ -1,4 +1,4 @@
-"""`python -m fuzz`: try damaged and hostile inputs; exit code 1 if leadline answers one with anything but its own error.
+"""`python -m fuzz`: damaged and hostile inputs; exit code 1 if leadline answers one with anything but its own errors.
 
 --seeds 0:10                 ten times as many (default 0:1), each seed other inputs
 --only images,folders        some families

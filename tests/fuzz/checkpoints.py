@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,7 +184,8 @@ def _about(path: Path, folder: Path, prepared: Path) -> None:
 
 def _trained(path: Path, folder: Path, prepared: Path) -> None:
     _verb(
-        "train", "--data", str(prepared / "rooms"), "--out", str(folder / "run"), "--model", str(path), "--fit.steps", "1",
+        "train", "--data", str(prepared / "rooms"), "--out", str(folder / "run"), "--model", str(path),
+        "--fit.steps", "1",
         "--batch", "2", "--view.size", "32", "48", "--choose", "0", "--workers", "0", "--cache-gb", "0",
     )  # fmt: skip
 
@@ -200,7 +200,8 @@ def _pruned(path: Path, folder: Path, prepared: Path) -> None:
 def _quantized(path: Path, folder: Path, prepared: Path) -> None:
     """Up to the runtime, which is not asked: a missing one is an error of leadline's own."""
     _verb(
-        "quantize", str(path), "--runtime", "eager", "--data", str(prepared / "rooms"), "--out", str(folder / "x.safetensors"),
+        "quantize", str(path), "--runtime", "eager", "--data", str(prepared / "rooms"), "--out",
+        str(folder / "x.safetensors"),
         "--images", "2",
     )  # fmt: skip
 
@@ -219,6 +220,7 @@ def _verb(*words: str) -> None:
 Use = Callable[[Path, Path, Path], Any]
 OWN = ("load", "origin")  # the others may say that a file does not end as it should
 USES: tuple[tuple[str, Use], ...] = (
-    *[("load", _loaded)] * 6, *[("origin", _told)] * 3, ("teacher", _taught), ("init", _inited), ("predict", _predicted),
+    *[("load", _loaded)] * 6, *[("origin", _told)] * 3, ("teacher", _taught), ("init", _inited), ("predict",
+    _predicted),
     *[("info", _about)] * 3, ("train", _trained), ("prune", _pruned), ("quantize", _quantized), ("val", _valued),
 )  # fmt: skip

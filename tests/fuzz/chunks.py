@@ -64,7 +64,8 @@ def _lying_png(rng: Rng) -> tuple[str, str, bytes]:
 
 def _shuffled_png(rng: Rng) -> tuple[str, str, bytes]:
     parts = list(_chunks(_blank(16, 16, *pick(rng, _PNG_KINDS))))
-    extra = [chunk(pick(rng, (b"tRNS", b"gAMA", b"PLTE", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"pHYs", b"IDAT")),
+    extra = [chunk(pick(rng, (b"tRNS", b"gAMA", b"PLTE", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"pHYs",
+    b"IDAT")),
                    rng.bytes(int(rng.integers(0, 40))))]  # fmt: skip
     parts = [*parts, *extra]
     order = rng.permutation(len(parts))

@@ -103,15 +103,17 @@ def damaged(rng: Rng, data: bytes) -> tuple[str, bytes]:
 
 
 STRANGE = (
-    "", " ", "\x00", "nan", "inf", "-inf", "-1", "0", "1e999", "9" * 400, "1_0", "\u0663", "true", "null", "[]", "{}", "\\",
-    "..", "../../../../etc/passwd", "/etc/passwd", "/", "C:\\a\\b.png", "~", "\ufeff", "\u202egnp.a", "\x1b[2J", "a" * 5000,
+    "", " ", "\x00", "nan", "inf", "-inf", "-1", "0", "1e999", "9" * 400, "1_0", "\u0663", "true", "null", "[]",
+    "{}", "\\",
+    "..", "../../../../etc/passwd", "/etc/passwd", "/", "C:\\a\\b.png", "~", "\ufeff", "\u202egnp.a", "\x1b[2J",
+    "a" * 5000,
     "%s%n", "'", '"', "#", ":", "=", ",", "None", "\r", "\x85", "\u2028", "\ud800",
 )  # fmt: skip
 """Words that a list, a table or a description may hold in place of what belongs there."""
 
 
 def text_damaged(rng: Rng, text: str) -> bytes:
-    """A text with something in it that does not belong there, or in another encoding; sometimes damaged as bytes are."""
+    """A text with something in it that does not belong there, in another encoding, or damaged as bytes are."""
     way = int(rng.integers(8))
     lines = text.splitlines() or [""]
     at = int(rng.integers(len(lines)))

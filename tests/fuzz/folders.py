@@ -20,9 +20,11 @@ from fuzz.sets import LAYOUTS
 
 Rng = np.random.Generator
 _TEXTS = (".txt", ".csv", ".toml", ".json", ".jsonl")
-_KEYS = ("layout", "depth_scale", "depth_offset", "invalid", "split", "test_fraction", "min_depth", "max_depth", "intrinsics",
+_KEYS = ("layout", "depth_scale", "depth_offset", "invalid", "split", "test_fraction", "min_depth", "max_depth",
+         "intrinsics",
          "labels", "items", "depth_max", "ray", "x")  # fmt: skip
-_SAID = ("0", "-1", "nan", "inf", "-inf", "1e308", "1e-308", "99999999999999999999", '""', '"folder"', '"tum"', '"\\u0000"', "[]",
+_SAID = ("0", "-1", "nan", "inf", "-inf", "1e308", "1e-308", "99999999999999999999", '""', '"folder"', '"tum"',
+         '"\\u0000"', "[]",
          "[1]", "[0.0, 0.0, 0.0, 0.0]", "[nan, nan, nan, nan]", "[1e308, 1.0, 1.0, 1.0]", "true", "{}", "1979-05-27",
          '"../../.."', '"images"', '"pairs"', '"train"', "[[[[[[[[1]]]]]]]]")  # fmt: skip
 
@@ -138,7 +140,8 @@ def _folder_gone(rng: Rng, path: Path) -> str:
 
 
 def _strange_list(rng: Rng, path: Path) -> str:
-    name = pick(rng, ("train.txt", "test.txt", "val.txt", "rgb.txt", "depth.txt", "nyu2_train.csv", "camera-intrinsics.txt",
+    name = pick(rng, ("train.txt", "test.txt", "val.txt", "rgb.txt", "depth.txt", "nyu2_train.csv",
+    "camera-intrinsics.txt",
                       "x_train_files_with_gt.txt", "manifest.json", "calib_cam_to_cam.txt"))  # fmt: skip
     lines = [" ".join(pick(rng, STRANGE) for _ in range(int(rng.integers(1, 4)))) for _ in range(3)]
     (path.parent / name).write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
@@ -160,7 +163,8 @@ def _huge_numbers(rng: Rng, path: Path) -> str:
 
 
 _PLACES: tuple[Callable[[Rng, Path], str], ...] = (
-    _gone, _emptied, _folder_instead, _pipe_instead, _link_instead, _renamed, _folder_gone, _strange_list, _huge_numbers,
+    _gone, _emptied, _folder_instead, _pipe_instead, _link_instead, _renamed, _folder_gone, _strange_list,
+    _huge_numbers,
 )  # fmt: skip
 
 

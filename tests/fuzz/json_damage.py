@@ -14,10 +14,14 @@ from fuzz.case import pick
 
 Rng = np.random.Generator
 VALUES: tuple[Any, ...] = (
-    0, 0, -1, -1, 1, 2, 3, 7, 1_000_000_000, 10**18, 2**31, 2**63, 2**64, 10**400, 0.0, -0.0, 0.5, 5.0, 1e9, 1e-300, 1e308,
-    -1e308, math.nan, math.nan, math.inf, -math.inf, None, True, False, "", "nan", "../../x", "/etc/x", "a/b", "a\\b", "\x00",
-    "\x1b[2J", "\n", "..", ".", "\u202e", "x" * 100_000, "timm:resnet18", "timm:../x", [], {}, [[]], [0], [0, 0], [0, 0, 0],
-    [-1, -1], [5, 5], [1e9, 1e9], [10**9, 10**9], [math.nan] * 3, [1] * 100_000, {"a": 1}, "metric", "relative_disparity",
+    0, 0, -1, -1, 1, 2, 3, 7, 1_000_000_000, 10**18, 2**31, 2**63, 2**64, 10**400, 0.0, -0.0, 0.5, 5.0, 1e9, 1e-300,
+    1e308,
+    -1e308, math.nan, math.nan, math.inf, -math.inf, None, True, False, "", "nan", "../../x", "/etc/x", "a/b",
+    "a\\b", "\x00",
+    "\x1b[2J", "\n", "..", ".", "\u202e", "x" * 100_000, "timm:resnet18", "timm:../x", [], {}, [[]], [0], [0, 0], [0,
+    0, 0],
+    [-1, -1], [5, 5], [1e9, 1e9], [10**9, 10**9], [math.nan] * 3, [1] * 100_000, {"a": 1}, "metric",
+    "relative_disparity",
 )  # fmt: skip
 
 
@@ -48,9 +52,11 @@ def changed(rng: Rng, plain: Any) -> tuple[str, Any]:
 def odd_text(rng: Rng) -> tuple[str, str]:
     """(what it is, a text in place of a JSON object)."""
     return pick(rng, (
-        ("nothing", ""), ("a list", "[1, 2]"), ("a number", "7"), ("null", "null"), ("a string", '"x"'), ("half an object", '{"a"'),
+        ("nothing", ""), ("a list", "[1, 2]"), ("a number", "7"), ("null", "null"), ("a string", '"x"'),
+        ("half an object", '{"a"'),
         ("nested lists", "[" * 10_000 + "]" * 10_000), ("nested objects", '{"a":' * 10_000 + "1" + "}" * 10_000),
-        ("nested and open", "[" * 100_000), ("NaN", "NaN"), ("a long number", "9" * 5000), ("a long number in an object",
+        ("nested and open", "[" * 100_000), ("NaN", "NaN"), ("a long number", "9" * 5000),
+        ("a long number in an object",
          '{"licences": ' + "9" * 5000 + "}"), ("licences of a number", '{"licences": 5}'),
         ("licences of a string", '{"licences": "none"}'), ("licences of null", '{"licences": null}'),
         ("licences of lists", '{"licences": [[1], {"a": 2}]}'), ("a lone surrogate", '{"licences": ["\\ud800"]}'),

@@ -117,7 +117,7 @@ def _prepare(family: str, prepared: Path) -> None:
 def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
     out.mkdir(parents=True, exist_ok=True)
     with (out / f"{family}.log").open("ab") as log:
-        return subprocess.Popen(
+        worker = subprocess.Popen(
             [sys.executable, "-m", "fuzz.worker", family, prepared],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -126,6 +126,10 @@ def _started(family: str, prepared: Path, out: Path) -> subprocess.Popen[bytes]:
             env=_around(prepared.parent),
             cwd=out,
         )
+    if _answer(worker, TIMEOUT_S) != {"outcome": "ready"}:
+        _stop(worker)
+        raise RuntimeError(f"no worker starts; {out / family}.log says why")
+    return worker
 
 
 def _around(folder: Path) -> dict[str, str]:
@@ -136,11 +140,16 @@ def _around(folder: Path) -> dict[str, str]:
 
 def _asked(worker: subprocess.Popen[bytes], request: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
     """The worker's answer; None if it gives none in time, `ended` if it is gone."""
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
     try:
         worker.stdin.write(json.dumps(request).encode() + b"\n")
     except BrokenPipeError:
         return {"ended": True}
+    return _answer(worker, timeout_s)
+
+
+def _answer(worker: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any] | None:
+    assert worker.stdout is not None
     text, ends = b"", time.monotonic() + timeout_s
     while not text.endswith(b"\n"):
         ready, _, _ = select.select([worker.stdout], [], [], max(0.0, ends - time.monotonic()))

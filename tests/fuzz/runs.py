@@ -63,7 +63,8 @@ COMMANDS = {
         "--view.size", "32", "48", "--workers", "0", "--cache-gb", "0",
     ),
     "pruned": (
-        "prune", "{home}/nets/fastdepth.safetensors", "--method", "l1", "--budget", "macs=0.9x", "--data", "{home}/rooms",
+        "prune", "{home}/nets/fastdepth.safetensors", "--method", "l1", "--budget", "macs=0.9x", "--data",
+        "{home}/rooms",
         "--out", "{out}/small.safetensors", "--multiple", "1", *_FIT, "--view.size", "32", "48",
     ),
 }  # fmt: skip

@@ -161,7 +161,9 @@ def labels(root: Path) -> None:
 
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {
-    **{f"plain{end}": lambda root, end=end: plain(root, end) for end in (".png", ".npy", ".npz", ".exr", ".tif")},  # type: ignore[misc]
-    "in_parts": in_parts, "listed": listed, "unlabelled": unlabelled, "kitti": kitti, "eigen": eigen, "nyu_txt": nyu_txt,
+    **{f"plain{end}": lambda root, end=end: plain(root, end) for end in (".png", ".npy", ".npz", ".exr", ".tif")},
+         # type: ignore[misc]
+    "in_parts": in_parts, "listed": listed, "unlabelled": unlabelled, "kitti": kitti, "eigen": eigen,
+    "nyu_txt": nyu_txt,
     "nyu_h5": nyu_h5, "nyu_mat": nyu_mat, "densedepth": densedepth, "scenes7": scenes7, "tum": tum, "labels": labels,
 }  # fmt: skip

@@ -5,6 +5,7 @@ On standard input a line of JSON for each case, on standard output one with what
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -29,6 +30,8 @@ def serve(family: str, prepared: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     make = importlib.import_module(f"fuzz.{family}").make
+    answers.write(json.dumps({"outcome": "ready"}) + "\n")
+    answers.flush()
     for line in sys.stdin:
         request = json.loads(line)
         answers.write(json.dumps(tried(make, family, Path(request["folder"]), prepared, request)) + "\n")
@@ -92,10 +95,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _forget_peak() -> None:
-    try:
+    with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is that of the process
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # elsewhere than on Linux the peak is that of the process
-        pass
 
 
 def _mib(name: str) -> int:
