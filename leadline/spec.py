@@ -55,7 +55,7 @@ def _named(name: str) -> tuple[bool, str]:
 def _wide(widths: tuple[int, ...]) -> tuple[tuple[bool, str], ...]:
     wrong = next((width for width in widths if not _whole(width, MAX_WIDTH)), None)
     return (
-        (len(widths) <= MAX_BLOCKS, f"there are {len(widths)} widths; at most {MAX_BLOCKS} are allowed"),
+        (len(widths) <= MAX_BLOCKS, f"widths are {len(widths)} numbers; at most {MAX_BLOCKS} are allowed"),
         (wrong is None, f"widths hold {shown(wrong)}; whole numbers from 1 to {MAX_WIDTH} are needed"),
     )
 

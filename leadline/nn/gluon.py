@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +25,7 @@ from leadline.errors import BadCheckpoint
 from leadline.nn.encoders.mobilenet_v2 import MobileNetV2
 from leadline.nn.encoders.resnet import PreBottleneck, ResNetV2
 from leadline.nn.estimate import imitate_, match_
+from leadline.spec import shown
 
 _PREFIX = re.compile(r"(mobilenetv2\d+_features|mobilenetv2\d+|resnetv2\d+)_")
 _IMAGES = 16  # as many say enough
@@ -34,15 +34,20 @@ Places = dict[str, Tensor]
 
 
 def read_gluon(path: Path | str) -> dict[str, Tensor]:
-    """The file's tensors as float32, by their names without the net's own: `stage1_conv0_weight`."""
+    """The file's tensors as float32, by their names without the net's own: `stage1_conv0_weight`.
+
+    BadCheckpoint if the file is another one or damaged.
+    """
     try:
         tensors = load_file(str(path))
-    except SafetensorError as error:
+    except OSError:
+        raise
+    except Exception as error:  # SafetensorError, and what torch says of types that it does not have
         raise BadCheckpoint(f"{path} is not a whole safetensors file: {error}") from error
     found = {_PREFIX.sub("", name, count=1): t.float() for name, t in tensors.items() if _PREFIX.match(name)}
     if not found:
         first = min(tensors, default="")
-        raise BadCheckpoint(f"{path} has no tensor of MXNet's MobileNetV2 or ResNet v2; its first is {first!r}")
+        raise BadCheckpoint(f"{path} has no tensor of MXNet's MobileNetV2 or ResNet v2; its first is {shown(first)}")
     return found
 
 

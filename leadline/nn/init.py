@@ -49,7 +49,10 @@ def give_from_file_(encoder: nn.Module, path: Path | str, images: Tensor) -> Non
 
 
 def read_tflite(path: Path | str) -> list[Folded]:
-    """The convolutions of a .tflite file, dequantised, in the order they run; one scale each or one a channel."""
+    """The convolutions of a .tflite file, dequantised, in the order they run; one scale each or one a channel.
+
+    BadCheckpoint if the file is another one, damaged, or holds values that are not finite.
+    """
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
@@ -57,6 +60,18 @@ def read_tflite(path: Path | str) -> list[Folded]:
     content = Path(path).read_bytes()
     if content[4:8] != b"TFL3":
         raise BadCheckpoint(f"{path} is not a .tflite file (its bytes 4 to 8 are {content[4:8]!r}, not b'TFL3')")
+    try:
+        found = _convolutions(content, schema)
+    except BadCheckpoint:
+        raise
+    except Exception as error:  # a damaged file's numbers are places in it, or beyond
+        raise BadCheckpoint(f"{path} is damaged: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
+    if not all(np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all() for layer in found):
+        raise BadCheckpoint(f"{path} holds values that are not finite: it is damaged")
+    return found
+
+
+def _convolutions(content: bytes, schema: Any) -> list[Folded]:
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     found = []
