@@ -153,8 +153,7 @@ def _unpickle(path: Path) -> Any:
     if not path.is_file():
         raise BadCheckpoint(f"there is no file {path}")
     try:
-        if _is_program(path):
-            raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
+        _check_archive(path)
         with warnings.catch_warnings():  # torch compares the stored source of each class with today's
             warnings.simplefilter("ignore")
             # from memory: a read of more bytes than there are gives what there is, and takes no more
@@ -166,9 +165,14 @@ def _unpickle(path: Path) -> Any:
         raise BadCheckpoint(f"{path} cannot be read as a torch checkpoint: {_reason(error)}") from error
 
 
-def _is_program(path: Path) -> bool:
-    """Whether torch.load would take this for TorchScript, which it hands to another, unrestricted loader."""
+def _check_archive(path: Path) -> None:
+    """Refuse what torch.load takes for TorchScript, which it hands to another, unrestricted loader, and zip bombs."""
     if not zipfile.is_zipfile(path):
-        return False
+        return
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
+        members = archive.infolist()
+    if any(member.filename.endswith("constants.pkl") for member in members):
+        raise BadCheckpoint(f"{path} is a TorchScript program, not a checkpoint; it is not run")
+    claimed = sum(member.file_size for member in members)
+    if claimed > 4 * path.stat().st_size:  # torch.save does not compress
+        raise BadCheckpoint(f"{path} would be {claimed} bytes once unpacked, more than a checkpoint of its size holds")

@@ -109,3 +109,67 @@ def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
         archive.writestr("program/data.pkl", b"")
     with pytest.raises(BadCheckpoint, match="TorchScript program"):
         import_fastdepth(path)
+
+
+def _pickled(content: object, path: Path, zipped: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def test_a_view_of_one_number_cannot_claim_a_net_of_any_size(tmp_path: Path) -> None:
+    """Strides of 0 make a tensor of 4 TB from four bytes: the file's size tells."""
+    state = dict(authors_model(build(zoo.fastdepth_pruned(), seed=0)).state_dict())
+    state["conv3.3.weight"] = torch.zeros(1).expand(1 << 20, 1 << 20, 1, 1)
+    with pytest.raises(BadCheckpoint, match="more than it can hold"):
+        import_fastdepth(_pickled({"state_dict": state}, tmp_path / "x.pth.tar"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (torch.full((16,), torch.nan), "no finite numbers"),
+        (torch.zeros(16, dtype=torch.int64), "no finite numbers"),
+        (torch.zeros(16, 1), "is not FastDepth's"),
+        (torch.zeros(0), "is not FastDepth's"),
+        (torch.zeros(10**5), "is not FastDepth's"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_tensors_that_are_not_those_of_a_net_are_refused(
+    value: torch.Tensor, said: str, zipped: bool, tmp_path: Path
+) -> None:
+    state = dict(authors_model(build(zoo.fastdepth_pruned(), seed=0)).state_dict())
+    state["conv0.1.bias"] = value
+    with pytest.raises(BadCheckpoint, match=said):
+        import_fastdepth(_pickled({"state_dict": state}, tmp_path / "x.pth.tar", zipped))
+
+
+LONG_READ = b"\x80\x02\x8b\xff\xff\xff\x7f"  # LONG4 of 2 GB
+MEMO = b"\x80\x02K\x01r\xff\xff\xff\xff."  # LONG_BINPUT to place 4 294 967 295
+BYTES = b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little")  # BINBYTES8 of 1 TB
+
+
+@pytest.mark.parametrize(
+    "content", [LONG_READ, MEMO, BYTES, b"\x80\x02" + b"(" * 10**6, b"\x80\x02" + b"]" * 10**5 + b"."]
+)
+def test_a_pickle_takes_no_more_memory_than_its_file_is_long(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth.tar"
+    path.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match="cannot be read as a torch checkpoint") as error:
+        import_fastdepth(path)
+    assert "MemoryError" not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "content", [5, None, [1], "text", {"model": 5}, {"model": {"a": 1}}, {"state_dict": []}, {5: torch.zeros(1)}]
+)
+def test_what_is_pickled_and_no_net_is_told_so(content: object, tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match=r"x\.pth\.tar"):
+        import_fastdepth(_pickled(content, tmp_path / "x.pth.tar"))
+
+
+def test_an_archive_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pth.tar", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 22))
+    with pytest.raises(BadCheckpoint, match="once unpacked"):
+        import_fastdepth(tmp_path / "x.pth.tar")
