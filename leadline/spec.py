@@ -12,7 +12,9 @@ import numbers
 import reprlib
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 T = typing.TypeVar("T")
@@ -41,6 +43,22 @@ def _require(*rules: tuple[bool, str]) -> None:
     for holds, said in rules:
         if not holds:
             raise ValueError(said)
+
+
+@lru_cache(maxsize=16)
+def _choices(cls: type) -> dict[str, tuple[Any, ...]]:
+    """The fields of a class that are one of a few words, and these."""
+    hints = typing.get_type_hints(cls)
+    kinds = {name: (kind, *typing.get_args(kind)) for name, kind in hints.items()}
+    words = {name: [k for k in kind if typing.get_origin(k) is Literal] for name, kind in kinds.items()}
+    none = {name: (None,) if type(None) in kinds[name] else () for name in words}
+    return {name: (*typing.get_args(kind[0]), *none[name]) for name, kind in words.items() if kind}
+
+
+def _words(part: Any) -> Iterator[tuple[bool, str]]:
+    for name, allowed in _choices(type(part)).items():
+        value = getattr(part, name)
+        yield value in allowed, f"{name} is {shown(value)}; allowed: {', '.join(map(repr, allowed))}"
 
 
 def _whole(value: Any, most: int) -> bool:
@@ -86,6 +104,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         sides = len(self.size) == 2 and all(_whole(side, MAX_SIDE) for side in self.size)
         _require(
+            *_words(self),
             (
                 sides and math.prod(self.size) <= MAX_SEEN,
                 f"size is {shown(self.size)}; height and width, 1 to {MAX_SIDE}, are needed, at most {MAX_SEEN} pixels",
@@ -130,7 +149,7 @@ class Decoder:
     kernel: int = 5
 
     def __post_init__(self) -> None:
-        _require(_named(self.name), *_wide(self.widths), _odd(self.kernel))
+        _require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
 
 
 @dataclass(frozen=True)
@@ -157,6 +176,7 @@ class Head:
     def __post_init__(self) -> None:
         units = ("m", "relative_depth", "relative_disparity")
         _require(
+            *_words(self),
             _odd(self.kernel),
             (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
             (0 <= self.metres <= 1e6, f"metres is {self.metres}; 0 (unknown) to 1000000 is needed"),

@@ -61,6 +61,15 @@ WRONG: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("kernel", lambda: Decoder("nnconv5", (8,), kernel=4)),
     ("kernel", lambda: Decoder("nnconv5", (8,), kernel=10**9 + 1)),
     ("kernel", lambda: Head(kernel=MAX_KERNEL + 2)),
+    ("kind", lambda: Head(kind="depth")),  # type: ignore[arg-type]
+    ("layer", lambda: Head(layer="linear")),  # type: ignore[arg-type]
+    ("resize", lambda: Head(resize="bicubic")),  # type: ignore[arg-type]
+    ("resize", lambda: Preprocess(resize="bicubic")),  # type: ignore[arg-type]
+    ("resize", lambda: Preprocess(resize=None)),  # type: ignore[arg-type]
+    ("back", lambda: Preprocess(back="area")),  # type: ignore[arg-type]
+    ("skip", lambda: zoo.fastdepth(skip="mul")),  # type: ignore[arg-type]
+    ("depth", lambda: zoo.fastdepth_resnet(101)),  # type: ignore[arg-type]
+    ("taps", lambda: zoo.litedepth(6)),  # type: ignore[arg-type]
     ("unit", lambda: Head(unit="feet")),
     ("metres", lambda: Head(metres=-1)),
     ("metres", lambda: Head(metres=NAN)),

@@ -49,6 +49,8 @@ def fastdepth_resnet(depth: Literal[18, 34, 50] = 18, decoder: str = "nnconv5dw"
 
     The table's decoder is `nnconv5`, not depthwise.
     """
+    if depth not in (18, 34, 50):
+        raise ValueError(f"depth is {depth}; 18, 34 or 50 layers are built")
     name, how = f"resnet{depth}", Preprocess((224, 224), mean=_MEAN, std=_STD)
     spec = replace(_ladder(decoder), widths=(1024, *_ladder(decoder).widths))
     return Spec("fastdepth_resnet", Encoder(name, resnet.WIDTHS[name]), spec, Head(batch_statistics=False), how)
@@ -69,6 +71,8 @@ def litedepth(taps: Literal[4, 5] = 4) -> Spec:
 
     With 5 taps the stem's features join too and depth comes at half the size (the authors' `final_test` variant).
     """
+    if taps not in (4, 5):
+        raise ValueError(f"taps is {taps}; 4 or 5 of the encoder's maps are used")
     decoder = Decoder("fusion", (72, 24, 8, 24) if taps == 4 else (72, 24, 8, 4, 12), "cat", depthwise=False, kernel=3)
     how = Preprocess((128, 160), "corners", "nearest", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     return Spec("litedepth", Encoder("mobilenet_v3", mobilenet_v3.WIDTHS), decoder, Head(layer="conv"), how)
