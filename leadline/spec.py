@@ -46,7 +46,7 @@ def _require(*rules: tuple[bool, str]) -> None:
 
 
 @lru_cache(maxsize=16)
-def _choices(cls: type) -> dict[str, tuple[Any, ...]]:
+def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
     """The fields of a class that are one of a few words, and these."""
     hints = typing.get_type_hints(cls)
     kinds = {name: (kind, *typing.get_args(kind)) for name, kind in hints.items()}
@@ -62,7 +62,7 @@ def _words(part: Any) -> Iterator[tuple[bool, str]]:
 
 
 def _whole(value: Any, most: int) -> bool:
-    return isinstance(value, numbers.Integral) and 1 <= value <= most
+    return isinstance(value, numbers.Integral) and 1 <= int(value) <= most
 
 
 def _named(name: str) -> tuple[bool, str]:

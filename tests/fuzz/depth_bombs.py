@@ -14,6 +14,7 @@ from PIL import Image
 from fuzz.case import pick
 from fuzz.chunks import bomb_of
 from fuzz.chunks import hostile as hostile_picture
+from fuzz.chunks import largest as largest_picture
 
 Rng = np.random.Generator
 _SHAPES = (
@@ -131,8 +132,9 @@ def _h5(rng: Rng, path: Path) -> str:
 
 
 def _picture(rng: Rng, path: Path) -> str:
-    if rng.random() < 0.6:
-        what, _, data = hostile_picture(rng)
+    turn = rng.random()
+    if turn < 0.6:
+        what, _, data = largest_picture(rng) if turn < 0.05 else hostile_picture(rng)
         path.write_bytes(data)
         return what
     kind = pick(rng, (np.float32, np.float64, np.int32, np.uint8))

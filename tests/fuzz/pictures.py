@@ -45,7 +45,7 @@ def picture(rng: Rng) -> tuple[str, str, bytes]:
     mode = pick(rng, FORMATS[kind])
     options = dict(pick(rng, FORMATS[kind][mode]))
     size = pick(rng, _SIZES)
-    if kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.3:
+    if kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF") and "compression" not in options and rng.random() < 0.3:
         options["exif"] = exif(rng, 1 if kind in ("TIFF", "AVIF") else 4)  # pillow writes no broken ones in those
     frames = [_image(rng, mode, size) for _ in range(3 if options.get("save_all") else 1)]
     if len(frames) > 1:

@@ -31,12 +31,13 @@ class Tally:
     faults: list[str] = field(default_factory=list)
     peak_mib: int = 0
     seconds: float = 0.0
+    slowest: str = ""
 
     def line(self) -> str:
         kinds = ", ".join(f"{kind} {n}" for kind, n in self.outcomes.most_common())
         return (
             f"{self.tried} tried: {kinds}; {len(self.faults)} faults; most memory {self.peak_mib} MiB, "
-            f"slowest case {self.seconds:.1f} s"
+            f"slowest {self.seconds:.1f} s ({self.slowest})"
         )
 
 
@@ -79,7 +80,8 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 def _count(tally: Tally, answer: dict[str, Any], folder: Path, name: str) -> None:
     tally.tried += 1
     tally.peak_mib = max(tally.peak_mib, answer.get("peak_mib", 0))
-    tally.seconds = max(tally.seconds, answer.get("seconds", 0.0))
+    if answer.get("seconds", 0.0) > tally.seconds:
+        tally.seconds, tally.slowest = answer["seconds"], f"{name}, {answer['what'][:60]}"
     if answer["outcome"] == "fault":
         tally.outcomes[f"fault ({answer['kind']})"] += 1
         why = folder.parent / f"{folder.name}.txt"
