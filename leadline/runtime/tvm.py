@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from leadline.errors import BadArtefact
+from leadline.machine import native
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import converting, quiet
 from leadline.timing import usable_cores
 
@@ -67,13 +69,13 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
         library.export_library(str(out))
-    write_beside(out, graph.card(net, example, "tvm", options, ("apache-tvm",)))
+    write_beside(out, replace(graph.card(net, example, "tvm", options, ("apache-tvm",)), machine=native()))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The library at `path` as a Runner. TVM's thread pool is one for the whole process: the last `load` sets it."""
-    card = read_beside(path)
+    card = opened(path, "tvm")
     n_threads = check_threads(threads)
     with quiet():  # TVM's own modules use what others have deprecated
         tvm = _tvm()
