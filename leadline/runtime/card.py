@@ -138,6 +138,15 @@ def write_beside(path: Path, card: Card) -> None:
     beside(path).write_text(dumps(replace(card, hashes=hashes)) + "\n", "utf-8")
 
 
+def is_described(path: Path) -> bool:
+    """Whether a card of leadline's, sound or not, lies next to the artefact `path`; it may be another program's."""
+    try:
+        with beside(path).open("rb") as file:
+            return b"leadline-artefact" in file.read(MAX_BYTES)
+    except OSError:
+        return False
+
+
 def read_beside(path: Path) -> Card:
     """The card next to the artefact `path`; BadArtefact if there is none."""
     if not path.is_file():
