@@ -27,7 +27,7 @@ Bare = Callable[[], object]
 
 def held_by(run: Any) -> dict[str, Any]:
     """What the Runner's inner call holds by name: its session."""
-    inner = inspect.getclosurevars(run).nonlocals
+    inner = inspect.getclosurevars(getattr(run, "run", run)).nonlocals
     return dict(inspect.getclosurevars(inner["call"]).nonlocals if "call" in inner else inner)
 
 

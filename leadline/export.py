@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from leadline import machine
 from leadline.checkpoint import find, load, read_provenance
-from leadline.errors import BadArtefact, BadCheckpoint, ExportFailed
+from leadline.errors import BadArtefact, BadCheckpoint, ExportFailed, LeadlineError
 from leadline.nn.build import Net
 from leadline.options import CompileOptions
 from leadline.preprocess import Runner, prepare, read_image
@@ -55,16 +56,13 @@ def export(
     _check(runtime, options, size)
     checkpoint = find(model)
     target = _target(checkpoint, runtime, options, size) if out is None else _refuse_misfit(out, runtime, checkpoint)
-    if out is None and _is_usable(target, module):
-        return target
+    with kept(target):
+        if out is None and _is_usable(target, module):
+            return target
     net = _resized(load(checkpoint), size)
     filled = dataclasses.replace(options, source=sha256(checkpoint), provenance=read_provenance(checkpoint))
     example = torch.zeros(1, 3, *net.spec.preprocess.size)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _torch_threads_as_before(),
-        tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder,
-    ):
+    with kept(target, options.tuning), _torch_threads_as_before(), _aside(target) as folder:
         made = module.compile(net, example, Path(folder) / target.name, filled)
         found = _difference(module.load(made, None), net, options.frame)
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
@@ -121,19 +119,46 @@ def calibration(source: str | Path, how: Preprocess, n: int) -> list[np.ndarray]
 
 def cache() -> Path:
     """Where leadline keeps what it can make anew: $LEADLINE_CACHE, or `leadline` in the user's own cache folder."""
-    if given := os.environ.get("LEADLINE_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "leadline"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "leadline"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leadline"
+    try:
+        if given := os.environ.get("LEADLINE_CACHE"):
+            return Path(given).expanduser()
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "leadline"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "leadline"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leadline"
+    except RuntimeError as error:  # a container's user has no home
+        raise LeadlineError(f"leadline has no place for its cache: {error}; {_SET_ANOTHER}") from None
+
+
+_SET_ANOTHER = "set LEADLINE_CACHE to a folder that can be written"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextlib.contextmanager
+def kept(*places: Path | None) -> Iterator[None]:
+    """What the system says of `places` inside is a LeadlineError that names LEADLINE_CACHE, if they are in the cache.
+
+    Files elsewhere were named by the user: there the error stays what it is.
+    """
+    try:
+        yield
+    except (OSError, ExportFailed) as error:
+        cause, root = error if isinstance(error, OSError) else error.__cause__, cache()
+        inside = any(place is not None and place.is_relative_to(root) for place in places)
+        if not inside or not isinstance(cause, OSError):
+            raise
+        where = Path(os.fsdecode(cause.filename or "elsewhere"))
+        if not (cause.errno in _FULL or where.is_relative_to(root) or root.is_relative_to(where)):
+            raise
+        raise LeadlineError(f"leadline's cache {root} cannot be used: {cause}; {_SET_ANOTHER}") from error
 
 
 def tuning_folder(given: Path | None, trials: int = 0) -> Path | None:
     """Where tvm's tuner keeps what it tries: `given`, or the cache; None if nothing was ever tried or is to be."""
     folder = cache() / "tuning"
-    return given or (folder if trials or folder.is_dir() else None)
+    with kept(folder):
+        return given or (folder if trials or folder.is_dir() else None)
 
 
 def _check(runtime: str, options: CompileOptions, size: Size | None) -> None:
@@ -146,6 +171,14 @@ def _check(runtime: str, options: CompileOptions, size: Size | None) -> None:
     for name, given in (("size", size), ("frame", options.frame)):
         if given is not None and min(given) < 1:
             raise ValueError(f"{name} is {given}; (height, width) of at least one pixel is needed")
+
+
+@contextlib.contextmanager
+def _aside(target: Path) -> Iterator[str]:
+    """A folder beside the file `target`, on its file system, for as long as it is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        yield folder
 
 
 def _refuse_misfit(out: Path, runtime: str, checkpoint: Path) -> Path:
@@ -173,7 +206,7 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
         "keep": options.keep,
         "tuning": contents_of(options.tuning),
         "trials": options.trials,
-        "machine": platform.machine(),
+        "machine": machine.identity(),  # .so and .pt2 hold its instructions, int8 may hang on them
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"

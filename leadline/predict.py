@@ -38,6 +38,9 @@ class Predictor:
     `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
     size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
     `geometry.merge_mirrored` says, of other nets the mean of the depths.
+
+    Threads may share one, and each result is its caller's to keep. One that was loaded from a file can be pickled: it
+    is loaded anew where it arrives. A process that was forked after loading needs one of its own.
     """
 
     name: str

@@ -17,6 +17,7 @@ Runner = Callable[[np.ndarray], np.ndarray]
 """A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w], an array that is the caller's to keep.
 
 A file made for whole camera frames is one too: uint8 [N,H,W,3], RGB -> float32 [N,1,H,W].
+Threads may share one: their calls take turns where the runtime needs that.
 """
 
 MAX_PIXELS = 100_000_000

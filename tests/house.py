@@ -7,7 +7,7 @@ VERBS = (
 )  # fmt: skip
 LAYERS = (
     {"spec", "types", "report", "errors", "options", "options_prune", "options_distill"},
-    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
+    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing", "machine"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {
         "train",

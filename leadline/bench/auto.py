@@ -12,7 +12,7 @@ from typing import Any
 from leadline.bench.device import fingerprint, versions
 from leadline.bench.plan import BenchOptions
 from leadline.bench.suite import Bench, bench
-from leadline.errors import NoRuntime
+from leadline.errors import LeadlineError, NoRuntime
 from leadline.options import Precision
 from leadline.runtime import BACKENDS, backend
 from leadline.timing import usable_cores
@@ -54,7 +54,7 @@ def choose(
     known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be judged first.
     """
     from leadline.checkpoint import find
-    from leadline.export import cache, contents_of, tuning_folder
+    from leadline.export import cache, contents_of, kept, tuning_folder
     from leadline.runtime.card import sha256
 
     if "int8" in precisions:
@@ -81,7 +81,11 @@ def choose(
     )
     found = bench([str(model)], options, say)
     choice = _winner(found, with_tvm="tvm" in names)
-    _write(note, choice, key)
+    try:
+        with kept(note):
+            _write(note, choice, key)
+    except (OSError, LeadlineError) as error:
+        say(f"the choice is not remembered, and is measured anew next time: {error}")
     return choice
 
 

@@ -48,7 +48,7 @@ def bench(
       (medians); a file for whole frames does all that itself, and its `ratio` is one of ends to ends. `over_net`: this
       time over the `latency_ms` of the net's file in the same runtime and precision
     - `parity`: the largest difference from PyTorch's output over the largest value of that
-    - `load_ms` with the import of the runtime, `first_ms` of the first call, `peak_mb` (MiB) of its process, `bytes`
+    - `load_ms` with the import of the runtime, `first_ms` of the first call, `peak_mib` of its process, `bytes`
       of all its files, `metrics` of this very file
     - `limit_ms`, the least that this machine allows, and `fraction`, how much of that limit is reached
     - `error`: why the rest is missing

@@ -81,7 +81,7 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, Callable[[Facts], str]]:
         "of limit": lambda row: f"{100 * row['fraction']:.0f}%" if "fraction" in row else "",
         "load": lambda row: _number(row["load_ms"], 3),
         "first": lambda row: _number(row["first_ms"], 3),
-        "peak MiB": lambda row: _number(row.get("peak_mb"), 3),
+        "peak MiB": lambda row: _number(row.get("peak_mib", row.get("peak_mb")), 3),
         "file MB": lambda row: _number(row["bytes"] / 1e6, 3),
     }
 

@@ -104,13 +104,13 @@ def memory() -> dict[str, float | None]:
     """The most memory that this process has held at once, in MiB."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return {"peak_mb": int(found[1]) / 1024}  # getrusage would count the parent, at the time it made this process
+        return {"peak_mib": int(found[1]) / 1024}  # getrusage would count the parent, at the time it made this process
     try:
         import resource
     except ImportError:  # Windows
-        return {"peak_mb": None}
+        return {"peak_mib": None}
     return {
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
     }
 
 

@@ -24,7 +24,7 @@ from torch import nn
 from leadline.checkpoint import write_atomically
 from leadline.compress.cost import Cost, Shapes, shapes_of
 from leadline.compress.layer_times import Entry, Kind, Size, at_bench, call, each, kinds, measured, widths_of
-from leadline.export import cache
+from leadline.export import cache, kept
 from leadline.nn.build import Net
 from leadline.report import Report
 from leadline.runtime.calls import check_threads
@@ -81,19 +81,20 @@ def table(
     `folder` (None: in leadline's cache) keeps an entry for each kind. One that is there for this device, runtime and
     number of threads, and wide enough, is not measured again. `n` calls each; `say` hears of each entry.
     """
-    kept = cache() / "latency" if folder is None else folder
+    place = cache() / "latency" if folder is None else folder
     version = installed_version(_PACKAGES.get(runtime, runtime)) or "unknown"
     empty = Table(_device(), runtime, version, check_threads(threads), ())
     entries = []
     wanted = kinds(net, size)
     with at_bench(runtime, empty.threads) as bench:
         for i, (what, one) in enumerate(wanted.items(), 1):
-            entry = _kept(kept, empty, what, one)
+            entry = _kept(place, empty, what, one)
             say(f"{i} of {len(wanted)}: {what}" + (", measured before" if entry else ""))
             if entry is None:
                 entry = measured(what, one, bench, n)
                 alone = to_json(replace(empty, entries=(entry,)))
-                write_atomically(_file(kept, empty, what, one), json.dumps(alone, indent=1).encode())
+                with kept(place):
+                    write_atomically(_file(place, empty, what, one), json.dumps(alone, indent=1).encode())
             entries.append(entry)
     return replace(empty, entries=tuple(entries))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from leadline.errors import BadArtefact, NoRuntime
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
-from leadline.runtime.card import Card, read_beside
+from leadline.runtime.calls import Loaded
+from leadline.runtime.card import Card, check_runtime, read_beside
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,8 @@ class Backend(Protocol):
         """
 
     def load(self, path: Path, threads: int | None) -> Runner:
-        """The artefact as a function, see `Runner`. `threads` None: every core that the process may use."""
+        """The artefact as a function, see `Runner` and `calls.runner`. `threads` None: every core that the process may
+        use. A BadArtefact if its files or this machine are not those of its card."""
 
 
 def backend(name: str) -> Backend:
@@ -86,11 +88,25 @@ def card(path: Path) -> Card:
     if name == "onnx":
         from leadline.runtime.onnx import read_card
 
-        return read_card(path)
-    return read_beside(path)
+        found = read_card(path)
+    else:
+        found = read_beside(path)
+    check_runtime(path, found, str(name))
+    return found
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Runner, Card]:
-    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed."""
+    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed.
+
+    The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
+    """
     found = card(path)
-    return installed(found.runtime).load(path, threads), found
+    run = installed(found.runtime).load(path, threads)
+    return Loaded(run, _again, path.absolute(), threads, found), found
+
+
+def _again(path: Path, threads: int | None, expected: Card) -> Runner:
+    run, found = load(path, threads)
+    if found != expected:
+        raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")
+    return run

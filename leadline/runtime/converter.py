@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TextIO
@@ -43,11 +44,17 @@ def converting(runtime: str) -> Iterator[None]:
         raise ExportFailed(f"{runtime} cannot convert this net: {type(error).__name__}: {reason}") from error
 
 
+_SILENT = threading.RLock()
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing that is printed, logged or warned of inside is seen, also what comes from C++ or a child process."""
-    level = logging.root.manager.disable
-    with contextlib.ExitStack() as undo:
+    """Nothing that is printed, logged or warned of inside is seen, also what comes from C++ or a child process.
+
+    One thread at a time: of two, the second would take the first one's silence for what is to be brought back.
+    """
+    with _SILENT, contextlib.ExitStack() as undo:
+        level = logging.root.manager.disable
         nowhere = _nowhere()
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
             stream.flush()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadline.errors import NoRuntime
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
+from leadline.runtime.calls import FORKED, Loaded
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +51,11 @@ def load(path: Path, threads: int | None = None) -> Runner:
 
 
 def runner(net: torch.nn.Module, threads: int | None = None) -> Runner:
-    """A net as a Runner: a copy of it, in eval mode, channels-last, without gradients, on the device where it lies."""
+    """A net as a Runner: a copy of it, in eval mode, channels-last, without gradients, on the device where it lies.
+
+    Threads may share it, and run at the same time. A process that was forked after it was made can use it with one
+    thread (`torch.set_num_threads(1)`), as is PyTorch's rule; with more it is a NoRuntime.
+    """
     import torch
 
     if threads is not None:
@@ -56,12 +63,15 @@ def runner(net: torch.nn.Module, threads: int | None = None) -> Runner:
             raise ValueError(f"threads is {threads}; at least 1 is needed")
         torch.set_num_threads(threads)
     fixed = copy.deepcopy(net).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    home = os.getpid()
     first = next(fixed.parameters(), torch.empty(0))
 
     def run(images: np.ndarray) -> np.ndarray:
+        if os.getpid() != home and torch.get_num_threads() > 1:
+            raise NoRuntime(f"{FORKED}, or give PyTorch one thread here (torch.set_num_threads)")
         with torch.inference_mode():
             batch = torch.tensor(images, dtype=torch.float32, device=first.device)
             output = fixed(batch.contiguous(memory_format=torch.channels_last))
         return np.asarray(output.float().cpu().numpy())
 
-    return run
+    return Loaded(run, runner, fixed, threads)

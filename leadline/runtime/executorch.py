@@ -5,12 +5,13 @@ on one thread. int8 files have 8-bit activations and 8-bit weights with a scale 
 convolution to the last; normalisation, the whole-frame part and layers that are kept are float32.
 
 The runtime has one pool of threads for the whole process: `load` sets its size, and a Runner that was loaded earlier
-goes on with the new one, for which its next call loads the program again.
+goes on with the new one, for which its next call loads the program again. So all its Runners take turns.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ from leadline.errors import BadArtefact, ExportFailed
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import check, converting, quiet
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 _MAGIC = slice(4, 8), b"ET12"
 _POOLS: list[int] = []
 """The sizes that the process's pool of threads has had. A program points into the pool that it was loaded with."""
+
+_TURN = threading.Lock()
+"""Who may use that pool: a Runner that runs, or `load`, which replaces it."""
 
 
 def missing() -> str | None:
@@ -63,13 +67,13 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The program at `path` as a Runner. `threads` sets the pool of the whole process."""
     from torch import from_numpy
 
-    card, n_threads = read_beside(path), check_threads(threads)
+    card, n_threads = opened(path, "executorch"), check_threads(threads)
     content = path.read_bytes()
     where, magic = _MAGIC
     if content[where] != magic:
         raise BadArtefact(f"{path} is not an ExecuTorch file, or of another version, or its start is damaged")
-    program = _opened(path, content, n_threads)
-    n_pools = len(_POOLS)
+    with _TURN:
+        program, n_pools = _opened(path, content, n_threads), len(_POOLS)
 
     def call(image: np.ndarray) -> np.ndarray:
         nonlocal program, n_pools
@@ -79,7 +83,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         (output,) = method.execute((from_numpy(image if image.flags.writeable else image.copy()),))
         return cast(np.ndarray, output.numpy())  # the runtime hands out copies
 
-    return runner(card, call)
+    return runner(card, call, _TURN)
 
 
 def _opened(path: Path, content: bytes, threads: int) -> Any:

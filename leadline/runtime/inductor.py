@@ -8,16 +8,18 @@ scale for each output channel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from leadline.errors import BadArtefact, ExportFailed
+from leadline.machine import native
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import NO_COMPILER, check_threads, compiler, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import check, converting, quiet
 
 if TYPE_CHECKING:
@@ -56,13 +58,13 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             torch._inductor.aoti_compile_and_package(
                 graph.exported(module, inputs), package_path=str(out), inductor_configs={"freezing": True}
             )
-    write_beside(out, graph.card(net, example, "inductor", options, ("torch",)))
+    write_beside(out, replace(graph.card(net, example, "inductor", options, ("torch",)), machine=native()))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The archive at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
-    card, n_threads = read_beside(path), check_threads(threads)
+    card, n_threads = opened(path, "inductor"), check_threads(threads)
     import torch
 
     torch.set_num_threads(n_threads)

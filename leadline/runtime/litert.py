@@ -19,7 +19,7 @@ from leadline.errors import BadArtefact, ExportFailed
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import check, converting, quiet
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The flatbuffer at `path` as a Runner with its own interpreter and its own `threads`."""
-    card, n_threads = read_beside(path), check_threads(threads)
+    card, n_threads = opened(path, "litert"), check_threads(threads)
     content = path.read_bytes()
     where, magic = _MAGIC
     if content[where] != magic:

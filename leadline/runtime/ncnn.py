@@ -19,7 +19,7 @@ from leadline.errors import BadArtefact, ExportFailed
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import Card, read_beside, write_beside
+from leadline.runtime.card import Card, opened, write_beside
 from leadline.runtime.converter import check, converting, quiet
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The artefact at `path` as a Runner with its own `threads`. Whole frames are cast to float32, which ncnn takes."""
     import ncnn
 
-    card = read_beside(path)
+    card = opened(path, "ncnn")
     net = _opened(path, card, check_threads(threads))
     # A frame goes in as the matrix [H, W*3], whose rows lie one after the other; planes [3,h,w] are padded to 16 bytes.
     shape = (3, *card.size) if card.frame is None else (card.frame[0], card.frame[1] * 3)

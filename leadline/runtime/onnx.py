@@ -5,18 +5,22 @@ Any other program that reads ONNX runs it too: the input is named `image` or `fr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.errors import BadArtefact, NoRuntime
+from leadline.errors import BadArtefact
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import Card, dumps, loads
+from leadline.runtime.card import Card, check_runtime, dumps
 from leadline.runtime.converter import check, converting
+from leadline.runtime.onnx_file import card_of, check_content, with_card
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
 PRECISIONS: Sequence[Precision] = ("fp32", "int8")
 
 _OPSET = 20
-_KEY = "leadline"  # of the metadata that holds the card
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -54,16 +57,19 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
                 model = _chained(before, model, _converted(module.grow, example[:, :1], "small", "depth"))
         else:
             model = _converted(module, inputs, "image" if options.frame is None else "frame", "depth")
-        card = graph.card(net, example, "onnx", options, _PACKAGES)
-        model.metadata_props.add(key=_KEY, value=dumps(card))
         content = model.SerializeToString()
-    out.write_bytes(content)
+    card = graph.card(net, example, "onnx", options, _PACKAGES)
+    card = replace(card, hashes=(hashlib.sha256(content).hexdigest(),))
+    out.write_bytes(with_card(content, dumps(card)))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The network at `path` as a Runner with its own `threads`."""
     n_threads = check_threads(threads)
+    card = read_card(path)
+    check_runtime(path, card, "onnx")
+    check_content(path, card)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -79,33 +85,20 @@ def load(path: Path, threads: int | None = None) -> Runner:
     def call(images: np.ndarray) -> np.ndarray:
         return session.run(["depth"], {name: images})[0]  # type: ignore[no-any-return]
 
-    return runner(_card(session, path), call)
+    return runner(card, call, nullcontext())  # a session may run in several threads at once
 
 
 def read_card(path: Path) -> Card:
-    """What the file says of itself. It takes onnxruntime, but neither onnx nor torch."""
-    if (needed := missing()) is not None:
-        raise NoRuntime(f"to read {path}, onnxruntime is needed: {needed}")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    return _card(_session(path, options), path)
-
-
-def _card(session: Any, path: Path) -> Card:
-    text = session.get_modelmeta().custom_metadata_map.get(_KEY)
-    if text is None:
+    """What the file says of itself. It takes no package."""
+    card = card_of(path)
+    if card is None:
         raise BadArtefact(f"{path} was not written by leadline: nothing in it says what goes in and what comes out")
-    return loads(text, path)
+    return card
 
 
 def _session(path: Path, options: Any) -> Any:
     import onnxruntime
 
-    if not path.is_file():
-        raise BadArtefact(f"there is no file {path}")
     options.log_severity_level = 4  # errors are raised anyway
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ kept, which is done for their accuracy.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from leadline.errors import BadArtefact
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import check, converting
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
 
 _PACKAGES = ("torch", "openvino", "nncf")
 _ARITHMETIC: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+
+
+_FIRST = threading.Lock()  # two threads that load at once shall not make two
 
 
 @cache
@@ -82,10 +86,11 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The network at `path` as a Runner with as many `threads`, each on a core of its own."""
-    card, n_threads = read_beside(path), check_threads(threads)
+    card, n_threads = opened(path, "openvino"), check_threads(threads)
     import openvino
 
-    core = _core()
+    with _FIRST:
+        core = _core()
     core.set_property({"ENABLE_MMAP": False})  # a file written anew would crash whoever has the old one mapped
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     beside_int8 = "bf16" if has_bf16 and not card.kept else "f32"
@@ -109,8 +114,10 @@ def load(path: Path, threads: int | None = None) -> Runner:
         depth = np.empty(shape, np.float32)
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(depth, shared_memory=True))
-        request.start_async()  # with `wait` it costs less than `infer`, which looks at all it is given
-        request.wait()
+        try:
+            request.start_async()  # with `wait` it costs less than `infer`, which looks at all it is given
+        finally:
+            request.wait()  # also after Ctrl-C: it writes into `depth` until it is done
         return depth
 
     return runner(card, call)

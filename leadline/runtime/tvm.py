@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from leadline.errors import BadArtefact
+from leadline.machine import native
 from leadline.options import CompileOptions, Precision
 from leadline.preprocess import Runner
 from leadline.runtime.calls import check_threads, lacking, runner
-from leadline.runtime.card import read_beside, write_beside
+from leadline.runtime.card import opened, write_beside
 from leadline.runtime.converter import converting, quiet
 from leadline.timing import usable_cores
 
@@ -58,7 +61,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         if options.tuning is not None:
             from leadline.runtime import tvm_tuning
 
-            folder = options.tuning / f"{target.attrs['mcpu']}-{target.attrs['num-cores']}"
+            folder = database_in(options.tuning, target)
             if options.trials:
                 tvm_tuning.tune(module, target, folder, options.trials)
             if folder.is_dir():
@@ -67,13 +70,13 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
         library.export_library(str(out))
-    write_beside(out, graph.card(net, example, "tvm", options, ("apache-tvm",)))
+    write_beside(out, replace(graph.card(net, example, "tvm", options, ("apache-tvm",)), machine=native()))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The library at `path` as a Runner. TVM's thread pool is one for the whole process: the last `load` sets it."""
-    card = read_beside(path)
+    card = opened(path, "tvm")
     n_threads = check_threads(threads)
     with quiet():  # TVM's own modules use what others have deprecated
         tvm = _tvm()
@@ -102,6 +105,16 @@ def this_machine() -> Any:
     tvm = _tvm()
     cpu = tvm.get_global_func("target.llvm_get_system_cpu")()
     return tvm.target.Target({"kind": "llvm", "mcpu": str(cpu), "num-cores": usable_cores()})
+
+
+def database_in(tuning: Path, target: Any) -> Path:
+    """The folder of this processor's database: by family, cores and instructions, which a virtual machine may hide.
+
+    One that an older version kept by family and cores alone is used on: schedules hold no instructions.
+    """
+    known = tuning / f"{target.attrs['mcpu']}-{target.attrs['num-cores']}"
+    instructions = sha256(" ".join(native()).encode()).hexdigest()[:8]
+    return known if known.is_dir() else known.with_name(f"{known.name}-{instructions}")
 
 
 def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,10 +207,17 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable[[np.ndarray], Seq
             raise BadArtefact(f"{path} is damaged, or no TFLite file: {error}") from error
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
+    turn = threading.Lock()  # an interpreter has one set of tensors
+
     def run(image: np.ndarray) -> Sequence[Any]:
-        interpreter.set_tensor(given[0]["index"], _coded(image, given[0]))
-        interpreter.invoke()
-        return [_real(interpreter.get_tensor(one["index"]), one) for one in results]
+        try:
+            with turn:
+                interpreter.set_tensor(given[0]["index"], _coded(image, given[0]))
+                interpreter.invoke()
+                return [_real(interpreter.get_tensor(one["index"]), one) for one in results]
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}") from error
 
     def named(things: Any) -> Named:
         return [(one["name"], one["shape"].tolist(), np.float32 if _steps(one) else one["dtype"]) for one in things]

@@ -7,7 +7,9 @@ from pathlib import Path
 from leadline.checkpoint import load, origin, shipped
 from leadline.errors import BadArtefact
 from leadline.options_distill import FLAG, Asking, Foreign
-from leadline.runtime import SUFFIXES, card
+from leadline.runtime import SUFFIXES
+from leadline.runtime.card import is_described
+from leadline.runtime.onnx_file import card_of
 from leadline.teachers.files import exported_teacher, foreign_teacher
 from leadline.teachers.folder import folder_teacher
 from leadline.teachers.hub import hub_teacher, is_hub_folder
@@ -91,12 +93,7 @@ def _reference(said: str, foreign: Foreign, threads: int | None) -> Teacher | St
 
 
 def _ours(path: Path) -> bool:
-    if path.suffix not in FOREIGN:
-        return True
-    try:
-        card(path)
-    except BadArtefact as error:
-        if "damaged" in str(error) and path.suffix == ".onnx":
-            raise
-        return False
-    return True
+    """Whether leadline has made the file; BadArtefact if it is an ONNX file and damaged."""
+    if path.suffix == ".onnx":
+        return card_of(path) is not None
+    return path.suffix not in FOREIGN or is_described(path)

@@ -26,7 +26,7 @@ def row(runtime: str, ms: float, precision: str = "fp32", **facts: Any) -> dict[
     if "error" in facts:
         return named | facts
     spread = {"median": ms, "p10": ms * 0.9, "p90": ms * 1.2}
-    measured = {"latency_ms": spread, "n": 200, "load_ms": 300.0, "first_ms": 2 * ms, "peak_mb": 150.0, "bytes": 8e6}
+    measured = {"latency_ms": spread, "n": 200, "load_ms": 300.0, "first_ms": 2 * ms, "peak_mib": 150.0, "bytes": 8e6}
     return named | measured | {"parity": 1e-6} | facts
 
 

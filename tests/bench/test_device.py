@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from leadline import machine
 from leadline.bench import device
 
 
@@ -17,7 +18,7 @@ def as_linux(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: set[
     """A Linux machine that holds only `files` under /proc and /sys."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
-    monkeypatch.setattr(device, "_read", lambda path: files.get(str(path)))
+    monkeypatch.setattr(machine, "read", lambda path: files.get(str(path)))
 
 
 def test_the_fingerprint_is_json_and_complete_here() -> None:
@@ -47,19 +48,19 @@ def test_instructions_have_one_name_on_every_system(monkeypatch: pytest.MonkeyPa
     assert (found["cpu"], found["isa"]) == ("Any Board", ["neon", "dotprod", "i8mm"])
     monkeypatch.setattr(sys, "platform", "darwin")
     said = "hw.optional.neon: 1\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_SME: 0"
-    monkeypatch.setattr(device, "_said", lambda command: said if "hw.optional" in command else "Apple M9")
+    monkeypatch.setattr(machine, "said", lambda command: said if "hw.optional" in command else "Apple M9")
     found = device.fingerprint()
     assert (found["cpu"], found["isa"]) == ("Apple M9", ["dotprod", "neon"])
 
 
 def test_what_a_system_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(device, "_read", lambda path: None)
+    monkeypatch.setattr(machine, "read", lambda path: None)
     monkeypatch.setattr(device.Path, "glob", lambda self, pattern: iter(()))
     monkeypatch.delattr(os, "sysconf", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     found = device.fingerprint()
-    assert {"governor", "temperature_c", "memory_mb", "isa"}.isdisjoint(found)
+    assert {"governor", "temperature_c", "memory_mib", "isa"}.isdisjoint(found)
     assert found["usable_cores"] == os.cpu_count() and device.pick_cores(1) == []
 
 

@@ -45,7 +45,7 @@ def eventually(statement: object) -> bool:
 
 def test_a_worker_answers_one_question_after_the_other(worker: Worker) -> None:
     first, second = worker.ask("memory"), worker.ask("memory")
-    assert 5 < first["peak_mb"] <= second["peak_mb"] < 200  # not its parent's, which may have loaded anything
+    assert 5 < first["peak_mib"] <= second["peak_mib"] < 200  # not its parent's, which may have loaded anything
 
 
 def test_what_fails_is_one_line(worker: Worker, tmp_path: Path) -> None:

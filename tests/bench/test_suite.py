@@ -65,7 +65,7 @@ class Pretender:
         return {"preprocess": [2.0] * n, "inference": [1.0] * n, "postprocess": [1.0] * n, "end_to_end": [ms] * n}
 
     def memory(self) -> dict[str, Any]:
-        return {"peak_mb": 99.0}
+        return {"peak_mib": 99.0}
 
     def metrics(self, **given: Any) -> dict[str, Any]:
         return {"metrics": {"delta1": 0.7}, "n_images": 3}
@@ -109,7 +109,7 @@ def test_rows_hold_what_the_issue_names_and_are_sorted(model: str) -> None:
     for row in found.rows:
         assert {"runtime", "precision", "threads", "latency_ms", "end_to_end_ms", "parity"} <= set(row)
         assert set(row["latency_ms"]) == set(row["end_to_end_ms"]) == {"median", "p10", "p90"}
-        assert (row["n"], row["peak_mb"], row["preprocess_ms"], row["postprocess_ms"]) == (20, 99.0, 2.0, 1.0)
+        assert (row["n"], row["peak_mib"], row["preprocess_ms"], row["postprocess_ms"]) == (20, 99.0, 2.0, 1.0)
     assert [row["ratio"] for row in found.rows] == [1.0, 5.0, 2.5]
     assert [row["parity"] for row in found.rows] == [0.0, 0.0, 0.5]
     assert found.rows[1]["over_net"] == 7 / 4
@@ -228,4 +228,4 @@ def test_a_real_run_agrees_with_pytorch(name: str, tmp_path: Path, monkeypatch: 
     net = next(row for row in found.rows if row["runtime"] == name and "frame" not in row)
     framed = next(row for row in found.rows if "frame" in row)
     assert net["parity"] < 1e-4 and framed["parity"] < 0.05
-    assert net["latency_ms"]["median"] > 0 and net["bytes"] > 1000 and net["peak_mb"] > 20
+    assert net["latency_ms"]["median"] > 0 and net["bytes"] > 1000 and net["peak_mib"] > 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, Resized, images, small_net
+from small import SIZE, Resized, images, small_net, unbound
 
 from leadline import checkpoint
 from leadline.errors import BadArtefact
@@ -210,6 +210,9 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadArtefact, match=path.name):
         load(path, threads=1)
+    if name != "onnx":  # its card was at the end that is gone
+        with pytest.raises(BadArtefact, match=path.name):
+            load(unbound(path), threads=1)
     with pytest.raises(BadArtefact, match="there is no file"):
         load(path.with_name(f"other{path.suffix}"), threads=1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from small import SIZE, images, small_net, unbound
 from torch import nn
 
 from leadline.errors import BadArtefact, ExportFailed
@@ -33,7 +33,7 @@ def test_without_its_weights_it_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
 def test_weights_that_are_cut_short_are_refused(part: float, tmp_path: Path) -> None:
-    path = compiled(tmp_path)
+    path = unbound(compiled(tmp_path))
     weights = tmp_path / "net.param.bin"
     weights.write_bytes(weights.read_bytes()[: int(part * weights.stat().st_size)])
     with pytest.raises(BadArtefact, match=r"net\.param\.bin, are damaged or cut short"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,19 @@ def test_tuned_code_gives_the_same_numbers_and_leaves_log_handlers_alone(tmp_pat
     (database,) = (tmp_path / "tuning").iterdir()  # that of this processor
     assert lines(database)
     assert closed == [], handler
+
+
+def test_processors_of_one_family_with_other_instructions_have_databases_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = SimpleNamespace(attrs={"mcpu": "znver4", "num-cores": 2})
+    found = []
+    for instructions in ("avx2", "avx512f"):
+        monkeypatch.setattr(tvm, "native", lambda word=instructions: ("linux x86_64", word))
+        found.append(tvm.database_in(tmp_path, target))
+    assert len({*found}) == 2 and all(folder.name.startswith("znver4-2-") for folder in found)
+    (tmp_path / "znver4-2").mkdir()  # of an older version: hours of tuning
+    assert tvm.database_in(tmp_path, target) == tmp_path / "znver4-2"
 
 
 def test_trials_need_a_folder(tmp_path: Path) -> None:

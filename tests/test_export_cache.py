@@ -1,0 +1,77 @@
+"""The cache: where it cannot be, the error says what to set; unlike processors do not share its files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from runtime.small import small_net
+from stand_in import StandIn, stand_in
+
+from leadline import machine
+from leadline.checkpoint import save
+from leadline.errors import ExportFailed, LeadlineError
+from leadline.export import cache, export, kept
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    return stand_in(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(small_net(), tmp_path_factory.mktemp("net") / "small.safetensors")
+
+
+@pytest.mark.parametrize("place", ["a file/.cache", "a file"])
+def test_a_cache_that_cannot_be_written_names_the_variable_to_set(
+    backend: StandIn, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.delenv("LEADLINE_CACHE")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+    with pytest.raises(LeadlineError, match=r"cache .* cannot be used: .*; set LEADLINE_CACHE to a folder"):
+        export(checkpoint, "standin")
+
+
+def test_so_does_a_cache_above_which_nothing_can_be_made(
+    backend: StandIn, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(cache().parent))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(LeadlineError, match=r"Permission denied.*set LEADLINE_CACHE"):
+        export(checkpoint, "standin")
+    with pytest.raises(PermissionError):
+        export(checkpoint, "standin", tmp_path / "net.standin")  # the user's own place
+
+
+def test_a_full_disk_while_the_tuner_writes_names_it_too(tmp_path: Path) -> None:
+    with pytest.raises(LeadlineError, match=r"No space left.*LEADLINE_CACHE"), kept(None, cache() / "tuning"):
+        raise ExportFailed("tvm cannot convert this net") from OSError(28, "No space left on device")
+    with pytest.raises(ExportFailed, match="no kernel"), kept(cache() / "exported"):
+        raise ExportFailed("no kernel") from RuntimeError()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LEADLINE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(LeadlineError, match=r"no place for its cache: .*set LEADLINE_CACHE"):
+        cache()
+
+
+def test_a_processor_with_other_instructions_has_files_of_its_own(
+    backend: StandIn, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = export(checkpoint, "standin")
+    monkeypatch.setattr(machine, "native", lambda: ("linux x86_64", "avx2"))
+    assert export(checkpoint, "standin") != first
