@@ -211,7 +211,7 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
         pruning.run(replace(plan, training=replace(plan.training, protocol="nyu-eigen")))
     assert refused(few)
     for changes, said in (
-        ({"rounds": 0}, r"multiple is 8, rounds 0 and n_batches 1; at least 1 is needed"),
+        ({"rounds": 0}, r"rounds is 0; at least 1, and a whole number, is needed"),
         ({"fresh": True, "finetune": False}, r"fresh weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):
