@@ -142,7 +142,7 @@ def test_a_batch_that_fails_leaves_no_open_curves(tmp_path: Path) -> None:
 def test_a_damaged_record_does_not_end_a_run_that_goes_on(tmp_path: Path) -> None:
     fit(tiny(), batches(), loss, options(steps=3), out=tmp_path)
     (tmp_path / "run.json").write_text('{"command": [')
-    net, _ = fit(tiny(), batches(), loss, options(steps=3), out=tmp_path, resume=True)
+    fit(tiny(), batches(), loss, options(steps=3), out=tmp_path, resume=True)
     assert read_json(tmp_path / "run.json")["resumed"][0]["at_step"] == 3
 
 
