@@ -94,6 +94,29 @@ def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
     return found
 
 
+def stored_as(name_or_path: Path | str) -> torch.dtype:
+    """In which floating point numbers the file keeps its tensors; of several kinds, the widest."""
+    with safe_open(str(find(name_or_path)), framework="pt") as file:
+        found = {_STORED.get(file.get_slice(name).get_dtype(), torch.float32) for name in file.keys()}  # noqa: SIM118
+    return found.pop() if len(found) == 1 else torch.float32
+
+
+_STORED = {"F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def save_like(source: Path | str, net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> str:
+    """Write `net` in the numbers that the checkpoint `source` is stored in, as `save` does, and say in which. What half
+    precision cannot hold is stored in float32.
+    """
+    dtype = stored_as(source)
+    try:
+        save(net, path, provenance=provenance, dtype=dtype)
+    except ValueError:
+        dtype = torch.float32
+        save(net, path, provenance=provenance)
+    return str(dtype).removeprefix("torch.")
+
+
 def origin(name_or_path: Path | str) -> dict[str, Any]:
     """The file's name, SHA-256 and licences: what those say of it that are made with its help."""
     path = find(name_or_path)

@@ -51,6 +51,8 @@ def prune(
 ) -> int:
     """A smaller net: whole channels are removed until the budget is met, and it is trained. The file is a checkpoint.
 
+    It holds the numbers that the model is stored in, float16 or float32.
+
     Args:
         model: a net that ships with leadline, or a checkpoint
         method: netadapt (greedy, layer by layer), masks (learned together with the weights), or a score for each
@@ -128,5 +130,5 @@ def prune(
         emit({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {out}, in float32")
+        print(f"\nwrote {out}, in {pruned.stored} as {model}")
     return 0

@@ -27,6 +27,7 @@ def quantize(
     split: str = "test",
     protocol: Annotated[str, arg(metavar="NAME")] = "indoor-metric@1",
     limit: Annotated[int | None, arg(metavar="N")] = None,
+    metric: str = "delta1",
     max_drop: float = 0.01,
     force: bool = False,
     threads: Annotated[int | None, arg(metavar="N")] = None,
@@ -48,7 +49,8 @@ def quantize(
         split: the part of the data that judges
         protocol: how accuracy is measured, as in `leadline val`
         limit: judge on the first N images only
-        max_drop: how much delta1 it may lose
+        metric: the protocol's figure that decides: delta1, or an error such as rmse, of which less is better
+        max_drop: by how much the file may be worse in it, in its unit
         force: write the best file even so
         threads: threads of the runtime; by default every core
         reading: how to read the data
@@ -87,7 +89,7 @@ def quantize(
         samples,
         precision=precision,
         calibration=inputs,
-        demands=Demands(protocol, max_drop=max_drop, force=force, threads=threads),
+        demands=Demands(protocol, metric, max_drop=max_drop, force=force, threads=threads),
         frame=parse_size("frame", frame),
         say=say,
     )

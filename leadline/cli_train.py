@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from leadline.autotune import autotune
 from leadline.autotune import chosen as chosen_of
-from leadline.checkpoint import save, write_atomically
+from leadline.checkpoint import save, save_like, write_atomically
 from leadline.command import complain, emit
 from leadline.data.loader import Batches
 from leadline.errors import TrainingFailed
@@ -23,11 +24,12 @@ from leadline.spec import to_json
 from leadline.teaching import licences
 from leadline.teaching import taught as teaching_of
 from leadline.train import Finish, Loss, fit, process
-from leadline.train_state import commit
+from leadline.train_state import commit, read_json
 
 
 def train(run: Training, net: Net | None = None, teaching: Teaching | None = None) -> tuple[Net, Report]:
-    """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`.
+    """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`,
+    in the numbers of the checkpoint that it began from, if it did.
 
     With `net` that one is the start, see `run_parts.parts`; with `teaching` it learns from a teacher, too.
     """
@@ -62,7 +64,8 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
     final = run.out / f"{net.spec.name}.safetensors"
     reported = run.out / "report.json"
     if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
-        return net, Report(**json.loads(reported.read_bytes()))
+        with suppress(ValueError, TypeError):  # a report that is damaged is written again
+            return net, Report(**json.loads(reported.read_bytes()))
     if rank == 0:
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
@@ -70,7 +73,10 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         terms += [] if taught is None else licences(taught.facts)
         facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
-        save(net, final, provenance=facts)
+        if "from" in made.facts:
+            save_like(run.model, net, final, provenance=facts)
+        else:
+            save(net, final, provenance=facts)
         write_atomically(reported, json.dumps(report.to_json(), indent=2).encode())
     return net, report
 
@@ -91,7 +97,7 @@ def _tuned(run: Training, workers: int) -> dict[str, Any] | None:
     path = run.out / "run.json"
     if not (run.resume and path.is_file()):
         return None
-    began: dict[str, Any] = json.loads(path.read_bytes())
+    began: dict[str, Any] = read_json(path)
     return began.get("autotune") or {"options": {}, "workers": workers}
 
 

@@ -8,7 +8,7 @@ misses every delta. `measure` selects the pixels and computes many at once; eval
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log
+from math import inf, isnan, log
 
 import numpy as np
 
@@ -120,6 +120,17 @@ MAP_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = 
 """Metrics that need whole maps (prediction, target, valid), by name; only computed when asked for."""
 
 HIGHER_IS_BETTER = frozenset({"delta1", "delta2", "delta3", "boundary_f1"})
+"""The metrics of which more is better; of all others less is."""
+
+
+def worse_by(name: str, before: float, after: float) -> float:
+    """How much worse `after` is than `before` in the metric `name`, in its unit: above 0 is worse, whatever its sense.
+
+    A value that is NaN is infinitely worse, or where it was so before, as bad.
+    """
+    if isnan(after):
+        return 0.0 if isnan(before) else inf
+    return before - after if name in HIGHER_IS_BETTER else after - before
 
 
 def measure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,6 +37,9 @@ from leadline.train import fit, moved
 from leadline.types import Sample
 
 Say = Callable[[str], None]
+_NEAR = 0.9
+"""A net that costs less than this part of its budget was cut more than asked."""
+
 _IN_MEMORY = 200
 """So many images to choose on are kept decoded, some 2.5 MB each: they are looked at hundreds of times."""
 
@@ -105,13 +108,26 @@ def narrowed(
             net, teach, resource, most, options.netadapt, example=_example(net), out=folder / "netadapt",
             layers=options.layers, multiple=options.multiple, resume=resume, say=say,
         )  # fmt: skip
-        facts = dict(report.context)
+        facts = {**report.context, "cost": report.context["netadapt"]["cost"]}
     elif options.method == "masks":
         net, facts = _masked(net, options, made, resource, most, resume, say)
     else:
         net, facts = _scored(net, options, made, resource, most, say)
     widths = {name: group.size for name, group in traced(net).free.items()}
     return net, Report(net.spec.name, context={"step": line, "widths": widths, **facts})
+
+
+def distance(facts: Mapping[str, Any], most: float, options: Pruning) -> list[str]:
+    """Lines that say what was asked and what was reached; the second only where that is far under the budget."""
+    if "cost" not in facts or not _aims(options):
+        return []
+    found = float(facts["cost"])
+    lines = [f"the budget is {most:.6g}, reached is {found:.6g}, {found / most:.0%} of it"]
+    if found < _NEAR * most:
+        closer = "--multiple 1" if options.multiple > 1 else "--method netadapt"
+        why = f"widths go in steps of {options.multiple}, and scores or masks that are alike go together"
+        lines.append(f"that is far under the budget, so more was cut than asked: {why}; {closer} may come closer")
+    return lines
 
 
 def _masked(
@@ -130,21 +146,25 @@ def _masked(
         say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
     masked = unread(net, channels, loss.off())  # what only rounding keeps is as unread as it was
     if _aims(options):
-        small = _met(resource, most, lambda asked: prune(masked, channels, loss.harvest(asked, options.multiple)), say)
+
+        def cut(asked: float) -> Net:
+            return prune(masked, channels, loss.harvest(asked, options.multiple))
+
+        small, found = _met(resource, most, cut, say)
     else:
         small = prune(masked, channels, loss.harvest(multiple=options.multiple))
         found, whole = cost(shapes_of(small)), cost(channels.shapes)
         say(f"masks alone decided, without the budget {most:.6g}: the net costs {found:.6g}, {found / whole:.3g}x")
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
-    return small, {"kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
+    return small, {"cost": found, "kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 
 
 def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, asked: float) -> Net:
     return prune(net, channels, choose(channels, scores, cost, asked, multiple=multiple))
 
 
-def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say) -> Net:
-    """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate."""
+def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say) -> tuple[Net, float]:
+    """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate; its cost."""
     asked = found = most
     for attempt in range(6):
         try:
@@ -153,8 +173,10 @@ def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say)
             if not attempt:
                 raise
             break  # it would name a limit that nobody gave
-        if resource.measure is None or (found := resource.measure(small)) <= most:
-            return small
+        if resource.measure is None:
+            return small, resource.cost_of(small)(shapes_of(small))
+        if (found := resource.measure(small)) <= most:
+            return small, found
         say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, narrower")
         asked *= 0.98 * most / found
     raise OutOfReach(f"the narrowest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one")
@@ -163,7 +185,7 @@ def _met(resource: Resource, most: float, cut: Callable[[float], Net], say: Say)
 def _scored(
     net: Net, options: Pruning, made: Parts, resource: Resource, most: float, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    first = resource.cost_of(net)(shapes_of(net))
+    first = found = resource.cost_of(net)(shapes_of(net))
     for i in range(options.rounds):
         channels, cost = _looked_at(net, options), resource.cost_of(net)
         now = first * (most / first) ** ((i + 1) / options.rounds)
@@ -172,12 +194,12 @@ def _scored(
         scores = score(net, channels)
         last = i + 1 == options.rounds
         cut = partial(_cut, net, channels, scores, cost, options.multiple)
-        net = _met(resource, most, cut, say) if last else cut(now)
+        net, found = _met(resource, most, cut, say) if last else (cut(now), now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if not last:
             own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
-    return net, {"rounds": options.rounds}
+    return net, {"rounds": options.rounds, "cost": found}
 
 
 def lessons(training: Training, model: str) -> Lessons:

@@ -24,7 +24,8 @@ def learning_rate(options: FitOptions, step: int) -> float:
         case "cosine":
             fall = 0.5 * (1 + math.cos(math.pi * part))
         case "step":
-            fall = 0.1 ** int(part / options.step_every)
+            # a part of the run and a number of steps may differ by rounding: 0.3 / 0.1 is below 3
+            fall = 0.1 ** int(part / options.step_every + 1e-9)
         case "poly":
             fall = (1 - options.lr_end) * (1 - part) ** options.power + options.lr_end
         case "halve":

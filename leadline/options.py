@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from leadline.allowed import (
+    ABOVE_0,
+    BELOW_1,
+    FROM_0,
+    PART,
+    SEED,
+    SIZE,
+    SPAN,
+    UP_TO_1,
+    at_least,
+    between,
+    check,
+    each,
+    one_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +47,10 @@ class View:
     flip: float = 0.5
     jitter: float = 0.4
     colour_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self, size=SIZE, zoom=SPAN, stretch=between(0.1, 10), rotate=between(0, 180))
+        check(self, shift=PART, flip=PART, jitter=PART, colour_shift=BELOW_1)
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -67,20 +86,8 @@ class Stereo:
     """Lowest part of the views that is cut away; Cityscapes' bonnet: 0.2."""
 
     def __post_init__(self) -> None:
-        for name in ("ssim", "flip", "colours"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; 0 to 1 is needed")
-        for name in ("smoothness", "consistency"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; a weight of 0 or more is needed")
-        for name in ("gamma", "brightness", "tint"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high < math.inf:
-                raise ValueError(f"{name} is {low} to {high}; two numbers above 0, the lower one first, are needed")
-        if self.scales not in (1, 2, 3, 4):
-            raise ValueError(f"scales is {self.scales}; 1, 2, 3 or 4 is needed")
-        if not 0 <= self.cut_bottom < 1:
-            raise ValueError(f"cut_bottom is {self.cut_bottom}; at least 0 and below 1 is needed")
+        check(self, size=SIZE, ssim=PART, flip=PART, colours=PART, cut_bottom=BELOW_1, scales=one_of(1, 2, 3, 4))
+        check(self, smoothness=FROM_0, consistency=FROM_0, gamma=SPAN, brightness=SPAN, tint=SPAN)
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,17 @@ class R2Crop:
     """Of each channel by itself."""
 
     def __post_init__(self) -> None:
+        check(self, frame=SIZE, image=SIZE, depth=SIZE, rotate=between(0, 180), rotate_chance=PART, flip=PART)
+        check(self, gamma=BELOW_1, brightness=PART, colour=PART)
         large = [f"{h}x{w}" for h, w in self.sizes if not (0 < h <= self.frame[0] and 0 < w <= self.frame[1])]
         if large or not self.sizes:
             said = f"the crop {large[0]}" if large else "a list of no crops"
             frame = f"{self.frame[0]}x{self.frame[1]}"
             raise ValueError(f"{said} does not fit into an image of {frame}; crops of 1x1 to {frame} are allowed")
+        for name in ("image", "depth"):
+            for cut in self.sizes:
+                if min(round(cut[i] * getattr(self, name)[i] / self.frame[i]) for i in (0, 1)) < 1:
+                    raise ValueError(f"the crop {cut[0]}x{cut[1]} has no pixel in {name} {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -185,17 +198,18 @@ class FitOptions:
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "save_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        if not self.step_every > 0 or not 0 <= self.ema < 1:
-            raise ValueError(f"step_every is {self.step_every} and ema {self.ema}; above 0, and in [0, 1), are needed")
-        for name in ("warmup_from", "lr_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; a part of the learning rate, 0 to 1, is needed")
-        if not self.power > 0 or not self.eps > 0 or not all(0 <= beta < 1 for beta in self.betas):
-            said = f"power is {self.power}, eps {self.eps}, betas {self.betas}"
-            raise ValueError(f"{said}; above 0, above 0, and in [0, 1), are needed")
+        check(self, steps=at_least(1), save_every=at_least(1), log_every=at_least(1), validate_every=at_least(0))
+        check(self, optimizer=one_of("sgd", "adam", "adamw"), lr=ABOVE_0, momentum=BELOW_1, betas=each(BELOW_1, 2))
+        check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, still_after=PART, seed=SEED)
+        check(
+            self,
+            schedule=one_of("cosine", "step", "constant", "poly", "halve"),
+            warmup=at_least(0),
+            warmup_from=PART,
+            lr_end=PART,
+        )
+        check(self, step_every=UP_TO_1, power=ABOVE_0, warmup_from=PART, lr_end=PART)
+        check(self, precision=one_of("auto", "no", "bf16"), depthwise=one_of("own", "torch"))
 
 
 @dataclass(frozen=True)
@@ -217,6 +231,9 @@ class CompileOptions:
     trials: int = 0
     source: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self, precision=one_of("fp32", "fp16", "bf16", "int8"), frame=SIZE, trials=at_least(0))
 
 
 @dataclass(frozen=True)
@@ -270,3 +287,8 @@ class Training:
     """Go on with the run that was stopped in `out`."""
     licences: tuple[str, ...] = ()
     """Stated in the weight file: under which terms the data came."""
+
+    def __post_init__(self) -> None:
+        check(self, batch=at_least(1), epochs=ABOVE_0, choose=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
+        check(self, transform=one_of("view", "fastdepth", "litedepth", "hu"), weighting=one_of("fixed", "dynamic"))
+        check(self, augment=one_of("auto", "workers", "device"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from leadline.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
 from leadline.spec import Kind
 
 FLAG = "--foreign.kind, of distill --asking.foreign.kind"
@@ -34,12 +34,7 @@ class Foreign:
     """The terms under which it came; stated in what it labels and in what learns from it."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.unit_m < math.inf:
-            raise ValueError(f"unit_m is {self.unit_m}; metres above 0 are needed")
-        if self.depth_scale is not None and not 0 < self.depth_scale < math.inf:
-            raise ValueError(f"depth_scale is {self.depth_scale}; units per metre, above 0, are needed")
-        if not all(0 < s < math.inf for s in self.std):
-            raise ValueError(f"std is {self.std}; numbers above 0 are needed")
+        check(self, unit_m=ABOVE_0, depth_scale=ABOVE_0, size=SIZE, mean=each(FINITE, 3), std=each(ABOVE_0, 3))
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,9 @@ class Asking:
     """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
     or `SCALE,SHIFT`, known numbers; or a metric teacher.
     """
+
+    def __post_init__(self) -> None:
+        check(self, weights=each(ABOVE_0), zooms=each(between(1, 2)))
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,7 @@ class Labelling:
     """Where nets and models of the hub answer: cpu, cuda, mps. Exported files answer on the CPU."""
 
     def __post_init__(self) -> None:
-        if self.shard < 1 or self.workers < 0 or (self.height is not None and self.height < 8):
-            said = f"shard is {self.shard}, workers {self.workers}, height {self.height}"
-            raise ValueError(f"{said}; at least 1, 0 and 8 (or None) are needed")
-        if not 0 < self.label_scale < math.inf:
-            raise ValueError(f"label_scale is {self.label_scale}; units per metre, above 0, are needed")
+        check(self, shard=at_least(1), workers=at_least(0), height=at_least(8), label_scale=ABOVE_0)
         if self.ray is not None and not self.workers:
             raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
 
@@ -123,6 +117,4 @@ class Teaching:
     """
 
     def __post_init__(self) -> None:
-        for name, top in (("truth", 1.0), ("trust", 1.0), ("weight", math.inf)):
-            if not 0 <= getattr(self, name) <= top or math.isinf(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; 0 to {top:g} is needed")
+        check(self, truth=PART, trust=PART, weight=FROM_0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from leadline.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of
 from leadline.options import FitOptions, Training
 
 Method = Literal["netadapt", "masks", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"]
@@ -42,13 +42,8 @@ class NetAdapt:
     """Of each process; None: PyTorch's own choice."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.first_step < 1 or not 0 < self.decay <= 1:
-            raise ValueError(
-                f"first_step is {self.first_step} and decay {self.decay}; between 0 and 1, and in (0, 1], are needed"
-            )
-        for name in ("max_iterations", "processes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        check(self, rule=one_of("accuracy", "ratio"), first_step=INSIDE, decay=UP_TO_1, momentum=UP_TO_1)
+        check(self, max_iterations=at_least(1), processes=at_least(1), threads=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -77,11 +72,8 @@ class Masks:
     """The training of masks and weights together."""
 
     def __post_init__(self) -> None:
-        if self.target is not None and not 0 < self.target < 1:
-            raise ValueError(f"target is {self.target}; a part of the cost, between 0 and 1, is needed")
-        for name in ("strength", "reach_at", "tolerance", "start", "speed"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed")
+        check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, speed=ABOVE_0, reach_at=UP_TO_1)
+        check(self, mode=one_of("total", "task"), price=one_of("plain", "cost"))
 
 
 @dataclass(frozen=True)
@@ -123,12 +115,9 @@ class Pruning:
     """The net's new name; by default it keeps its own."""
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or self.rounds < 1 or self.n_batches < 1:
-            said = f"multiple is {self.multiple}, rounds {self.rounds} and n_batches {self.n_batches}"
-            raise ValueError(f"{said}; at least 1 is needed")
+        check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
+        check(self, threads=at_least(1), teach=FROM_0)
         if self.masks.target is not None and not self.masks.steered:
             raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
-        if not 0 <= self.teach < math.inf:
-            raise ValueError(f"teach is {self.teach}; a weight of 0 or more is needed")
         if self.fresh and not self.finetune:
             raise ValueError("fresh weights without a training are of no use; leave --fresh out, or let it train")

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leadline.checkpoint import find, load, read_provenance, save, write_atomically
+from leadline.checkpoint import find, load, read_provenance, save, save_like, write_atomically
 from leadline.compress.budget import limit, parse
 from leadline.compress.cost import shapes_of
 from leadline.compress.pipeline import compress
 from leadline.distill import answered
-from leadline.narrowing import Say, check, narrowed, resource_of, seen
+from leadline.errors import BadCheckpoint
+from leadline.narrowing import Say, check, distance, narrowed, resource_of, seen
 from leadline.nn.build import Net, fresh
 from leadline.options_prune import Pruning
 from leadline.report import Report
@@ -22,7 +23,7 @@ from leadline.run_parts import Parts, parts
 from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.train import fit
-from leadline.train_state import check_same, commit
+from leadline.train_state import check_same, commit, read_json
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class Pruned:
     before: Net
     after: Net
     report: Report
+    stored: str
+    """The numbers in the file: those that the net came in, such as float16."""
 
 
 def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
-    """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`.
+    """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`, in the numbers
+    that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
     options it is a TrainingFailed. A budget that cannot be met is an OutOfReach, known before any training.
@@ -54,7 +58,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     net, size = made.net, made.net.spec.preprocess.size
     begun, measured = folder / "plan.json", folder / "unpruned.json"
     # a second measurement would be another, and with it the budget
-    known = json.loads(measured.read_text()) if begun.exists() else None
+    known = read_json(measured) if begun.exists() else None
     resource = resource_of(budget, net, size, say, known)
     whole = resource.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
@@ -65,11 +69,13 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     at = folder / "pruned.safetensors"
     narrow = partial(narrowed, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
     if at.exists():
-        pruned, facts = load(at), read_provenance(at)
+        pruned, facts = _kept(at), read_provenance(at)
     else:
         pruned, reports = compress(net, narrow)
         facts = dict(reports[0].context)
         save(pruned, at, provenance=facts)
+    for line in distance(facts, most, options):
+        say(line)
     if options.fresh:
         pruned, _ = compress(pruned, partial(_fresh, made=made, seed=training.fit.seed))
     if options.name is not None:
@@ -77,8 +83,15 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     report = Report(pruned.spec.name)
     if options.finetune:
         pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
-    save(pruned, options.out, provenance=_told(options, made, source, facts, report))
-    return Pruned(net.cpu().eval(), load(options.out), report)
+    stored = save_like(source, pruned, options.out, provenance=_told(options, made, source, facts, report))
+    return Pruned(net.cpu().eval(), load(options.out), report, stored)
+
+
+def _kept(at: Path) -> Net:
+    try:
+        return load(at)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
 
 
 def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[Net, Report]:
@@ -109,7 +122,7 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
     if path.exists():
-        check_same(folder, json.loads(path.read_text()), plan)
+        check_same(folder, read_json(path), plan)
     return plan
 
 

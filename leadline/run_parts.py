@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
 from leadline.data.stereo import augment_pair, metres, open_pairs
 from leadline.data.transforms import augment
+from leadline.errors import BadData, BadImage
 from leadline.evaluate import check_protocols, evaluate
 from leadline.export import cache
 from leadline.losses import Reweighted, Term, weighted
@@ -33,6 +35,7 @@ from leadline.nn.build import Net, build, calibrated
 from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.predict import predictor_of
+from leadline.protocols import find as find_protocol
 from leadline.run_sets import Say, from_pairs, kept_for_choosing, marked, rows, seen, shares, transform_of, without
 from leadline.spec import Spec, to_json
 from leadline.teachers import Teacher
@@ -169,7 +172,7 @@ def parts(
         **({"from": origin(run.model)} if net is None and begun is not None else {}),
         **({} if taught is None else {"teaching": taught.facts}),
     }
-    validate = None if chosen is None else partial(_validate, run=run, data=chosen)
+    validate = None if chosen is None else partial(_validate, run=run, data=chosen, say=say)
     workers = enough if run.workers < 0 else run.workers
     return Parts(start, loading, loss, finish, options, chosen, validate, facts, workers, enough)
 
@@ -187,8 +190,7 @@ def _checked(run: Training, given: bool, say: Say) -> None:
         raise ValueError(f"{run.model} comes with weights, so --init has no use; leave one of the two out")
     if not given and not _goes_on(run) and run.model in shipped() and run.model not in zoo.names():
         raise ValueError(f"{run.model} is known by its weights alone; give --pretrained, and it starts from them")
-    if run.epochs is not None and not run.epochs > 0:
-        raise ValueError(f"epochs is {run.epochs}; a number above 0 is needed")
+    find_protocol(run.protocol)  # also where nothing is validated
     if run.resume and not (run.out / "state.safetensors").exists():
         say(f"there is no run in {run.out} to go on with: it starts from the beginning")
     if from_pairs(run):
@@ -254,16 +256,27 @@ def _start(run: Training, data: Dataset, teacher: Teacher | None = None) -> Net:
     return net
 
 
-def _validate(net: Net, step: int, *, run: Training, data: Dataset) -> Mapping[str, float]:
-    """Metrics on the part kept for choosing, and a picture of four of its images."""
+def _validate(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+    """Metrics on the part kept for choosing, and a picture of four of its images. Where there is nothing to measure
+    that is said, and the training goes on.
+    """
     predict = predictor_of(net)
     rows = []
     for i in evenly(4, len(data)):
-        sample = data[i]
-        rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
-    width = min(row.shape[1] for row in rows)
-    picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))
-    folder = run.out / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    picture.save(folder / f"{step:06d}.jpg", quality=85)
-    return evaluate(predict, data, run.protocol, name=net.spec.name).metrics
+        with suppress(BadData, BadImage):  # it is named below
+            sample = data[i]
+            rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
+    if rows:
+        width = min(row.shape[1] for row in rows)
+        picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))
+        folder = run.out / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{step:06d}.jpg", quality=85)
+    try:
+        report = evaluate(predict, data, run.protocol, name=net.spec.name)
+    except BadData as error:
+        say(f"after {step} steps there are no figures: {error}")
+        return {}
+    if left_out := report.context["skipped"]:
+        say(f"{len(left_out)} of {len(data)} images kept for choosing do not count, such as {left_out[0]}")
+    return report.metrics

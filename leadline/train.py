@@ -11,9 +11,8 @@ import copy
 import ctypes
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +32,7 @@ from leadline.report import Report
 from leadline.runtime.calls import NO_COMPILER, compiler
 from leadline.spec import to_json
 from leadline.together import average_, join_, silent
+from leadline.train_rate import Rate
 from leadline.train_state import State, curves, read_state, record_run, write_state
 from leadline.types import Sample
 
@@ -80,31 +80,32 @@ def fit(
     if main and out is not None:
         told = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
         record_run(out, told, start)
-    write, close = curves(out, options.steps, start) if main else (lambda *_: None, lambda: None)
-    rate = _Rate()
+    rate = Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
     stream = batches(start)
-    for step in range(start, options.steps):
-        rate.begin()
-        batch = next(stream)
-        rate.got(len(batch.name) * around.num_processes)
-        made = run.step(moved(batch, run.device, options.channels_last, finish), step)
-        logs, state.skipped = (logs, state.skipped + 1) if made is None else (made, state.skipped)
-        rate.end()
-        done, last = step + 1, step + 1 == options.steps
-        if done % options.log_every == 0 or last:
-            write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
-        if main and path is not None and (done % options.save_every == 0 or last):
-            # first the net: what cannot be saved must not replace the state before it
-            save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
-            write_state(state, path, done, plan)
-        if validate is not None and main and (last or (options.validate_every and done % options.validate_every == 0)):
-            figures = validate(run.result(), done)
-            write(done, figures, rate.mean)
-    if start >= options.steps and validate is not None and main:  # it was over before: perhaps killed before this
-        figures = validate(run.result(), start)
-    close()
+    with curves(out, options.steps, start) if main else nullcontext(lambda *_: None) as write:
+        for step in range(start, options.steps):
+            rate.begin()
+            batch = next(stream)
+            rate.got(len(batch.name) * around.num_processes)
+            made = run.step(moved(batch, run.device, options.channels_last, finish), step)
+            logs, state.skipped = (logs, state.skipped + 1) if made is None else (made, state.skipped)
+            rate.end()
+            done, last = step + 1, step + 1 == options.steps
+            if done % options.log_every == 0 or last:
+                write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
+            if last or (path is not None and done % options.save_every == 0):
+                _refuse_wild(run.mean, done)  # what cannot be saved must not replace the state before it
+                if main and path is not None:
+                    save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
+                    write_state(state, path, done, plan)
+            due = last or (options.validate_every and done % options.validate_every == 0)
+            if validate is not None and main and due:
+                figures = validate(run.result(), done)
+                write(done, figures, rate.mean)
+        if start >= options.steps and validate is not None and main:  # it was over before: perhaps killed before this
+            figures = validate(run.result(), start)
     around.wait_for_everyone()
     if isinstance(run.loss, nn.Module):
         cast(nn.Module, loss).load_state_dict(run.loss.state_dict())
@@ -156,11 +157,11 @@ class Steps:
         lr = learning_rate(options, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if step >= options.still_after * options.steps:
+        if step + 1e-6 >= options.still_after * options.steps:  # 0.7 x 10 is above 7
             _still(self.net)
         self.optimizer.zero_grad(set_to_none=True)
         self.shell.outputs.clear()
-        value, logs = self.loss(self.shell, batch)
+        value, logs = self._asked(batch)
         # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
         scalar = None if logs.get("skipped") else float(value.detach())
         if scalar is not None and math.isfinite(scalar):
@@ -180,6 +181,18 @@ class Steps:
         if options.ema:
             average_into(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
         return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
+
+    def _asked(self, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+        try:
+            return self.loss(self.shell, batch)
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 "):  # torch's words, from a norm that has one value
+                raise
+            n, (height, width) = len(batch.name), batch.image.shape[-2:]
+            raise ValueError(
+                f"with --batch {n} and images of {height}x{width} a batch norm has one value for each channel, and "
+                "nothing to take a mean over; give --batch 2 or more, or larger images (--view.size)"
+            ) from error
 
     def result(self) -> Net:
         """The running mean, or the net, as it stands, in eval mode and of the classes it came with."""
@@ -221,6 +234,16 @@ def first() -> AbstractContextManager[None]:
     return context
 
 
+def _refuse_wild(net: nn.Module, done: int) -> None:
+    """A TrainingFailed if a weight is not finite: a finite loss may have a gradient that is not."""
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise TrainingFailed(
+                f"after {done} steps {name} holds values that are not finite; lower the learning rate or set clip. "
+                "What was saved before is kept"
+            )
+
+
 def _trained(loss: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in loss.named_parameters() if p.requires_grad}
 
@@ -259,41 +282,3 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30)
         libc.mallopt(-1, (1 << 31) - 1)
-
-
-class _Rate:
-    """How the time goes, without the first step, which sets up workers and kernels."""
-
-    def __init__(self) -> None:
-        self.started: float | None = None
-        self.images = 0
-        self.waited_s = self.worked_s = self.now = 0.0
-
-    def begin(self) -> None:
-        self.now = time.perf_counter()
-
-    def got(self, images: int) -> None:
-        """A batch has come."""
-        now = time.perf_counter()
-        if self.started is not None:
-            self.waited_s += now - self.now
-            self.images += images
-        self.now = now
-
-    def end(self) -> None:
-        """Its step is done."""
-        now = time.perf_counter()
-        if self.started is None:
-            self.started = now
-        else:
-            self.worked_s += now - self.now
-
-    @property
-    def mean(self) -> float:
-        """Images per second over the whole run, with saving and validating."""
-        return self.images / (time.perf_counter() - self.started) if self.started and self.images else 0.0
-
-    @property
-    def waiting(self) -> float:
-        """Part of the time in the loop's steps that went into waiting for batches."""
-        return self.waited_s / (self.waited_s + self.worked_s) if self.images else 0.0

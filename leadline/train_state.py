@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from leadline import __version__
 from leadline.checkpoint import write_atomically
 from leadline.errors import TrainingFailed
 
@@ -44,33 +49,50 @@ def write_state(state: State, path: Path, step: int, plan: str) -> None:
 
 def read_state(state: State, path: Path, plan: str) -> int:
     """Put a stored state into `state`, in place; the number of steps it had done. Another plan, net, loss or optimiser
-    than it was written with, or a file that is none, is a TrainingFailed that names what differs.
+    than it was written with, or a file that is none, is a TrainingFailed that names what differs and what can be done.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
             said = file.metadata() or {}
-            step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), said["plan"]
+            step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), json.loads(said["plan"])
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise TrainingFailed(f"{path} is not the state of a run: {error}; start without resume") from error
-    if other := differences(json.loads(stored_plan), json.loads(plan)):
-        shown = "; ".join(other[:6]) + (f"; and {len(other) - 6} more" if len(other) > 6 else "")
         raise TrainingFailed(
-            f"{path} belongs to a run with other options: {shown}. Give the same, or another folder, or start anew"
-        )
+            f"{path} is damaged ({str(error).strip()}), and the run cannot go on from it. {_anew(path)}"
+        ) from error
+    if other := differences(stored_plan, json.loads(plan)):
+        shown = "; ".join(other[:6]) + (f"; and {len(other) - 6} more" if len(other) > 6 else "")
+        raise TrainingFailed(f"{path} belongs to a run with other options: {shown}. Give the same, or another --out")
     try:
         _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
         fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
     except (LookupError, ValueError):
         fits = False
     if not fits:
-        raise TrainingFailed(f"{path} belongs to another net, loss or optimizer; start without resume")
+        raise TrainingFailed(f"{path} belongs to another net, loss or optimizer: give another --out. {_anew(path)}")
     state.skipped = skipped
     wanted = _tensors(state)
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(stored[name])
     return step
+
+
+def _anew(path: Path) -> str:
+    """What can be done where a state is of no use, without losing the weights of the run."""
+    last = path.with_name("last.safetensors")
+    said = f"Remove {path.name}, and the run starts from the beginning"
+    return f"{said}; or go on from its weights: --model {last} with another --out" if last.exists() else said
+
+
+def read_json(path: Path) -> Any:
+    """What one of a run's own JSON files says; a damaged one is a TrainingFailed that says what can be done."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise TrainingFailed(
+            f"{path} is damaged ({error}), and the run cannot go on: remove {path.parent}, or give another --out"
+        ) from error
 
 
 def check_same(folder: Path, there: Any, here: Any) -> None:
@@ -139,25 +161,40 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
     path = out / "run.json"
     said = around | dict(facts)
     if resumed_at and path.exists():
-        said = json.loads(path.read_bytes())
+        with suppress(ValueError):  # a record that is damaged begins anew; the run itself does not need it
+            said = json.loads(path.read_bytes())
         said["resumed"] = [*said.get("resumed", []), {"at_step": resumed_at, **around}]
     write_atomically(path, json.dumps(said, indent=2).encode())
 
 
-def commit() -> str | None:
-    """The git commit that leadline itself is at, with `+` if files differ from it; None outside a repository."""
+def commit() -> str:
+    """The git commit that leadline itself is at, with `+` if files differ from it; where it is installed, its version,
+    whatever repository the installation lies in.
+    """
+    package = Path(__file__).resolve().parent
     try:
-        asked = {"capture_output": True, "text": True, "timeout": 10, "check": True, "cwd": Path(__file__).parent}
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **asked).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **asked).stdout.strip()  # type: ignore[call-overload]
+        top = Path(_git("rev-parse", "--show-toplevel", at=package)).resolve()
+        _git("ls-files", "--error-unmatch", "__init__.py", at=package)  # fails where git does not know the package
+        head = _git("rev-parse", "--short=12", "HEAD", at=package)
+        changed = _git("status", "--porcelain", "-uno", at=package)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{head}{'+' if changed else ''}"
+        return __version__
+    return f"{head}{'+' if changed else ''}" if top == package.parent else __version__
 
 
-def curves(out: Path | None, steps: int, start: int) -> tuple[Callable[[int, Logs, float], None], Callable[[], None]]:
+def _git(*words: str, at: Path) -> str:
+    around = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # of a hook, whose repository is another
+    done = subprocess.run(
+        ["git", *words], cwd=at, env=around, capture_output=True, text=True, timeout=10, check=True
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@contextmanager
+def curves(out: Path | None, steps: int, start: int) -> Iterator[Callable[[int, Logs, float], None]]:
     """A function (step, logs, images per second): TensorBoard curves to `out`, progress to standard error, on a
-    terminal a bar, elsewhere one line a call; and the function that ends both.
+    terminal a bar, elsewhere one line a call. However the block is left, also by SIGTERM, the terminal gets its cursor
+    back and the curves' file is whole.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -166,9 +203,7 @@ def curves(out: Path | None, steps: int, start: int) -> tuple[Callable[[int, Log
     console = Console(stderr=True)
     columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn()]
     bar = Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal)
-    bar.start()
-    task = bar.add_task("", total=steps, completed=start)
-    board = None if out is None else SummaryWriter(str(out / "tensorboard"), purge_step=start)
+    board: Any = None
 
     def write(step: int, logs: Logs, images_per_s: float) -> None:
         text = " ".join(f"{name} {value:.4g}" for name, value in logs.items())
@@ -184,10 +219,30 @@ def curves(out: Path | None, steps: int, start: int) -> tuple[Callable[[int, Log
                     board.add_scalar(name, value, step)
             board.flush()
 
-    def close() -> None:
-        bar.stop()
-        if board is not None:
-            board.close()
-
     began = time.perf_counter()
-    return write, close
+    with _told_to_stop(), bar:
+        task = bar.add_task("", total=steps, completed=start)
+        try:
+            board = None if out is None else SummaryWriter(str(out / "tensorboard"), purge_step=start)
+            yield write
+        finally:
+            if board is not None:
+                board.close()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Meanwhile SIGTERM leaves by the way of exceptions, where nobody has said otherwise; Python would end at once."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -6,12 +6,13 @@ VERBS = (
     "cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune", "cli_distill",
 )  # fmt: skip
 LAYERS = (
-    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill"},
+    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing", "machine"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {
         "train",
         "train_state",
+        "train_rate",
         "optimize",
         "together",
         "autotune",
@@ -50,6 +51,7 @@ SIDEWAYS = {
     ("data", "timing"): "how many cores there are is found out in one place",
     ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
     ("train", "train_state"): "what a run leaves on disk is a file of its own",
+    ("train", "train_rate"): "so is how fast it goes",
     ("train", "optimize"): "so is how weights are moved",
     ("train", "together"): "and what several processes tell each other",
     ("autotune", "train"): "it measures the loop's own steps",
@@ -74,6 +76,10 @@ SIDEWAYS = {
     ("cli_bench", "cli_runtime"): "sizes are typed in one way",
     ("cli_quantize", "cli_runtime"): "sizes are typed in one way",
     ("options_prune", "options"): "pruning trains, too",
+    **dict.fromkeys(
+        [(one, "allowed") for one in ("options", "options_prune", "options_distill")],
+        "what an option may be is said where its field is, in words that all share",
+    ),
     ("options_distill", "spec"): "the kind of a teacher's numbers is a word of the Spec",
     ("distill", "teachers"): "a loss may ask a teacher; layer 3 is ordered: train, teachers < distill < compress",
     ("labelling", "teachers"): "and so does what keeps the answers",

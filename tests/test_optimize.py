@@ -17,6 +17,15 @@ def test_the_published_schedule_falls_to_a_tenth_every_quarter() -> None:
     assert [round(learning_rate(plan, s), 6) for s in (0, 4, 5, 10, 19)] == [0.01, 0.01, 0.001, 0.0001, 0.00001]
 
 
+@pytest.mark.parametrize("every", [0.1, 0.05, 0.07, 0.2, 0.3, 0.15])
+@pytest.mark.parametrize("steps", [100, 1000, 20_000])
+def test_a_step_falls_at_the_very_step_that_the_part_names(every: float, steps: int) -> None:
+    plan = options(steps=steps, schedule="step", step_every=every, lr=1.0)
+    length = round(every * steps)
+    falls = [step for step in range(1, steps) if learning_rate(plan, step) < 0.5 * learning_rate(plan, step - 1)]
+    assert falls == list(range(length, steps, length))
+
+
 def test_warm_up_rises_and_cosine_falls() -> None:
     plan = options(steps=100, warmup=10, lr=1.0)
     rates = [learning_rate(plan, s) for s in range(100)]

@@ -15,11 +15,11 @@ from rooms import render, write_folder
 from thin import fastdepth, remembering
 
 from leadline import narrowing, pruning
-from leadline.checkpoint import load, read_provenance, save
+from leadline.checkpoint import load, read_provenance, save, save_like, stored_as
 from leadline.compress import netadapt
 from leadline.compress.channels import trace
 from leadline.compress.cost import macs, macs_cost, parameters
-from leadline.errors import OutOfReach, TrainingFailed
+from leadline.errors import BadCheckpoint, OutOfReach, TrainingFailed
 from leadline.nn.build import build
 from leadline.options import FitOptions, Training, View
 from leadline.options_prune import Masks, NetAdapt, Pruning
@@ -106,10 +106,15 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     assert said["licences"] == ["CC BY 4.0", "made for a test"]
     assert said["from"] == {**read_provenance(source), "sha256": sha256(source), "name": str(source)}
     told = said["pruning"]
+    asked = part * macs(before, SIZE)
+    reached = f"the budget is {asked:.6g}, reached is {told['cost']:.6g}, {told['cost'] / asked:.0%} of it"
+    assert reached in lines and told["cost"] == macs(again, SIZE)
+    assert any("far under the budget" in line for line in lines) == (told["cost"] < 0.9 * asked)
     assert (told["method"], told["budget"], told["fit"]["steps"]) == (method, options.budget, 2)
     assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (choosing part)"]
     if method == "taylor":
-        assert told["rounds"] == 2 and [line[:12] for line in lines[-2:]] == ["round 1 of 2", "round 2 of 2"]
+        rounds = [line[:12] for line in lines if line.startswith("round")]
+        assert told["rounds"] == 2 and rounds == ["round 1 of 2", "round 2 of 2"]
     elif method == "masks":
         assert told["masks"]["target"] == pytest.approx(0.8, rel=1e-3)
         assert 0 < told["kept_by_masks"] <= 1 and all(n <= 16 for n in told["on"].values())
@@ -118,6 +123,47 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
         assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
         assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["proposals"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_pruned_file_keeps_the_numbers_that_the_net_came_in(plan: Pruning, tmp_path: Path, dtype: Any) -> None:
+    source = save(load(plan.training.model), tmp_path / "source.safetensors", dtype=dtype)
+    training = replace(plan.training, model=str(source))
+    made = pruning.run(replace(plan, training=training, finetune=False))
+    assert made.stored == str(dtype)[6:] and stored_as(plan.out) == dtype
+    assert same(made.after, load(plan.out))
+
+
+def test_what_half_precision_cannot_hold_is_stored_in_float32(source: Path, tmp_path: Path) -> None:
+    half, net = save(load(source), tmp_path / "half.safetensors", dtype=torch.float16), load(source)
+    with torch.no_grad():
+        net.head.conv.weight.fill_(1e6)
+    assert save_like(half, net, tmp_path / "out.safetensors") == "float32"
+    assert same(load(tmp_path / "out.safetensors"), net)
+
+
+def test_a_net_that_is_cut_far_below_its_budget_is_told() -> None:
+    plan = Pruning("rank", "macs=0.8x", Path("net.safetensors"), Training(("rooms",), Path("run")))
+    near, far = (narrowing.distance({"cost": cost}, 100.0, plan) for cost in (91.0, 50.0))
+    assert near == ["the budget is 100, reached is 91, 91% of it"]
+    assert far[0] == "the budget is 100, reached is 50, 50% of it"
+    assert "more was cut than asked" in far[1] and "--multiple 1 may come closer" in far[1]
+    free = replace(plan, method="masks", masks=Masks(steered=False))
+    assert narrowing.distance({"cost": 50.0}, 100.0, free) == []  # which go where they will
+
+
+def test_what_is_damaged_of_a_run_is_named(plan: Pruning) -> None:
+    pruning.run(replace(plan, finetune=False))
+    at = plan.out.with_suffix("") / "pruned.safetensors"
+    whole = at.read_bytes()
+    at.write_bytes(whole[:500])
+    with pytest.raises(BadCheckpoint, match=r"remove .*pruned\.safetensors, and --resume makes it again"):
+        pruning.run(replace(plan, finetune=False), resume=True)
+    at.unlink()
+    pruning.run(replace(plan, finetune=False), resume=True)
+    (at.parent / "plan.json").write_text("{")
+    with pytest.raises(TrainingFailed, match=r"plan\.json is damaged .*: remove .*, or give another --out"):
+        pruning.run(replace(plan, finetune=False), resume=True)
 
 
 def test_a_run_goes_on_with_the_same_options_and_no_others(plan: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +257,7 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
         pruning.run(replace(plan, training=replace(plan.training, protocol="nyu-eigen")))
     assert refused(few)
     for changes, said in (
-        ({"rounds": 0}, r"multiple is 8, rounds 0 and n_batches 1; at least 1 is needed"),
+        ({"rounds": 0}, r"rounds is 0; at least 1, and a whole number, is needed"),
         ({"fresh": True, "finetune": False}, r"fresh weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):

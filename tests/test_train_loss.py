@@ -27,7 +27,10 @@ def test_a_state_of_another_net_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"options: fit.optimizer sgd there, adamw here\. Give the same"):
         fit(tiny(), batches(), loss, options(optimizer="adamw"), out=tmp_path, resume=True)
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(TrainingFailed, match="not the state of a run"):
+    with pytest.raises(
+        TrainingFailed,
+        match=r"is damaged.* Remove state\.safetensors, .*--model .*last\.safetensors with another --out",
+    ):
         fit(tiny(), batches(), loss, options(), out=tmp_path, resume=True)
 
 

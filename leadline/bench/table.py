@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from leadline.bench.suite import Bench
+from leadline.metrics import HIGHER_IS_BETTER
 
 Facts = Mapping[str, Any]
-
-_HIGHER_IS_BETTER = ("delta1", "delta2", "delta3")
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
@@ -20,7 +19,7 @@ def main_metric(metrics: Mapping[str, float]) -> str:
 
 def is_better_high(metric: str) -> bool:
     """Whether more of it is better."""
-    return metric in _HIGHER_IS_BETTER
+    return metric in HIGHER_IS_BETTER or metric == "score"
 
 
 def table(found: Bench) -> str:

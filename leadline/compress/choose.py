@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,22 +18,24 @@ def choose(
 ) -> dict[str, list[int]]:
     """What to drop so that `cost` is at most `limit`: the channels with the lowest scores of all groups in `scores`.
 
-    Within a group as many stay as lie above the threshold, rounded to a multiple of `multiple`, one of them at least.
-    The fewest channels go that do, none where the limit is met already. A limit that the smallest net does not meet is
-    an OutOfReach that says what is.
+    Within a group as many stay as are not among the lowest, rounded to a multiple of `multiple`, one of them at least.
+    Of equal scores, which counts such as a rank have many of, groups give up theirs in step, each the same part of
+    them. The fewest channels go that do, none where the limit is met already. A limit that the smallest net does not
+    meet is an OutOfReach that says what is.
     """
     check_reach(channels, cost, limit, scores, multiple)
     if cost(channels.shapes) <= limit:
         return {}
-    order = torch.cat([torch.as_tensor(score, dtype=torch.float64) for score in scores.values()])
-    ascending = torch.sort(order).values
+    order = _ascending(list(scores.values()))
 
-    def widths(n: int) -> dict[str, int]:  # once the n lowest are gone, and those that equal the last of them
-        threshold = ascending[n - 1]
-        above = {name: int((score.double() > threshold).sum()) for name, score in scores.items()}
-        return {name: rounded(count, len(scores[name]), multiple) for name, count in above.items()}
+    def widths(n: int) -> dict[str, int]:  # once the n lowest are gone
+        gone = torch.bincount(order[:n], minlength=len(scores)).tolist()
+        return {
+            name: rounded(len(score) - lost, len(score), multiple)
+            for (name, score), lost in zip(scores.items(), gone, strict=True)
+        }
 
-    low, high = 0, len(ascending)  # so many go: too few, enough
+    low, high = 0, len(order)  # so many go: too few, enough
     while high - low > 1:
         middle = (low + high) // 2
         if cost(channels.shapes_with(widths(middle))) <= limit:
@@ -41,6 +43,25 @@ def choose(
         else:
             low = middle
     return kept_best(scores, widths(high))
+
+
+def _ascending(scores: Sequence[Tensor]) -> Tensor:
+    """Of all channels, the lowest score first, the number of the group that each belongs to."""
+    values = torch.cat([torch.as_tensor(score, dtype=torch.float64) for score in scores])
+    groups = torch.repeat_interleave(torch.arange(len(scores)), torch.tensor([len(score) for score in scores]))
+    turns = torch.cat([_turns(torch.as_tensor(score, dtype=torch.float64)) for score in scores])
+    by_turn = torch.argsort(turns, stable=True)
+    return groups[by_turn[torch.argsort(values[by_turn], stable=True)]]
+
+
+def _turns(score: Tensor) -> Tensor:
+    """When each channel's turn is among those of its group with the same score: parts of 0 to 1, evenly apart."""
+    _, which, counts = score.unique(return_inverse=True, return_counts=True)
+    order = torch.argsort(which, stable=True)
+    first = counts.cumsum(0) - counts
+    place = torch.empty(len(score), dtype=torch.float64)
+    place[order] = torch.arange(len(score), dtype=torch.float64)
+    return (place - first[which] + 0.5) / counts[which]
 
 
 def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:

@@ -39,6 +39,8 @@ def _pairs(net: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
             continue
         steps = [child for child in parent if not isinstance(child, nn.Identity)]
         for first, act, second in zip(steps, steps[1:], steps[2:], strict=False):
+            if first is second:  # one kernel that runs twice would be divided and multiplied at once
+                continue
             if type(act) is nn.ReLU and isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
                 depthwise = second.groups == second.in_channels == second.out_channels
                 if second.groups == 1 or depthwise:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +33,12 @@ from leadline.compress.lessons import Teach
 from leadline.compress.proposals import Proposal, file_of, workers
 from leadline.compress.scores import magnitude
 from leadline.compress.surgery import kept_best
-from leadline.errors import OutOfReach
+from leadline.errors import BadCheckpoint, OutOfReach, TrainingFailed
 from leadline.nn.build import Net
 from leadline.options_prune import NetAdapt
 from leadline.report import Report
 from leadline.spec import to_json
-from leadline.train_state import check_same
+from leadline.train_state import check_same, read_json
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def netadapt(
     plan = {"options": kept, "layers": layers, "multiple": multiple, "limit": limit, "spec": to_json(net.spec)}
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
-    net = load(at) if history else net
+    net = _kept(at, out) if history else net
     channels, cost = trace(net, example), resource.cost_of(net)
     check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
@@ -148,8 +149,11 @@ def proposals(channels: Channels, cost: Cost, target: float, multiple: int) -> I
 
 def chosen(done: Iterable[Proposal], rule: str, before: float, cost: float) -> Proposal:
     """The proposal to keep: of the highest accuracy (the paper's rule), or of the least loss of accuracy for what it
-    saves (the released code's).
+    saves (the released code's). One that could not be judged is none.
     """
+    done = [p for p in done if not math.isnan(p.accuracy)]
+    if not done:
+        raise TrainingFailed("no proposal could be judged: each training failed or left nothing to measure; lower lr")
     if rule == "accuracy":
         return max(done, key=lambda p: p.accuracy)
     return min(done, key=lambda p: (before - p.accuracy + 1e-6) / (cost - p.cost + 1e-5 * cost))
@@ -162,10 +166,17 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
         return []
     if not resume:
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
-    said = json.loads(path.read_text())
+    said = read_json(path)
     check_same(out, said["plan"], json.loads(json.dumps(plan)))
     found: list[dict[str, Any]] = said["iterations"]
     return found
+
+
+def _kept(at: Path, out: Path) -> Net:
+    try:
+        return load(at)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{error}; the search cannot go on from it: remove {out}, and it begins anew") from error
 
 
 def _write(out: Path, plan: Mapping[str, Any], history: list[dict[str, Any]]) -> None:

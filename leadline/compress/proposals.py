@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from leadline.checkpoint import load, save, write_atomically
 from leadline.compress.groups import Channels, Drop
 from leadline.compress.lessons import Judge, Lessons, Teach
 from leadline.compress.surgery import prune
+from leadline.errors import BadCheckpoint, BadData, TrainingFailed
 from leadline.options_prune import NetAdapt
 from leadline.train import fit
 
@@ -116,14 +117,19 @@ def _judged(path: Path) -> float:
 
 
 def _propose(job: Job) -> Proposal:
-    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read."""
+    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read.
+
+    One whose training fails, or after which there is nothing to measure, has no accuracy.
+    """
     base, proposal, folder, first, channels, drop = job
     path = file_of(folder, proposal.group)
     said = path.with_suffix(".json")
     if said.exists() and path.exists():
-        found = Proposal(**json.loads(said.read_text()))
-        if (found.group, found.width) == (proposal.group, proposal.width):
-            return found
+        with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
+            found = Proposal(**json.loads(said.read_bytes()))
+            load(path)
+            if (found.group, found.width) == (proposal.group, proposal.width):
+                return found
     lessons, judge, options = _taught()
     net = prune(load(base), channels, drop)
     if options.train:
@@ -132,8 +138,14 @@ def _propose(job: Job) -> Proposal:
                 module.momentum = options.momentum
         batches = lessons.batches(first)  # each iteration goes on in the data where the one before stopped
         loss = copy.deepcopy(lessons.loss)  # one with weights must not bring what other proposals taught it
-        net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
-    made = replace(proposal, accuracy=float(judge(net)))
+        try:
+            net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
+        except TrainingFailed:  # of one proposal: the others may do
+            return proposal
+    try:
+        made = replace(proposal, accuracy=float(judge(net)))
+    except BadData:  # it leaves nothing to measure
+        return proposal
     save(net, path)
     write_atomically(said, json.dumps(asdict(made)).encode())
     return made

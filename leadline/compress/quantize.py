@@ -7,6 +7,7 @@ the compiled file itself is judged: its accuracy on the data, its time against i
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from leadline.allowed import FROM_0, at_least, check
 from leadline.checkpoint import find, load, read_provenance
 from leadline.compress.equalize import equalized
 from leadline.compress.sensitivity import sensitivity, with_corrected_biases
 from leadline.data.dataset import Dataset
-from leadline.errors import NotBetter
+from leadline.errors import BadData, NotBetter
 from leadline.evaluate import evaluate
 from leadline.export import move
+from leadline.metrics import HIGHER_IS_BETTER, worse_by
 from leadline.nn.build import Net
 from leadline.nn.fold import fold
 from leadline.options import CompileOptions, Precision
@@ -41,9 +44,11 @@ _RANKED_ON = 8
 
 @dataclass(frozen=True)
 class Demands:
-    """When a file is good: it loses at most `max_drop` of `metric`, and is faster than its float32 twin.
+    """When a file is good: it is worse by at most `max_drop` in `metric`, in that metric's unit, and faster than its
+    float32 twin.
 
-    `metric` of `protocol` is one of which more is better. `force` hands over the best file there is, good or not.
+    Worse is lower for deltas and higher for errors (`metrics.worse_by`). Images that the float32 twin can be measured
+    on and the file cannot make it infinitely worse. `force` hands over the best file there is, good or not.
     """
 
     protocol: str = "indoor-metric@1"
@@ -52,10 +57,15 @@ class Demands:
     force: bool = False
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        check(self, max_drop=FROM_0, threads=at_least(1))
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to make the file, and what came of it: `drop` of the metric, `ratio` = time / time of the float twin."""
+    """One way to make the file, and what came of it: `drop`, by how much it is worse in the metric, and `ratio` = time
+    over time of the float twin.
+    """
 
     method: str
     net: Net
@@ -69,6 +79,11 @@ class Candidate:
     def is_good(self, demands: Demands) -> bool:
         """Whether it keeps both promises."""
         return self.drop <= demands.max_drop and self.ratio < 1
+
+    @property
+    def harm(self) -> float:
+        """`drop`, for an order: what could not be measured comes last."""
+        return math.inf if math.isnan(self.drop) else self.drop
 
 
 def quantize(
@@ -106,25 +121,25 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         work = _Work(module, net.spec, samples, demands, Path(folder), out.name)
         floating = work.compiled(net, replace(options, precision="fp32", calibration=()))
-        expected = work.metrics(floating)
+        expected, counted = work.metrics(floating)
         harm = sensitivity(fold(net), options.calibration[:_RANKED_ON]) if precision == "int8" else {}
         if harm:
             worst = ", ".join(f"{name} {value:.4f}" for name, value in list(harm.items())[:3])
             say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
         for method, changed, keep in _ways(net, options, list(harm), tried):
-            candidate = work.judged(method, changed, replace(options, keep=keep), floating, expected)
+            candidate = work.judged(method, changed, replace(options, keep=keep), floating, expected, counted)
             tried.append(candidate)
             say(described(candidate, demands))
             if candidate.is_good(demands):
                 break
-        best = min(tried, key=lambda c: (not c.is_good(demands), c.drop))
+        best = min(tried, key=lambda c: (not c.is_good(demands), c.harm))
         if not best.is_good(demands) and not demands.force:
             figures = "; ".join(described(c, demands) for c in tried)
             raise NotBetter(
-                f"no {precision} file of {model} for {runtime} loses at most {demands.max_drop} of {demands.metric} "
-                f"and is faster than its float32 twin: {figures}. Allow more with --max-drop, take another runtime or "
-                "precision, or --force the best of these"
+                f"no {precision} file of {model} for {runtime} is worse by at most {demands.max_drop} in "
+                f"{demands.metric} and faster than its float32 twin: {figures}. Allow more with --max-drop, take "
+                "another runtime or precision, or --force the best of these"
             )
         chosen = best.path
         if frame is not None:
@@ -141,7 +156,10 @@ def described(candidate: Candidate, demands: Demands) -> str:
     """One line: how it was made, what it loses, how fast it is."""
     kept = f", {len(candidate.keep)} layers kept in float" if candidate.keep else ""
     speed = f"{1 / candidate.ratio:.2f} times as fast as float32"
-    return f"{candidate.method}{kept}: {demands.metric} {-candidate.drop:+.4f}, {speed}"
+    if math.isinf(candidate.drop):
+        return f"{candidate.method}{kept}: fails on images that float32 can be measured on, {speed}"
+    change = -candidate.drop if demands.metric in HIGHER_IS_BETTER else candidate.drop
+    return f"{candidate.method}{kept}: {demands.metric} {change:+.4f}, {speed}"
 
 
 def _ways(
@@ -160,7 +178,7 @@ def _ways(
         nets["equalised, biases corrected"], options.calibration[:_RANKED_ON]
     )
     yield "equalised, biases corrected", nets["equalised, biases corrected"], ()
-    better = min(tried[:2], key=lambda c: c.drop).method
+    better = min(tried[:2], key=lambda c: c.harm).method
     n = 1
     while n < len(ranked) and n <= 16:
         yield better, nets[better], tuple(ranked[:n])
@@ -181,23 +199,29 @@ class _Work:
         example = torch.zeros(1, 3, *self.spec.preprocess.size)
         return self.module.compile(net, example, place / self.name, options)
 
-    def metrics(self, path: Path) -> dict[str, float]:
+    def metrics(self, path: Path) -> tuple[dict[str, float], int]:
+        """The file's metrics, and on how many images it could be measured."""
         run, how = self.module.load(path, self.demands.threads), self.spec.preprocess
 
         def predict(frame: np.ndarray) -> Depth:
             values, valid = restore(run(prepare(frame, how))[0, 0], (frame.shape[0], frame.shape[1]), how)
             return Depth(values, self.spec.head.kind, valid)
 
-        return dict(evaluate(predict, self.samples, self.demands.protocol).metrics)
+        report = evaluate(predict, self.samples, self.demands.protocol)
+        return dict(report.metrics), report.n or 0
 
     def judged(
-        self, method: str, net: Net, options: CompileOptions, floating: Path, expected: dict[str, float]
+        self, method: str, net: Net, options: CompileOptions, floating: Path, expected: dict[str, float], counted: int
     ) -> Candidate:
-        path = self.compiled(net, options)
-        found, metric = self.metrics(path), self.demands.metric
+        path, metric = self.compiled(net, options), self.demands.metric
+        try:
+            found, measured = self.metrics(path)
+        except BadData:  # not on a single one
+            found, measured = {}, 0
         low, high = (self.module.load(p, self.demands.threads) for p in (path, floating))
         times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)
-        drop, ratio = expected[metric] - found[metric], times[options.precision].median / times["fp32"].median
+        drop = worse_by(metric, expected[metric], found[metric]) if measured >= counted else math.inf
+        ratio = times[options.precision].median / times["fp32"].median
         return Candidate(method, net, options.keep, path, drop, ratio, found, times)
 
     def _call(self, run: Runner) -> Callable[[], object]:

@@ -108,7 +108,7 @@ def with_corrected_biases(net: N, images: Sequence[np.ndarray]) -> N:
 
         def note(module: nn.Module, inputs: tuple[Tensor, ...], shift: Tensor = shift, error: Tensor = error) -> None:
             assert isinstance(module, nn.Conv2d)
-            wrong = nn.functional.conv2d(inputs[0], error, None, module.stride, module.padding, 1, module.groups)
+            wrong = module._conv_forward(inputs[0], error, None)  # with its stride, padding, dilation and groups
             shift.add_(wrong.mean(dim=(0, 2, 3)))
 
         with _undone([conv.register_forward_pre_hook(note)]), torch.no_grad():

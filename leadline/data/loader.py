@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -56,13 +57,20 @@ def loader(
 
     def batches(start: int) -> Iterator[Any]:
         steps = itertools.count(start)
-        options = {"multiprocessing_context": "fork", "prefetch_factor": 4} if workers else {}
+        options = {"multiprocessing_context": start_method(), "prefetch_factor": 4} if workers else {}
         for batch in DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options):  # type: ignore[arg-type]
             if isinstance(batch, Exception):
                 raise batch
             yield batch
 
     return batches
+
+
+def start_method() -> str:
+    """How worker processes begin. Forked ones share what is loaded, which is safe on Linux only: on macOS system
+    libraries break in them, and Windows has none.
+    """
+    return "fork" if sys.platform == "linux" else "spawn"
 
 
 def item(part: Part, index: int, rng: np.random.Generator) -> Any:

@@ -72,9 +72,11 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
     Convolutions before a batch norm: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way; transposed ones have their
     inputs in place of the outputs. Those with a bias have nothing behind them that would scale their output: Gaussian,
     std sqrt(2 / (k k (inputs + outputs))) (Glorot and Bengio 2010), bias 0. With `seed` the weights are the same each
-    time and the global random state is left alone.
+    time and the global random state is left alone; without, one number is drawn from it: after `torch.manual_seed` the
+    weights are the same, too.
     """
-    generator = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
+    chosen = int(torch.randint(2**63 - 1, ()).item()) if seed is None else seed
+    generator = torch.Generator().manual_seed(chosen)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator.initial_seed())  # for layers of timm's that are not set below
         net = Net(spec)

@@ -48,7 +48,9 @@ class DepthwiseConv2d(nn.Conv2d):
         strided_3x3_float = strided_float and self.kernel_size == (3, 3)  # torch's own is quick
         handled = self.kernel_size == (3, 3) or (self.kernel_size == (5, 5) and self.padding == (2, 2))
         known = handled and not strided_3x3_float
-        plain = not torch.compiler.is_compiling() and self.bias is None  # a folded batch norm leaves a bias
+        # a folded batch norm leaves a bias; the rest is what the constructor gives, and somebody may have changed since
+        plain = not torch.compiler.is_compiling() and self.bias is None and self.dilation == (1, 1)
+        plain = plain and self.padding_mode == "zeros" and self.stride[0] == self.stride[1]
         return training and known and plain and x.device.type == "cpu" and self.groups > 1
 
 

@@ -14,12 +14,12 @@ def imitate_(stem: nn.Sequential, layers: nn.Module, images: Tensor) -> None:
     those of least squares over the pixels of `images` [B,3,H,W]; the batch norm learns its statistics.
     """
     conv, norm = stem[0], stem[1]
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and conv.groups == 1
     assert norm.running_mean is not None and norm.running_var is not None
     was_training = stem.training
     with torch.no_grad():
         wanted = _rows(layers.eval()(stem.eval()(images))).double()
-        patches = F.unfold(images, conv.kernel_size, padding=conv.padding, stride=conv.stride)  # type: ignore[arg-type]
+        patches = F.unfold(images, conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # type: ignore[arg-type]
         patches = F.pad(patches.transpose(1, 2).flatten(0, 1), (0, 1), value=1.0).double()  # the last finds the shift
         found = torch.linalg.lstsq(patches.T @ patches, patches.T @ wanted, driver="gelsd").solution
         kernel, shift = found[:-1], found[-1]

@@ -36,12 +36,20 @@ def fold(net: N) -> N:
 
 
 def _into_transposed_(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
-    # a depthwise kernel has its channels where others have their inputs, which torch's own fusion overlooks
-    depthwise = conv.groups > 1
+    # a kernel [inputs, outputs / groups, k, k] has no dim of all outputs, which torch's own fusion overlooks: here it
+    # is brought to [outputs, inputs / groups, k, k], fused as that of a plain convolution, and brought back
     assert norm.running_mean is not None and norm.running_var is not None
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias, not depthwise
-    )
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    plain = nn.Parameter(_exchanged(conv.weight, conv.groups), conv.weight.requires_grad)
+    fused, conv.bias = fuse_conv_bn_weights(plain, conv.bias, *statistics)
+    conv.weight = nn.Parameter(_exchanged(fused, conv.groups), conv.weight.requires_grad)
+
+
+def _exchanged(kernel: Tensor, groups: int) -> Tensor:
+    """The kernel [a, b / groups, k, k] as [b, a / groups, k, k]: inputs and outputs change places in each group."""
+    first, second, *size = kernel.shape
+    parts = kernel.detach().reshape(groups, first // groups, second, *size)
+    return parts.transpose(1, 2).reshape(groups * second, first // groups, *size)
 
 
 def convolutions(net: nn.Module, example: Tensor) -> list[str]:

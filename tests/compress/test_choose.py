@@ -1,4 +1,4 @@
-"""What goes is the least that meets the limit, by one threshold over all groups."""
+"""What goes is the least that meets the limit, the lowest scores of all groups first."""
 
 from __future__ import annotations
 
@@ -33,11 +33,18 @@ def drawn(channels: Channels, seed: int) -> dict[str, Tensor]:
 def first_that_do(
     channels: Channels, scores: Mapping[str, Tensor], cost: Cost, limit: float, multiple: int
 ) -> dict[str, int]:
-    """The widths at the lowest threshold that meets the limit, tried one after the other."""
-    values = sorted({value for score in scores.values() for value in score.tolist()})
-    for threshold in values:
-        above = {name: sum(value > threshold for value in score.tolist()) for name, score in scores.items()}
-        widths = {name: rounded(count, len(scores[name]), multiple) for name, count in above.items()}
+    """The widths that meet the limit first when channels go one by one, the lowest score first; of equal scores each
+    group gives up the same part of its own."""
+    queue = []
+    for name, score in scores.items():
+        values = score.tolist()
+        for i, value in enumerate(values):
+            place, n = values[:i].count(value), values.count(value)
+            queue.append((value, (place + 0.5) / n, list(scores).index(name), name))
+    counts = {name: len(score) for name, score in scores.items()}
+    for *_, name in sorted(queue):
+        counts[name] -= 1
+        widths = {name: rounded(count, len(scores[name]), multiple) for name, count in counts.items()}
         if cost(channels.shapes_with(widths)) <= limit:
             return widths
     raise AssertionError("out of reach")
@@ -49,7 +56,7 @@ def widths_of(channels: Channels, drop: Mapping[str, list[int]]) -> dict[str, in
 
 @settings(max_examples=25)
 @given(names, multiples, st.integers(0, 1000), st.floats(0.3, 0.99), st.booleans())
-def test_the_limit_is_met_by_the_lowest_threshold_that_does(
+def test_the_limit_is_met_by_the_fewest_of_the_lowest_that_do(
     name: str, multiple: int, seed: int, part: float, by_macs: bool
 ) -> None:
     net, channels = traced_net(name)
@@ -70,6 +77,23 @@ def test_the_limit_is_met_by_the_lowest_threshold_that_does(
         assert max(float(scores[group][i]) for i in gone) <= min(left)
     more = choose(channels, scores, cost, 1.02 * limit, multiple=multiple)
     assert all(set(gone) <= set(drop.get(group, [])) for group, gone in more.items())
+
+
+@pytest.mark.parametrize("name", ["add", "cat", "monodepth"])
+def test_equal_scores_do_not_overshoot_the_budget(name: str) -> None:
+    net, channels = traced_net(name)
+    cost = parameter_cost(net)
+    equal = {n: torch.ones(g.size) for n, g in channels.free.items()}
+    for part in (0.9, 0.75, 0.6, 0.5):
+        limit = part * cost(channels.shapes)
+        drop = choose(channels, equal, cost, limit, multiple=1)
+        widths = widths_of(channels, drop)
+        reached = cost(channels.shapes_with(widths))
+        assert reached <= limit
+        back = [cost(channels.shapes_with({**widths, n: w + 1})) for n, w in widths.items() if w < len(equal[n])]
+        assert max(back) > limit  # one channel more, somewhere, would be too many
+        parts = [width / len(equal[n]) for n, width in widths.items()]
+        assert max(parts) - min(parts) < 0.2  # and no group pays for the others
 
 
 def test_the_pruned_net_costs_what_was_promised() -> None:

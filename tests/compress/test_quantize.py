@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +149,38 @@ def test_corrected_biases_take_back_the_mean_shift_of_rounded_weights(net: Net) 
     assert shift(corrected) < 0.5 * shift(folded)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"dilation": 6, "padding": 6},
+        {"dilation": (2, 3), "padding": (2, 3), "groups": 2},
+        {"padding": 1, "padding_mode": "reflect", "stride": 2},
+        {"padding": "same", "dilation": 2},
+    ],
+)
+def test_corrected_biases_see_the_convolution_as_it_is(how: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Sequential(nn.Conv2d(4, 6, 3, **how)).eval()
+    given = [np.random.default_rng(i).normal(1, 1, (1, 4, 24, 32)).astype(np.float32) for i in range(3)]
+    corrected = with_corrected_biases(conv, given)
+    with torch.no_grad():
+        corrected[0].weight.copy_(quantized_weight(corrected[0].weight))
+    shift = np.mean([(output(corrected, i) - output(conv, i)).mean((0, 2, 3)) for i in given], axis=0)
+    assert np.abs(shift).max() < 1e-6
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_folding_keeps_transposed_convolutions_of_any_groups(groups: int) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    net = nn.Sequential(nn.ConvTranspose2d(4, 4, 3, stride=2, groups=groups), norm).eval()
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor.copy_(torch.rand(4) + 0.5)
+    image = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(np.float32)
+    assert np.allclose(output(fold(net), image), output(net, image), atol=1e-5)
+
+
 def rooms(net: Net) -> Dataset:
     """Pictures whose true depth is what the net itself says."""
     run = eager.runner(net)
@@ -227,6 +260,33 @@ def test_a_file_that_loses_too_much_is_refused_with_its_figures(
     with pytest.raises(NotBetter, match=r"delta1 -1\.0000, 2\.00 times as fast as float32"):
         run_quantize(net, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+@pytest.mark.parametrize("metric", ["rmse", "abs_rel", "silog"])
+def test_of_an_error_more_is_worse(metric: str, net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a factor does not change silog
+    tried = stand_in(monkeypatch, error={0: 2.0, 1: 2.0} if metric != "silog" else {0: float("nan")})
+    report = run_quantize(net, tmp_path, metric=metric)
+    assert tried[:2] == [0, 0] and report.context["candidates"][0]["drop"] > 0.01
+    assert report.metrics["drop"] <= 0.01 and report.metrics[metric] <= report.metrics[f"{metric}_float"] + 0.01
+
+
+def test_an_error_that_grows_is_shown_with_its_sign(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, error=dict.fromkeys(range(40), 2.0))
+    with pytest.raises(NotBetter, match=r"worse by at most 0\.01 in abs_rel and faster .*: all layers: abs_rel \+\d"):
+        run_quantize(net, tmp_path, metric="abs_rel")
+
+
+def test_a_file_that_gives_nothing_to_measure_is_the_worst_of_all(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = float("nan")
+    tried = stand_in(monkeypatch, error={0: nothing, 1: 0.5, 2: 0.0})
+    report = run_quantize(net, tmp_path)
+    assert tried == [0, 0, 1, 2] and report.metrics["drop"] <= 0.01
+    stand_in(monkeypatch, error=dict.fromkeys(range(40), nothing) | {2: 0.5})
+    report = run_quantize(net, tmp_path, force=True)
+    assert report.context["forced"] and len(report.context["keep"]) == 2
 
 
 def test_a_slower_file_is_refused_and_force_hands_it_over(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from leadline.data import loader as loader_module
 from leadline.data.dataset import Dataset, hold_out, subset
-from leadline.data.loader import Part, collate, enough_workers, loader
+from leadline.data.loader import Part, collate, enough_workers, loader, start_method
 from leadline.data.transforms import centre_crop
 from leadline.errors import BadData, BadImage, LeadlineError, MissingPackage
 from leadline.types import Sample
@@ -51,6 +54,20 @@ def test_any_step_can_be_asked_for_and_is_always_the_same(workers: int) -> None:
     whole = list(itertools.islice(stream, 6))
     later = next(loader([Part(numbers(10), 3, noisy)], seed=2, workers=workers)(4))
     assert later.name == whole[4].name and torch.equal(later.target, whole[4].target)
+
+
+def test_where_forked_workers_are_unsafe_they_are_spawned_and_give_the_same_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert start_method() == ("fork" if sys.platform == "linux" else "spawn")
+    whole = list(itertools.islice(loader([Part(numbers(10), 3, noisy)], seed=2, workers=0)(0), 3))
+    for system in ("darwin", "win32"):
+        monkeypatch.setattr(loader_module, "sys", SimpleNamespace(platform=system))
+        assert start_method() == "spawn"
+    stream = loader([Part(numbers(10), 3, noisy)], seed=2, workers=1)(0)
+    found = list(itertools.islice(stream, 3))
+    assert [b.name for b in found] == [b.name for b in whole]
+    assert all(torch.equal(a.target, b.target) for a, b in zip(found, whole, strict=True))
 
 
 def test_the_slices_of_two_processes_make_the_batch_of_one() -> None:

@@ -37,6 +37,21 @@ def test_fresh_weights_are_those_of_build(name: str) -> None:
     assert not equal(fresh(trained, seed=4), expected)
 
 
+def test_a_net_without_a_seed_follows_the_callers_own() -> None:
+    def after(seed: int) -> tuple[Net, torch.Tensor]:
+        torch.manual_seed(seed)
+        return build(SPECS["add"]), torch.rand(4)
+
+    (one, then), (again, later), (other, _) = after(0), after(0), after(1)
+    assert equal(one, again) and torch.equal(then, later) and not equal(one, other)
+    assert not equal(build(SPECS["add"]), build(SPECS["add"]))
+    torch.manual_seed(0)
+    build(SPECS["add"], seed=3)
+    untouched = torch.rand(4)
+    torch.manual_seed(0)
+    assert torch.equal(untouched, torch.rand(4))
+
+
 def test_a_pruned_net_keeps_its_shapes() -> None:
     net, channels = traced_net("add")
     small = prune(net, channels, {name: range(0, 16, 3) for name in channels.free})
