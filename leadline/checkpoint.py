@@ -6,7 +6,6 @@ The shapes in the file's header are the architecture: a pruned net loads through
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import resources
@@ -17,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from leadline.drafts import write_atomically as write_atomically
 from leadline.errors import BadCheckpoint
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
@@ -106,21 +106,6 @@ def find(name_or_path: Path | str) -> Path:
         raise BadCheckpoint(
             f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
         )
-    return path
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Put `content` at `path` in one step that a crash cannot split."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 
