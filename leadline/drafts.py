@@ -58,6 +58,11 @@ def sweep(folder: Path) -> None:
                     draft.unlink()
 
 
+def is_draft(path: Path) -> bool:
+    """Whether the file is a draft by its name."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def is_abandoned(draft: Path) -> bool:
     """Whether the file is a draft whose process has ended; of another machine, one left alone for STALE_S."""
     said = _NAME.fullmatch(draft.name)
