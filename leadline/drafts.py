@@ -15,6 +15,7 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 STALE_S = 3600
@@ -30,23 +31,31 @@ def write_atomically(path: Path, content: bytes) -> Path:
     """Put `content` at `path` in one step that a crash cannot split, whoever else writes there at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for last in (False, False, True):
-        draft = _draft(path)
-        _OPEN.add(draft.name)
-        try:
-            with draft.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            return path
-        except FileNotFoundError:  # somebody has taken the draft for left over, or removed the folder
-            if last:
-                raise
-        finally:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
-            _OPEN.discard(draft.name)
+        with aside(path) as draft:
+            try:
+                with draft.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+                return path
+            except FileNotFoundError:  # somebody has taken the draft for left over, or removed the folder
+                if last:
+                    raise
     raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A place beside `path` for its draft. Nobody sweeps it inside; afterwards what is still there is gone."""
+    draft = _draft(path)
+    _OPEN.add(draft.name)
+    try:
+        yield draft
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        _OPEN.discard(draft.name)
 
 
 def sweep(folder: Path) -> None:
