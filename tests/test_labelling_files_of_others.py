@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from leadline import drafts
+from leadline.cli import main
 from leadline.data.dataset import Dataset
 from leadline.data.frame import Frame
 from leadline.data.layouts import open_dataset
@@ -41,6 +42,15 @@ def test_a_folder_with_other_files_is_left_as_it_is(own: Path, teacher: Path, wh
     with pytest.raises(BadData, match=r"holds other files; a new or empty folder is needed"):
         labelled(own, teacher, own / where)
     assert bytes_of(own) == before
+
+
+def test_a_link_to_itself_is_no_folder_to_write_to(
+    photos: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    words = ["label", str(photos), "--teacher", str(teacher), "--out"]
+    assert main([*words, str(tmp_path / "loop" / "labels")]) == 1
+    assert "is no folder that can be written" in capsys.readouterr().err
 
 
 def test_labels_inside_the_photographs_folder_are_no_photographs(own: Path, teacher: Path, tmp_path: Path) -> None:

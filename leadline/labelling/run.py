@@ -9,6 +9,7 @@ image and no answer, whatever the size of the set.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -76,7 +77,7 @@ def _all(
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
     rate = 0.0
-    there = partial(_work, teacher, data, replace(run, out=run.out.resolve()))
+    there = partial(_work, teacher, data, replace(run, out=Path(os.path.realpath(run.out))))
     shards = by_ray(there, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
         done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()

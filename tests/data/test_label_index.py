@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.cli import main
 from leadline.data.check_labels import check_labels
 from leadline.data.labels import open_labels, read_label, with_labels
 from leadline.data.layouts import open_dataset
@@ -51,15 +52,18 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 
 def rewritten(root: Path, change: Change, archive: str = "labels-00000.tar") -> None:
-    """The set with its first image changed: `change` gets its line, with `depth` and `confidence`, the PNG files."""
+    """The set with an archive's first image changed: `change` gets its line, and in it the PNG files, `depth` and
+    `confidence`.
+    """
     content = (root / archive).read_bytes()
     files = {one.name: content[one.start : one.start + one.size] for one in entries(io.BytesIO(content), len(content))}
     lines = [json.loads(line) for line in files.pop("index.jsonl").splitlines()]
+    i = lines[0]["i"]
     for what in ("depth", "confidence"):
-        lines[0][what] = files[f"00000000.{what}.png"]
+        lines[0][what] = files[f"{i:08d}.{what}.png"]
     change(lines[0])
     for what in ("depth", "confidence"):
-        files[f"00000000.{what}.png"] = lines[0].pop(what)
+        files[f"{i:08d}.{what}.png"] = lines[0].pop(what)
     made, at = b"", {}
     for name, file in files.items():
         at[name] = [len(made) + 512, len(file)]
@@ -126,6 +130,17 @@ def test_a_picture_that_is_no_label_is_named(root: Path, what: str) -> None:
     with pytest.raises(BadData, match=rf"labels-00000\.tar: the label of 000 cannot be read: .*{said}"):
         read_label(labels, "000")
     assert read_label(labels, "002")[0].any(), "the others are read"
+
+
+def test_the_check_of_a_set_names_each_label_that_cannot_be_read(root: Path) -> None:
+    for archive in ("labels-00000.tar", "labels-00001.tar"):
+        rewritten(root, lambda line: line.update(depth=bomb(20_000, 10_000)), archive)
+    facts, findings = check_labels(root, 9)
+    assert facts["n_read"] == 1 and [(one.severity, one.where) for one in findings] == [
+        ("error", "000"),
+        ("error", "002"),
+    ]
+    assert main(["data", "check", str(root)]) == 1
 
 
 def test_a_label_of_another_shape_than_its_picture_is_named(root: Path) -> None:
