@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from leadline.data.layouts import open_dataset
 from leadline.errors import BadData
 from leadline.labelling import label
 from leadline.labelling import run as labelling
+from leadline.labelling.plan import planned
 from leadline.options_distill import Labelling
 from leadline.teachers import Answer, Teacher, open_teacher
 from leadline.types import Sample
@@ -136,6 +138,23 @@ def test_what_another_run_writes_at_this_moment_is_left_to_it(photos: Path, teac
     work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(out, shard=3))
     work(1)
     assert alive.exists() and not dead.exists()
+
+
+def test_a_process_that_finds_other_images_or_another_teacher_than_was_planned_makes_nothing(
+    photos: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """Each process opens both anew: somebody may be copying photographs into the folder at this moment."""
+    data, run = open_dataset(photos, "train"), Labelling(tmp_path / "labels", shard=3)
+    said = planned(open_teacher(teacher), data, "../photos", run, {})
+    more = replace(data, keys=(*data.keys, data.keys[0]._replace(name="new")))
+    changed = Teacher("other", "metric", lambda seen: seen.image[:, :1])
+    for who, what in ((lambda: open_teacher(teacher), more), (lambda: changed, data)):
+        ask = labelling._elsewhere(who, lambda what=what: what, run, said, {})  # type: ignore[misc]
+        with pytest.raises(BadData, match=r"data or teacher have changed since this run began: .* run it again"):
+            ask(0)
+    assert not run.out.exists()
+    ask = labelling._elsewhere(lambda: open_teacher(teacher), lambda: data, run, said, {})
+    assert ask(0) == ((), 3)
 
 
 def test_a_worker_that_was_overtaken_leaves_no_answers(photos: Path, teacher: Path, tmp_path: Path) -> None:

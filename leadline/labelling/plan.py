@@ -103,7 +103,7 @@ def claim(out: Path, said: dict[str, Any]) -> None:
             found = _said(path)
             if not begun and found.get("format") == FORMAT:
                 path.unlink()  # of a run that could not begin, whose flags may have been why
-            elif other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
+            elif other := differing(wanted, found):
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
     sweep(out)  # not before: until here it may have been somebody else's folder
     if not begun and _names(out) <= {LOCK, PIECES}:
@@ -122,6 +122,11 @@ def _said(path: Path) -> dict[str, Any]:
 def _names(out: Path) -> set[str]:
     """What lies in a folder, but for drafts that a killed run has left."""
     return {path.name for path in out.iterdir() if not is_draft(path)}
+
+
+def differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What the plan `here` says otherwise than `there`, a line each."""
+    return [line for key in here for line in _differing(key, here[key], there.get(key))]
 
 
 def _differing(name: str, here: Any, there: Any) -> list[str]:

@@ -16,19 +16,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from leadline.data.dataset import Dataset
+from leadline.data.finding import some
 from leadline.data.label_index import MANIFEST
 from leadline.data.labels import called
 from leadline.drafts import sweep, write_atomically
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
-from leadline.labelling.plan import LOCK, PIECES, PLAN, check_free, claim, planned
+from leadline.labelling.plan import LOCK, PIECES, PLAN, check_free, claim, differing, planned
 from leadline.labelling.shards import Skipped, apart, index, is_whole, join, left_out, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
@@ -64,11 +65,12 @@ def label(
     work = _work(teacher, data, run)
     said = planned(work.teacher, work.data, where, run, reading or {})
     with _alone(run.out):
-        yield from _all(work, teacher, data, run, said)
+        elsewhere = replace(run, out=Path(os.path.realpath(run.out)))
+        yield from _all(work, partial(_elsewhere, teacher, data, elsewhere, said, reading or {}), run, said)
 
 
 def _all(
-    work: Work, teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, said: dict[str, Any]
+    work: Work, there: Callable[[], Callable[[int], tuple[Skipped, int]]], run: Labelling, said: dict[str, Any]
 ) -> Iterator[Progress]:
     claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
@@ -77,7 +79,6 @@ def _all(
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
     rate = 0.0
-    there = partial(_work, teacher, data, replace(run, out=Path(os.path.realpath(run.out))))
     shards = by_ray(there, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
         done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()
@@ -192,6 +193,31 @@ class Work:
 
 def _work(teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling) -> Work:
     return Work(teacher(), watched(data()), run)
+
+
+def _elsewhere(
+    teacher: Callable[[], Teacher],
+    data: Callable[[], Dataset],
+    run: Labelling,
+    said: dict[str, Any],
+    reading: Mapping[str, Any],
+) -> Callable[[int], tuple[Skipped, int]]:
+    """`Work` of another process, which opens teacher and data anew: what has changed since the plan `said` was made is
+    a BadData, for the images of a shard would be others.
+    """
+    work = _work(teacher, data, run)
+
+    @cache
+    def check() -> None:
+        now = planned(work.teacher, work.data, said["data"]["path"], run, reading)
+        if other := differing(now, said):
+            raise BadData(f"data or teacher have changed since this run began: {some(other)}; run it again")
+
+    def ask(k: int) -> tuple[Skipped, int]:
+        check()
+        return work(k)
+
+    return ask
 
 
 def _check_device(device: str) -> None:
