@@ -40,8 +40,8 @@ def label(
     from leadline.labelling import label as label_all
     from leadline.teachers import asked
 
-    data_at, out_at = (Path(os.path.realpath(path)) for path in (data, run.out))  # resolve() breaks at a link to itself
-    where = os.path.relpath(data_at, out_at)
+    data_at = Path(os.path.realpath(data))
+    where = os.path.relpath(data_at, os.path.realpath(run.out))
     how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
     opened = partial(open_dataset, data_at, run.split, **{"items": "images", **how})
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))

@@ -93,8 +93,8 @@ class Labelling:
         if self.shard < 1 or self.workers < 0 or (self.height is not None and self.height < 8):
             said = f"shard is {self.shard}, workers {self.workers}, height {self.height}"
             raise ValueError(f"{said}; at least 1, 0 and 8 (or None) are needed")
-        if not 1e-6 <= self.label_scale <= 1e9:
-            raise ValueError(f"label_scale is {self.label_scale}; units per metre, from 1e-6 to 1e9, are needed")
+        if not 0 < self.label_scale < math.inf:
+            raise ValueError(f"label_scale is {self.label_scale}; units per metre, above 0, are needed")
         if self.ray is not None and not self.workers:
             raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
 

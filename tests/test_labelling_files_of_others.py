@@ -44,6 +44,15 @@ def test_a_folder_with_other_files_is_left_as_it_is(own: Path, teacher: Path, wh
     assert bytes_of(own) == before
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e12])
+def test_a_scale_that_16_bits_cannot_use_is_refused_before_anything_is_labelled(
+    photos: Path, teacher: Path, tmp_path: Path, scale: float
+) -> None:
+    with pytest.raises(ValueError, match=r"label_scale is .*; 1e-06 to 1e\+09 units per metre fit"):
+        labelled(photos, teacher, tmp_path / "labels", label_scale=scale)
+    assert not (tmp_path / "labels").exists()
+
+
 def test_a_link_to_itself_is_no_folder_to_write_to(
     photos: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

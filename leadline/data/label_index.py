@@ -19,6 +19,8 @@ FORMAT = "leadline-labels-1"
 MANIFEST = "manifest.json"
 LARGEST = 128 * 2**20
 """Bytes that a manifest, or the index of an archive, has at most."""
+LEAST_SCALE, MOST_SCALE = 1e-6, 1e9
+"""Units per metre with which 16 bits, and their values in metres, still are numbers."""
 _MOST = 4_000_000  # values in a manifest: a short text can hold more than memory does
 _LONGEST = 2**20  # bytes of an image's line
 _HASH = re.compile("[0-9a-f]{64}")
@@ -36,7 +38,7 @@ def read_object(path: Path) -> dict[str, Any]:
     if sum(map(content.count, (b",", b"[", b"{"))) > _MOST:
         raise ValueError(f"it holds more than {_MOST} values")
     try:
-        found = json.loads(content.decode("utf-8-sig"))
+        found = json.loads(content)  # of bytes: a byte order mark is no part of it
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
@@ -50,8 +52,8 @@ def checked_manifest(said: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"format is {_short(said.get('format'))}; {FORMAT!r} is needed")
     if said.get("kind") not in KINDS:
         raise ValueError(f"kind is {_short(said.get('kind'))}; allowed: {', '.join(KINDS)}")
-    if not 1e-6 <= _number(said, "depth_scale") <= 1e9:
-        raise ValueError(f"depth_scale is {said['depth_scale']}; units per metre, from 1e-6 to 1e9, are needed")
+    if not LEAST_SCALE <= _number(said, "depth_scale") <= MOST_SCALE:
+        raise ValueError(f"depth_scale is {said['depth_scale']}; {LEAST_SCALE:g} to {MOST_SCALE:g} units per metre fit")
     said = {"skipped": [], "licences": [], "beyond": 0, "silent": 0, "unheard": {}, **said}
     for key, kind in (("teacher", dict), ("data", dict), ("shards", list), ("skipped", list), ("licences", list)):
         if not isinstance(said.get(key), kind):

@@ -13,7 +13,7 @@ from typing import Any
 
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.finding import some
-from leadline.data.label_index import FORMAT, MANIFEST, read_object
+from leadline.data.label_index import FORMAT, LEAST_SCALE, MANIFEST, MOST_SCALE, read_object
 from leadline.data.labels import called
 from leadline.drafts import is_draft, sweep, write_atomically
 from leadline.errors import BadData
@@ -28,6 +28,8 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
     """What decides the bytes of a label set: the manifest but for its shards."""
     if not len(data):
         raise BadData(f"{where} holds no images to label")
+    if not LEAST_SCALE <= run.label_scale <= MOST_SCALE:
+        raise ValueError(f"label_scale is {run.label_scale}; {LEAST_SCALE:g} to {MOST_SCALE:g} units per metre fit")
     if teacher.facts.get("fused") == {"truth": True} and not len(with_depth(data)):
         raise BadData(
             f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "

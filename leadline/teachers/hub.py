@@ -129,7 +129,7 @@ def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
 def is_hub_folder(path: Path) -> bool:
     """Whether the folder holds a model in the hub's layout."""
     try:
-        said = json.loads((path / CONFIG).read_text("utf-8-sig")) if (path / CONFIG).is_file() else None
+        said = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(said, dict) and "model_type" in said
