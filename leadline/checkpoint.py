@@ -6,7 +6,6 @@ The shapes in the file's header are the architecture: a pruned net loads through
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import resources
@@ -18,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from leadline.errors import BadCheckpoint, LeadlineError
+from leadline.drafts import write_atomically as write_atomically
 from leadline.nn import zoo
 from leadline.nn.build import Net, fill_, outline
 from leadline.nn.shapes import check_kernels, resize_
@@ -150,21 +150,6 @@ def find(name_or_path: Path | str) -> Path:
     raise BadCheckpoint(
         f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
     )
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Put `content` at `path` in one step that a crash cannot split."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

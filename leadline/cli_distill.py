@@ -40,9 +40,10 @@ def label(
     from leadline.labelling import label as label_all
     from leadline.teachers import asked
 
-    where = os.path.relpath(data.resolve(), run.out.resolve())
+    data_at = Path(os.path.realpath(data))
+    where = os.path.relpath(data_at, os.path.realpath(run.out))
     how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
-    opened = partial(open_dataset, data.resolve(), run.split, **{"items": "images", **how})
+    opened = partial(open_dataset, data_at, run.split, **{"items": "images", **how})
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
@@ -82,7 +83,7 @@ def _whole(source: str) -> str:
     """A file's whole path, for workers that run elsewhere; other words, also names that ship, as they are."""
     from leadline.checkpoint import shipped
 
-    return str(Path(source).resolve()) if source not in shipped() and Path(source).exists() else source
+    return os.path.realpath(source) if source not in shipped() and Path(source).exists() else source
 
 
 def distill(

@@ -6,7 +6,7 @@ VERBS = (
     "cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune", "cli_distill",
 )  # fmt: skip
 LAYERS = (
-    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed"},
+    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed", "drafts"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing", "machine"},
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from leadline import drafts
 from leadline.checkpoint import save
 from leadline.cli import main
 from leadline.data.labels import open_labels
@@ -69,6 +70,11 @@ class Killed(BaseException):
     """As sudden as a signal: nothing between it and the test cleans up on purpose."""
 
 
+def drafted(path: Path) -> Path:
+    """A draft of a process that has ended: no machine counts so far."""
+    return path.with_name(f".{path.name}.{drafts._machine()}.{2**22 + 1}.00000000")
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 9, 13, 14])
 def test_stopped_after_any_write_it_goes_on_to_the_same_bytes(
     photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -80,7 +86,7 @@ def test_stopped_after_any_write_it_goes_on_to_the_same_bytes(
     def write(path: Path, content: bytes) -> Path:
         if len(written) == after:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.1").write_bytes(content[:10])  # what a killed writer leaves
+            drafted(path).write_bytes(content[:10])  # what a killed writer leaves
             raise Killed
         written.append(path)
         return real(path, content)

@@ -79,6 +79,43 @@ def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_killed_while_workers_of_ray_work_it_ends_with_the_same_bytes(
+    photos: Path, tmp_path: Path, workers: str
+) -> None:
+    """The workers live on for a moment, and the next run does not wait for their end."""
+    pytest.importorskip("ray")
+    environment, rng = {**os.environ, "OMP_NUM_THREADS": "1"}, random.Random(5)
+    subprocess.run(command(photos, Path("litedepth"), tmp_path / "whole"), check=True, env=environment)
+    out = tmp_path / "killed"
+    words = command(photos, Path("litedepth"), out, "--workers", workers)
+    for _ in range(4):
+        shutil.rmtree(out, ignore_errors=True)
+        run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        while len(names_in(out)) < 4 and run.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        subprocess.run(words, check=True, capture_output=True, env=environment)
+        assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_of_two_that_begin_at_once_one_is_refused_and_the_other_does_it_all(photos: Path, tmp_path: Path) -> None:
+    words = command(photos, Path("litedepth"), tmp_path / "labels")
+    runs = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    heard = [run.communicate()[1] for run in runs]
+    assert 0 in [run.returncode for run in runs]
+    for run, said in zip(runs, heard, strict=True):  # the second may have begun when the first was over
+        assert run.returncode == 0 or "another run writes to" in said
+    subprocess.run(command(photos, Path("litedepth"), tmp_path / "whole"), check=True, capture_output=True)
+    assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
     """As a full disk would: the worker cannot write."""

@@ -6,7 +6,7 @@ its pages.
     index                  JSON: each frame's place, size, name, camera and CRC-32
     length, CRC-32, mark   of the index: a file that was cut off lacks them
 
-A file's name is a hash of what makes its content: the source files (place, size, time), how they are read, the height.
+A file's name is a hash of what makes its content (`cache_key`): the source files, how they are read, the height.
 It is written aside and put in place in one step: whoever opens it sees a whole one, also while others write the same.
 """
 
@@ -14,25 +14,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
+import re
 import shutil
-import stat
 import struct
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from leadline.data.cache_key import identity
 from leadline.data.dataset import Dataset
 from leadline.data.transforms import BILINEAR, resize
+from leadline.drafts import STALE_S, aside, sweep
 from leadline.errors import BadData
 from leadline.types import Sample
 
@@ -40,7 +40,7 @@ SUFFIX = ".frames"
 _MARK, _END = b"leadline frames1", struct.Struct("<QI16s")
 _ALIGNED = 64
 _FREE = 10**9  # bytes that are left free on the disk
-_STALE_S = 3600  # a draft that nobody has written to for so long is from a run that was killed
+_OWN = re.compile(r"[0-9a-f]{20}\.frames")
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,12 @@ def cached(
     give way, the longest unused first; a damaged file is made anew. The arrays of kept items cannot be written to. A
     data set whose reader has no name that would identify it (a lambda) is decoded each time.
 
-    `say` is told of what takes long. A folder that cannot be written is a BadData.
+    `say` is told of what takes long. A folder that cannot be written is a BadData; where a disk becomes full meanwhile,
+    items are decoded each time.
     """
     if gb < 0 or (height is not None and height < 1):
         raise ValueError(f"gb is {gb} and height {height}; at least 0, and at least 1 or None, are needed")
-    names = [_identity(data, height) if gb and len(data) else None for data in sets]
+    names = [identity(data, height) if gb and len(data) else None for data in sets]
     ours = {folder / f"{name}{SUFFIX}" for name in names if name}
     left = round(gb * 1e9)
     shown = []
@@ -147,22 +148,26 @@ def _opened(path: Path, n: int, limit: int) -> _Stored | None:
         return None  # there is none, an empty one, or a piece of one
     if mark != _MARK or zlib.crc32(text) != crc:
         return None
-    index = tuple(json.loads(text))
-    # one that holds a part is made anew where it could be a tenth larger
-    worth = blocks.size + blocks.size // 10 + 2 * index[-1]["bytes"]
-    if blocks.size > limit or (len(index) < n and worth < _allowed(path, limit)):
-        return None
-    with ThreadPoolExecutor() as pool:
-        if not all(pool.map(lambda said: _is_whole(blocks, said), index)):
+    try:
+        index = tuple(json.loads(text))
+        # one that holds a part is made anew where it could be a tenth larger
+        worth = blocks.size + blocks.size // 10 + 2 * index[-1]["bytes"]
+        if not index or len(index) > n or blocks.size > limit or (len(index) < n and worth < _allowed(path, limit)):
             return None
+        with ThreadPoolExecutor() as pool:
+            if not all(pool.map(lambda said: _is_whole(blocks, said), index)):
+                return None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None  # whole, but not what this version writes
     with contextlib.suppress(OSError):  # it may be another user's
         os.utime(path)  # the longest unused gives way first
     return _Stored(blocks, index)
 
 
 def _is_whole(blocks: np.ndarray, said: Mapping[str, Any]) -> bool:
-    found: bool = zlib.crc32(blocks[said["at"] : said["at"] + said["bytes"]].data) == said["crc"]
-    return found
+    pixels, at, n = said["size"][0] * said["size"][1], said["at"], said["bytes"]
+    wanted = pixels * (7 + 4 * (said["taught"] is not None) + 3 * said["stereo"]) + -(-pixels // 8)
+    return bool(0 <= at <= blocks.size - n and n == wanted and zlib.crc32(blocks[at : at + n].data) == said["crc"])
 
 
 def _made(
@@ -170,29 +175,48 @@ def _made(
 ) -> _Stored:
     """A new file of as many frames as fit into `left` bytes."""
     first, folder = len(_packed(shrunk(data[0], height))[0]), path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=SUFFIX)
-    except OSError as error:
-        said = f"the cache {folder} cannot be written: {error}; set LEADLINE_CACHE to another folder, or --cache-gb 0"
-        raise BadData(said) from error
-    draft, limit = Path(name), _allowed(path, left)
-    say(f"{len(data)} frames of {data.name} are decoded once, to {path} (about {first * len(data) / 1e9:.2g} GB)")
-    try:
+    said = f"{len(data)} frames of {data.name} are decoded once, to {path} (about {first * len(data) / 1e9:.2g} GB)"
+    stored, why = 0, "do not fit"
+    with aside(path) as draft:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = draft.open("xb")
+        except OSError as error:
+            raise BadData(
+                f"the cache {folder} cannot be written: {error}; set LEADLINE_CACHE to another folder, or --cache-gb 0"
+            ) from error
+        limit = _allowed(path, left)
+        say(said)
         _make_room(folder, ours, round(gb * 1e9), min(limit, first * len(data)))
-        with open(handle, "wb") as file:
-            stored = _write(file.write, data, height, limit)
-        if stored:
-            draft.chmod(0o644)  # others may share it; mkstemp's are its maker's alone
-            draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        try:
+            stored = _write(file, data, height, limit)
+            with _writing():
+                file.close()
+                if stored:
+                    draft.replace(path)
+        except _NotWritten as error:
+            stored, why = 0, f"cannot be kept ({error})"
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
     if stored < len(data):
-        say(f"{len(data) - stored} frames of {data.name} do not fit and are decoded each time; see --cache-gb")
+        say(f"{len(data) - stored} frames of {data.name} {why} and are decoded each time; see --cache-gb")
     return (_opened(path, stored, left) if stored else None) or _Stored()
 
 
-def _write(write: Callable[[bytes], object], data: Dataset, height: int | None, limit: int) -> int:
+class _NotWritten(Exception):
+    """The disk is full, or the draft is gone: no fault of the data."""
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _NotWritten(str(error)) from error
+
+
+def _write(file: IO[bytes], data: Dataset, height: int | None, limit: int) -> int:
     """How many frames were written, within `limit` bytes for them and the index."""
     index: list[dict[str, Any]] = []
     size, total = 0, _END.size + 2
@@ -201,11 +225,13 @@ def _write(write: Callable[[bytes], object], data: Dataset, height: int | None, 
         total += len(block) + len(json.dumps(line)) + 2
         if total > limit:
             break
-        write(block)
+        with _writing():
+            file.write(block)
         index.append(line)
         size += len(block)
     text = json.dumps(index).encode()
-    write(text + _END.pack(len(text), zlib.crc32(text), _MARK))
+    with _writing():
+        file.write(text + _END.pack(len(text), zlib.crc32(text), _MARK))
     return len(index)
 
 
@@ -224,67 +250,18 @@ def _allowed(path: Path, limit: int) -> int:
 
 def _make_room(folder: Path, ours: set[Path], limit: int, needed: int) -> None:
     """Delete what others have left until `needed` bytes more stay within `limit`, the longest unused first."""
-    for draft in folder.glob(f".*{SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > _STALE_S:
-                draft.unlink()
+    sweep(folder)
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):  # another run makes room too
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
+        with contextlib.suppress(OSError):  # another run makes room too, and a file may be another user's
+            said = path.stat()
+            if path.name.startswith(".") and time.time() - said.st_mtime > STALE_S:
+                path.unlink()  # a draft of an earlier version
+            elif _OWN.fullmatch(path.name):
+                found.append((said.st_mtime, said.st_size, path))
     total = needed + sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
-        if total > limit and path not in ours and not path.name.startswith("."):
-            path.unlink(missing_ok=True)
-            total -= size
-
-
-def _identity(data: Dataset, height: int | None) -> str | None:
-    """A hash of all that decides what the data set's frames hold; None if that cannot be said."""
-    roots: list[Path] = []
-    try:
-        said = [_code(), data.name, height, _said(data.read, roots), _said(data.keys, roots)]
-    except LookupError:
-        return None
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
-
-
-def _said(value: Any, roots: list[Path]) -> Any:
-    """`value` as JSON, files with size and time. Folders join `roots`: words may be files in one of those."""
-    inner = functools.partial(_said, roots=roots)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str | Path):
-        if isinstance(value, Path) and value.is_dir() and value not in roots:
-            roots.append(value)
-        places = [value] if isinstance(value, Path) else [root / value for root in roots]
-        return [str(value if isinstance(value, str) else value.resolve()), *map(_stamp, places)]
-    if isinstance(value, functools.partial):
-        return [inner(value.func), inner(value.args), inner(value.keywords)]
-    if isinstance(value, Mapping):
-        return [[str(key), inner(item)] for key, item in value.items()]
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [inner(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__qualname__, *(inner(getattr(value, f.name)) for f in fields(value))]
-    if callable(value) and "<" not in getattr(value, "__qualname__", "<"):
-        return [value.__module__, value.__qualname__, inner(getattr(value, "__self__", None))]
-    raise LookupError(f"{value!r} has no lasting name")
-
-
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return [found.st_size, found.st_mtime_ns] if stat.S_ISREG(found.st_mode) else None
-
-
-@functools.cache
-def _code() -> str:
-    """A hash of the sources that read data: what another version has decoded is not taken for what this one would."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted((*here.glob("*.py"), here.parent / "preprocess.py", here.parent / "geometry.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        if total > limit and path not in ours:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size

@@ -12,6 +12,7 @@ import numpy as np
 from leadline.data.dataset import evenly
 from leadline.data.finding import Finding, each, some
 from leadline.data.labels import Labels, open_labels, read_label
+from leadline.errors import BadData
 
 _UNSURE = 8  # so many of those that were looked at are named
 
@@ -19,7 +20,7 @@ _UNSURE = 8  # so many of those that were looked at are named
 def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
     """(summary, findings) of the label set at `root`: all bytes of its archives, and `n` labels spread over all.
 
-    BadData if it cannot be opened, or one of these labels cannot be read.
+    BadData if it cannot be opened.
     """
     labels = open_labels(root)
     findings = list(_damaged(labels))
@@ -28,7 +29,11 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
     names = list(labels.places)
     looks = {}
     for i in evenly(n, len(names)):
-        values, confidence = read_label(labels, names[i])
+        try:
+            values, confidence = read_label(labels, names[i])
+        except BadData as error:
+            findings.append(Finding("error", str(error), names[i], "label the data set anew, or copy the set again"))
+            continue
         known = values > 0
         if known.any():
             looks[names[i]] = float(np.median(values[known])), float(confidence[known].mean()), float(known.mean())

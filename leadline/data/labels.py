@@ -14,25 +14,28 @@ SHA-256 of its pixels.
 from __future__ import annotations
 
 import io
-import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
 from leadline.data.dataset import Dataset
+from leadline.data.identity import file_of, is_same
+from leadline.data.label_index import FORMAT as FORMAT
+from leadline.data.label_index import MANIFEST as MANIFEST
+from leadline.data.label_index import checked_manifest, lines_of, read_object
 from leadline.errors import BadData, LeadlineError
+from leadline.preprocess import MAX_PIXELS
 from leadline.spec import Kind
-from leadline.types import KINDS, Sample
+from leadline.types import Sample
 
-FORMAT = "leadline-labels-1"
-MANIFEST = "manifest.json"
 ANEW = "label the data set anew, into another folder"
 TOP = 65535
 """The largest number that a label can hold."""
@@ -68,30 +71,37 @@ def open_labels(root: Path | str) -> Labels:
         what = "is not finished: run `leadline label` again, it goes on" if unfinished else f"lacks {MANIFEST}"
         raise BadData(f"{root} {what}; a folder that `leadline label` has written is needed")
     try:
-        said = json.loads(path.read_text("utf-8"))
-        if said["format"] != FORMAT or said["kind"] not in KINDS:
-            raise ValueError(f"format {said['format']!r} and kind {said['kind']!r}; {FORMAT!r} is needed")
-        places: dict[str, Any] = {}
-        for shard in said["shards"]:
-            for line in _index(root / shard["file"], shard):
-                if "skipped" not in line:
-                    places[line["name"]] = {**line, "file": shard["file"]}
-    except (ValueError, KeyError, TypeError) as error:
+        said = checked_manifest(read_object(path))
+    except (OSError, ValueError) as error:
         raise BadData(f"{path} is not the description of a label set, or of another version: {error}") from error
+    places: dict[str, Any] = {}
+    for shard in said["shards"]:
+        for line in _index(root / shard["file"], shard, said["kind"]):
+            if line["name"] in places:
+                raise BadData(f"{root} has two labels for {line['name']!r}; copy the label set again, or {ANEW}")
+            places[line["name"]] = {**line, "file": shard["file"]}
     return Labels(root, said["kind"], float(said["depth_scale"]), said, places)
 
 
-def _index(path: Path, shard: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _index(path: Path, shard: Mapping[str, Any], kind: Kind) -> list[dict[str, Any]]:
+    """The lines of an archive's index, those of images left out excepted."""
     if not path.is_file() or path.stat().st_size != shard["bytes"]:
         found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
         raise BadData(f"{path} {found}, {shard['bytes']} are needed; copy the label set again")
-    with path.open("rb") as file:
-        file.seek(shard["index"][0])
-        lines = file.read(shard["index"][1]).splitlines()
+    start, size = shard["index"]
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise BadData(f"{path} is damaged: its index cannot be read; copy the label set again") from error
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read(size)
+        lines = [line for line in lines_of(content, start) if "skipped" not in line]
+        if len(lines) != shard["n"]:
+            raise ValueError(f"it has {len(lines)} labels, {shard['n']} are said to be there")
+        for line in lines:
+            if kind == "relative_depth" and not line.get("low", 1) > 0:
+                raise ValueError(f"the smallest depth of {line['name']!r} is {line['low']}; it must be above 0")
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} is damaged: its index cannot be read ({error}); copy the label set again") from error
+    return lines
 
 
 def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -101,22 +111,44 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
     between the image's lowest and highest.
     """
     place = labels.places[name]
+    path = labels.root / place["file"]
     try:
-        with (labels.root / place["file"]).open("rb") as file:
-            stored, trust = (_picture(file.read, file.seek, *place["at"][what]) for what in ("depth", "confidence"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{labels.root / place['file']}: the label of {name} cannot be read: {error}") from error
-    trust = trust.astype(np.float32) / 255 * (stored > 0)
+        with path.open("rb") as file:
+            said = (("depth", ("I;16", "I;16B", "I")), ("confidence", ("L",)))
+            numbers, trust = (_picture(file, place["at"][what], modes) for what, modes in said)
+        if numbers.shape != trust.shape:
+            raise ValueError(f"its depth is {numbers.shape}, its confidence {trust.shape}")
+        if labels.kind == "relative_depth" and "low" not in place and numbers.any():
+            raise ValueError("its smallest and largest depth are not said")
+    except Exception as error:  # damaged pictures make pillow raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadData(f"{path}: the label of {name} cannot be read: {reason}; copy the label set again") from error
+    sure = trust.astype(np.float32)
+    sure /= 255
+    sure *= numbers > 0
+    values = numbers.astype(np.float32)
     if labels.kind == "relative_depth":
-        ratio = np.log(place.get("high", 1.0) / place.get("low", 1.0))
-        return np.where(stored > 0, np.exp((stored - np.float32(TOP)) / (TOP - 1) * ratio), 0).astype(np.float32), trust
-    scale = labels.depth_scale if labels.kind == "metric" else TOP
-    return stored.astype(np.float32) / np.float32(scale), trust
+        values -= TOP
+        values /= TOP - 1
+        values *= np.float32(np.log(place.get("high", 1.0) / place.get("low", 1.0)))
+        np.exp(values, out=values)
+        values[numbers == 0] = 0
+    else:
+        values /= np.float32(labels.depth_scale if labels.kind == "metric" else TOP)
+    return values, sure
 
 
-def _picture(read: Any, seek: Any, start: int, size: int) -> np.ndarray:
-    seek(start)
-    return np.asarray(Image.open(io.BytesIO(read(size)), formats=("PNG",)))
+def _picture(file: IO[bytes], place: Sequence[int], modes: tuple[str, ...]) -> np.ndarray:
+    """A PNG picture [h,w] of one of the modes; ValueError for another, and for one that would fill the memory."""
+    file.seek(place[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pillow warns of what is refused here
+        with Image.open(io.BytesIO(file.read(place[1])), formats=("PNG",)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels, at most {MAX_PIXELS} are read")
+            if picture.mode not in modes:
+                raise ValueError(f"a {picture.mode!r} picture stands where {modes[0]!r} (grey) is needed")
+            return np.asarray(picture)
 
 
 def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarray, dict[str, float]]:
@@ -142,34 +174,36 @@ def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarr
     return np.where(known, units, 0).astype(np.uint16), {"low": low, "high": high}
 
 
-def fingerprint(image: np.ndarray) -> str:
-    """SHA-256 of a picture's size and pixels, uint8 [H,W,3]: the same for any file that holds the same picture."""
-    return sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
 def labels_of(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
-    """The one of `sets` that is about `data`, or None: the name and the pixels of the first image decide that can be
-    read and was not left out. BadData if several fit, or if no image can be read.
+    """The one of `sets` that is about `data`, or None: the first image decides that can be read and was not left out,
+    by its name and its picture (`data.identity`). BadData if several fit, or if no image can be read.
     """
     if _first(data, frozenset()) is None:
         raise BadData(f"no image of {data.name} can be read; `leadline data check` says why")
-    fitting = [labels for labels in sets if _fits(labels, _first(data, _left_out(labels)))]
+    fitting = [labels for labels in sets if _fits(labels, data)]
     if len(fitting) > 1:
         places = " and ".join(str(labels.root) for labels in fitting)
         raise BadData(f"{places} are both about {data.name}; give one of them")
     return fitting[0] if fitting else None
 
 
-def _first(data: Dataset, left_out: frozenset[str]) -> Sample | None:
+def _first(data: Dataset, left_out: frozenset[str]) -> tuple[Any, Sample] | None:
     for i, key in enumerate(data.keys):
         if called(key) not in left_out:
             with suppress(LeadlineError, OSError):
-                return data[i]
+                return key, data[i]
     return None
 
 
-def _fits(labels: Labels, first: Sample | None) -> bool:
-    return first is not None and labels.places.get(first.name, {}).get("image") == fingerprint(first.image)
+def _fits(labels: Labels, data: Dataset) -> bool:
+    first = _first(data, _left_out(labels))
+    return first is not None and _is_of(labels, *first, data.read)
+
+
+def _is_of(labels: Labels, key: Any, sample: Sample, read: Any) -> bool:
+    """Whether the set's label of that name is about this very picture."""
+    place = labels.places.get(sample.name)
+    return place is not None and is_same(place, sample.image, file_of(read, key))
 
 
 def _left_out(labels: Labels) -> frozenset[str]:
@@ -214,11 +248,14 @@ def _opened(root: Path, made: str) -> Labels:
 def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: float) -> Sample:
     labels = _opened(root, made)
     sample: Sample = read(key)
-    if labels.places[sample.name]["image"] != fingerprint(sample.image):
+    if not _is_of(labels, key, sample, read):
         raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; {ANEW}")
     values, confidence = read_label(labels, sample.name)
     values = np.where(confidence >= max(trust, 1e-9), values, np.float32(0))
     size = (sample.image.shape[1], sample.image.shape[0])
+    if abs(values.shape[1] - size[0] * values.shape[0] / size[1]) > 1:
+        shape = f"{values.shape[1]} x {values.shape[0]}, the picture {size[0]} x {size[1]}"
+        raise BadData(f"{labels.root}: the label of {sample.name!r} is {shape}: not one shape; {ANEW}")
     if values.shape != sample.image.shape[:2]:
         known = values > 0
         smooth = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)

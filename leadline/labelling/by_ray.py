@@ -49,7 +49,7 @@ def by_ray(
             try:
                 skipped, new = self.work(int(row["shard"]))
             except (LeadlineError, OSError, ValueError) as error:  # as a row, since Ray changes what it passes on
-                return {**told, "failed": str(error), "disk": isinstance(error, OSError)}
+                return {**told, "failed": _plain(error), "disk": isinstance(error, OSError)}
             return {**told, "skipped": json.dumps(skipped), "new": new}
 
     _start(ray, run)
@@ -72,6 +72,11 @@ def by_ray(
         raise (error.cause if isinstance(error.cause, LeadlineError | OSError | ValueError) else error) from None
     finally:
         ray.shutdown()
+
+
+def _plain(error: Exception) -> str:
+    """What it says, of which Ray's tables hold UTF-8 only: names of files may be something else."""
+    return str(error).encode("utf-8", "backslashreplace").decode() or type(error).__name__
 
 
 def _start(ray: Any, run: Labelling) -> None:

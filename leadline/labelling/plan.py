@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.finding import some
-from leadline.data.labels import FORMAT, MANIFEST, called
+from leadline.data.label_index import FORMAT, LEAST_SCALE, MANIFEST, MOST_SCALE, read_object
+from leadline.data.labels import called
+from leadline.drafts import is_draft, sweep, write_atomically
 from leadline.errors import BadData
 from leadline.options_distill import Labelling
 from leadline.spec import to_json
@@ -26,6 +28,8 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
     """What decides the bytes of a label set: the manifest but for its shards."""
     if not len(data):
         raise BadData(f"{where} holds no images to label")
+    if not LEAST_SCALE <= run.label_scale <= MOST_SCALE:
+        raise ValueError(f"label_scale is {run.label_scale}; {LEAST_SCALE:g} to {MOST_SCALE:g} units per metre fit")
     if teacher.facts.get("fused") == {"truth": True} and not len(with_depth(data)):
         raise BadData(
             f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "
@@ -38,6 +42,8 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
                 raise BadData(
                     f"{file} would be the depth of {other} and of {name}: lay the maps into folders as the pictures are"
                 )
+    if twice := [name for name, n in Counter(map(called, data.keys)).items() if n > 1]:
+        raise BadData(f"{where} has several images of one name, {some(twice)}: a label could be of either; rename them")
     return {
         "format": FORMAT,
         "kind": teacher.kind,
@@ -57,36 +63,72 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
     }
 
 
+_EVER = ("name", "image", "depth", "right", "camera")
+"""What a frame's key has always said of it. What came later counts where it says something, so that a label set goes
+on that was begun before.
+"""
+
+
 def _keys(data: Dataset) -> str:
     """A hash of what is read, in its order."""
     from hashlib import sha256 as digest
 
-    text = json.dumps([to_json(key) if hasattr(key, "__dataclass_fields__") else str(key) for key in data.keys])
+    text = json.dumps([_spelled(key) for key in data.keys])
     return digest(text.encode()).hexdigest()
+
+
+def _spelled(key: Any) -> Any:
+    if hasattr(key, "__dataclass_fields__"):
+        return to_json(key)
+    if not hasattr(key, "_field_defaults"):
+        return str(key)
+    said, usual = key._asdict(), key._field_defaults
+    told = (f"{name}={value!r}" for name, value in said.items() if name in _EVER or usual.get(name, ...) != value)
+    return f"{type(key).__name__}({', '.join(told)})" if set(_EVER) <= said.keys() else str(key)
+
+
+def check_free(out: Path) -> None:
+    """BadData if `out` is neither a label set, nor on its way to be one, nor empty: before anything is put there."""
+    said = [path for name in (PLAN, MANIFEST) if (path := out / name).exists()]
+    other = out.is_dir() and not said and (not _names(out) <= {LOCK, PIECES} or any(out.glob(f"{PIECES}/*")))
+    if other or not all(str(_said(path).get("format")).startswith("leadline-labels") for path in said):
+        raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
 def claim(out: Path, said: dict[str, Any]) -> None:
     """Keep the plan in `out`; another one there is a BadData, if any image was labelled by it."""
+    check_free(out)
     wanted = json.loads(json.dumps(said))
-    for name in (PLAN, MANIFEST, "labels-*.tar"):
-        for draft in out.glob(f".{name}.*"):
-            draft.unlink()  # of a run that was killed
     begun = (out / MANIFEST).exists() or any(out.glob("labels-*")) or any(out.glob(f"{PIECES}/*"))
-    for name in (PLAN, MANIFEST):
-        path = out / name
+    for path in (out / PLAN, out / MANIFEST):
         if path.exists():
-            try:
-                found = dict(json.loads(path.read_text("utf-8")))
-            except (ValueError, TypeError) as error:
-                raise BadData(f"{path} is damaged, {error}: remove {out} and label anew, or put it back") from error
+            found = _said(path)
             if not begun and found.get("format") == FORMAT:
                 path.unlink()  # of a run that could not begin, whose flags may have been why
-            elif other := [line for key in wanted for line in _differing(key, wanted[key], found.get(key))]:
+            elif other := differing(wanted, found):
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    if not begun and {path.name for path in out.iterdir()} <= {LOCK, PIECES}:
+    sweep(out)  # not before: until here it may have been somebody else's folder
+    if not begun and _names(out) <= {LOCK, PIECES}:
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except ValueError as error:
+        raise BadData(f"{path} is damaged, {error}: remove {path.parent} and label anew, or put it back") from error
+
+
+def _names(out: Path) -> set[str]:
+    """What lies in a folder, but for drafts that a killed run has left."""
+    return {path.name for path in out.iterdir() if not is_draft(path)}
+
+
+def differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What the plan `here` says otherwise than `there`, a line each."""
+    return [line for key in here for line in _differing(key, here[key], there.get(key))]
 
 
 def _differing(name: str, here: Any, there: Any) -> list[str]:

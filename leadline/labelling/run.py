@@ -9,25 +9,28 @@ image and no answer, whatever the size of the set.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from leadline.checkpoint import write_atomically
 from leadline.data.dataset import Dataset
-from leadline.data.labels import MANIFEST
+from leadline.data.finding import some
+from leadline.data.label_index import MANIFEST
+from leadline.data.labels import called
+from leadline.drafts import sweep, write_atomically
 from leadline.errors import BadData
 from leadline.labelling.by_ray import by_ray
-from leadline.labelling.plan import LOCK, PIECES, PLAN, claim, planned
-from leadline.labelling.shards import Skipped, apart, index, join, left_out, piece, watched
+from leadline.labelling.plan import LOCK, PIECES, PLAN, check_free, claim, differing, planned
+from leadline.labelling.shards import Skipped, apart, index, is_whole, join, left_out, piece, watched
 from leadline.options_distill import Labelling
 from leadline.runtime.card import sha256
 from leadline.teachers import LEAST, Teacher
@@ -62,11 +65,12 @@ def label(
     work = _work(teacher, data, run)
     said = planned(work.teacher, work.data, where, run, reading or {})
     with _alone(run.out):
-        yield from _all(work, teacher, data, run, said)
+        elsewhere = replace(run, out=Path(os.path.realpath(run.out)))
+        yield from _all(work, partial(_elsewhere, teacher, data, elsewhere, said, reading or {}), run, said)
 
 
 def _all(
-    work: Work, teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labelling, said: dict[str, Any]
+    work: Work, there: Callable[[], Callable[[int], tuple[Skipped, int]]], run: Labelling, said: dict[str, Any]
 ) -> Iterator[Progress]:
     claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
@@ -75,7 +79,6 @@ def _all(
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
     rate = 0.0
-    there = partial(_work, teacher, data, replace(run, out=run.out.resolve()))
     shards = by_ray(there, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
         done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()
@@ -86,23 +89,27 @@ def _all(
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Inside, no other run writes to `out`; one that does already is a BadData. A killed run leaves no lock."""
+    """Inside, no other run writes to `out`; one that does already is a BadData.
+
+    The lock's file stays: were it removed, one run could hold the file that is gone while another holds a new one.
+    """
     from filelock import FileLock, Timeout
 
     try:
+        check_free(out)
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)
         lock.acquire(blocking=False)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise BadData(f"{out} is no folder that can be written: {error.strerror}; give another --out") from error
     except Timeout:
         raise BadData(f"another run writes to {out}: wait for it, or give another --out") from None
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise BadData(f"{out} is no folder that can be written: {said}; give another --out") from error
     except NotImplementedError:
         pass  # a file system without locks
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
@@ -114,16 +121,31 @@ def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
     (out / MANIFEST).unlink(missing_ok=True)
     (out / PIECES).mkdir(exist_ok=True)
     for path in (out / PIECES).glob("[0-9]*"):
-        if join([path.read_bytes()])[1]:
+        if not _has_answer(path):
             path.unlink()
-    for shard in (path for k in range(n_shards) if (path := _shard(out, k)).exists() and _left_out(path)):
+    for k, shard in ((k, path) for k in range(n_shards) if (path := _shard(out, k)).exists()):
+        if not left_out(index(shard, _images(k, said["shard"], said["data"]["n"]))[1]):
+            continue
         for i, content in apart(shard).items():
             write_atomically(out / PIECES / f"{i:08d}", content)
         shard.unlink()
 
 
+def _has_answer(path: Path) -> bool:
+    """Whether a piece is whole and not that of an image that was left out."""
+    try:
+        return not join([path.read_bytes()])[1]
+    except ValueError:
+        return False
+
+
+def _images(k: int, shard: int, n: int) -> range:
+    """The numbers of the images in shard `k`, of `n` in all."""
+    return range(k * shard, min((k + 1) * shard, n))
+
+
 def _size(k: int, shard: int, said: dict[str, Any]) -> int:
-    return int(min(shard, said["data"]["n"] - k * shard))
+    return len(_images(k, shard, said["data"]["n"]))
 
 
 def _shard(out: Path, k: int) -> Path:
@@ -144,17 +166,17 @@ class Work:
         """
         run, new = self.run, 0
         _check_device(run.device)
-        shard = _shard(run.out, k)
+        shard, images = _shard(run.out, k), _images(k, run.shard, len(self.data))
         if shard.exists():
-            return _left_out(shard), 0
-        places = range(k * run.shard, min((k + 1) * run.shard, len(self.data)))
+            return left_out(index(shard, images)[1]), 0
         pieces = run.out / PIECES
         pieces.mkdir(parents=True, exist_ok=True)
-        paths = [pieces / f"{i:08d}" for i in places]
-        for i, path in zip(places, paths, strict=True):
-            for draft in pieces.glob(f".{path.name}.*"):
-                draft.unlink(missing_ok=True)  # of a run that was killed
-            if not path.exists():
+        sweep(pieces)
+        paths = [pieces / f"{i:08d}" for i in images]
+        for i, path in zip(images, paths, strict=True):
+            if shard.exists():
+                break  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+            if not (path.exists() and is_whole(path.read_bytes(), i, called(self.data.keys[i]))):
                 write_atomically(path, piece(self.teacher, self.data, i, run))
                 new += 1
         try:
@@ -162,8 +184,7 @@ class Work:
         except FileNotFoundError:
             if not shard.exists():
                 raise
-            # a process of a run that was killed has outlived it and was faster: the bytes are the same
-            return _left_out(shard), new
+            return left_out(index(shard, images)[1]), new
         write_atomically(shard, content)
         for path in paths:
             path.unlink(missing_ok=True)
@@ -174,6 +195,31 @@ def _work(teacher: Callable[[], Teacher], data: Callable[[], Dataset], run: Labe
     return Work(teacher(), watched(data()), run)
 
 
+def _elsewhere(
+    teacher: Callable[[], Teacher],
+    data: Callable[[], Dataset],
+    run: Labelling,
+    said: dict[str, Any],
+    reading: Mapping[str, Any],
+) -> Callable[[int], tuple[Skipped, int]]:
+    """`Work` of another process, which opens teacher and data anew: what has changed since the plan `said` was made is
+    a BadData, for the images of a shard would be others.
+    """
+    work = _work(teacher, data, run)
+
+    @cache
+    def check() -> None:
+        now = planned(work.teacher, work.data, said["data"]["path"], run, reading)
+        if other := differing(now, said):
+            raise BadData(f"data or teacher have changed since this run began: {some(other)}; run it again")
+
+    def ask(k: int) -> tuple[Skipped, int]:
+        check()
+        return work(k)
+
+    return ask
+
+
 def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
@@ -182,21 +228,17 @@ def _check_device(device: str) -> None:
         raise ValueError(f"device is {device!r}, where this torch cannot compute ({reason}); try cpu") from error
 
 
-def _left_out(shard: Path) -> Skipped:
-    return left_out(index(shard)[1])
-
-
 def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
-    """Write the manifest, once; the shards' own index says all that it needs."""
+    """Write the manifest, once; the shards' own index says all that it needs. What only a run needs goes."""
     if (out / MANIFEST).exists():
-        return
+        return _tidy(out)
     shards: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     beyond = silent = 0
     unheard: Counter[str] = Counter()
     for k in range(n_shards):
         path = _shard(out, k)
-        where, lines = index(path)
+        where, lines = index(path, _images(k, said["shard"], said["data"]["n"]))
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
         silent += sum(line.get("silent", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
@@ -206,15 +248,19 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         shards.append({**facts, "index": where})
     n = said["data"]["n"] - len(skipped)
     if silent == n:
-        for path in (*(_shard(out, k) for k in range(n_shards)), out / PLAN):
-            path.unlink(missing_ok=True)  # so that another teacher may be asked
-        shutil.rmtree(out / PIECES, ignore_errors=True)
+        for k in range(n_shards):
+            _shard(out, k).unlink(missing_ok=True)  # so that another teacher may be asked
+        _tidy(out)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
         why += _hint(said, lines[-1]["name"]) if n else ""
         raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
     counts = {"beyond": beyond, "silent": silent, **({"unheard": dict(sorted(unheard.items()))} if unheard else {})}
     manifest = {**said, "n": n, "skipped": skipped, **counts, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
+    _tidy(out)
+
+
+def _tidy(out: Path) -> None:
     (out / PLAN).unlink(missing_ok=True)
     shutil.rmtree(out / PIECES, ignore_errors=True)
 

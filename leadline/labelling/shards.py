@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from leadline.data.dataset import Dataset
-from leadline.data.labels import called, fingerprint, stored
-from leadline.errors import LeadlineError
+from leadline.data.identity import file_of, marks
+from leadline.data.label_index import LARGEST, checked_line, lines_of
+from leadline.data.labels import called, stored
+from leadline.errors import BadData, LeadlineError
 from leadline.options_distill import Labelling
 from leadline.teachers import Teacher
 from leadline.types import Sample
@@ -26,6 +28,8 @@ Skipped = tuple[tuple[str, str], ...]
 """Names of images that cannot be read, or looked at by the teacher, with the reason."""
 
 _BLOCK = tarfile.BLOCKSIZE
+_INDEX = "index.jsonl"
+_WHY = 1000  # characters of a reason: some libraries tell all they know
 
 
 class Gone(OSError):
@@ -34,22 +38,21 @@ class Gone(OSError):
 
 def watched(data: Dataset) -> Dataset:
     """`data`, of which an image that cannot be read is Gone if the last one that could be read cannot be any more."""
-    last: list[Any] = []
+    return replace(data, read=partial(_watching, read=data.read, last=[]))
 
-    def read(key: Any) -> Sample:
-        try:
-            sample = data.read(key)
-        except (LeadlineError, OSError) as error:
-            if last:
-                try:
-                    data.read(last[0])
-                except (LeadlineError, OSError) as again:
-                    raise Gone(f"{error}; nor can {called(last[0])} be read any more: {again}") from again
-            raise
-        last[:] = [key]
-        return sample
 
-    return replace(data, read=read)
+def _watching(key: Any, read: Any, last: list[Any]) -> Sample:
+    try:
+        sample: Sample = read(key)
+    except (LeadlineError, OSError) as error:
+        if last:
+            try:
+                read(last[0])
+            except (LeadlineError, OSError) as again:
+                raise Gone(f"{error}; nor can {called(last[0])} be read any more: {again}") from again
+        raise
+    last[:] = [key]
+    return sample
 
 
 def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
@@ -58,15 +61,18 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     """
     try:
         sample = data[i]
+        known = marks(sample.image, file_of(data.read, data.keys[i]))
     except Gone:
         raise
-    except (LeadlineError, OSError) as error:
+    except (LeadlineError, OSError, MemoryError) as error:
         return _left_out(data, i, error)
-    image = torch.from_numpy(sample.image).to(run.device).permute(2, 0, 1)[None].float() / 255
-    target, valid = (torch.from_numpy(np.array(x)).to(run.device)[None, None] for x in (sample.target, sample.valid))
     try:
-        answer = teacher(Sample(image, target, valid, (sample.name,)))
-    except (LeadlineError, ValueError) as error:
+        answer = teacher(_shown(sample, run.device))
+    except (LeadlineError, ValueError, ArithmeticError, LookupError, MemoryError, torch.OutOfMemoryError) as error:
+        return _left_out(data, i, error)
+    except RuntimeError as error:
+        if run.device != "cpu":
+            raise  # it may be the device that fails, and then no image is at fault
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
@@ -75,7 +81,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"silent": 1})}
     facts |= {"unheard": answer.unheard} if answer.unheard else {}
-    said = {**facts, "i": i, "name": sample.name, "image": fingerprint(sample.image)}
+    said = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
         + _member(f"{i:08d}.confidence.png", _png(trust))
@@ -83,9 +89,16 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     )
 
 
+def _shown(sample: Sample, device: str) -> Sample:
+    """A batch of one, as a teacher is asked about it."""
+    image = torch.from_numpy(sample.image).to(device).permute(2, 0, 1)[None].float() / 255
+    target, valid = (torch.from_numpy(np.array(x)).to(device)[None, None] for x in (sample.target, sample.valid))
+    return Sample(image, target, valid, (sample.name,))
+
+
 def _left_out(data: Dataset, i: int, error: Exception) -> bytes:
     """The line of an image that cannot be read, or that the teacher cannot look at."""
-    name, why = called(data.keys[i]), " ".join(str(error).split())
+    name, why = called(data.keys[i]), " ".join(str(error).split())[:_WHY] or type(error).__name__
     return _member(f"{i:08d}.json", {"i": i, "name": name, "skipped": True, "why": why})
 
 
@@ -111,25 +124,74 @@ def _member(name: str, content: bytes | dict[str, Any]) -> bytes:
     return entry.tobuf(tarfile.USTAR_FORMAT) + plain + bytes(-len(plain) % _BLOCK)
 
 
+class Entry(NamedTuple):
+    """A file in an archive: its name, its header's first byte, its content's, and its content's length."""
+
+    name: str
+    head: int
+    start: int
+    size: int
+
+
+def entries(file: IO[bytes], end: int) -> Iterator[Entry]:
+    """The files in an archive of `end` bytes that `_member` has made. Only headers are read, and nothing is unpacked;
+    what is no such archive is a ValueError.
+    """
+    at = 0
+    while at < end:
+        file.seek(at)
+        block = file.read(_BLOCK)
+        if not block.strip(b"\0"):
+            return
+        try:
+            found = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except (tarfile.TarError, ValueError) as error:
+            raise ValueError(f"no file begins at byte {at}: {error}") from error
+        if not found.isreg() or found.size < 0 or at + _BLOCK + found.size > end:
+            raise ValueError(f"the file at byte {at} is none of {found.size} bytes, as is said there")
+        yield Entry(found.name, at, at + _BLOCK, found.size)
+        at += _BLOCK + found.size + -found.size % _BLOCK
+
+
+def _line(part: bytes) -> dict[str, Any]:
+    """What a piece says of its image, with where its label lies in it; ValueError if it is not whole."""
+    line: Any = None
+    places: dict[str, list[int]] = {}
+    for entry in entries(io.BytesIO(part), len(part)):
+        what = entry.name.split(".", 1)[-1]
+        if what == "json":
+            line = json.loads(part[entry.start : entry.start + entry.size])
+        else:
+            places[what.removesuffix(".png")] = [entry.start, entry.size]
+    if not isinstance(line, dict):
+        raise ValueError("a piece says nothing about its image")
+    return checked_line(line | ({"at": places} if places else {}), len(part))
+
+
+def is_whole(part: bytes, i: int, name: str) -> bool:
+    """Whether this is a whole piece about image `i`, as one that an earlier run has left should be."""
+    try:
+        line = _line(part)
+        for start, size in line.get("at", {}).values():
+            Image.open(io.BytesIO(part[start : start + size]), formats=("PNG",)).verify()
+    except Exception:  # damaged pictures make pillow raise nearly anything
+        return False
+    return bool((line["i"], line["name"]) == (i, name))
+
+
 def join(pieces: Sequence[bytes]) -> tuple[bytes, Skipped]:
     """One archive of all pieces, with their index at its end; the names of skipped images, with the reason."""
     content, index = [], []
     at = 0
     for part in pieces:
-        line: dict[str, Any] = {}
-        places: dict[str, list[int]] = {}
-        with tarfile.open(fileobj=io.BytesIO(part)) as archive:
-            for member in archive:
-                what = member.name.split(".")[1]
-                if what == "json":
-                    line = json.loads(part[member.offset_data : member.offset_data + member.size])
-                else:
-                    places[what] = [at + member.offset_data, member.size]
-        index.append(line | ({"at": places} if places else {}))
+        line = _line(part)
+        if "at" in line:
+            line["at"] = {what: [at + start, size] for what, (start, size) in line["at"].items()}
+        index.append(line)
         content.append(part)
         at += len(part)
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in index).encode()
-    content += [_member("index.jsonl", lines), bytes(2 * _BLOCK)]
+    content += [_member(_INDEX, lines), bytes(2 * _BLOCK)]
     return b"".join(content), left_out(index)
 
 
@@ -141,19 +203,29 @@ def left_out(lines: Iterable[dict[str, Any]]) -> Skipped:
 def apart(path: Path) -> dict[int, bytes]:
     """The pieces of an archive that `join` has made, by their image's number, but those of images left out."""
     bad, content = {line["i"] for line in index(path)[1] if "skipped" in line}, path.read_bytes()
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        members = list(archive)
     pieces: dict[int, bytes] = {}
-    for member, following in pairwise(members):  # the last is the index
-        if (i := int(member.name.split(".")[0])) not in bad:
-            pieces[i] = pieces.get(i, b"") + content[member.offset : following.offset]
+    for entry in entries(io.BytesIO(content), len(content)):
+        if entry.name != _INDEX and (i := int(entry.name.split(".")[0])) not in bad:
+            end = entry.start + entry.size + -entry.size % _BLOCK
+            pieces[i] = pieces.get(i, b"") + content[entry.head : end]
     return pieces
 
 
-def index(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
-    """Where the index of an archive lies, (first byte, length), and its lines."""
-    with tarfile.open(path) as archive:
-        member = next(m for m in archive if m.name == "index.jsonl")
-    with path.open("rb") as file:
-        file.seek(member.offset_data)
-        return (member.offset_data, member.size), [json.loads(line) for line in file.read(member.size).splitlines()]
+def index(path: Path, images: range | None = None) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+    """Where the index of an archive lies, (first byte, length), and its lines.
+
+    BadData if the archive is damaged, or is not about `images`, where that is given.
+    """
+    try:
+        end = path.stat().st_size
+        with path.open("rb") as file:
+            entry = next((entry for entry in entries(file, end) if entry.name == _INDEX), None)
+            if entry is None or entry.size > LARGEST:
+                raise ValueError(f"it has no {_INDEX}, or too large a one")
+            file.seek(entry.start)
+            lines = list(lines_of(file.read(entry.size), entry.head))
+        if images is not None and [line["i"] for line in lines] != list(images):
+            raise ValueError(f"it has {len(lines)} images that are not those from {images.start} to {images.stop - 1}")
+    except ValueError as error:
+        raise BadData(f"{path} is damaged ({error}): remove it, and the same command makes it anew") from error
+    return (entry.start, entry.size), lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,8 +78,8 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     (`fused`).
     """
     shares = [1.0] * len(teachers) if weights is None else list(weights)
-    if not teachers or len(shares) != len(teachers) or not all(share > 0 for share in shares):
-        raise ValueError(f"{len(teachers)} teachers with the weights {shares}; one above 0 for each is needed")
+    if not teachers or len(shares) != len(teachers) or not all(0 < share < math.inf for share in shares):
+        raise ValueError(f"{len(teachers)} teachers with the weights {shares}; one above 0 for each, finite, is needed")
     kinds = {teacher.kind for teacher in teachers}
     if len(kinds) > 1:
         said = ", ".join(f"{teacher.name} gives {teacher.kind}" for teacher in teachers)

@@ -56,8 +56,10 @@ class Teacher:
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
         if tuple(depth.shape) != wanted:
             raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")
-        depth = depth.float()
+        if confidence.shape != depth.shape:
+            raise ValueError(f"the teacher {self.name} gave {wanted} and a confidence {tuple(confidence.shape)}")
+        depth, confidence = depth.float(), confidence.float().nan_to_num(0, 1, 0).clamp(0, 1)
         known = torch.isfinite(depth)
         if self.kind != "relative_disparity":
             known &= depth > 0
-        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence.float(), 0), unheard)
+        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence, 0), unheard)
