@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli_data import AS_SAID, Read
+from leadline.cli_data import AS_SAID, Read, tell_unread
 from leadline.command import complain, emit, say
 from leadline.options import Training
 from leadline.options_distill import Asking, Labelling, Teaching
@@ -62,6 +62,7 @@ def label(
             complain(f"left out {line['name']}: {line['why']}")
     if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
         complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
+    tell_unread([data])
     facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})

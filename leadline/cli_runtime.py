@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.command import complain, emit, say
+from leadline.command import complain, emit, names, say
 from leadline.options import Precision
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def export(
         tuning = tuning_folder(tuning, trials)
         if trials:
             say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
-    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep), tuning, trials)
+    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
@@ -163,8 +163,8 @@ def parity(
         raise ValueError(f"{model} is a checkpoint itself; --reference is for exported files")
     whole = parse_size("frame", frame)
     options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
-        precisions=names(precision),  # type: ignore[arg-type]  # the comparison checks them
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
+        precisions=names(precision, "precision"),  # type: ignore[arg-type]  # the comparison checks them
         threads=() if threads is None else (threads,),
         size=parse_size("imgsz", imgsz),
         frame=whole or BenchOptions.frame,
@@ -239,11 +239,6 @@ def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ValueError(f"--{name} is {text!r}; HEIGHTxWIDTH in pixels is needed, such as 480x640")
     return int(found[1]), int(found[2])
-
-
-def names(text: str | None) -> tuple[str, ...]:
-    """What stands between commas, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:

@@ -54,7 +54,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     net, size = made.net, made.net.spec.preprocess.size
     begun, measured = folder / "plan.json", folder / "unpruned.json"
     # a second measurement would be another, and with it the budget
-    known = json.loads(measured.read_text()) if begun.exists() else None
+    known = json.loads(measured.read_bytes()) if begun.exists() else None
     resource = resource_of(budget, net, size, say, known)
     whole = resource.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
@@ -109,7 +109,7 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
     if path.exists():
-        check_same(folder, json.loads(path.read_text()), plan)
+        check_same(folder, json.loads(path.read_bytes()), plan)
     return plan
 
 

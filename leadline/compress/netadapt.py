@@ -162,7 +162,7 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
         return []
     if not resume:
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
-    said = json.loads(path.read_text())
+    said = json.loads(path.read_bytes())
     check_same(out, said["plan"], json.loads(json.dumps(plan)))
     found: list[dict[str, Any]] = said["iterations"]
     return found

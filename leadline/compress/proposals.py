@@ -121,7 +121,7 @@ def _propose(job: Job) -> Proposal:
     path = file_of(folder, proposal.group)
     said = path.with_suffix(".json")
     if said.exists() and path.exists():
-        found = Proposal(**json.loads(said.read_text()))
+        found = Proposal(**json.loads(said.read_bytes()))
         if (found.group, found.width) == (proposal.group, proposal.width):
             return found
     lessons, judge, options = _taught()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, located, read_lines, stem
+from leadline.data.filelist import each_once, find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -36,7 +36,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order,
     so that a pair and its depth are in the same part.
     """
-    folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
+    above = ("", "*/", "*/*/", "*/*/*/")
+    folders = each_once(path for part in above for path in sorted(root.glob(f"{part}image_02/data")))
     drives = [folder.parents[1] for folder in folders]
     if not drives:
         raise BadData(f"{root} holds no KITTI drives: looked for DATE/DATE_drive_NNNN_sync/image_02/data")

@@ -68,7 +68,7 @@ def open_labels(root: Path | str) -> Labels:
         what = "is not finished: run `leadline label` again, it goes on" if unfinished else f"lacks {MANIFEST}"
         raise BadData(f"{root} {what}; a folder that `leadline label` has written is needed")
     try:
-        said = json.loads(path.read_text("utf-8"))
+        said = json.loads(path.read_bytes())
         if said["format"] != FORMAT or said["kind"] not in KINDS:
             raise ValueError(f"format {said['format']!r} and kind {said['kind']!r}; {FORMAT!r} is needed")
         places: dict[str, Any] = {}

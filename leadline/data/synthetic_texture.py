@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from leadline.data.dataset import evenly
 from leadline.errors import BadData
+from leadline.formats import formats
 from leadline.preprocess import IMAGE_SUFFIXES
 
 TILE = 128
@@ -78,7 +79,7 @@ def _photographs(folder: Path) -> list[np.ndarray]:
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats()) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
                 side = min(image.size)
                 left, top = (image.width - side) / 2, (image.height - side) / 2

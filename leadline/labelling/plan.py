@@ -76,7 +76,7 @@ def claim(out: Path, said: dict[str, Any]) -> None:
         path = out / name
         if path.exists():
             try:
-                found = dict(json.loads(path.read_text("utf-8")))
+                found = dict(json.loads(path.read_bytes()))
             except (ValueError, TypeError) as error:
                 raise BadData(f"{path} is damaged, {error}: remove {out} and label anew, or put it back") from error
             if not begun and found.get("format") == FORMAT:

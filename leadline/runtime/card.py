@@ -12,6 +12,7 @@ from typing import Any
 from leadline.errors import BadArtefact
 from leadline.options import Precision
 from leadline.spec import Spec, from_json, to_json
+from leadline.text import read_text
 
 FORMAT = "leadline-artefact-1"
 
@@ -79,7 +80,9 @@ def read_beside(path: Path) -> Card:
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
     try:
-        return loads(beside(path).read_text("utf-8"), path)
+        return loads(read_text(beside(path)), path)
+    except ValueError as error:
+        raise BadArtefact(f"the description of {path} cannot be read: {error}") from error
     except FileNotFoundError:
         raise BadArtefact(
             f"{path} lacks {beside(path).name}, which says what goes in and what comes out; keep the two together, or "

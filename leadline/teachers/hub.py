@@ -128,7 +128,7 @@ def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
 def is_hub_folder(path: Path) -> bool:
     """Whether the folder holds a model in the hub's layout."""
     try:
-        return "model_type" in json.loads((path / CONFIG).read_text("utf-8"))
+        return "model_type" in json.loads((path / CONFIG).read_bytes())
     except (OSError, ValueError):
         return False
 
