@@ -91,11 +91,13 @@ def evaluate_images(predict: Predict, samples: Samples, protocols: Sequence[Prot
 
 
 def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Sample]]]:
-    """For each sample a stand-in name and a function that reads it; what can be indexed survives an item that fails."""
+    """A name or number of each sample, and its reader; what can be indexed survives an item that fails."""
     if isinstance(samples, Dataset | Sequence):
         indexed = samples
         for index in range(len(indexed)):
-            yield f"item {index}", lambda index=index: indexed[index]  # type: ignore[misc]
+            key = indexed.keys[index] if isinstance(indexed, Dataset) else None
+            name = str(getattr(key, "name", f"item {index}"))
+            yield name, lambda index=index: indexed[index]  # type: ignore[misc]
     else:
         for index, sample in enumerate(samples):
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]

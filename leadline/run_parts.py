@@ -23,7 +23,7 @@ from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
 from leadline.data.stereo import augment_pair, metres, open_pairs
 from leadline.data.transforms import augment
-from leadline.data.unread import unread
+from leadline.data.unread import unread, with_files
 from leadline.evaluate import check_protocols, evaluate
 from leadline.export import cache
 from leadline.losses import Reweighted, Term, weighted
@@ -115,9 +115,10 @@ def parts(
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[: len(run.data)]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[len(run.data) :]]
-    for note in dict.fromkeys(map(unread, folders)):
-        if note and rank == 0:
-            say(note)
+    tell = say if rank == 0 else (lambda _: None)
+    for note in filter(None, dict.fromkeys(map(unread, folders))):
+        tell(note)
+    sets = [with_files(data, folder, tell) for data, folder in zip(sets, folders, strict=True)]
     camera = metres(sets) if stereo else 0.0
     chosen = None
     if run.data:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from leadline.errors import BadData
 from leadline.spec import from_json
-from leadline.text import read_text
+from leadline.text import read_text, split_lines
 
 FILE_NAME = "dataset.toml"
 Items = Literal["depth", "pairs", "images"]
@@ -57,7 +57,7 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
     described = Description()
     if path.is_file():
         try:
-            described = _checked(tomllib.loads(read_text(path)))
+            described = _checked(tomllib.loads("\n".join(split_lines(read_text(path)))))
         except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
     given = {key: value for key, value in overrides.items() if value is not None}

@@ -7,10 +7,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from leadline.data.filelist import is_hidden, walk
+from leadline.data.dataset import Dataset
+from leadline.data.filelist import is_file, is_hidden, walk
+from leadline.data.finding import some
+from leadline.data.frame import Frame
 from leadline.formats import IMAGE_SUFFIXES
 from leadline.text import shown
 
@@ -65,6 +69,22 @@ def unread_here(folder: Path) -> str:
         counts[ending or "without an ending"] += 1
         why.setdefault(ending or "without an ending", _WHY.get(ending, _UNKNOWN))
     return _said(folder, why, counts, ())
+
+
+def with_files(data: Dataset, root: Path, say: Callable[[str], None]) -> Dataset:
+    """`data` without the frames of which a file is not there, as lists may name them; `say` is told how many. No file
+    is opened. If no frame is whole, all stay, and reading them says what is wrong.
+    """
+    lost = {key: file for key in data.keys if isinstance(key, Frame) and (file := _missing(root, key)) is not None}
+    if not lost or len(lost) == len(data):
+        return data
+    say(f"{data.name}: left out {len(lost)} of {len(data)} frames whose files are not there: {some([*lost.values()])}")
+    return replace(data, keys=tuple(key for key in data.keys if key not in lost))
+
+
+def _missing(root: Path, frame: Frame) -> str | None:
+    files = [file for file in (frame.image, frame.depth, frame.right) if file is not None]
+    return next((file for file in files if not is_file(root / file)), None)
 
 
 def suffix(file: str) -> str:

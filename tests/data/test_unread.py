@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from leadline.data import unread as module
-from leadline.data.unread import unread, unread_here
+from leadline.data.dataset import Dataset
+from leadline.data.frame import Frame
+from leadline.data.unread import unread, unread_here, with_files
 
 
 def files(root: Path, *names: str) -> None:
@@ -47,3 +50,15 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(module, "walk", refuse)
     assert unread(tmp_path).endswith(r"passed over the folder locked\x1b (it may not be read)")
+
+
+def test_frames_whose_files_are_not_there_are_left_out_and_named(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "a.npy", "c.png")
+    frames = [Frame("a", "a.png", "a.npy"), Frame("b", "b\0.png"), Frame("c", "c.png", "x" * 300), Frame("d", "c.png")]
+    said: list[str] = []
+    data = Dataset("set", tuple(frames), lambda _: pytest.fail("nothing is read"))
+    assert with_files(data, tmp_path, said.append).keys == (frames[0], frames[3])
+    [line] = said
+    assert line.startswith("set: left out 2 of 4 frames whose files are not there: b\0.png")
+    assert with_files(replace(data, keys=tuple(frames[1:3])), tmp_path, said.append).keys == tuple(frames[1:3])
+    assert len(said) == 1
