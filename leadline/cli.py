@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline import cli_bench, cli_data, cli_distill, cli_model, cli_prune, cli_quantize, cli_runtime
-from leadline.command import Verbs, check_writable, complain, emit, names, tell
+from leadline.command import Verbs, check_writable, complain, emit, names
 from leadline.command import run as run_command
 from leadline.options import Training
 from leadline.text import shown
@@ -65,12 +65,10 @@ def predict(
         threads: threads of the runtime; by default its own choice
         json: print one JSON object
     """
-    from leadline.data.unread import unread_here
     from leadline.predict import predict_files
     from leadline.sources import sources
 
-    tell(unread_here(Path(source)))
-    paths = sources(source)
+    paths = sources(source, complain)
     predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}

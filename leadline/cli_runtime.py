@@ -93,7 +93,7 @@ def export(
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
-        options = replace(options, calibration=pictures_for(calibration, how, images))
+        options = replace(options, calibration=pictures_for(calibration, how, images, complain))
     export_model(model, runtime, out, options, size=how.size)
     found, files = difference(out, model), files_of(out)
     n_bytes = sum(path.stat().st_size for path in files)
@@ -248,7 +248,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
     from leadline.sources import sources
 
     if given:
-        paths = [path for source in given for path in sources(source)]
+        paths = [path for source in given for path in sources(source, complain)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
         from leadline.data.layouts import open_dataset

@@ -14,7 +14,7 @@ from PIL import Image
 
 from leadline.errors import BadImage
 from leadline.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from leadline.formats import formats
+from leadline.formats import formats, guess
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -81,9 +81,10 @@ def _decode(file: IO[bytes], path: Path) -> np.ndarray:
     except Image.DecompressionBombError:
         raise BadImage(f"{path} is too large; {limit}") from None
     except Exception as error:  # damaged headers make pillow's readers raise nearly anything
-        raise BadImage(
-            f"{path} is not an image that can be read ({', '.join(formats())}), or its start is damaged"
-        ) from error
+        file.seek(0)
+        what = guess(file.read(64))
+        reason = f"it is {what}" if what else "or its start is damaged"
+        raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {reason}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
     try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadline.errors import BadImage
-from leadline.formats import IMAGE_SUFFIXES
-from leadline.text import decoded, split_lines
+from leadline.formats import IMAGE_SUFFIXES, is_beside, passed_over, suffix
+from leadline.text import columns, decoded, split_lines
+
+Say = Callable[[str], None]
 
 
-def sources(source: str | Path) -> list[Path]:
+def sources(source: str | Path, say: Say = lambda _: None) -> list[Path]:
     """The images that `source` names, in order:
 
     1. a folder: the files in it (not in folders below, not hidden ones) that end in IMAGE_SUFFIXES, by name;
@@ -22,14 +24,17 @@ def sources(source: str | Path) -> list[Path]:
     4. a pattern such as `photos/**/*.jpg`: the files that match, by name. A part of it that exists is itself, such as
        the folder `photos[1]`; `**` enters each real folder once; a last part without an ending stands for images.
 
+    `say` is told, in one line, what of a folder or of a pattern without an ending is passed over: files that are no
+    photographs by their ending (but texts, tables and arrays), pipes, folders that may not be read.
     BadImage if it names nothing. A file that a list names but that does not exist is kept: its turn brings the error.
     """
     path = _home(str(source))
     if os.path.isdir(path):
         try:
-            found = sorted(Path(path, name) for name in os.listdir(path) if _is_photograph(path, name))
+            files = [os.path.join(path, name) for name in os.listdir(path) if not name.startswith(".")]
         except PermissionError:
             raise BadImage(f"the folder {path} may not be read: permission denied") from None
+        found = sorted(map(Path, _photographs(path, [file for file in files if not os.path.isdir(file)], {}, say)))
         reason = (
             f"the folder {path} holds no image ({' '.join(IMAGE_SUFFIXES)}); for folders below it use '{path}/**/*.jpg'"
         )
@@ -39,7 +44,7 @@ def sources(source: str | Path) -> list[Path]:
     elif os.path.lexists(path):
         return [Path(path)]
     else:
-        found = _matching(path)
+        found = _matching(path, say)
         what = "no file matches" if glob.has_magic(path) else "there is no"
         reason = f"{what} {path}; an image, a folder, a pattern in quotes or a .txt list of images is needed"
     if not found:
@@ -52,12 +57,16 @@ def _home(path: str) -> str:
     return path if os.path.lexists(path) else os.path.expanduser(path)
 
 
-def _is_photograph(folder: str, name: str) -> bool:
-    """A file by its ending, behind which blanks and dots do not count; a link to nothing, too, so that it is named."""
-    if name.startswith(".") or not name.rstrip(" .").lower().endswith(IMAGE_SUFFIXES):
-        return False
-    path = os.path.join(folder, name)
-    return os.path.isfile(path) or not os.path.exists(path)
+def _photographs(where: str, files: Sequence[str], refused: Mapping[str, str], say: Say) -> list[str]:
+    """Those that are photographs by their ending; a link to nothing too, so that its turn names it."""
+    pipes = {
+        file: "a pipe, a socket or a device" for file in files if os.path.exists(file) and not os.path.isfile(file)
+    }
+    found = [file for file in files if suffix(file) in IMAGE_SUFFIXES and file not in pipes]
+    others = set(files).difference(found, pipes)
+    if note := passed_over(where, [file for file in others if not is_beside(file)], {**refused, **pipes}):
+        say(note)
+    return found
 
 
 def _listed(path: Path) -> list[Path]:
@@ -86,12 +95,12 @@ def _entry(folder: Path, line: str) -> Path | None:
 
 
 def _columns(line: str) -> list[str]:
-    """The first column of a list that says more of each image, by tabs, commas or blanks; also as Windows writes it."""
-    firsts = [line.split(mark)[0].strip() for mark in ("\t", ",", None) if line.split(mark)[1:]]
-    return [way for first in firsts for way in (first, first.replace("\\", "/"))]
+    """The first column of a list that says more of each image; also as Windows writes it."""
+    first, *more = columns(line) or [""]
+    return [first, first.replace("\\", "/")] if more else []
 
 
-def _matching(pattern: str) -> list[Path]:
+def _matching(pattern: str, say: Say) -> list[Path]:
     """The files that match, by name, each once whatever the links on the way to it."""
     drive, rest = os.path.splitdrive(pattern)
     if os.sep == "\\":
@@ -100,32 +109,37 @@ def _matching(pattern: str) -> list[Path]:
     parts = [part for part in rest.split("/") if part]
     if not parts or "\0" in pattern:
         return []
-    any_ending = parts[-1].endswith("*") and "." not in parts[-1]
     found: dict[str, str] = {}
-    for file in _matches(start, parts):
-        if os.path.isfile(file) and not (any_ending and not file.rstrip(" .").lower().endswith(IMAGE_SUFFIXES)):
+    refused: dict[str, str] = {}
+    for file in _matches(start, parts, refused):
+        if not os.path.isdir(file):
             folder, name = os.path.split(file)
             found.setdefault(os.path.join(os.path.realpath(folder), name), file)
-    return sorted(map(Path, found.values()))
+    files = list(found.values())
+    if parts[-1].endswith("*") and "." not in parts[-1]:
+        return sorted(map(Path, _photographs(pattern, files, refused, say)))
+    if note := passed_over(pattern, [], refused):
+        say(note)
+    return sorted(map(Path, files))
 
 
-def _matches(folder: str, parts: Sequence[str]) -> Iterator[str]:
+def _matches(folder: str, parts: Sequence[str], refused: dict[str, str]) -> Iterator[str]:
     """What below `folder` fits the parts of a pattern; real folders come before those behind links."""
     if not parts:
         yield folder
         return
     first, rest = parts[0], parts[1:]
     if first == "**":
-        for below in _folders(folder):
-            yield from _matches(below, rest or ["*"])
+        for below in _folders(folder, refused):
+            yield from _matches(below, rest or ["*"], refused)
     elif os.path.lexists(itself := os.path.join(folder, first)):  # also one that looks like a pattern
-        yield from _matches(itself, rest)
+        yield from _matches(itself, rest, refused)
     elif glob.has_magic(first):
-        names = _names(folder)
+        names = _names(folder, refused)
         # brackets that fit nothing are a part of the name
         fitting = _fitting(names, first) or _fitting(names, first.replace("[", "[[]"))
         for name in sorted(fitting, key=lambda name: os.path.islink(os.path.join(folder, name))):
-            yield from _matches(os.path.join(folder, name), rest)
+            yield from _matches(os.path.join(folder, name), rest, refused)
 
 
 def _fitting(names: Sequence[str], pattern: str) -> list[str]:
@@ -133,7 +147,7 @@ def _fitting(names: Sequence[str], pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatch(name, pattern) and (hidden or not name.startswith("."))]
 
 
-def _folders(folder: str) -> Iterator[str]:
+def _folders(folder: str, refused: dict[str, str]) -> Iterator[str]:
     """The folder and all below it but hidden ones, each real one once, those behind links last."""
     seen: set[str] = set()
     linked: list[str] = []
@@ -145,13 +159,16 @@ def _folders(folder: str) -> Iterator[str]:
             continue
         seen.add(real)
         yield place
-        below = [os.path.join(place, name) for name in _names(place) if not name.startswith(".")]
+        below = [os.path.join(place, name) for name in _names(place, refused) if not name.startswith(".")]
         linked += [path for path in below if os.path.islink(path) and os.path.isdir(path)]
         here += [path for path in reversed(below) if os.path.isdir(path) and not os.path.islink(path)]
 
 
-def _names(folder: str) -> list[str]:
+def _names(folder: str, refused: dict[str, str]) -> list[str]:
     try:
         return sorted(os.listdir(folder or "."))
-    except OSError:  # no folder, or one that may not be read
-        return []
+    except PermissionError:
+        refused[f"the folder {folder}"] = "it may not be read"
+    except OSError:  # no folder
+        pass
+    return []

@@ -15,6 +15,8 @@ _MARKS = (  # the longest first: UTF-32's little-endian mark begins like UTF-16'
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[Nn]one|nan")
 # controls, marks that turn the writing direction, breaks of lines, byte order marks, and bytes that are no UTF-8
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -49,6 +51,23 @@ def read_text(path: str | Path) -> str:
 def split_lines(text: str) -> list[str]:
     """The lines, whether they end in LF, CR LF or CR. Rarer breaks, such as U+2028, may stand in a name and stay."""
     return re.split("\r\n|\r|\n", text)
+
+
+def columns(line: str) -> list[str]:
+    """The columns of a line, parted by tabs, else by commas, else by blanks. Blanks in a file's name do not part it: a
+    column that is no number goes on to its ending, if all have one.
+    """
+    for mark in ("\t", ","):
+        if mark in line:
+            return [cell.strip() for cell in line.split(mark)]
+    words, found = line.split(), []
+    name = ""
+    for word in words:
+        name = f"{name} {word}" if name else word
+        if _ENDING.search(word) or (name == word and _PLAIN.fullmatch(word)):
+            found.append(name)
+            name = ""
+    return words if name else found
 
 
 def split_list(text: str) -> tuple[str, ...]:

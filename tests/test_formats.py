@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from leadline.formats import IMAGE_SUFFIXES, formats
+from leadline.errors import BadImage
+from leadline.formats import IMAGE_SUFFIXES, formats, guess
 from leadline.preprocess import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,10 +68,26 @@ def register_heif_opener():
     assert done.stdout.strip() == expected, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\0\0\0\x18ftypheic", "pip install pillow-heif"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"not found\n", "a text"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", ""),
+        (b"", ""),
+    ],
+)
+def test_what_is_no_photograph_is_named_by_its_first_bytes(tmp_path: Path, start: bytes, said: str) -> None:
+    assert said in guess(start) and bool(guess(start)) == bool(said)
+    (tmp_path / "a.jpg").write_bytes(start or b"\0")
+    with pytest.raises(BadImage, match=f"a.jpg is not an image.*(it is .*{said}|its start is damaged)"):
+        read_image(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 300 + ".jpg", "loop.jpg", "nothing.jpg", "pipe.jpg", "/dev/null"])
 def test_a_name_that_no_photograph_has_is_a_bad_image(tmp_path: Path, name: str) -> None:
-    from leadline.errors import BadImage
-
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "nothing.jpg").symlink_to("away.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")

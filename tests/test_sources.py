@@ -120,6 +120,49 @@ def test_a_name_that_nothing_has_is_a_bad_image(tmp_path: Path, name: str) -> No
         sources(name if name.startswith("~") else tmp_path / name)
 
 
+def test_what_is_passed_over_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("formats", "sources"):
+        monkeypatch.setattr(f"leadline.{place}.IMAGE_SUFFIXES", (".jpg", ".jfif"))
+    files(tmp_path, "a.jpg", "b.JFIF", "IMG.HEIC", "2.heic", "c.avif", "IMG_0001", "d.jpg_large", "notes.txt", "README")
+    files(tmp_path, "e.npy", ".f.heic", "deep/g.heic")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for source in (tmp_path, f"{tmp_path}/*"):
+        said: list[str] = []
+        assert [path.name for path in sources(source, said.append)] == ["a.jpg", "b.JFIF"]
+        [line] = said
+        for part in (
+            "2 .heic (HEIC, read where pillow-heif is installed",
+            "1 .avif (AVIF, ",
+            "1 without an ending, 1 .jpg_large (no ending of a photograph)",
+            "pipe.jpg (a pipe, a socket or a device)",
+        ):
+            assert part in line
+        assert "txt" not in line and "npy" not in line and "README" not in line
+
+
+def test_where_all_is_read_nothing_is_said(tmp_path: Path) -> None:
+    files(tmp_path, "a.jpg", "B.JPG ", "notes.txt", "README", ".DS_Store", "Thumbs.db", "deep/b.heic")
+    said: list[str] = []
+    for source in (tmp_path, f"{tmp_path}/**/*.jpg", f"{tmp_path}/*", tmp_path / "a.jpg"):
+        sources(source, said.append)
+    assert said == []
+
+
+def test_a_folder_below_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, "a/a.jpg", "locked/b.jpg")
+    listed, said = os.listdir, []
+
+    def guarded(path: str) -> list[str]:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr("leadline.sources.os.listdir", guarded)
+    for pattern in ("**/*.jpg", "*/*.jpg", "**"):
+        assert [path.name for path in sources(f"{tmp_path}/{pattern}", said.append)] == ["a.jpg"]
+    assert len(said) == 3 and all("locked (it may not be read)" in line for line in said)
+
+
 def test_a_folder_that_may_not_be_read_is_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: str) -> list[str]:
         raise PermissionError(13, "Permission denied")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadline.text import decoded, read_text, shown, split_lines, split_list
+from leadline.text import columns, decoded, read_text, shown, split_lines, split_list
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,20 @@ def test_a_list_with_commas_has_each_name_once_without_blanks() -> None:
 def test_what_would_move_the_cursor_or_cannot_be_printed_is_written_out(name: str, seen: str) -> None:
     assert shown(name) == seen
     assert shown(name).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        ("a.png d.png 518.8", ["a.png", "d.png", "518.8"]),
+        ("my room/0.jpg my room/0.png 518.8579", ["my room/0.jpg", "my room/0.png", "518.8579"]),
+        ("a b.jpg None 721.5", ["a b.jpg", "None", "721.5"]),
+        ("a b.jpg\t c d.png \t1e3", ["a b.jpg", "c d.png", "1e3"]),
+        ("a b.jpg , c.png", ["a b.jpg", "c.png"]),
+        ("scene/0001 depth/0001 500", ["scene/0001", "depth/0001", "500"]),
+        ("only", ["only"]),
+        ("", []),
+    ],
+)
+def test_blanks_in_names_part_no_columns(line: str, cells: list[str]) -> None:
+    assert columns(line) == cells

@@ -20,6 +20,7 @@ from leadline.data.filelist import each_once, find_files, located, read_lines, s
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
+from leadline.text import columns
 
 _SCALES = {"uint16": 256.0}
 _IMAGE_HOMES = ("", "raw", "kitti_raw", "raw_data", "input")
@@ -79,7 +80,7 @@ def read_rows(path: Path) -> list[tuple[str, str | None]]:
     """(image, depth or None) of each line `image depth focal`; BadData names a line that is not like that."""
     rows = []
     for line in read_lines(path):
-        words = line.split()
+        words = columns(line)
         if len(words) not in (2, 3):
             raise BadData(f"{path}: the line {line!r} should be: image depth focal")
         rows.append((words[0], None if words[1] == "None" else words[1]))
