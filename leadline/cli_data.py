@@ -219,7 +219,8 @@ def synth(
     if json:
         emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
     else:
-        print(f"{path}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {path} --out PICTURES")
+        where = shown(path)
+        print(f"{where}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {where} --out PICTURES")
     return 0
 
 

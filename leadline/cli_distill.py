@@ -14,6 +14,7 @@ from leadline.cli_data import AS_SAID, Read, tell_unread
 from leadline.command import complain, emit, say
 from leadline.options import Training
 from leadline.options_distill import Asking, Labelling, Teaching
+from leadline.text import shown
 
 
 def label(
@@ -40,9 +41,10 @@ def label(
     from leadline.labelling import label as label_all
     from leadline.teachers import asked
 
-    where = os.path.relpath(data.resolve(), run.out.resolve())
+    data_at = Path(os.path.realpath(data))
+    where = os.path.relpath(data_at, os.path.realpath(run.out))
     how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
-    opened = partial(open_dataset, data.resolve(), run.split, **{"items": "images", **how})
+    opened = partial(open_dataset, data_at, run.split, **{"items": "images", **how})
     asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
     bad: list[tuple[str, str]] = []
     rate = 0.0
@@ -69,7 +71,7 @@ def label(
         return 0
     teacher, n_bad = made.said["teacher"]["name"], len(made.said["skipped"])
     left = f", {n_bad} images left out" if n_bad else ""
-    print(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run")
+    print(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
     if made.said["beyond"]:
         complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
     if made.said["silent"]:

@@ -11,6 +11,7 @@ from leadline import cli_data
 from leadline.command import check_writable, complain, emit, names
 from leadline.options import FitOptions, Stereo, Training, View
 from leadline.options_prune import Masks, Method, NetAdapt, Pruning
+from leadline.text import shown
 
 # what a flag says by default
 _NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
@@ -128,5 +129,5 @@ def prune(
         emit({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {out}, in float32")
+        print(f"\nwrote {shown(out)}, in float32")
     return 0

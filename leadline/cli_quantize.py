@@ -11,6 +11,7 @@ from leadline import cli_data
 from leadline.cli_runtime import Model, Size, parse_size
 from leadline.command import complain, emit, say
 from leadline.options import Precision
+from leadline.text import shown
 
 
 def quantize(
@@ -95,5 +96,5 @@ def quantize(
         emit(report.to_json())
     else:
         print(table([report]))
-        print(f"\nwrote {report.context['file']}: {report.context['method']}")
+        print(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
     return 0

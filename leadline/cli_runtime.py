@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from leadline.command import complain, emit, names, say
 from leadline.options import Precision
+from leadline.text import shown
 
 if TYPE_CHECKING:
     from leadline.bench.parity import Parity, Picture
@@ -105,7 +106,7 @@ def export(
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
         if options.frame is not None:
             takes = "camera frames uint8 [1,{},{},3], RGB".format(*options.frame)
-        print(f"wrote {', '.join(map(str, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
+        print(f"wrote {', '.join(map(shown, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
         print(f"run once by {runtime}: differs from PyTorch by {found:.1e} of the largest value")
     return 0
 
@@ -185,7 +186,7 @@ def parity(
         print(_parity_table(found.rows))
         for row in found.rows:
             for why in filter(None, (row.get("error"), row.get("note"))):
-                print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {why}")
+                print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {shown(why)}")
         print(f"\n{_LEGEND}\n{_judgement(found)}")
     return 0 if found.passed else 1
 

@@ -38,6 +38,7 @@ LAYERS = (
 )
 # (who, whom) of the same layer.
 SIDEWAYS = {
+    ("report", "text"): "a table must not move the cursor, whatever is called what",
     ("types", "spec"): "a depth map's kind is a word of the Spec",
     ("losses", "geometry"): "a loss may be defined on aligned or projected depth",
     ("metrics", "geometry"): "so may a metric",

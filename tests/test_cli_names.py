@@ -124,7 +124,7 @@ def test_a_frame_that_is_not_there_does_not_stop_a_training(capsys: Captured, tm
     args += ["--fit.steps", "1", "--view.size", "32", "32", "--choose", "0", "--workers", "0"]
     assert main([str(arg) for arg in args]) == 0
     err = capsys.readouterr().err
-    assert r"left out 2 of 5 frames whose files are not there: rgb\no\x00.png" in err and "\x1b" not in err
+    assert r"left out 2 of 5 frames whose files are missing or empty: rgb\no\x00.png" in err and "\x1b" not in err
 
 
 def test_bad_lines_of_a_list_do_not_stop_the_others(capsys: Captured, tmp_path: Path, teacher: Path) -> None:

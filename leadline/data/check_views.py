@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.data.dataset import Dataset
-from leadline.data.filelist import natural
+from leadline.data.filelist import is_file, natural
 from leadline.data.finding import Finding
 from leadline.data.frame import Frame
 from leadline.errors import LeadlineError
@@ -63,7 +63,7 @@ def _hash(root: Path, data: Dataset, index: int) -> np.ndarray | None:
     try:
         if not isinstance(key, Frame):
             return view_hash(data[index].image)
-        if key.image.lower().endswith((".jpg", ".jpeg", ".jfif")):
+        if is_file(root / key.image) and key.image.lower().endswith((".jpg", ".jpeg", ".jfif")):
             with Image.open(root / key.image, formats=formats()) as picture:
                 picture.draft("L", (64, 64))  # decodes an eighth of the size only
                 return view_hash(picture)

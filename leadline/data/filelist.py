@@ -57,6 +57,8 @@ def read_lines(path: Path) -> list[str]:
     UTF-8 or UTF-16, with or without a byte order mark, lines that end in LF, CR LF or CR. Bytes that are no UTF-8 are
     kept, as a file's name may have them, unless there are NUL bytes too: that is no list.
     """
+    if not is_file(path):  # a pipe would be waited for
+        raise BadData(f"{path} is no file; a list in plain text is needed")
     try:
         content = path.read_bytes()
         text = decoded(content, "strict" if b"\0" in content else "surrogateescape")

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leadline.data.dataset import evenly
+from leadline.data.filelist import find_files
 from leadline.errors import BadData
 from leadline.formats import formats
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -75,7 +76,7 @@ def textures(folder: Path | None = None) -> Textures:
 
 
 def _photographs(folder: Path) -> list[np.ndarray]:
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(Path(folder, file) for file in find_files(Path(folder), IMAGE_SUFFIXES))
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:

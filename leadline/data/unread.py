@@ -4,6 +4,7 @@ be entered, frames whose files are not there. It is said, so that nothing is pas
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,16 +26,17 @@ def unread(folder: Path) -> str:
 
 
 def with_files(data: Dataset, root: Path, say: Callable[[str], None]) -> Dataset:
-    """`data` without the frames of which a file is not there, as lists may name them; `say` is told how many. No file
-    is opened. If no frame is whole, all stay, and reading them says what is wrong.
+    """`data` without the frames of which a file is not there, as lists may name them, or empty; `say` is told how many.
+    No file is opened. If no frame is whole, all stay, and reading them says what is wrong.
     """
     lost = {key: file for key in data.keys if isinstance(key, Frame) and (file := _missing(root, key)) is not None}
     if not lost or len(lost) == len(data):
         return data
-    say(f"{data.name}: left out {len(lost)} of {len(data)} frames whose files are not there: {some([*lost.values()])}")
+    told = f"left out {len(lost)} of {len(data)} frames whose files are missing or empty"
+    say(f"{data.name}: {told}: {some([*lost.values()])}")
     return replace(data, keys=tuple(key for key in data.keys if key not in lost))
 
 
 def _missing(root: Path, frame: Frame) -> str | None:
     files = [file for file in (frame.image, frame.depth, frame.right) if file is not None]
-    return next((file for file in files if not is_file(root / file)), None)
+    return next((file for file in files if not is_file(root / file) or not os.path.getsize(root / file)), None)

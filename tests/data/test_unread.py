@@ -44,12 +44,15 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: 
 
 
 def test_frames_whose_files_are_not_there_are_left_out_and_named(tmp_path: Path) -> None:
-    files(tmp_path, "a.png", "a.npy", "c.png")
+    files(tmp_path, "empty.png")
+    for name in ("a.png", "a.npy", "c.png"):
+        (tmp_path / name).write_bytes(b"x")
     frames = [Frame("a", "a.png", "a.npy"), Frame("b", "b\0.png"), Frame("c", "c.png", "x" * 300), Frame("d", "c.png")]
+    frames += [Frame("e", "c.png", "empty.png")]
     said: list[str] = []
     data = Dataset("set", tuple(frames), lambda _: pytest.fail("nothing is read"))
     assert with_files(data, tmp_path, said.append).keys == (frames[0], frames[3])
     [line] = said
-    assert line.startswith("set: left out 2 of 4 frames whose files are not there: b\0.png")
+    assert line.startswith("set: left out 3 of 5 frames whose files are missing or empty: b\0.png")
     assert with_files(replace(data, keys=tuple(frames[1:3])), tmp_path, said.append).keys == tuple(frames[1:3])
     assert len(said) == 1
