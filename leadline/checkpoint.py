@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
-from leadline.errors import BadCheckpoint, LeadlineError
 from leadline.drafts import write_atomically as write_atomically
+from leadline.errors import BadCheckpoint, LeadlineError
 from leadline.nn import zoo
 from leadline.nn.build import Net, fill_, outline
 from leadline.nn.shapes import check_kernels, resize_

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline import cli_bench, cli_data, cli_distill, cli_model, cli_prune, cli_quantize, cli_runtime
-from leadline.command import Verbs, complain, emit
+from leadline.command import Verbs, check_writable, complain, emit, names
 from leadline.command import run as run_command
 from leadline.options import Training
+from leadline.text import shown
 
 if TYPE_CHECKING:
     from leadline.predict import Outcome
@@ -67,9 +68,9 @@ def predict(
     from leadline.predict import predict_files
     from leadline.sources import sources
 
-    paths = sources(source)
+    paths = sources(source, complain)
     predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
-    formats = (save or ("vis,png16" if predictor.head.kind == "metric" else "vis,npy")).split(",")
+    formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def val(
         reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
     """
-    from leadline.data.dataset import subset
+    from leadline.data.dataset import first_readable, subset
     from leadline.data.layouts import open_dataset
     from leadline.evaluate import ImageResult, evaluate_all
     from leadline.protocols import PROTOCOLS, find, misfit, with_mai2022_score
@@ -126,21 +127,22 @@ def val(
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; at least one image is needed")
-    chosen = list(PROTOCOLS.values()) if protocol == "all" else [find(n) for n in dict.fromkeys(protocol.split(","))]
+    asked = names(protocol, "protocol")
+    chosen = list(PROTOCOLS.values()) if asked == ("all",) else [find(name) for name in asked]
     if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
         raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
     if csv is not None:  # what cannot be written should fail now, not after the work
-        csv.parent.mkdir(parents=True, exist_ok=True)
-        csv.touch()
+        check_writable(csv)
     samples = open_dataset(data, split, **reading.given())
+    cli_data.tell_unread([data])
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
     predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     unfit: dict[str, str] = {}
-    if protocol == "all":
-        size = samples[0].target.shape
+    if asked == ("all",):
+        size = first_readable(samples).target.shape
         unfit = {p.id: why for p in chosen if (why := misfit(p, predictor.head.kind, size))}
         chosen = [p for p in chosen if p.id not in unfit]
     results: list[ImageResult] = []
@@ -223,8 +225,8 @@ def _described(outcome: Outcome) -> str:
     if outcome.low is not None:
         numbers = f"min {outcome.low:.3f}, median {outcome.median:.3f}, max {outcome.high:.3f}"
     times = ", ".join(f"{name.removesuffix('_ms')} {value:.1f}" for name, value in outcome.latency_ms.items())
-    files = ", ".join(str(path) for path in outcome.files)
-    return f"{outcome.source} ({width}x{height}): {what}: {numbers}\n  latency in ms: {times}\n  wrote {files}"
+    files = ", ".join(shown(path) for path in outcome.files)
+    return f"{shown(outcome.source)} ({width}x{height}): {what}: {numbers}\n  latency in ms: {times}\n  wrote {files}"
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli_runtime import names, parse_size
-from leadline.command import complain, say, storable
+from leadline.cli_runtime import parse_size
+from leadline.command import check_writable, complain, names, say, storable, write_whole
 
 
 def bench(
@@ -67,8 +67,8 @@ def bench(
     from leadline.runtime import BACKENDS
 
     options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
-        precisions=names(precision),  # type: ignore[arg-type]  # checked by `bench`
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
+        precisions=names(precision, "precision"),  # type: ignore[arg-type]  # checked by `bench`
         threads=_numbers(threads),
         size=parse_size("imgsz", imgsz),
         frame=parse_size("frame", frame) or BenchOptions.frame,
@@ -88,15 +88,12 @@ def bench(
         raise ValueError("there is nothing to measure: name a model or a file")
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if not file.exists():
-                file.touch()
-                file.unlink()
+            check_writable(file)
     found = measure(models, options, say)
     say("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)
     if json not in (None, "-"):
-        Path(json or "").write_text(text + "\n", "utf-8")
+        write_whole(Path(json or ""), text + "\n")
     print(text if json == "-" else table(found))
     if plot is not None:
         from leadline.bench.plot import plot as draw
@@ -107,7 +104,7 @@ def bench(
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
-    found = names(text)
+    found = names(text, "threads")
     if not all(number.isdecimal() for number in found):
         raise ValueError(f"--threads is {text!r}; whole numbers are needed, such as 1,2")
     return tuple(map(int, found))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from leadline.command import Verbs, complain, emit
+from leadline.command import Verbs, complain, emit, tell, write_whole
 from leadline.errors import BadData, LeadlineError
 from leadline.options import Reading
+from leadline.text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +40,15 @@ def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool =
     from leadline.spec import to_json
 
     checked = check_data(path, n=n, **reading.given())
+    tell_unread([path])
     if json:
         findings = [to_json(finding) for finding in checked.findings]
         emit({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
     else:
         facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in checked.summary.items()}
-        print(", ".join(f"{key} {value}" for key, value in facts.items()))
+        print(shown(", ".join(f"{key} {value}" for key, value in facts.items())))
         for finding in checked.findings:
-            print(f"{finding.severity}: {finding.where}: {finding.what}\n    {finding.advice}")
+            print(shown(f"{finding.severity}: {finding.where}: {finding.what}"), f"    {finding.advice}", sep="\n")
     if not checked.ok:
         n_errors = sum(finding.severity == "error" for finding in checked.findings)
         complain(f"{path} has {n_errors} fault(s) of severity error; the first: {checked.findings[0].what}")
@@ -60,6 +63,7 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         reading: how to read it
         json: print one JSON object
     """
+    from leadline.data.dataset import first_readable
     from leadline.data.layouts import described, open_dataset
     from leadline.spec import to_json
 
@@ -73,7 +77,8 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
             if split == "all":
                 raise
             counts[split] = 0  # a part without frames
-    sample = open_dataset(path, "all", **overrides)[0]
+    tell_unread([path])
+    sample = first_readable(open_dataset(path, "all", **overrides))
     seen = sample.target[sample.valid]
     facts: dict[str, Any] = {
         "path": str(path),
@@ -90,14 +95,14 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         emit(facts)
         return 0
     said = {key: value for key, value in facts["description"].items() if value is not None}
-    print(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}")
+    print(shown(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}"))
     print(f"items: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     height, width = facts["first"]["size"]
     depth = "no depth"
     if facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]
         depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
-    print(f"first: {sample.name}, {width}x{height}, {depth}")
+    print(shown(f"first: {sample.name}, {width}x{height}, {depth}"))
     return 0
 
 
@@ -159,7 +164,7 @@ def show(
     if json:
         emit({"drawn": drawn, "left_out": left_out})
     else:
-        print("\n".join(drawn))
+        print("\n".join(map(shown, drawn)))
     for why in left_out.values():
         complain(why)
     return 0 if drawn else 1
@@ -214,7 +219,8 @@ def synth(
     if json:
         emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
     else:
-        print(f"{path}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {path} --out PICTURES")
+        where = shown(path)
+        print(f"{where}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {where} --out PICTURES")
     return 0
 
 
@@ -227,11 +233,19 @@ def write_table(path: Path, results: Sequence[ImageResult]) -> None:
             counts = {"n_pixels": result.n_pixels.get(protocol, 0), "n_filled": result.n_filled.get(protocol, 0)}
             rows.append(row | counts | result.metrics.get(protocol, {}))
     columns = dict.fromkeys(key for row in rows for key in row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(columns))
-        table.writeheader()
-        table.writerows(rows)
+    file = io.StringIO(newline="")
+    table = csv.DictWriter(file, list(columns))
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(path, file.getvalue())
+
+
+def tell_unread(folders: Iterable[Path]) -> None:
+    """Say on standard error what in each folder looks like a photograph and is passed over; see `data.unread`."""
+    from leadline.data.unread import unread
+
+    for folder in dict.fromkeys(folders):
+        tell(unread(folder) if folder.is_dir() else "")
 
 
 VERBS: Verbs = {"check": check, "ls": ls, "show": show, "synth": synth}

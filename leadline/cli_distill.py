@@ -10,10 +10,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli_data import AS_SAID, Read
+from leadline.cli_data import AS_SAID, Read, tell_unread
 from leadline.command import complain, emit, say
 from leadline.options import Training
 from leadline.options_distill import Asking, Labelling, Teaching
+from leadline.text import shown
 
 
 def label(
@@ -63,13 +64,14 @@ def label(
             complain(f"left out {line['name']}: {line['why']}")
     if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
         complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
+    tell_unread([data])
     facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
     if json:
         emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
         return 0
     teacher, n_bad = made.said["teacher"]["name"], len(made.said["skipped"])
     left = f", {n_bad} images left out" if n_bad else ""
-    print(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run")
+    print(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
     if made.said["beyond"]:
         complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
     if made.said["silent"]:

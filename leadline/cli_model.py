@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.command import emit
+from leadline.text import shown
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
@@ -78,7 +79,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     else:
         for key, value in facts.items():
             text = f"{value:,}".replace(",", " ") if isinstance(value, int) else value
-            print(f"{key:<11}{dumps(text) if isinstance(text, dict | list) else text or 'none'}")
+            print(f"{key:<11}{dumps(text) if isinstance(text, dict | list) else shown(text or 'none')}")
     return 0
 
 
@@ -125,5 +126,5 @@ def import_model(
     if json:
         emit({"source": str(source), "wrote": str(out), "widths": list(net.spec.encoder.widths)})
     else:
-        print(f"{source}: {net.spec.name}; wrote {out}")
+        print(shown(f"{source}: {net.spec.name}; wrote {out}"))
     return 0

@@ -8,9 +8,10 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline import cli_data
-from leadline.command import complain, emit
+from leadline.command import check_writable, complain, emit, names
 from leadline.options import FitOptions, Stereo, Training, View
 from leadline.options_prune import Masks, Method, NetAdapt, Pruning
+from leadline.text import shown
 
 # what a flag says by default
 _NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
@@ -95,13 +96,13 @@ def prune(
     from leadline.runtime import installed
     from leadline.runtime.calls import check_threads
 
-    protocols = list(dict.fromkeys(protocol.split(",")))
-    runtimes = [name for name in measure.split(",") if name]
+    protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
     for needed in [*runtimes, *([runtime] if runtime else [])]:
         installed(needed)  # what cannot run should fail now, not after the work
     check_threads(threads)
     if plot is not None:
         check_picture(plot)
+        check_writable(plot)
     folder = shares(data, batch)[0][0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
@@ -130,5 +131,5 @@ def prune(
         emit({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {out}, in {pruned.stored} as {model}")
+        print(f"\nwrote {shown(out)}, in {pruned.stored} as {model}")
     return 0

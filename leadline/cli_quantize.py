@@ -9,8 +9,9 @@ from tyro.conf import arg
 
 from leadline import cli_data
 from leadline.cli_runtime import Model, Size, parse_size
-from leadline.command import emit, say
+from leadline.command import complain, emit, say
 from leadline.options import Precision
+from leadline.text import shown
 
 
 def quantize(
@@ -75,7 +76,7 @@ def quantize(
         raise ValueError(f"{data} has no {split} images to judge by; `leadline data ls {data}` shows what is there")
     how, inputs = load(model).spec.preprocess, []
     if precision == "int8" and calibration is not None:
-        inputs = pictures_for(calibration, how, images)
+        inputs = pictures_for(calibration, how, images, complain)
     elif precision == "int8":
         others = open_dataset(data, "train", **reading.given())
         if split != "test" or not len(others):
@@ -97,5 +98,5 @@ def quantize(
         emit(report.to_json())
     else:
         print(table([report]))
-        print(f"\nwrote {report.context['file']}: {report.context['method']}")
+        print(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
     return 0

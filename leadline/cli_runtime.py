@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.command import complain, emit, say
+from leadline.command import complain, emit, names, say
 from leadline.options import Precision
+from leadline.text import shown
 
 if TYPE_CHECKING:
     from leadline.bench.parity import Parity, Picture
@@ -89,11 +90,11 @@ def export(
         tuning = tuning_folder(tuning, trials)
         if trials:
             say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
-    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep), tuning, trials)
+    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
-        options = replace(options, calibration=pictures_for(calibration, how, images))
+        options = replace(options, calibration=pictures_for(calibration, how, images, complain))
     export_model(model, runtime, out, options, size=how.size)
     found, files = difference(out, model), files_of(out)
     n_bytes = sum(path.stat().st_size for path in files)
@@ -105,7 +106,7 @@ def export(
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
         if options.frame is not None:
             takes = "camera frames uint8 [1,{},{},3], RGB".format(*options.frame)
-        print(f"wrote {', '.join(map(str, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
+        print(f"wrote {', '.join(map(shown, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
         print(f"run once by {runtime}: differs from PyTorch by {found:.1e} of the largest value")
     return 0
 
@@ -163,8 +164,8 @@ def parity(
         raise ValueError(f"{model} is a checkpoint itself; --reference is for exported files")
     whole = parse_size("frame", frame)
     options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
-        precisions=names(precision),  # type: ignore[arg-type]  # the comparison checks them
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
+        precisions=names(precision, "precision"),  # type: ignore[arg-type]  # the comparison checks them
         threads=() if threads is None else (threads,),
         size=parse_size("imgsz", imgsz),
         frame=whole or BenchOptions.frame,
@@ -185,7 +186,7 @@ def parity(
         print(_parity_table(found.rows))
         for row in found.rows:
             for why in filter(None, (row.get("error"), row.get("note"))):
-                print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {why}")
+                print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {shown(why)}")
         print(f"\n{_LEGEND}\n{_judgement(found)}")
     return 0 if found.passed else 1
 
@@ -241,11 +242,6 @@ def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def names(text: str | None) -> tuple[str, ...]:
-    """What stands between commas, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-
-
 def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
     """The images that `given` names, otherwise the data's first ones, otherwise three made up."""
     from leadline.export import picture
@@ -253,7 +249,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
     from leadline.sources import sources
 
     if given:
-        paths = [path for source in given for path in sources(source)]
+        paths = [path for source in given for path in sources(source, complain)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
         from leadline.data.layouts import open_dataset

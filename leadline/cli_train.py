@@ -23,6 +23,7 @@ from leadline.run_parts import parts
 from leadline.spec import to_json
 from leadline.teaching import licences
 from leadline.teaching import taught as teaching_of
+from leadline.text import shown
 from leadline.train import Finish, Loss, fit, process
 from leadline.train_state import commit, read_json
 
@@ -88,7 +89,7 @@ def told(report: Report, run: Training, json: bool) -> int:
     if json:
         emit(report.to_json())
     else:
-        print(f"{table([report])}\n\nwrote {run.out}")
+        print(f"{table([report])}\n\nwrote {shown(run.out)}")
     return 0
 
 

@@ -16,12 +16,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
+from pathlib import Path
 from typing import Any, Union
 
 import tyro
 
 from leadline import __version__
 from leadline.errors import LeadlineError
+from leadline.text import shown, split_list
 
 Verb = Callable[..., int]
 Verbs = Mapping[str, Union[Verb, "Verbs"]]
@@ -30,6 +32,9 @@ Verbs = Mapping[str, Union[Verb, "Verbs"]]
 
 def run(verbs: Verbs, argv: Sequence[str]) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show must not stop the work
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(verbs, list(argv))
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
@@ -80,6 +85,7 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     def bind(*positional: Any, **flags: Any) -> Any:
         return functools.partial(verb, *positional, **flags)
 
+    args = [_at_home(word) for word in args]
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
         complain(f"{flag} is given twice, and the last counts; several values go behind one")
@@ -96,6 +102,54 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
     complain(f"{' '.join(reason)} (see {prog} --help)")
     return lambda: 2
+
+
+def _at_home(word: str) -> str:
+    """The word with the user's own folder for a leading `~`, which no shell puts behind `--flag=`; see `at_home`."""
+    flag, equals, value = word.partition("=")
+    return f"{flag}{equals}{at_home(value)}" if flag.startswith("--") and equals else at_home(word)
+
+
+def at_home(path: str) -> str:
+    """`~/x` as a path below the user's own folder, unless something is called so."""
+    return os.path.expanduser(path) if path == "~" or (path[:2] == "~/" and not os.path.lexists(path)) else path
+
+
+def names(text: str | None, flag: str) -> tuple[str, ...]:
+    """What stands between the commas of a flag's value, each once, without blanks; None: nothing.
+
+    ValueError if a value was given and names nothing.
+    """
+    found = split_list(text or "")
+    if text is not None and not found:
+        raise ValueError(f"--{flag} is {text!r} and names nothing; one or more names with commas between are needed")
+    return found
+
+
+def check_writable(path: Path) -> None:
+    """A ValueError if a file could not be written at `path`; nothing is made or changed, so that a run that fails later
+    leaves no empty file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a file is needed")
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), Path("/"))
+    if not above.is_dir():
+        raise ValueError(f"{path} cannot be written: {above} is no folder")
+    if not os.access(path if path.exists() else above, os.W_OK):
+        raise ValueError(f"{path} cannot be written: permission denied")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` into the file in one step, so that an old one is whole until the new one is; names that are no UTF-8
+    are written out. Into a pipe or a device it goes as it is.
+    """
+    from leadline.checkpoint import write_atomically
+
+    content, place = text.encode("utf-8", "backslashreplace"), Path(os.path.realpath(path))
+    if (place.exists() and not place.is_file()) or (place.is_file() and not os.access(place.parent, os.W_OK)):
+        place.write_bytes(content)
+    else:
+        write_atomically(place, content)
 
 
 def _has_text(line: str) -> bool:
@@ -125,8 +179,14 @@ def storable(value: Any) -> Any:
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error."""
-    print(f"leadline: {' '.join(message.split())}", file=sys.stderr)
+    """Print one line on standard error, without what would move the cursor."""
+    print(f"leadline: {shown(' '.join(message.split()))}", file=sys.stderr)
+
+
+def tell(note: str) -> None:
+    """As `complain`, unless there is nothing to say."""
+    if note:
+        complain(note)
 
 
 def say(line: str) -> None:

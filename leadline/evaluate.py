@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, first_readable
 from leadline.errors import BadData, BadImage
 from leadline.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 from leadline.report import Report
@@ -47,7 +47,7 @@ def evaluate(
 
 def check_protocols(names: Sequence[str], kind: Kind, data: Dataset) -> None:
     """A ValueError if one of these protocols is unknown or cannot judge a net of that `kind` on the first of `data`."""
-    target = data[0].target
+    target = first_readable(data).target
     for name in names:
         if why := misfit(find(name), kind, (target.shape[-2], target.shape[-1])):
             raise ValueError(why)
@@ -84,18 +84,20 @@ def evaluate_images(predict: Predict, samples: Samples, protocols: Sequence[Prot
             sample = read()
             name = str(sample.name)
             pred = predict(sample.image)
-        except (BadData, BadImage) as error:
+        except (BadData, BadImage, OSError) as error:
             yield ImageResult(name, problems={p.id: str(error) for p in chosen})
             continue
         yield _judge(name, pred, sample, chosen)
 
 
 def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Sample]]]:
-    """For each sample a stand-in name and a function that reads it; what can be indexed survives an item that fails."""
+    """A name or number of each sample, and its reader; what can be indexed survives an item that fails."""
     if isinstance(samples, Dataset | Sequence):
         indexed = samples
         for index in range(len(indexed)):
-            yield f"item {index}", lambda index=index: indexed[index]  # type: ignore[misc]
+            key = indexed.keys[index] if isinstance(indexed, Dataset) else None
+            name = str(getattr(key, "name", f"item {index}"))
+            yield name, lambda index=index: indexed[index]  # type: ignore[misc]
     else:
         for index, sample in enumerate(samples):
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +108,16 @@ def picture(size: Size, seed: int = 0) -> np.ndarray:
     return np.array(Image.blend(coarse, fine, 0.5))
 
 
-def calibration(source: str | Path, how: Preprocess, n: int) -> list[np.ndarray]:
-    """Network inputs float32 [1,3,h,w] from `n` of the images that `source` names, evenly spaced, or all if fewer."""
+def calibration(
+    source: str | Path, how: Preprocess, n: int, say: Callable[[str], None] = lambda _: None
+) -> list[np.ndarray]:
+    """Network inputs float32 [1,3,h,w] from `n` of the images that `source` names, evenly spaced, or all if fewer.
+
+    `say` is told what is passed over.
+    """
     if n < 1:
         raise ValueError(f"{n} images are asked for; calibration needs at least one")
-    paths = sources(source)
+    paths = sources(source, say)
     chosen = np.linspace(0, len(paths) - 1, min(n, len(paths))).round().astype(int)
     return [prepare(read_image(paths[i]), how) for i in chosen]
 

@@ -255,7 +255,7 @@ def _each(
             read_ms = (time.perf_counter() - start) * 1000
             depth, latency_ms = predictor.timed(frame)
             files = write(out, name, frame, depth)
-        except (LeadlineError, OSError) as error:
+        except (LeadlineError, OSError, ValueError) as error:  # ValueError: a name with a NUL byte
             if not keep_going:
                 raise
             said = str(error)

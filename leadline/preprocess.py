@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage
+from leadline.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from leadline.formats import formats, guess
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -23,11 +27,6 @@ Threads may share one: their calls take turns where the runtime needs that.
 MAX_PIXELS = 100_000_000
 """`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-"""What counts as an image when a folder is read."""
-
-# Stated, so that pillow never tries formats that start other programs (EPS) or hold no photograph.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,7 +41,8 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.N
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A photograph's pixels uint8 [H,W,3], RGB, upright, from a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file.
+    """A photograph's pixels uint8 [H,W,3], RGB, upright, from a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000
+    or AVIF file, or HEIC where the package pillow-heif is installed.
 
     - The EXIF orientation is applied. An animation gives its first frame.
     - Transparent parts are laid over white. Grey, palette, 1-bit, CMYK and the like become RGB.
@@ -54,30 +54,38 @@ def read_image(path: str | Path) -> np.ndarray:
     if it has more than MAX_PIXELS pixels.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise BadImage(f"{path} is a folder; one image file is needed")
     try:
-        if not path.stat().st_size:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BadImage(f"{path} is a pipe, a socket or a device; one image file is needed")
+        if not found.st_size:
             raise BadImage(f"{path} is empty (0 bytes)")
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pillow warns of large files, odd EXIF and palettes, all dealt with here
             return _decode(file, path)
     except FileNotFoundError:
-        raise BadImage(f"{path} does not exist") from None
+        raise BadImage(
+            f"{path} does not exist{': it is a link to what is not there' if os.path.islink(path) else ''}"
+        ) from None
     except PermissionError:
         raise BadImage(f"{path} may not be read: permission denied") from None
+    except (OSError, ValueError) as error:  # a name too long or with a NUL byte, a link to itself, a disk that is gone
+        raise BadImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _decode(file: IO[bytes], path: Path) -> np.ndarray:
     limit = f"leadline reads up to {MAX_PIXELS // 1_000_000} million pixels: make it smaller first"
     try:
-        image = Image.open(file, formats=_FORMATS)
+        image = Image.open(file, formats=formats())
     except Image.DecompressionBombError:
         raise BadImage(f"{path} is too large; {limit}") from None
     except Exception as error:  # damaged headers make pillow's readers raise nearly anything
-        raise BadImage(
-            f"{path} is not an image that can be read ({', '.join(_FORMATS)}), or its start is damaged"
-        ) from error
+        file.seek(0)
+        what = guess(file.read(64))
+        reason = f"it is {what}" if what else "or its start is damaged"
+        raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {reason}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
     try:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from leadline.text import shown
+
 
 @dataclass(frozen=True)
 class Report:
@@ -54,6 +56,7 @@ def table(reports: Sequence[Report]) -> str:
 
 def grid(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of cells; the first row is its head."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,19 +71,34 @@ def output_names(paths: Sequence[Path], out: Path, endings: Sequence[str]) -> li
 
     No two are the same, not even where case is ignored, and none with any of `endings` in `out` is one of `paths`.
     """
-    inputs = {str(path.resolve()).casefold() for path in paths}
-    folder = out.resolve()
+    inputs = {_real(path).casefold() for path in paths}
+    folder = Path(_real(out))
     taken: set[str] = set()
     names = []
+    room = 240 - max(len(ending) for ending in endings)  # bytes of a file's name that most file systems allow, but 15
     for path in paths:
-        full = f"{path.stem}_{path.suffix[1:]}"
-        for name in itertools.chain([path.stem, full], (f"{full}_{i}" for i in itertools.count(2))):
-            results = {str((folder / f"{name}{ending}").resolve()).casefold() for ending in endings}
+        stem = _cut(path.stem, room)
+        full = f"{_cut(path.stem, room - len(path.suffix))}_{path.suffix[1:]}"
+        for name in itertools.chain([stem, full], (f"{full}_{i}" for i in itertools.count(2))):
+            results = {_real(folder / f"{name}{ending}").casefold() for ending in endings}
             if name.casefold() not in taken and not results & inputs:
                 break
         names.append(name)
         taken.add(name.casefold())
     return names
+
+
+def _cut(name: str, room: int) -> str:
+    """The name, or its start of `room` bytes."""
+    return os.fsdecode(os.fsencode(name)[:room]) if len(os.fsencode(name)) > room else name
+
+
+def _real(path: Path) -> str:
+    """Where the path leads; a name that no file can have, as with a NUL byte, leads nowhere."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return str(path)
 
 
 def camera(size: tuple[int, int], fov: float) -> np.ndarray:

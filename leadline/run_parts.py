@@ -24,6 +24,7 @@ from leadline.data.layouts import open_dataset
 from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
 from leadline.data.stereo import augment_pair, metres, open_pairs
 from leadline.data.transforms import augment
+from leadline.data.unread import unread, with_files
 from leadline.errors import BadData, BadImage
 from leadline.evaluate import check_protocols, evaluate
 from leadline.export import cache
@@ -117,6 +118,10 @@ def parts(
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[: len(run.data)]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[len(run.data) :]]
+    tell = say if rank == 0 else (lambda _: None)
+    for note in filter(None, dict.fromkeys(map(unread, folders))):
+        tell(note)
+    sets = [with_files(data, folder, tell) for data, folder in zip(sets, folders, strict=True)]
     camera = metres(sets) if stereo else 0.0
     chosen = None
     if run.data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,11 +24,11 @@ Say = Callable[[str], None]
 
 
 def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
-    """Folders, and how many images of each go into a batch."""
+    """Folders, and how many images of each go into a batch. A folder whose name ends like a share is itself."""
     if not data:
         raise ValueError("data is empty; at least one folder is needed")
-    pairs = [entry.rsplit(":", 1) if entry.rpartition(":")[2].isdigit() else [entry, ""] for entry in data]
-    given = [int(share) if share else None for _, share in pairs]
+    pairs = [_share(os.path.expanduser(entry)) for entry in data]
+    given = [share for _, share in pairs]
     free = [i for i, share in enumerate(given) if share is None]
     left = batch - sum(share or 0 for share in given)
     shares = [share or 0 for share in given]
@@ -38,6 +39,14 @@ def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
             f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
         )
     return [Path(folder) for folder, _ in pairs], shares
+
+
+def _share(entry: str) -> tuple[str, int | None]:
+    """(folder, N) of FOLDER:N, or (folder, None)."""
+    folder, _, share = entry.rpartition(":")
+    if not folder or not (share.isascii() and share.isdigit()) or os.path.exists(entry):
+        return entry, None
+    return folder, int(share)
 
 
 def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:

@@ -23,6 +23,7 @@ from leadline.options_distill import Asking, Teaching
 from leadline.run_parts import Taught
 from leadline.spec import to_json
 from leadline.teachers import Teacher, asked
+from leadline.text import split_list
 from leadline.types import Sample
 
 LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
@@ -162,7 +163,7 @@ def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed
     way, _, weight = what.partition("*")
     if way not in WAYS:
         raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
-    pairs = [(name.partition("=")[0], name.rpartition("=")[2]) for name in said.split(",") if name]
+    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(said)]
     if any(not name for pair in pairs for name in pair):
         raise ValueError(f"{entry!r} has a module without a name; WAY:STUDENT=TEACHER,... is needed")
     if not pairs:

@@ -6,8 +6,21 @@ VERBS = (
     "cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune", "cli_distill",
 )  # fmt: skip
 LAYERS = (
-    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed", "drafts"},
-    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing", "machine"},
+    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed", "drafts", "text"},
+    {
+        "nn",
+        "data",
+        "losses",
+        "metrics",
+        "protocols",
+        "tasks",
+        "geometry",
+        "preprocess",
+        "sources",
+        "timing",
+        "machine",
+        "formats",
+    },
     {"checkpoint", "foreign", "evaluate", "runtime"},
     {
         "train",
@@ -39,6 +52,7 @@ LAYERS = (
 )
 # (who, whom) of the same layer.
 SIDEWAYS = {
+    ("report", "text"): "a table must not move the cursor, whatever is called what",
     ("types", "spec"): "a depth map's kind is a word of the Spec",
     ("losses", "geometry"): "a loss may be defined on aligned or projected depth",
     ("metrics", "geometry"): "so may a metric",
@@ -46,7 +60,9 @@ SIDEWAYS = {
     ("protocols", "metrics"): "and its metrics",
     ("tasks", "losses"): "a task is a loss and its metrics",
     ("tasks", "metrics"): "a task is a loss and its metrics",
-    ("sources", "preprocess"): "which files count as images is said there",
+    ("sources", "formats"): "which files count as images is said there",
+    ("preprocess", "formats"): "and which formats a photograph may have",
+    ("data", "formats"): "so does a data set",
     ("data", "preprocess"): "a data set reads photographs exactly as the demo does",
     ("data", "timing"): "how many cores there are is found out in one place",
     ("data", "geometry"): "intrinsics follow a resize or crop by one formula",
@@ -113,6 +129,7 @@ ON_TOP = {
 ONLY = {  # part of the package -> the only third parties it may use at all
     **{part: {"numpy"} for part in LAYERS[0]},
     "preprocess": {"numpy", "PIL"},
+    "formats": {"PIL"},
 }
 PICKLE = {"leadline.foreign": "reads other programs' files with an unpickler that builds tensors and nothing else"}
-WITHOUT_TORCH = ("spec", "types", "report", "errors", "preprocess", "sources", "runtime", "predict")
+WITHOUT_TORCH = ("spec", "types", "report", "errors", "text", "formats", "preprocess", "sources", "runtime", "predict")

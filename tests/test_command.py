@@ -11,7 +11,7 @@ import pytest
 
 import leadline
 from leadline.cli import VERBS, main
-from leadline.command import run
+from leadline.command import check_writable, complain, names, run, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 Captured = pytest.CaptureFixture[str]
@@ -105,3 +105,60 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
     done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert done.stderr == ""
+
+
+def test_names_stand_between_commas_and_blanks_do_not_count() -> None:
+    assert names(" onnx , openvino,,onnx ", "runtime") == ("onnx", "openvino")
+    assert names(None, "runtime") == ()
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_a_flag_that_names_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="and names nothing"):
+        names(text, "runtime")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["val", "--data", "x", "--protocol", ","],
+        ["bench", "x", "--runtime", " "],
+        ["bench", "x", "--precision", ""],
+        ["parity", "x", "--runtime", ","],
+        ["prune", "x", "--method", "l1", "--budget", "macs=0.5x", "--data", "x", "--out", "y", "--protocol", ","],
+    ],
+)
+def test_every_list_with_commas_refuses_to_name_nothing(capsys: Captured, args: list[str]) -> None:
+    assert main(args) == 1
+    assert "names nothing" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_user_s_folder_behind_any_flag(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/the-home")
+    said = []
+
+    def verb(source: str, /, *, out: str = "") -> int:
+        """Take words."""
+        said.append((source, out))
+        return 0
+
+    for args in (["~/a", "--out=~/b"], ["~", "--out", "~/b"], ["a~/b", "--out", "~x"]):
+        assert run({"verb": verb}, ["verb", *args]) == 0
+    assert said == [("/the-home/a", "/the-home/b"), ("/the-home", "/the-home/b"), ("a~/b", "~x")]
+
+
+def test_what_is_complained_of_cannot_move_the_cursor(capsys: Captured) -> None:
+    complain("no \x1b[2Jfile\r\n called\x00 caf\udce9")
+    assert capsys.readouterr().err == "leadline: no \\x1b[2Jfile called\\x00 caf\\xe9\n"
+
+
+def test_a_file_is_written_whole_and_a_device_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write_whole(tmp_path / "link", "caf\udce9")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "caf\\udce9"
+    write_whole(tmp_path / "new" / "deep", "x")
+    assert (tmp_path / "new" / "deep").read_text() == "x"
+    check_writable(Path("/dev/null"))
+    write_whole(Path("/dev/null"), "x")
+    assert not Path("/dev/null").is_file() and Path("/dev/null").exists()

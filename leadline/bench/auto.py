@@ -115,7 +115,7 @@ def _winner(found: Bench, with_tvm: bool) -> Choice:
 def _read(note: Path) -> Choice | None:
     """The choice noted earlier; None if there is none, or its file is gone."""
     try:
-        plain: dict[str, Any] = json.loads(note.read_text("utf-8"))["choice"]
+        plain: dict[str, Any] = json.loads(note.read_bytes())["choice"]
         choice = Choice(**(plain | {"file": Path(plain["file"])}))
     except (OSError, ValueError, KeyError, TypeError):
         return None

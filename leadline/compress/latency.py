@@ -172,7 +172,7 @@ def _kept(folder: Path, where: Table, what: str, one: Kind) -> Entry | None:
     """An entry measured before whose widths hold those that are asked for; files that say something else are passed."""
     for path in sorted(folder.glob(_file(folder, where, what).name)):
         try:
-            found = from_json(Table, json.loads(path.read_text("utf-8")))
+            found = from_json(Table, json.loads(path.read_bytes()))
         except (ValueError, RecursionError):
             continue
         entry = found.entries[0] if len(found.entries) == 1 else None

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_values
+from leadline.data.filelist import is_file
 from leadline.data.finding import Finding, each, some
 from leadline.data.frame import Frame
 from leadline.errors import LeadlineError
@@ -20,7 +21,7 @@ from leadline.preprocess import IMAGE_SUFFIXES, read_image
 
 _TAIL = 4096
 # What the end of a complete file holds. JPEG files may carry other things after it, so its lack only arouses suspicion.
-_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".npz": b"PK\x05\x06"}
+_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".jfif": b"\xff\xd9", ".npz": b"PK\x05\x06"}
 _AFTER_DIGITS = re.compile(r"^.*\d")
 _COPY_AGAIN = "copy it again, or take it out of the data set"
 
@@ -144,7 +145,7 @@ def _groups(groups: Sequence[Sequence[str]], key: Callable[[str], object]) -> li
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if is_file(path) else 0
 
 
 def _digest(path: Path) -> bytes:

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from leadline.data.dataset import Dataset
-from leadline.data.filelist import natural
+from leadline.data.filelist import is_file, natural
 from leadline.data.finding import Finding
 from leadline.data.frame import Frame
 from leadline.errors import LeadlineError
+from leadline.formats import formats
 from leadline.preprocess import read_image
 
 # Distances of two hashes: differing bits per bit that either has. Unrelated pictures: 0.45 to 0.7; neighbouring frames
@@ -62,12 +63,12 @@ def _hash(root: Path, data: Dataset, index: int) -> np.ndarray | None:
     try:
         if not isinstance(key, Frame):
             return view_hash(data[index].image)
-        if key.image.lower().endswith((".jpg", ".jpeg")):
-            with Image.open(root / key.image) as picture:
+        if is_file(root / key.image) and key.image.lower().endswith((".jpg", ".jpeg", ".jfif")):
+            with Image.open(root / key.image, formats=formats()) as picture:
                 picture.draft("L", (64, 64))  # decodes an eighth of the size only
                 return view_hash(picture)
         return view_hash(read_image(root / key.image))
-    except (LeadlineError, OSError):
+    except (LeadlineError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # named by the check of the files
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from leadline.errors import LeadlineError
 from leadline.types import Sample
 
 
@@ -24,6 +25,19 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.read(self.keys[index])
+
+
+def first_readable(data: Dataset) -> Sample:
+    """The first item that can be read, since one bad file says nothing about the others; if none can, the first's
+    error. ValueError if there are no items.
+    """
+    failed: Exception | None = None
+    for index in range(len(data)):
+        try:
+            return data[index]
+        except (LeadlineError, OSError) as error:
+            failed = failed or error
+    raise failed or ValueError(f"the data set {data.name!r} has no items")
 
 
 def subset(data: Dataset, indices: Sequence[int]) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +60,9 @@ def read_values(path: str | Path) -> np.ndarray:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise BadData(f"{path}: depth maps end in {', '.join(_READERS)}, not in '{path.suffix}'")
-    if not path.is_file():
-        raise BadData(f"{path} is a folder, a depth map is needed" if path.is_dir() else f"{path} does not exist")
+    if not os.path.isfile(path):
+        is_folder = os.path.isdir(path)
+        raise BadData(f"{path} is a folder, a depth map is needed" if is_folder else f"{path} does not exist")
     if not path.stat().st_size:
         raise BadData(f"{path} is empty (0 bytes); copy it again")
     try:

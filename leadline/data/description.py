@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from leadline.errors import BadData
 from leadline.spec import from_json
+from leadline.text import read_text, split_lines
 
 FILE_NAME = "dataset.toml"
 Items = Literal["depth", "pairs", "images"]
@@ -56,8 +57,8 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
     described = Description()
     if path.is_file():
         try:
-            described = _checked(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
+            described = _checked(tomllib.loads("\n".join(split_lines(read_text(path)))))
+        except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
     given = {key: value for key, value in overrides.items() if value is not None}
     return _checked({**_said(described), **given})

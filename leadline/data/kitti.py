@@ -16,10 +16,11 @@ from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, located, read_lines, stem
+from leadline.data.filelist import each_once, find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
+from leadline.text import columns
 
 _SCALES = {"uint16": 256.0}
 _IMAGE_HOMES = ("", "raw", "kitti_raw", "raw_data", "input")
@@ -36,7 +37,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order,
     so that a pair and its depth are in the same part.
     """
-    folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
+    above = ("", "*/", "*/*/", "*/*/*/")
+    folders = each_once(path for part in above for path in sorted(root.glob(f"{part}image_02/data")))
     drives = [folder.parents[1] for folder in folders]
     if not drives:
         raise BadData(f"{root} holds no KITTI drives: looked for DATE/DATE_drive_NNNN_sync/image_02/data")
@@ -78,7 +80,7 @@ def read_rows(path: Path) -> list[tuple[str, str | None]]:
     """(image, depth or None) of each line `image depth focal`; BadData names a line that is not like that."""
     rows = []
     for line in read_lines(path):
-        words = line.split()
+        words = columns(line)
         if len(words) not in (2, 3):
             raise BadData(f"{path}: the line {line!r} should be: image depth focal")
         rows.append((words[0], None if words[1] == "None" else words[1]))

@@ -17,6 +17,7 @@ from leadline.data.filelist import find_files, read_lines
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
+from leadline.text import read_text, split_lines
 
 KINECT = Camera(585.0, 585.0, 320.0, 240.0, size=(480, 640))
 
@@ -53,7 +54,7 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
 def read_intrinsics(path: Path) -> Camera:
     """The Camera in a text file of 3x3 numbers."""
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        matrix = np.loadtxt(split_lines(read_text(path)), dtype=np.float64)
     except (OSError, ValueError) as error:
         raise BadData(f"{path} is not a 3x3 matrix of numbers: {error}") from error
     if matrix.shape != (3, 3) or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:

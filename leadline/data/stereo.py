@@ -15,6 +15,7 @@ from leadline.data.frame import Frame
 from leadline.data.layouts import open_dataset
 from leadline.data.transforms import by_table, resize
 from leadline.errors import BadData
+from leadline.formats import formats
 from leadline.options import Stereo
 from leadline.types import Sample
 
@@ -122,7 +123,7 @@ def mirror_pair(sample: Sample) -> Sample:
 def _size(path: Path) -> str | None:
     """Height x width by the file's header; None for a file that cannot be read, which reading it will name."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats()) as image:
             return f"{image.height}x{image.width}"
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

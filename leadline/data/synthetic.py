@@ -28,6 +28,7 @@ from leadline.data.synthetic_street import street
 from leadline.data.synthetic_texture import Textures
 from leadline.data.synthetic_texture import textures as read_textures
 from leadline.errors import BadData
+from leadline.text import read_text
 from leadline.types import Sample
 
 Kind = Literal["room", "street"]
@@ -188,7 +189,7 @@ def _refuse_other(out: Path, text: str, firsts: Mapping[Kind, Sample], stereo: b
     """BadData if `out` holds scenes of another kind, layout or size than is to be written."""
     advice = "choose another folder or remove this one"
     note = out / "dataset.toml"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if note.exists() and read_text(note) != text:
         raise BadData(f"{note} describes other data than was asked for now; {advice}")
     for kind, sample in firsts.items():
         height, width = sample.image.shape[:2]

@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leadline.data.dataset import evenly
+from leadline.data.filelist import find_files
 from leadline.errors import BadData
+from leadline.formats import formats
 from leadline.preprocess import IMAGE_SUFFIXES
 
 TILE = 128
@@ -74,11 +76,11 @@ def textures(folder: Path | None = None) -> Textures:
 
 
 def _photographs(folder: Path) -> list[np.ndarray]:
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(Path(folder, file) for file in find_files(Path(folder), IMAGE_SUFFIXES))
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats()) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
                 side = min(image.size)
                 left, top = (image.width - side) / 2, (image.height - side) / 2

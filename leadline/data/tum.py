@@ -12,7 +12,7 @@ from pathlib import Path
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, read_lines, stem
+from leadline.data.filelist import find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
 from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
@@ -89,7 +89,7 @@ def _stamped(sequence: Path, kind: str, suffixes: tuple[str, ...]) -> list[tuple
     for row in rows:
         try:
             time, file = row
-            stamped.append((float(time), file))
+            stamped.append((float(time), located(sequence, [file], [""])[0]))
         except ValueError:
             raise BadData(f"{path}: {' '.join(row)!r} is not a time in seconds and a file") from None
     return stamped

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from leadline.text import read_text, split_lines
+
 BATCH = 16
 """Trials between two writes to the database."""
 _TOO_SLOW_S = 0.1  # a candidate whose first run takes longer is not timed any further
@@ -61,7 +63,7 @@ def _finished(folder: Path) -> dict[str, int]:
     """With how many trials each task was tuned to its end, by its structural hash: names repeat from net to net."""
     path = folder / "tuning.jsonl"
     found: dict[str, int] = {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+    for line in split_lines(read_text(path)) if path.is_file() else []:
         with contextlib.suppress(ValueError):  # a line cut short by a crash
             told = json.loads(line)
             found[str(told.get("key"))] = max(found.get(str(told.get("key")), 0), int(told["trials"]))

@@ -60,7 +60,8 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
                 row[0] = torch.from_numpy(np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST)))
         return depth
 
-    listed = sha256("\n".join(f"{file} {hash_of(root / file)}" for file in files).encode()).hexdigest()
+    listing = "\n".join(f"{file} {hash_of(root / file)}" for file in files)
+    listed = sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     facts = {
         "folder": root.resolve().name, "n": len(files), "listing": listed, "depth_scale": said.depth_scale,
         "licences": list(said.licences), "by_name": True,

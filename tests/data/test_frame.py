@@ -112,6 +112,6 @@ def test_listed_names_are_found_below_the_prefixes(tmp_path: Path) -> None:
 def test_lists_skip_comments_and_must_be_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\n# two\n three \n")
     assert read_lines(tmp_path / "a.txt") == ["one", "three"]
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(BadData, match=r"b\.txt"):
         read_lines(tmp_path / "b.txt")
