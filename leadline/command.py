@@ -14,6 +14,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from typing import Any, Union
@@ -21,7 +22,7 @@ from typing import Any, Union
 import tyro
 
 from leadline import __version__
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, Lost
 
 Verb = Callable[..., int]
 Verbs = Mapping[str, Union[Verb, "Verbs"]]
@@ -30,6 +31,7 @@ Verbs = Mapping[str, Union[Verb, "Verbs"]]
 
 def run(verbs: Verbs, argv: Sequence[str]) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+    warnings.formatwarning = _one_line
     try:
         code = _run(verbs, list(argv))
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
@@ -122,6 +124,18 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_python_writes = warnings.formatwarning
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours as `complain` has it, any other as Python writes it."""
+    if issubclass(category, Lost):
+        return f"leadline: {' '.join(str(message).split())}\n"
+    return _python_writes(message, category, filename, lineno, line)
 
 
 def complain(message: str) -> None:

@@ -28,7 +28,6 @@ _NEAR_ROOM_M = 2.0
 # Metres: (least, most) of the median, (least, most) of what 99 % of the pixels are nearer than.
 _SCENES = {"rooms": ((0.9, 5.0), (1.8, 14.0)), "streets": ((4.0, 40.0), (15.0, 400.0))}
 _TOP = 65535
-_SUN_BITS = 3
 
 
 def usual_scales(dtype: np.dtype) -> tuple[float, ...]:
@@ -118,38 +117,40 @@ def unstated(looks: Sequence[Look], where: str, layout: str) -> Iterator[Finding
     what = f"nobody states depth_scale; {now:.4g} units per metre give a median depth of {median:.3g} m, 99 % within"
     what += f" {far:.3g} m, " + (f"which {fits[0]} have" if fits else "which neither rooms nor streets have")
     middle = float(np.median(stored.astype(np.float64)))
-    others = "; ".join(
+    others = {scene: [s for s in found if abs(s / now - 1) > 0.05] for scene, found in scales.items()}
+    told = [
         f"if these are {scene}, it is likely {' or '.join(f'{s:g} (median {middle / s:.3g} m)' for s in found)}"
-        for scene, found in scales.items()
-        if scene not in fits
-    )
-    advice = f"{others}; state depth_scale in dataset.toml" if others else "state depth_scale in dataset.toml"
-    yield Finding("note" if fits else "warning", what, where, advice)
+        for scene, found in others.items()
+        if found
+    ]
+    yield Finding("note" if fits else "warning", what, where, "; ".join([*told, "state depth_scale in dataset.toml"]))
 
 
 def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:
-    """16-bit numbers whose lowest bits are never set: they were rotated (SUN RGB-D) or shifted."""
+    """16-bit millimetres that were rotated left by three bits (SUN RGB-D).
+
+    Of what is nearer than 8.192 m the lowest three bits are then 0, and up to 16.384 m they are 1; of numbers that are
+    as they were measured each of the eight patterns is as frequent.
+    """
     stored = [np.asarray(one.stored) for one in looks if one.stored is not None]
     sixteen = [values[values > 0] for values in stored if values.dtype.kind == "u" and values.dtype.itemsize == 2]
     values = np.concatenate(sixteen) if sixteen else np.zeros(0, np.uint16)
-    if len(np.unique(values)) < 32:
-        return
-    unset = [float(np.mean(values & ((1 << bits) - 1) == 0)) for bits in range(16)]
-    bits = max(n for n in range(16) if unset[n] >= 0.98)
+    levels = np.unique(values)
     now = used(looks) or 1000.0
-    if not 2 <= bits <= 6 or abs(now / (1000 * 2**bits) - 1) < 0.05:
+    if len(levels) < 32 or abs(now / 8000 - 1) < 0.05:
         return
-    median = float(np.median((values >> bits) | (values << (16 - bits)))) / 1000
+    low, even = [float(np.mean((each & 7) < 2)) for each in (values, levels)], float(np.mean(levels & 15 == 0))
+    if min(low) < 0.8 or even > 0.7:  # the second: four bits and more are 0, as in 8-bit maps that were made longer
+        return
+    median = float(np.median((values >> 3) | (values << 13))) / 1000
     what = (
-        f"the lowest {bits} bits of the stored numbers are not used: they were rotated or shifted left by {bits}"
-        f" bits, and depth is {2**bits} times too far"
+        "the lowest 3 bits of the stored numbers are hardly used: they were rotated left, and depth is 8 times too far"
     )
-    sun = " as in SUN RGB-D" if bits == _SUN_BITS else ""
     advice = (
-        f"state depth_rotated = {bits}{sun}, which gives millimetres and a median of {median:.3g} m (depth_scale ="
-        f" {1000 * 2**bits} does the same for what is nearer than {2 ** (16 - bits) / 1000:.3g} m)"
+        f"state depth_rotated = 3 as in SUN RGB-D, which gives millimetres and a median of {median:.3g} m"
+        " (depth_scale = 8000 does the same for what is nearer than 8.192 m)"
     )
-    yield Finding("error" if bits == _SUN_BITS else "warning", what, where, advice)
+    yield Finding("error", what, where, advice)
 
 
 def impossible(looks: Sequence[Look], where: str) -> Iterator[Finding]:

@@ -7,21 +7,40 @@ here loads a pickle, and no HDF5 file leads to another file.
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from leadline.data.depth_names import UNITS, Stored, agreeing, allowed, choose, kind_said, plain, unit_of
+from leadline.data.depth_names import (
+    MAX_PIXELS,
+    UNITS,
+    Stored,
+    agreeing,
+    allowed,
+    choose,
+    few_enough,
+    kind_said,
+    plain,
+    unit_of,
+)
 from leadline.errors import BadData, MissingPackage
 from leadline.spec import Kind
 
 _MARKS = ("valid", "validmask", "validity")
+_COMPRESSED = 15  # the type of a packed variable in MATLAB's files
 _MAX_TEXT = 1024  # bytes of an array that holds a word
 _MAX_ARRAYS = 10_000
+_MAX_HEADER = 10_000
+_HEADERS = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
 
 
 class _Array(NamedTuple):
@@ -77,10 +96,13 @@ def _header(path: Path, file: IO[bytes]) -> _Array:
     """What stands before the numbers of a `.npy` file."""
     try:
         version = np.lib.format.read_magic(file)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
+        if version not in _HEADERS:
             raise ValueError(f"version {version} of its header is for named fields")
-        shape, _, dtype = readers[version](file)
+        n_bytes, reader = _HEADERS[version]
+        size = file.read(n_bytes)
+        if int.from_bytes(size, "little") > _MAX_HEADER:  # numpy would read it whole, and a zip archive unpack it
+            raise ValueError(f"it has {int.from_bytes(size, 'little')} bytes")
+        shape, _, dtype = reader(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
     except Exception as error:  # numpy parses the header as Python, and raises whatever that does
         reason = " ".join(str(error).split())[:200]
         raise BadData(f"{path} has no header of a numpy array ({reason}); copy it again") from error
@@ -119,7 +141,7 @@ def _word(path: Path, archive: zipfile.ZipFile, array: _Array) -> str | None:
 
 def _masked(path: Path, archive: zipfile.ZipFile, mark: _Array, values: np.ndarray) -> np.ndarray:
     """`values`, and where the array `mark` is 0 the number that never is depth: NaN, or 0 in integers."""
-    if math.prod(mark.shape) != values.size or mark.dtype.kind not in "biuf":
+    if math.prod(mark.shape) != values.size or mark.dtype.kind not in "biuf" or mark.dtype.itemsize > 8:
         raise BadData(f"{path}: its array of valid pixels is {mark}, and its depth {values.dtype} {values.shape}")
     keep = _taken(path, archive, mark).reshape(values.shape) != 0
     return np.where(keep, values, values.dtype.type(np.nan if values.dtype.kind == "f" else 0))
@@ -173,6 +195,7 @@ def dataset(path: Path, stored: Any, at: Any = (), limit_of: tuple[int, ...] | N
     if not hasattr(stored, "dtype"):
         raise BadData(f"{path} has a group where an array is needed; state another name as depth_key")
     allowed(path, str(stored.name).lstrip("/"), stored.shape if limit_of is None else limit_of, stored.dtype)
+    few_enough(path, *(stored.chunks or ()))  # one is unpacked whole, whatever the shape
     if stored.external or stored.is_virtual:
         raise BadData(f"{path} only points to other files; a file that holds its numbers is needed")
     try:
@@ -183,8 +206,9 @@ def dataset(path: Path, stored: Any, at: Any = (), limit_of: tuple[int, ...] | N
 
 def mat_variables(path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
     """The numeric variables of a MATLAB file before version 7.3: name -> (shape, type)."""
+    scipy = _scipy(path)
     try:
-        listed = _scipy(path).whosmat(path)
+        listed = scipy.whosmat(path)
     except Exception as error:  # scipy raises nearly anything on damaged files
         raise BadData(f"{path} is damaged or no MATLAB file ({error!r}); get it again") from error
     numeric = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -198,9 +222,29 @@ def mat_variable(path: Path, name: str) -> np.ndarray:
         raise BadData(f"{path} is damaged or lacks {name}; it holds {', '.join(variables) or 'no numbers'}")
     allowed(path, name, variables[name][0], np.dtype(np.float64))
     try:
+        _unpacks_to_little(path)
         return np.asarray(_scipy(path).loadmat(path, variable_names=[name])[name])
+    except BadData:
+        raise
     except Exception as error:
         raise BadData(f"{path} is damaged: {error!r}; get it again") from error
+
+
+def _unpacks_to_little(path: Path) -> None:
+    """BadData if the compressed variables of a MATLAB file become larger than a map may be, whatever they claim."""
+    left = 8 * MAX_PIXELS
+    with path.open("rb") as file:
+        order = "big" if file.read(128)[126:] == b"MI" else "little"
+        while len(tag := file.read(8)) == 8:
+            n_bytes, after = int.from_bytes(tag[4:], order), file.tell()  # type: ignore[arg-type]
+            if int.from_bytes(tag[:4], order) == _COMPRESSED:  # type: ignore[arg-type]
+                unpack, rest = zlib.decompressobj(), n_bytes
+                while rest > 0 and left >= 0 and (packed := file.read(min(rest, 1 << 16))):
+                    rest -= len(packed)
+                    left -= len(unpack.decompress(packed))
+            file.seek(after + n_bytes)
+    if left < 0:
+        raise BadData(f"{path} unpacks to more than {8 * MAX_PIXELS} bytes; more than {MAX_PIXELS} pixels are not read")
 
 
 def _scipy(path: Path) -> Any:

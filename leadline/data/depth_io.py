@@ -20,7 +20,7 @@ from leadline.data.depth_arrays import read_h5, read_mat, read_npy, read_npz
 from leadline.data.depth_exr import open_exr, read_exr
 from leadline.data.depth_names import Stored, agreeing, few_enough, kind_said, scale_said
 from leadline.data.depth_tiff import read_tiff
-from leadline.errors import BadData, MissingPackage
+from leadline.errors import BadData, Lost, MissingPackage
 from leadline.spec import Kind
 
 Invalid = float | tuple[float, ...] | None
@@ -145,7 +145,7 @@ def write_depth(
     What is not `valid` (None: everything finite above 0 is) is stored as 0, the mark for "no depth". `scale` is in
     units per metre; None: 1 for the float formats, and for PNG the first of PNG_SCALES that holds the farthest value
     (1000, millimetres, unless something is beyond 65.5 m). A PNG states its scale in its text. It holds 1 to 65535
-    units: what is nearer or farther becomes 0, too, and a warning says how many pixels that are.
+    units: what is nearer than half a unit becomes 0, too, and so does what is farther; a warning counts these.
     """
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
@@ -181,14 +181,13 @@ def _write_png(path: Path, depth: np.ndarray, scale: float | None) -> None:
         beyond = int((np.rint(depth * INTEGER_SCALE) > top).sum())
         if beyond and fitting:
             why = f"{beyond} of its pixels are farther than {top / INTEGER_SCALE:.1f} m, which millimetres cannot hold"
-            warnings.warn(f"{path} has {scale:g} units per metre, as it says in its text: {why}", stacklevel=3)
+            warnings.warn(f"{path} has {scale:g} units per metre, as it says in its text: {why}", Lost, stacklevel=3)
     rounded = np.rint(depth * scale)
     stored = np.where(rounded <= top, rounded, 0).astype(np.uint16)
-    lost = int(((stored == 0) & (depth > 0)).sum())
+    lost = int((rounded > top).sum())
     if lost:
-        range_ = f"{1 / scale:.3g} to {top / scale:.4g} m"
-        why = f"16 bits hold {range_} at {scale:g} units per metre; take a smaller scale, or save npy, npz or exr"
-        warnings.warn(f"{path} lost {lost} of {depth.size} pixels, which are stored as no depth: {why}", stacklevel=3)
+        why = f"16 bits hold {top / scale:.4g} m at {scale:g} units per metre; take a smaller scale, or npy, npz or exr"
+        warnings.warn(f"{path} lost {lost} of {depth.size} pixels, now stored as no depth: {why}", Lost, stacklevel=3)
     facts = PngInfo()
     facts.add_text(SCALE_TEXT, f"{scale:.10g}")
     facts.add_text(KIND_TEXT, "metric")

@@ -100,8 +100,10 @@ def choose(path: Path, found: Mapping[str, str], kind: Kind | None, key: str | N
 
 
 def agreeing(path: Path, name: str, says: Kind | None, kind: Kind | None) -> str:
-    """`name`, unless what the file says of it is not what is wanted; None agrees with anything."""
-    if says is None or kind is None or says == kind:
+    """`name`, unless what the file says of it is not what is wanted; None agrees with anything, and metres may be taken
+    for relative depth.
+    """
+    if says is None or kind is None or says == kind or (says, kind) == ("metric", "relative_depth"):
         return name
     called = f" ({name})" if name else ""
     if kind == "metric":

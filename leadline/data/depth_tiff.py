@@ -114,26 +114,42 @@ def _read(path: Path, file: IO[bytes], at: int, size: int) -> bytes:
 
 def _values(path: Path, file: IO[bytes], page: Tags, order: str, index: int) -> np.ndarray:
     """The numbers [H,W] of a page."""
-    width, height, bits = (_one(page, tag, 1) for tag in (_WIDTH, _HEIGHT, _BITS))
-    samples, photometric = _one(page, _SAMPLES, 1), _one(page, _PHOTOMETRIC, 1)
-    letter = _NUMBERS.get(_one(page, _FORMAT, 1))
-    if samples != 1 or photometric not in (0, 1):
-        raise BadData(
-            f"{path} has {samples} numbers for each pixel (photometric {photometric}); depth has one: save that alone"
-        )
-    if letter is None or bits not in (8, 16, 32, 64) or (letter, bits) == ("f", 8) or _one(page, _FILL_ORDER, 1) != 1:
-        raise BadData(f"{path} has {bits} bits for each pixel; whole or floating-point numbers of 8 to 64 are needed")
-    dtype = np.dtype(f"{letter}{bits // 8}")
+    height, width, dtype = _one(page, _HEIGHT, 0), _one(page, _WIDTH, 0), _number_type(path, page)
     allowed(path, "a page", (height, width), dtype)
     compression = _one(page, _COMPRESSION, 1)
     if compression not in (1, 8, 32946, 32773):
         return _by_pillow(path, file, index, dtype, order, compression)
+    predictor = 1 if compression in (1, 32773) else _one(page, _PREDICTOR, 1)  # other programs ignore it there
+    values = np.zeros((height, width), dtype)
+    for top, left, rows, columns, place, size in _pieces(path, page, height, width):
+        need = rows * columns * dtype.itemsize
+        if size > 2 * need + 4096:
+            raise BadData(f"{path} is damaged: {size} bytes for {need}; copy it again")
+        data = _unpacked(_read(path, file, place, size), need, compression)
+        if len(data) < need:
+            raise BadData(f"{path} is cut short: a piece of its picture has {len(data)} of {need} bytes; copy it again")
+        piece = _predicted(data, (rows, columns), dtype, order, predictor)
+        values[top : top + rows, left : left + columns] = piece[: height - top, : width - left]
+    return values
+
+
+def _number_type(path: Path, page: Tags) -> np.dtype:
+    bits, samples, photometric = _one(page, _BITS, 1), _one(page, _SAMPLES, 1), _one(page, _PHOTOMETRIC, 1)
+    letter = _NUMBERS.get(_one(page, _FORMAT, 1))
+    if samples != 1 or photometric not in (0, 1):
+        colour = f"{samples} numbers for each pixel (photometric {photometric})"
+        raise BadData(f"{path} has {colour}; depth has one: save that alone")
+    if letter is None or bits not in (8, 16, 32, 64) or (letter, bits) == ("f", 8) or _one(page, _FILL_ORDER, 1) != 1:
+        raise BadData(f"{path} has {bits} bits for each pixel; whole or floating-point numbers of 8 to 64 are needed")
+    return np.dtype(f"{letter}{bits // 8}")
+
+
+def _pieces(path: Path, page: Tags, height: int, width: int) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(top, left, rows, columns, place in the file, bytes) of each strip or tile of a page."""
     tiled = _TILE_OFFSETS in page
-    rows, columns = (
-        (_one(page, _TILE_HEIGHT, 0), _one(page, _TILE_WIDTH, 0))
-        if tiled
-        else (min(_one(page, _ROWS, height), height), width)
-    )
+    rows, columns = min(_one(page, _ROWS, height), height), width
+    if tiled:
+        rows, columns = _one(page, _TILE_HEIGHT, 0), _one(page, _TILE_WIDTH, 0)
     places = page.get(_TILE_OFFSETS if tiled else _OFFSETS, ())
     sizes = page.get(_TILE_COUNTS if tiled else _COUNTS, ())
     if min(width, height, rows, columns) < 1 or rows > height + 4096 or columns > width + 4096:
@@ -141,20 +157,9 @@ def _values(path: Path, file: IO[bytes], page: Tags, order: str, index: int) -> 
     across = math.ceil(width / columns)
     if len(places) != across * math.ceil(height / rows) or len(sizes) != len(places):
         raise BadData(f"{path} is damaged: {len(places)} pieces of its picture are listed; copy it again")
-    values = np.zeros((height, width), dtype)
     for i, (place, size) in enumerate(zip(places, sizes, strict=True)):
-        top, left = i // across * rows, i % across * columns
-        n_rows = rows if tiled else min(rows, height - top)
-        need = n_rows * columns * dtype.itemsize
-        if size > 2 * need + 4096:
-            raise BadData(f"{path} is damaged: {size} bytes for {need}; copy it again")
-        data = _unpacked(_read(path, file, place, size), need, compression)
-        if len(data) < need:
-            raise BadData(f"{path} is cut short: a piece of its picture has {len(data)} of {need} bytes; copy it again")
-        predictor = 1 if compression in (1, 32773) else _one(page, _PREDICTOR, 1)  # other programs ignore it there
-        piece = _predicted(data, (n_rows, columns), dtype, order, predictor)
-        values[top : top + n_rows, left : left + columns] = piece[: height - top, : width - left]
-    return values
+        top = i // across * rows
+        yield top, i % across * columns, rows if tiled else min(rows, height - top), columns, place, size
 
 
 def _unpacked(data: bytes, need: int, compression: int) -> bytes:

@@ -92,7 +92,8 @@ class Source:
         if values is not None:
             stored = values if isinstance(values, Stored) else Stored(values)
             depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape))
-            refuse_far(depth, stored, self.description, f"{self.root}: {name}")
+            if self.description.max_depth is None:
+                refuse_far(depth, stored, f"{self.root}: {name}")
             pick = _nearest(depth.shape, size, f"{self.root}: {name}")
             target, valid = depth[pick], counts[pick]
         if right is not None and right.shape != image.shape:

@@ -12,6 +12,11 @@ from leadline.errors import BadData
 FARTHEST_M = 1000.0
 """Depth beyond it is refused unless a description states `max_depth`: it is a mark for "no depth", or another unit."""
 
+IN_TOML = (
+    "state in dataset.toml what they are: invalid (the values that mean no depth), max_depth (farther values do not"
+    " count) or depth_scale (units per metre)"
+)
+
 USUAL_MARKS = (0.0, 65535.0)
 """What means "no depth" in 16-bit files where nobody states it: nothing, and the largest number there is."""
 
@@ -44,17 +49,16 @@ def measured(
     return np.where(valid, depth, np.float32(0)), valid
 
 
-def refuse_far(depth: np.ndarray, stored: Stored, said: Description, where: str) -> None:
-    """BadData if a depth is beyond FARTHEST_M and the description does not say by `max_depth` which depths count."""
+def refuse_far(depth: np.ndarray, stored: Stored, where: str, advice: str = IN_TOML) -> None:
+    """BadData if a depth (metres, 0 = none) is beyond FARTHEST_M; `where` is its name if it is from no file."""
     farthest = float(depth.max(initial=0))
-    if said.max_depth is not None or farthest <= FARTHEST_M:
+    if farthest <= FARTHEST_M:
         return
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     count = int((depth > FARTHEST_M).sum())
     raise BadData(
         f"{stored.path or where}: {count} of {depth.size} pixels are farther than {FARTHEST_M:g} m, up to"
-        f" {farthest:.4g} m (stored as {stored.values[row, column]:.6g}); state in dataset.toml what they are: invalid"
-        " (the values that mean no depth), max_depth (farther values do not count) or depth_scale (units per metre)"
+        f" {farthest:.4g} m (stored as {stored.values[row, column]:.6g}); {advice}"
     )
 
 
