@@ -200,8 +200,9 @@ def _write_npy(path: Path, depth: np.ndarray, scale: float | None) -> None:
 
 
 def _write_npz(path: Path, depth: np.ndarray, scale: float | None) -> None:
+    facts = {"kind": np.array("metric")} | ({"unit": np.array("m")} if scale in (None, 1) else {})
     with path.open("wb") as file:
-        np.savez_compressed(file, depth=(depth * (scale or 1)).astype(np.float32))
+        np.savez_compressed(file, allow_pickle=False, depth=(depth * (scale or 1)).astype(np.float32), **facts)
 
 
 def _write_exr(path: Path, depth: np.ndarray, scale: float | None) -> None:

@@ -25,7 +25,7 @@ from leadline.spec import Kind
 Tags = Mapping[int, Any]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PAGE_NAME, _PREDICTOR = 273, 277, 278, 279, 285, 317
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _FORMAT, _SUBFILE = 322, 323, 324, 325, 339, 254
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _FORMAT, _SUBFILE, _NODATA = 322, 323, 324, 325, 339, 254, 42113
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q"}
 _NUMBERS = {1: "u", 2: "i", 3: "f"}  # by SampleFormat
 _MAX_PAGES, _MAX_TAGS, _MAX_VALUES = 1000, 1000, 4_000_000
@@ -48,7 +48,20 @@ def read_tiff(path: Path, kind: Kind | None, key: str | None) -> Stored:
             name = choose(path, found, kind, key, "page")
         page = named[name] if name else full[0]
         index = next(i for i, each in enumerate(pages) if each is page)
-        return Stored(_values(path, file, page, order, index), unit_of(name), kind_of(name))
+        values = _without_nodata(_values(path, file, page, order, index), page.get(_NODATA))
+        return Stored(values, unit_of(name), kind_of(name))
+
+
+def _without_nodata(values: np.ndarray, said: object) -> np.ndarray:
+    """`values`, and where they are what a page of GDAL calls no data the number that never is depth: NaN, or 0."""
+    try:
+        mark = float(said.split(b"\0")[0]) if isinstance(said, bytes) else math.nan
+    except ValueError:
+        return values
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.where(values == values.dtype.type(mark), values.dtype.type(np.nan), values)
+    return np.where(values == mark, values.dtype.type(0), values)
 
 
 def _name(page: Tags, index: int) -> str:

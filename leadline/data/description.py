@@ -67,7 +67,7 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
             described = _checked(tomllib.loads(path.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
             raise BadData(f"{path}: {error}") from error
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = _by_one_name({key: value for key, value in overrides.items() if value is not None})
     return _checked({**_said(described), **given})
 
 
@@ -76,12 +76,18 @@ def _said(description: Description) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _checked(values: dict[str, Any]) -> Description:
-    values = dict(values)
+def _by_one_name(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the second names that some keys have."""
+    named = dict(values)
     for alias, key in _ALIASES.items():
-        if alias in values and values[alias] != values.setdefault(key, values[alias]):
-            raise ValueError(f"{alias} is {values[alias]!r} and {key} {values[key]!r}; they are one key: state it once")
-        values.pop(alias, None)
+        if alias in named and named[alias] != named.setdefault(key, named[alias]):
+            raise ValueError(f"{alias} is {named[alias]!r} and {key} {named[key]!r}; they are one key: state it once")
+        named.pop(alias, None)
+    return named
+
+
+def _checked(values: dict[str, Any]) -> Description:
+    values = _by_one_name(values)
     if isinstance(values.get("invalid"), int | float):
         values["invalid"] = [values["invalid"]]
     made = from_json(Description, values)

@@ -148,6 +148,15 @@ def test_a_page_that_is_called_depth_counts_and_smaller_copies_do_not(tmp_path: 
     assert (read_values(tmp_path / "b.tif") == MAP).all()
 
 
+@pytest.mark.parametrize(("dtype", "mark"), [("f4", "-3.4028234663852886e+38"), ("f4", "7"), ("u2", "7"), ("i2", "7")])
+def test_what_a_file_calls_no_data_is_no_depth(tmp_path: Path, dtype: str, mark: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = MAP.astype(dtype)
+    values[0, :3] = np.dtype(dtype).type(float(mark))
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, 2, None, mark, True)])
+    assert (read_depth(tmp_path / "a.tif", scale=1)[1] == ((values != values[0, 0]) & (values > 0))).all()
+
+
 @pytest.mark.parametrize(
     ("tag", "value", "message"),
     [

@@ -65,7 +65,8 @@ def test_one_or_several_numbers_may_mean_no_depth(tmp_path: Path, text: str, inv
 def test_the_ends_of_the_range_have_two_names(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text("depth_max = 80\ndepth_min = 0.5\n")
     assert read_description(tmp_path) == Description(max_depth=80.0, min_depth=0.5)
-    assert read_description(tmp_path, max_depth=10.0).max_depth == 10
+    for override in ({"max_depth": 10.0}, {"depth_max": 10.0}):
+        assert read_description(tmp_path, **override).max_depth == 10
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
