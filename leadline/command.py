@@ -14,6 +14,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Union
 import tyro
 
 from leadline import __version__
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, Lost
 from leadline.text import shown, split_list
 
 Verb = Callable[..., int]
@@ -35,6 +36,7 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show must not stop the work
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _one_line
     try:
         code = _run(verbs, list(argv))
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
@@ -176,6 +178,18 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_python_writes = warnings.formatwarning
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours as `complain` has it, any other as Python writes it."""
+    if issubclass(category, Lost):
+        return f"leadline: {' '.join(str(message).split())}\n"
+    return _python_writes(message, category, filename, lineno, line)
 
 
 def complain(message: str) -> None:

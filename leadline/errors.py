@@ -69,3 +69,7 @@ class MissingPackage(LeadlineError):
 
 class TrainingFailed(LeadlineError):
     """A training run cannot go on."""
+
+
+class Lost(UserWarning):
+    """A file that was written says less, or says it otherwise, than it was given; the message says how much."""

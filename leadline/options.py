@@ -135,12 +135,18 @@ class Reading:
 
     layout: str | None = None
     """Read it as this layout, whatever its files look like."""
+    depth_key: str | None = None
+    """Of files that hold several arrays, channels or pages: the name of the one that is depth."""
     depth_scale: float | None = None
     """Stored units per metre of its depth files."""
     depth_offset: float | None = None
     """Added to stored values before dividing."""
-    invalid: int | None = None
-    """The stored value that means no depth; -1: there is none."""
+    depth_rotated: int | None = None
+    """16-bit values were rotated left by so many bits; SUN RGB-D has 3."""
+    ray_distance: bool | None = None
+    """Whether its numbers are distances along each pixel's ray; its intrinsics turn them into depth."""
+    invalid: tuple[float, ...] | None = None
+    """The stored values that mean no depth; -1: there are none."""
     max_depth: float | None = None
     """Farther values, in metres, do not count."""
     test_fraction: float | None = None

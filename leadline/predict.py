@@ -219,7 +219,8 @@ def predict_files(
 ) -> Iterator[Outcome]:
     """One Outcome for each of `paths`, as each is done, its depth saved in the folder `out` in every format of `save`:
 
-    - `png16` NAME_depth.png, 16 bits, millimetres, 0 = none; only for metric depth
+    - `png16` NAME_depth.png, 16 bits, millimetres (where something is farther than 65.5 m: the units per metre that
+      hold it, with a warning; the file's text says which), 0 = none; only for metric depth
     - `npy`   NAME_depth.npy, float32; metric: metres and 0 = none, otherwise the kind's own scale and NaN = none
     - `npz`   NAME_depth.npz, the same in an array named `depth` (or by its kind), with `valid` and `kind`
     - `vis`   NAME_vis.png, coloured, for the eye; see `viz.picture` for `colormap`, `vmin`, `vmax`

@@ -137,7 +137,7 @@ _COLOURS = ("red", "green", "blue")
 
 
 def _write_png16(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
-    write_depth(path, depth.values, depth.valid, scale=1000)
+    write_depth(path, depth.values, depth.valid)
 
 
 def _write_npy(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
@@ -147,7 +147,8 @@ def _write_npy(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> Non
 
 def _write_npz(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
     name = "depth" if depth.kind == "metric" else depth.kind
-    arrays: dict[str, Any] = {name: _stored(depth), "valid": np.asarray(depth.valid), "kind": np.array(depth.kind)}
+    arrays: dict[str, Any] = {name: _stored(depth), "valid": np.asarray(depth.valid)}
+    arrays |= {"kind": np.array(depth.kind), "unit": np.array(depth.unit)}
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
 

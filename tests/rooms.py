@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leadline.data.depth_io import write_depth
-
 Room = tuple[np.ndarray, np.ndarray]
 
 
@@ -43,13 +41,19 @@ def render(seed: int, step: float = 0.0, size: tuple[int, int] = (96, 128)) -> R
     return image, near.astype(np.float32)
 
 
+def write_png(path: Path, depth: np.ndarray, scale: float = 1000.0) -> None:
+    """16 bits that do not say their scale; what they cannot hold is 0."""
+    units = np.rint(np.where(depth > 0, depth, 0).astype(np.float64) * scale)
+    Image.fromarray(np.where(units <= 65535, units, 0).astype(np.uint16)).save(path)
+
+
 def write_folder(root: Path, rooms: list[Room], *, scale: float = 1000.0) -> Path:
-    """The plain layout: images/NNN.png, depth/NNN.png."""
+    """The plain layout: images/NNN.png, depth/NNN.png; 16 bits that do not say their scale."""
     for part in ("images", "depth"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for i, (image, depth) in enumerate(rooms):
         Image.fromarray(image).save(root / "images" / f"{i:03d}.png")
-        write_depth(root / "depth" / f"{i:03d}.png", depth, scale=scale)
+        write_png(root / "depth" / f"{i:03d}.png", depth, scale)
     return root
 
 

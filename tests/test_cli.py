@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rooms import write_png
 
 import leadline
 from leadline.cli import main
@@ -54,15 +55,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five frames with depth, in the plain layout."""
-    from leadline.data.depth_io import write_depth
-
     folder = tmp_path_factory.mktemp("dataset")
     for part in ("images", "depth"):
         (folder / part).mkdir()
     for i in range(5):
         Image.fromarray(np.roll(RGB, i, axis=1)).save(folder / "images" / f"{i}.png")
         depth = np.random.default_rng(i).uniform(1, 5, (48, 64)).astype(np.float32)
-        write_depth(folder / "depth" / f"{i}.png", depth)
+        write_png(folder / "depth" / f"{i}.png", depth)  # which does not say its scale
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from leadline.data.depth_io import write_depth
 from leadline.errors import BadData
@@ -21,6 +22,7 @@ def batch(height: int = 48, width: int = 64, n: int = 2) -> Sample:
 
 
 def write_maps(folder: Path, kind: str) -> Path:
+    (folder / kind).mkdir(exist_ok=True)
     for i in range(2):
         depth = np.linspace(1, 2, 24 * 32, dtype=np.float32).reshape(24, 32) + i
         depth[0] = 0
@@ -69,6 +71,8 @@ def test_a_folder_that_says_too_little_or_too_much_is_refused(tmp_path: Path) ->
     (tmp_path / "a").mkdir()
     (tmp_path / "empty").mkdir()
     root = write_maps(tmp_path, "a")
+    for file in root.iterdir():  # as other programs write them
+        Image.fromarray(np.asarray(Image.open(file))).save(file)
     with pytest.raises(ValueError, match=r"nothing says what their numbers are"):
         open_teacher(root)
     with pytest.raises(ValueError, match=r"units per metre"):
@@ -86,3 +90,28 @@ def test_a_map_that_has_gone_is_no_bad_picture(tmp_path: Path) -> None:
     (tmp_path / "a.npy").unlink()
     with pytest.raises(OSError, match=r"a\.npy was there a while ago"):
         teacher(replace(batch(n=1), name=("a",)))
+
+
+def test_files_that_say_what_they_are_need_no_flags(tmp_path: Path) -> None:
+    teacher = open_teacher(write_maps(tmp_path, "a"))
+    assert teacher.kind == "metric"
+    assert float(teacher(batch(n=1)).depth.nan_to_num().max()) == pytest.approx(2, abs=0.01)
+    with pytest.raises(BadData, match=r"says that it has 256 units per metre, and depth_scale is 1000"):
+        open_teacher(tmp_path / "a", Foreign(kind="metric", depth_scale=1000))(batch(n=1))
+    with pytest.raises(BadData, match=r"holds metric, and relative_disparity is asked for"):
+        open_teacher(tmp_path / "a", Foreign(kind="relative_disparity"))(batch(n=1))
+
+
+def test_results_of_a_relative_net_are_a_teacher_of_their_kind(tmp_path: Path) -> None:
+    disparity = np.array([[0.0, -1.0], [2.0, np.nan]], np.float32)
+    facts = {"valid": np.isfinite(disparity), "kind": np.array("relative_disparity"), "unit": np.array("")}
+    np.savez(tmp_path / "000.npz", relative_disparity=disparity, **facts)
+    teacher = open_teacher(tmp_path)
+    assert teacher.kind == "relative_disparity"
+    assert np.array_equal(teacher(batch(2, 2, n=1)).depth[0, 0].numpy(), disparity, equal_nan=True)
+
+
+def test_a_metric_map_of_impossible_depth_is_no_answer(tmp_path: Path) -> None:
+    np.save(tmp_path / "000.npy", np.full((48, 64), 1e10, np.float32))
+    with pytest.raises(BadData, match=r"000\.npy: 3072 of 3072 pixels are farther than 1000 m, up to 1e\+10 m"):
+        open_teacher(tmp_path, Foreign(kind="metric", depth_scale=1.0))(batch(n=1))

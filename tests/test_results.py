@@ -25,11 +25,20 @@ def saver(*formats: str, kind: str = "metric", **options: float) -> Saver:
 
 
 def test_png16_holds_millimetres_and_zero_for_none(tmp_path: Path) -> None:
-    (path,) = saver("png16").write(tmp_path, "a", FRAME, METRIC)
+    near = Depth(np.minimum(VALUES, 60), valid=VALID)
+    (path,) = saver("png16").write(tmp_path, "a", FRAME, near)
     with Image.open(path) as image:
-        assert image.mode == "I;16"
-        # 70 m does not fit into 16 bits of millimetres, so it is none rather than a wrong number
-        assert np.array(image).tolist() == [[500, 1234, 0], [2000, 3000, 0]]
+        assert image.mode == "I;16" and image.info["leadline:depth_scale"] == "1000"
+        assert np.array(image).tolist() == [[500, 1234, 60000], [2000, 3000, 0]]
+
+
+def test_png16_of_what_millimetres_cannot_hold_has_another_scale_and_says_so(tmp_path: Path) -> None:
+    from leadline.data.depth_io import read_depth
+
+    with pytest.warns(UserWarning, match="a_depth.png has 256 units per metre.*1 of its pixels"):
+        (path,) = saver("png16").write(tmp_path, "a", FRAME, METRIC)
+    depth, valid = read_depth(path)
+    assert (valid == VALID).all() and np.abs(depth - VALUES)[VALID].max() < 1 / 256
 
 
 def test_npy_holds_metres_and_zero_for_none(tmp_path: Path) -> None:
@@ -44,7 +53,7 @@ def test_relative_values_of_zero_and_less_survive(tmp_path: Path) -> None:
     npy, npz = saver("npy", "npz", kind="relative_disparity").write(tmp_path, "a", FRAME, depth)
     assert np.array_equal(np.load(npy), np.where(VALID, VALUES - 1, np.nan), equal_nan=True)
     with np.load(npz, allow_pickle=False) as stored:
-        assert sorted(stored.files) == ["kind", "relative_disparity", "valid"]  # disparity is never called depth
+        assert sorted(stored.files) == ["kind", "relative_disparity", "unit", "valid"]  # never depth
         assert str(stored["kind"]) == "relative_disparity"
         assert (stored["valid"] == VALID).all()
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leadline.data.check_depth import Look, direction, flatness, holes, look, resolution, unit
+from leadline.data.check_depth import Look, direction, flatness, holes, look, resolution
 from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
+from leadline.data.check_scale import impossible, likely, rotation, unit, unstated, used
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset, evenly
-from leadline.data.depth_io import read_values
+from leadline.data.depth_io import read_stored
 from leadline.data.description import Description
 from leadline.data.finding import SEVERITIES, Finding, each
 from leadline.data.frame import Frame
 from leadline.data.labels import is_labels
 from leadline.data.layouts import LAYOUTS, described
+from leadline.data.measured import rotated_back
 from leadline.errors import BadData, LeadlineError
 
 _N_STORED = 16  # so many maps are also looked at as they are stored
@@ -59,13 +62,15 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
         summary, told = check_labels(Path(path), n)
         return Checked(summary, _worst_first(told))
     root, description = described(path, **overrides)
+    if description.max_depth is None:  # else a frame with impossible depth could not be looked at
+        description = replace(description, max_depth=math.inf)
     opener = LAYOUTS[description.layout or ""]
     everything = opener(root, description, "all")
     parts = {name: part for name in ("train", "test") if (part := _part(root, description, name)) is not None}
     frames = [key for key in everything.keys if isinstance(key, Frame)]
     findings = list(unreadable(root, frames))
     named = [str(root / finding.where) for finding in findings]
-    looks, fits, sizes, unread = _read(root, everything, n)
+    looks, fits, sizes, unread = _read(root, description, everything, n)
     findings += [finding for finding in unread if not any(file in finding.what for file in named)]
     findings += lone_halves(root, frames, expected=description.layout in _CHOOSING)
     findings += copies(
@@ -89,7 +94,9 @@ def _part(root: Path, description: Description, name: str) -> Dataset | None:
         return None
 
 
-def _read(root: Path, data: Dataset, n: int) -> tuple[list[Look], list[Edges], set[tuple[int, int]], list[Finding]]:
+def _read(
+    root: Path, description: Description, data: Dataset, n: int
+) -> tuple[list[Look], list[Edges], set[tuple[int, int]], list[Finding]]:
     """What is kept of `n` frames spread over the data, the sizes of their images, and those that cannot be read."""
     looks: list[Look] = []
     fits: list[Edges] = []
@@ -99,16 +106,17 @@ def _read(root: Path, data: Dataset, n: int) -> tuple[list[Look], list[Edges], s
         key = data.keys[index]
         try:
             sample = data[index]
-            stored = None
+            stored, stated = None, description.depth_scale is not None
             if isinstance(key, Frame) and key.depth is not None and len(looks) < _N_STORED:
-                stored = read_values(root / key.depth)
+                file = read_stored(root / key.depth, key=description.depth_key)
+                stored, stated = rotated_back(file, description.depth_rotated), stated or file.scale is not None
         except LeadlineError as error:
             findings.append(Finding("error", str(error), key.name if isinstance(key, Frame) else str(key), _REPAIR))
             continue
         sizes.add(sample.target.shape)
         if isinstance(key, Frame) and key.depth is None:
             continue
-        looks.append(look(sample, stored))
+        looks.append(look(sample, stored, stated))
         edge = edges(sample)
         if edge is not None:
             fits.append(edge)
@@ -120,7 +128,9 @@ def _depth(root: Path, description: Description, looks: list[Look], fits: list[E
     if not looks:
         yield Finding("note", "no depth to look at", where, "fine for images that a teacher labels")
         return
-    yield from unit(looks, where, layout)
+    yield from impossible(looks, where)
+    wrong = list(rotation(looks, where)) or list(unit(looks, where, layout))
+    yield from wrong or unstated(looks, where, layout)
     yield from resolution(looks, where)
     yield from holes(looks, where, sparse=layout in _SPARSE)
     yield from flatness(looks, where)
@@ -145,4 +155,8 @@ def _summary(
         low, median, high = (float(v) for v in np.percentile(values, [0, 50, 100]))
         summary |= {"depth_min_m": low, "depth_median_m": median, "depth_max_m": high}
         summary["valid_fraction"] = float(np.mean([one.valid.mean() for one in looks]))
+    now = used(looks)
+    if now is not None:
+        summary["depth_scale"] = float(f"{now:.4g}")
+        summary |= {f"depth_scale_of_{scene}": scales for scene, scales in likely(looks).items()}
     return summary

@@ -1,4 +1,4 @@
-"""What the numbers of depth maps show: a wrong unit, too few bits, clipping, holes, constants, disparity for depth."""
+"""What the numbers of depth maps show: too few bits, clipping, holes, constants, disparity for depth."""
 
 from __future__ import annotations
 
@@ -10,78 +10,32 @@ import numpy as np
 from leadline.data.finding import Finding, some
 from leadline.types import Sample
 
-# Where the median depth of a data set lies, in metres: of Kinect-like sensors indoors, of KITTI's LiDAR, of anything.
-_KINECT, _LIDAR, _ANY = (0.5, 5.0), (4.0, 35.0), (0.4, 20.0)
-_MEDIANS = dict.fromkeys(("scenes7", "tum", "nyu", "nyu_h5", "nyu_mat", "nyu_txt", "densedepth"), _KINECT)
-_MEDIANS |= dict.fromkeys(("kitti", "kitti_eigen"), _LIDAR)
-_SURELY_WRONG = 2.5  # so many times outside that range
-_NEAR_ROOM_M = 2.0
-_USUAL_SCALES = {
-    "uint8": (25.5,),
-    "uint16": (1.0, 100.0, 256.0, 1000.0, 5000.0),
-    "int32": (256.0, 1000.0),
-    "float": (1.0,),
-}
-
 
 @dataclass(frozen=True)
 class Look:
     """What is kept of a frame: depth and valid thinned to about 160 columns.
 
-    `stored` are the numbers as they are in the file, thinned alike; None if they were not read.
+    `stored` are the numbers as they are in the file, thinned alike; None if they were not read. `stated`: whether the
+    file or somebody says which scale they have.
     """
 
     name: str
     depth: np.ndarray
     valid: np.ndarray
     stored: np.ndarray | None = None
+    stated: bool = False
 
 
-def look(sample: Sample, stored: np.ndarray | None = None) -> Look:
+def look(sample: Sample, stored: np.ndarray | None = None, stated: bool = False) -> Look:
     """A Look at a Sample."""
     thin = _thin(sample.target.shape)
-    return Look(
-        sample.name, sample.target[thin], sample.valid[thin], None if stored is None else stored[_thin(stored.shape)]
-    )
+    kept = None if stored is None else stored[_thin(stored.shape)]
+    return Look(sample.name, sample.target[thin], sample.valid[thin], kept, stated)
 
 
 def _thin(shape: tuple[int, ...]) -> tuple[slice, slice]:
     step = max(1, round(shape[1] / 160))
     return slice(step // 2, None, step), slice(step // 2, None, step)
-
-
-def unit(looks: Sequence[Look], where: str, layout: str) -> Iterator[Finding]:
-    """A median depth that no scene of this kind has, or nothing beyond 2 m, with the scales that would be plausible."""
-    values = _values(looks)
-    if not values.size:
-        return
-    median, far = (float(v) for v in np.percentile(values, [50, 99]))
-    low, high = _MEDIANS.get(layout, _ANY)
-    surely = not low / _SURELY_WRONG <= median <= high * _SURELY_WRONG
-    if not low <= median <= high:
-        what = f"the median depth is {median:.3g} m; {low:g} to {high:g} m is usual"
-        yield Finding("error" if surely else "warning", what, where, _other_scales(looks, low, high))
-    elif far < _NEAR_ROOM_M:
-        what = f"99 % of the depth is nearer than {far:.3g} m; rooms and streets reach farther than {_NEAR_ROOM_M:g} m"
-        yield Finding("warning", what, where, _other_scales(looks, max(low, median * 1.5), high))
-
-
-def _other_scales(looks: Sequence[Look], low: float, high: float) -> str:
-    """Advice: the scales with which the median of the stored numbers becomes `low` to `high` metres."""
-    advice = "state the right depth_scale (units per metre)"
-    stored = [
-        one for one in looks if one.stored is not None and one.valid.any() and one.stored.shape == one.depth.shape
-    ]
-    if not stored:
-        return advice
-    numbers = np.concatenate([np.asarray(one.stored)[one.valid] for one in stored])
-    units, metres = float(np.median(numbers)), float(np.median(_values(stored)))
-    usual = [scale for kind, scales in _USUAL_SCALES.items() if numbers.dtype.name.startswith(kind) for scale in scales]
-    now = units / metres
-    scales = sorted({*usual, *(round(now) * factor for factor in (0.001, 0.01, 0.1, 10, 100, 1000))})
-    fitting = [scale for scale in scales if scale > 0 and low <= units / scale <= high and abs(scale / now - 1) > 0.05]
-    options = " or ".join(f"{scale:g} (median {units / scale:.3g} m)" for scale in fitting)
-    return f"depth_scale may be {options}, instead of {now:.4g}" if options else advice
 
 
 def resolution(looks: Sequence[Look], where: str) -> Iterator[Finding]:

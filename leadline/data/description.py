@@ -14,6 +14,7 @@ from leadline.text import read_text, split_lines
 
 FILE_NAME = "dataset.toml"
 Items = Literal["depth", "pairs", "images"]
+_ALIASES = {"depth_max": "max_depth", "depth_min": "min_depth"}
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,17 @@ class Description:
 
     key            meaning
     layout         a name of `leadline.data.layouts.LAYOUTS`; None: found out from the files
+    depth_key      of files that hold several arrays, channels, datasets or pages: the name of the one that is depth
     depth_scale    stored units per metre: metres = (value + depth_offset) / depth_scale
     depth_offset   added to the stored value before dividing
-    invalid        the stored value that means "no depth"; -1: there is none
+    depth_rotated  16-bit values were rotated left by so many bits (SUN RGB-D: 3), and are rotated back first
+    ray_distance   true: the numbers are distances along each pixel's ray; intrinsics turn them into depth (z)
+    invalid        the stored value, or a list of those, that mean "no depth"; -1: there is none; None: 0, and in
+                   16-bit files that do not state their scale 65535, too
     split          "train" or "test": the whole folder is that part; None: by the layout's lists, else by test_fraction
     test_fraction  without lists: the last share of the frames, in order, is the test part
-    min_depth      metres; nearer values do not count
-    max_depth      metres; farther values do not count
+    min_depth      metres; nearer values do not count (`depth_min` is the same key)
+    max_depth      metres; farther values do not count (`depth_max` is the same key)
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     labels         a folder of class ids beside the depth, same stem
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
@@ -36,9 +41,12 @@ class Description:
     """
 
     layout: str | None = None
+    depth_key: str | None = None
     depth_scale: float | None = None
     depth_offset: float = 0.0
-    invalid: int = 0
+    depth_rotated: int = 0
+    ray_distance: bool = False
+    invalid: tuple[float, ...] | None = None
     split: Literal["train", "test"] | None = None
     test_fraction: float | None = None
     min_depth: float | None = None
@@ -60,7 +68,7 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
             described = _checked(tomllib.loads("\n".join(split_lines(read_text(path)))))
         except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = _by_one_name({key: value for key, value in overrides.items() if value is not None})
     return _checked({**_said(described), **given})
 
 
@@ -69,8 +77,23 @@ def _said(description: Description) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def _by_one_name(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the second names that some keys have."""
+    named = dict(values)
+    for alias, key in _ALIASES.items():
+        if alias in named and named[alias] != named.setdefault(key, named[alias]):
+            raise ValueError(f"{alias} is {named[alias]!r} and {key} {named[key]!r}; they are one key: state it once")
+        named.pop(alias, None)
+    return named
+
+
 def _checked(values: dict[str, Any]) -> Description:
+    values = _by_one_name(values)
+    if isinstance(values.get("invalid"), int | float):
+        values["invalid"] = [values["invalid"]]
     made = from_json(Description, values)
+    if not 0 <= made.depth_rotated < 16:
+        raise ValueError(f"depth_rotated is {made.depth_rotated}; 0 to 15 bits of 16-bit values, SUN RGB-D has 3")
     if made.depth_scale is not None and not 0 < made.depth_scale < float("inf"):
         raise ValueError(f"depth_scale is {made.depth_scale}; units per metre, above 0, are needed")
     if not abs(made.depth_offset) < float("inf"):

@@ -10,8 +10,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from leadline.data.dataset import Dataset
-from leadline.data.depth_io import read_values, to_metres
+from leadline.data.depth_io import read_stored
+from leadline.data.depth_names import Stored
 from leadline.data.description import Description
+from leadline.data.measured import measured, ray_lengths, refuse_far
 from leadline.errors import BadData
 from leadline.geometry import scale_intrinsics
 from leadline.preprocess import read_image
@@ -65,7 +67,8 @@ class Source:
     def read(self, frame: Frame) -> Sample:
         """The Sample of one frame; BadImage or BadData names the file that cannot be read."""
         image = read_image(self.root / frame.image)
-        values = None if frame.depth is None else read_values(self.root / frame.depth)
+        key = self.description.depth_key
+        values = None if frame.depth is None else read_stored(self.root / frame.depth, key=key)
         right = None if frame.right is None else read_image(self.root / frame.right)
         return self.sample(frame.name, image, values, camera=frame.camera, right=right)
 
@@ -73,7 +76,7 @@ class Source:
         self,
         name: str,
         image: np.ndarray,
-        values: np.ndarray | None,
+        values: np.ndarray | Stored | None,
         *,
         camera: str = "",
         right: np.ndarray | None = None,
@@ -82,11 +85,15 @@ class Source:
 
         Depth of another size but the same shape (height : width, to one pixel) is brought to the image's size by taking
         the nearest value, since a mean over an edge would invent a distance. Of another shape: BadData with both sizes.
+        Depth that nothing on earth has, see `refuse_far`, is a BadData, too.
         """
         size = (image.shape[0], image.shape[1])
         target, valid = np.zeros(size, np.float32), np.zeros(size, bool)
         if values is not None:
-            depth, counts = self.measured(values)
+            stored = values if isinstance(values, Stored) else Stored(values)
+            depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape))
+            if self.description.max_depth is None:
+                refuse_far(depth, stored, f"{self.root}: {name}")
             pick = _nearest(depth.shape, size, f"{self.root}: {name}")
             target, valid = depth[pick], counts[pick]
         if right is not None and right.shape != image.shape:
@@ -102,17 +109,20 @@ class Source:
             baseline_m=None if seen is None or right is None else seen.baseline_m,
         )
 
-    def measured(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(metres, valid) of stored values, by the description: scale, offset, marks and range."""
-        said = self.description
-        scale = self.scales.get(values.dtype.name) if said.depth_scale is None else said.depth_scale
-        marks = (said.invalid, *self.marks)
-        depth, valid = to_metres(values, scale=scale, offset=said.depth_offset, invalid=marks)
-        if said.min_depth is not None:
-            valid &= depth >= said.min_depth
-        if said.max_depth is not None:
-            valid &= depth <= said.max_depth
-        return np.where(valid, depth, np.float32(0)), valid
+    def measured(self, stored: Stored, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(metres, valid) of stored values, by the file, the description and the layout, see `measured`."""
+        scale = self.scales.get(stored.values.dtype.name)
+        return measured(stored, self.description, scale=scale, marks=self.marks, rays=rays)
+
+    def _rays(self, camera: str, size: tuple[int, int], have: tuple[int, ...]) -> np.ndarray | None:
+        """The lengths of the rays of a depth map of the shape `have`, where its numbers are distances along them."""
+        if not self.description.ray_distance:
+            return None
+        seen = self._camera(camera)
+        if seen is None:
+            raise BadData(f"{self.root}: ray_distance needs the camera: state intrinsics = [fx, fy, cx, cy], in pixels")
+        own = (have[0], have[1])
+        return ray_lengths(scale_intrinsics(seen.matrix(size), size, own), own)
 
     def _camera(self, name: str) -> Camera | None:
         said, camera = self.description.intrinsics, self.cameras.get(name)

@@ -39,7 +39,11 @@ _SIGNS: tuple[tuple[str, str, Sign], ...] = (
     ("nyu_mat", "*labeled*.mat", lambda root: nyu.mat_file(root) is not None),
     ("kitti_eigen", "*eigen*files_with_gt*.txt", _any("*eigen*files_with_gt*.txt")),
     ("nyu_txt", "*files_with_gt*.txt", lambda root: bool(nyu.txt_files(root))),
-    ("nyu_h5", "train/SCENE/*.h5", _any("train/*/*.h5", "val/*/*.h5", "*.h5")),
+    (
+        "nyu_h5",
+        "train/SCENE/*.h5",
+        lambda root: _any("train/*/*.h5", "val/*/*.h5", "*.h5")(root) and not folder.homes(root),  # depth/a.h5
+    ),
     ("kitti", "DATE/DRIVE/image_02/data", _any(*(f"{above}image_02/data" for above in ("", "*/", "*/*/", "*/*/*/")))),
     (
         "scenes7",

@@ -11,7 +11,6 @@ Intrinsics are those of the data set's own toolbox for 640x480, scaled to the im
 from __future__ import annotations
 
 import csv
-import importlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -21,11 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leadline.data.dataset import Dataset
+from leadline.data.depth_arrays import dataset as read_dataset
+from leadline.data.depth_arrays import mat_variable, opened_h5
+from leadline.data.depth_names import Stored
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source, by_order, choose, dataset
 from leadline.data.kitti import read_rows
-from leadline.errors import BadData, MissingPackage
+from leadline.errors import BadData
 from leadline.types import Sample
 
 KINECT = Camera(518.85790, 519.46961, 325.58245, 253.73617, size=(480, 640))
@@ -164,8 +166,9 @@ def _frames(root: Path, images: Sequence[str], depths: Sequence[str], homes: Seq
 
 def _read_h5(source: Source, key: Place) -> Sample:
     path = source.root / str(key.place)
-    with _opened(path, ("rgb", "depth")) as file:
-        image, values = _array(path, file["rgb"], ()), _array(path, file["depth"], ())
+    depth = source.description.depth_key or "depth"
+    with _opened(path, ("rgb", depth)) as file:
+        image, values = _array(path, file["rgb"], ()), _array(path, file[depth], ())
     if image.ndim != 3 or image.shape[0] != 3:
         raise BadData(f"{path}: rgb has the shape {image.shape}; [3,H,W] is needed")
     return _sample(source, path, key.name, image.transpose(1, 2, 0), values)
@@ -173,8 +176,9 @@ def _read_h5(source: Source, key: Place) -> Sample:
 
 def _read_mat(source: Source, path: Path, key: Place) -> Sample:
     index = int(key.place)
-    with _opened(path, ("images", "depths")) as file:  # MATLAB's arrays are [H,W,3,N]; HDF5 shows their axes reversed
-        image, values = _array(path, file["images"], index), _array(path, file["depths"], index)
+    depth = source.description.depth_key or "depths"
+    with _opened(path, ("images", depth)) as file:  # MATLAB's arrays are [H,W,3,N]; HDF5 shows their axes reversed
+        image, values = _array(path, file["images"], index), _array(path, file[depth], index)
     return _sample(source, path, key.name, image.T, values.T)
 
 
@@ -185,21 +189,12 @@ def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np
             f"{path}: the image of {name} is {image.dtype} {image.shape} and its depth {values.dtype} {values.shape};"
             " uint8 [H,W,3] and numbers [H,W] are needed"
         )
-    return source.sample(name, np.ascontiguousarray(image), values)
+    return source.sample(name, np.ascontiguousarray(image), Stored(values, path=path))
 
 
 def _opened(path: Path, needed: tuple[str, ...]) -> Any:
     """An HDF5 file for reading that has the arrays `needed`; a context manager."""
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError:
-        raise MissingPackage("h5py", "data", f"reading {path.name}") from None
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        said = " ".join(str(error).split())
-        reason = f"is cut short or not HDF5 ({said})" if path.is_file() else "does not exist"
-        raise BadData(f"{path} {reason}; get it again") from error
+    file = opened_h5(path)
     missing = [name for name in needed if name not in file]
     if missing:
         have = ", ".join(file) or "nothing"
@@ -209,20 +204,14 @@ def _opened(path: Path, needed: tuple[str, ...]) -> Any:
 
 
 def _array(path: Path, stored: Any, at: Any) -> np.ndarray:
-    try:
-        return np.asarray(stored[at])
-    except (OSError, IndexError, RuntimeError) as error:
-        raise BadData(f"{path} is damaged: {' '.join(str(error).split())}; get it again") from error
+    """A dataset, or its item `at`; of images that hold three numbers for each pixel, pixels count to the limit."""
+    shape = getattr(stored, "shape", ())[0 if at == () else 1 :]
+    return read_dataset(path, stored, at, limit_of=shape[1:] if len(shape) == 3 and shape[0] == 3 else shape)
 
 
 def _official(path: Path, name: str, count: int) -> list[int]:
     """0-based indices out of `splits.mat`, which counts from 1."""
-    try:
-        numbers = np.asarray(importlib.import_module("scipy.io").loadmat(path)[name]).ravel()
-    except ImportError:
-        raise MissingPackage("scipy", "data", f"reading {path.name}") from None
-    except Exception as error:  # scipy raises nearly anything on damaged files
-        raise BadData(f"{path} is damaged or lacks {name}: {error!r}; get it again") from error
+    numbers = mat_variable(path, name).ravel()
     if not numbers.size or numbers.dtype.kind not in "iu" or not 1 <= numbers.min() <= numbers.max() <= count:
         raise BadData(f"{path}: {name} should count images from 1 to {count}")
     return [int(number) - 1 for number in numbers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth, read_values
+from leadline.data.depth_io import DEPTH_SUFFIXES, read_stored
+from leadline.data.description import Description
 from leadline.data.filelist import find_files, stem
+from leadline.data.measured import measured, refuse_far
 from leadline.errors import BadData
 from leadline.options_distill import FLAG, Foreign
 from leadline.runtime.card import sha256 as hash_of
@@ -24,8 +27,10 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     """The depth maps below `root`: one that lies in it is for pictures of the same name, wherever those lie; one in a
     folder below for the picture of the same path. Suffixes do not count.
 
-    What their numbers are is `said.kind`, a ValueError without; `said.depth_scale` is in units per metre (relative
-    numbers keep their own; disparities may be negative, and only in integers 0 is no value). A map is brought to the
+    What their numbers are is `said.kind`, and `said.depth_scale` is in units per metre (relative numbers keep their
+    own; disparities may be negative, and only in integers 0 is no value). Files that say both of themselves, as those
+    of `predict` do, need neither; where nobody says it, that is a ValueError. Of files that hold several arrays,
+    `said.output` names the one that counts. A map is brought to the
     picture's size by nearest neighbour; one of another aspect ratio is a ValueError when the picture is asked about. A
     picture without a map gets no answer; a map that has gone since is an OSError. BadData if the folder holds no depth
     maps, or two for one picture.
@@ -33,12 +38,13 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     files = find_files(root, DEPTH_SUFFIXES)
     if not files:
         raise BadData(f"{root} is no teacher: neither config.json (Hugging Face) nor depth maps, {DEPTH_SUFFIXES}")
+    said, scaled = _with_what_files_say(root / files[0], said)
     if said.kind is None:
         raise ValueError(
             f"{root} holds {len(files)} depth maps, and nothing says what their numbers are: give their kind "
             f"({FLAG}), metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)"
         )
-    if said.kind == "metric" and said.depth_scale is None:
+    if said.kind == "metric" and said.depth_scale is None and not scaled:
         raise ValueError(
             f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (--foreign.depth-scale)"
         )
@@ -69,13 +75,29 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     return Teacher(root.resolve().name, said.kind, ask, facts, files_of=files_of)
 
 
+def _with_what_files_say(path: Path, said: Foreign) -> tuple[Foreign, bool]:
+    """(`said`, with the kind that the file `path` states of itself where nobody has; whether it states its scale)."""
+    if said.kind is not None and (said.kind != "metric" or said.depth_scale is not None):
+        return said, False
+    try:
+        stored = read_stored(path, key=said.output, kind=said.kind)
+    except BadData:  # it is named when a picture is asked about
+        return said, False
+    return (said if said.kind else replace(said, kind=stored.kind)), stored.scale is not None
+
+
 def _numbers(path: Path, said: Foreign) -> np.ndarray:
     """float32 [H,W], NaN where there is none."""
+    stored = read_stored(path, key=said.output, kind=said.kind)
     if said.kind == "relative_disparity":
-        values = read_values(path)
+        values = stored.values
         return np.where((values != 0) | (values.dtype.kind == "f"), values, np.nan).astype(np.float32)
-    values, valid = read_depth(path, scale=said.depth_scale or 1.0)
-    return np.where(valid, values, np.float32(np.nan))
+    if said.kind == "metric" and said.depth_scale is None and stored.scale is None:
+        raise BadData(f"{path} does not say its units per metre, as others in its folder do (--foreign.depth-scale)")
+    depth, valid = measured(stored, Description(depth_scale=said.depth_scale), scale=1.0)
+    if said.kind == "metric":
+        refuse_far(depth, stored, str(path), "save what has no depth as 0, or as NaN in floating point")
+    return np.where(valid, depth, np.float32(np.nan))
 
 
 def _by_name(root: Path, files: list[str]) -> Mapping[str, str]:

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, render, write_folder
+from rooms import Room, render, write_folder, write_png
 
 from leadline.data.check import Checked, check
-from leadline.data.depth_io import write_depth
 from leadline.errors import BadData
 
 Write = Callable[..., Path]
@@ -53,7 +52,7 @@ def test_the_layout_knows_its_sensor(tmp_path: Path, rooms: list[Room]) -> None:
     folder.mkdir()
     for i, (image, depth) in enumerate(rooms[:6]):
         Image.fromarray(image).save(folder / f"frame-{i:06d}.color.png")
-        write_depth(folder / f"frame-{i:06d}.depth.png", depth, scale=5000)
+        write_png(folder / f"frame-{i:06d}.depth.png", depth, scale=5000)
     assert found(check(tmp_path), "median depth is 1", "error")
     assert not found(check(tmp_path, depth_scale=5000.0), "median depth")
 

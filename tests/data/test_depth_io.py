@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from leadline.data.depth_io import read_depth, read_values, to_metres, write_depth
+from leadline.data.depth_io import read_depth, read_stored, read_values, to_metres, write_depth
 from leadline.errors import BadData, MissingPackage
 
 FORMATS = (".png", ".npy", ".npz", ".exr")
@@ -103,12 +104,6 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
         read_depth(tmp_path / "a.npy")
 
 
-def test_npz_gives_the_array_depth_else_the_first(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", other=np.zeros((2, 2)), depth=np.ones((2, 2)))
-    np.savez(tmp_path / "b.npz", first=np.full((2, 2), 3.0), second=np.ones((2, 2)))
-    assert read_depth(tmp_path / "a.npz")[0].max() == 1 and read_depth(tmp_path / "b.npz")[0].max() == 3
-
-
 def test_integers_are_millimetres_and_floats_metres_unless_said(tmp_path: Path) -> None:
     np.save(tmp_path / "i.npy", np.array([[2500]], np.int64))
     np.save(tmp_path / "f.npy", np.array([[2.5]], np.float64))
@@ -129,6 +124,21 @@ def test_offset_scale_and_marks_follow_the_formula() -> None:
     assert to_metres(stored, scale=25.5, offset=0.5, invalid=None)[1].all()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "mark"),
+    [("f4", 1e10), ("f4", 1e11), ("f8", 1e11), ("f2", 60000), ("f4", -1), ("u2", 65535), ("u1", 255), ("i4", -9999)],
+)
+def test_marks_are_known_in_every_number_type(dtype: str, mark: float) -> None:
+    values = np.array([[1, 2, 3]]).astype(dtype)
+    values[0, 1] = np.dtype(dtype).type(mark)
+    assert to_metres(values, scale=1, invalid=(0, mark))[1].tolist() == [[True, False, True]]
+
+
+def test_marks_that_a_number_type_cannot_hold_are_nowhere() -> None:
+    values = np.array([[1, 2]], np.uint16)
+    assert to_metres(values, invalid=(-1.0, 1e10, 1.5, float("inf"), float("nan")))[1].all()
+
+
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_impossible_scales_are_refused(scale: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="scale is"):
@@ -137,9 +147,38 @@ def test_impossible_scales_are_refused(scale: float, tmp_path: Path) -> None:
         write_depth(tmp_path / "a.png", np.ones((1, 1), np.float32), scale=scale)
 
 
-def test_a_png_stores_nothing_for_what_it_cannot_hold(tmp_path: Path) -> None:
-    write_depth(tmp_path / "a.png", np.array([[65.535, 65.6, 0.001, 0.0004, np.nan]], np.float32))
+def test_a_png_stores_nothing_for_what_it_cannot_hold_and_says_how_much(tmp_path: Path) -> None:
+    depth = np.array([[65.535, 65.6, 0.001, 0.0004, np.nan]], np.float32)
+    with pytest.warns(UserWarning, match=r"a\.png lost 1 of 5 pixels.*16 bits hold 65\.53 m at 1000 units"):
+        write_depth(tmp_path / "a.png", depth, scale=1000)
     assert read_values(tmp_path / "a.png").tolist() == [[65535, 0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(("farthest", "scale"), [(65.5, 1000), (80, 256), (300, 100)])
+def test_a_png_takes_the_scale_that_holds_everything_and_states_it(
+    tmp_path: Path, farthest: float, scale: float, recwarn: pytest.WarningsRecorder
+) -> None:
+    depth = np.array([[1.0, 20.0, farthest]], np.float32)
+    write_depth(tmp_path / "a.png", depth)
+    assert [str(w.message).count("1 of its pixels are farther than 65.5 m") for w in recwarn] == [1] * (farthest > 66)
+    back, valid = read_depth(tmp_path / "a.png")
+    assert valid.all() and np.abs(back - depth).max() <= 0.5 / scale + 1e-4
+    assert read_stored(tmp_path / "a.png").scale == scale
+
+
+def test_another_scale_than_the_file_states_is_refused_with_both(tmp_path: Path) -> None:
+    write_depth(tmp_path / "a.png", np.ones((2, 2), np.float32), scale=256)
+    with pytest.raises(BadData, match=r"a\.png says that it has 256 units.*depth_scale is 1000"):
+        read_depth(tmp_path / "a.png", scale=1000)
+
+
+@pytest.mark.parametrize("said", ["0", "nan", "mm", "-3"])
+def test_a_scale_that_is_none_in_a_file_is_named(tmp_path: Path, said: str) -> None:
+    facts = PngInfo()
+    facts.add_text("leadline:depth_scale", said)
+    Image.fromarray(np.ones((2, 2), np.uint16)).save(tmp_path / "a.png", pnginfo=facts)
+    with pytest.raises(BadData, match=f"a.png says that it has '{said}' units"):
+        read_depth(tmp_path / "a.png")
 
 
 def test_writing_says_what_is_wrong(tmp_path: Path) -> None:
@@ -169,7 +208,7 @@ def test_exr_picks_the_depth_channel_and_names_the_others(tmp_path: Path, names:
 
 def test_exr_that_claims_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_depth(tmp_path / "d.exr", np.ones((2, 2), np.float32))
-    monkeypatch.setattr("leadline.data.depth_io.MAX_PIXELS", 3)
+    monkeypatch.setattr("leadline.data.depth_names.MAX_PIXELS", 3)
     with pytest.raises(BadData, match="more than 3 pixels"):
         read_values(tmp_path / "d.exr")
 
