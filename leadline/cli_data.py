@@ -60,25 +60,25 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         reading: how to read it
         json: print one JSON object
     """
+    from leadline.data.check_parts import notes as folders_say
     from leadline.data.layouts import described, open_dataset
     from leadline.spec import to_json
 
     overrides = reading.given()
-    _, description = described(path, **overrides)
-    counts = {}
-    for split in ("train", "test", "all"):
-        try:
-            counts[split] = len(open_dataset(path, split, **overrides))
-        except BadData:
-            if split == "all":
-                raise
-            counts[split] = 0  # a part without frames
-    sample = open_dataset(path, "all", **overrides)[0]
+    root, description = described(path, **overrides)
+    data = open_dataset(path, "all", **overrides)
+    parts = dict(data.parts)
+    counts = {"train": 0, **parts, "test": parts.get("test", parts.get("val", 0))}
+    counts = {part: counts[part] for part in dict.fromkeys(("train", "val", "test", *counts)) if part in counts}
+    counts["all"] = len(data)
+    sample = data[0]
     seen = sample.target[sample.valid]
     facts: dict[str, Any] = {
         "path": str(path),
         "description": to_json(description),
         "items": counts,
+        "parts": data.rule,
+        "notes": [finding.what for finding in folders_say(root, description, data)],
         "first": {
             "name": sample.name,
             "size": list(sample.image.shape[:2]),
@@ -92,12 +92,16 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     said = {key: value for key, value in facts["description"].items() if value is not None}
     print(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}")
     print(f"items: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    if data.rule:
+        print(f"parts: {data.rule}")
     height, width = facts["first"]["size"]
     depth = "no depth"
     if facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]
         depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
     print(f"first: {sample.name}, {width}x{height}, {depth}")
+    for note in facts["notes"]:
+        print(f"note: {note}")
     return 0
 
 
@@ -188,7 +192,7 @@ def synth(
     kind: Literal["room", "street", "mixed"] = "room",
     size: tuple[int, int] = (240, 320),
     textures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
-    split: Literal["train", "test"] | None = None,
+    split: Literal["train", "val", "test"] | None = None,
     stereo: bool = False,
     workers: Annotated[int | None, arg(metavar="N")] = None,
     json: bool = False,

@@ -24,11 +24,13 @@ class Description:
     depth_scale    stored units per metre: metres = (value + depth_offset) / depth_scale
     depth_offset   added to the stored value before dividing
     invalid        the stored value that means "no depth"; -1: there is none
-    split          "train" or "test": the whole folder is that part; None: by the layout's lists, else by test_fraction
+    split          "train", "val" or "test": the whole folder is that part; None: by the layout's folders and lists,
+                   else by test_fraction
     test_fraction  without lists: the last share of the frames, in order, is the test part
     min_depth      metres; nearer values do not count
     max_depth      metres; farther values do not count
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
+    masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
     labels         a folder of class ids beside the depth, same stem
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
                    no published list leaves out, for a teacher or to learn from one
@@ -38,11 +40,12 @@ class Description:
     depth_scale: float | None = None
     depth_offset: float = 0.0
     invalid: int = 0
-    split: Literal["train", "test"] | None = None
+    split: Literal["train", "val", "test"] | None = None
     test_fraction: float | None = None
     min_depth: float | None = None
     max_depth: float | None = None
     intrinsics: tuple[float, float, float, float] | None = None
+    masks: bool = True
     labels: str | None = None
     items: Items = "depth"
 

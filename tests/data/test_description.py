@@ -33,7 +33,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ("min_depth = 3\nmax_depth = 2", "must be smaller"),
         ("intrinsics = [500, 500, 320]", "4 are needed"),
         ("intrinsics = [0, 500, 320, 240]", "above 0"),
-        ('split = "half"', "'train', 'test'"),
+        ('split = "half"', "'train', 'val', 'test'"),
         ("layout = ", "dataset.toml"),
     ],
 )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, natural, read_lines
-from leadline.data.frame import Camera, Source, by_order, choose
+from leadline.data.frame import Camera, Source
+from leadline.data.parts import by_order, choose
 from leadline.errors import BadData
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
@@ -81,8 +82,8 @@ def test_a_description_can_say_that_all_is_one_part(tmp_path: Path) -> None:
     assert choose(parts, "test", Description(split="test"), tmp_path) == (1, 2, 3)
     with pytest.raises(BadData, match="no frames for the split 'train'"):
         choose(parts, "train", Description(split="test"), tmp_path)
-    with pytest.raises(ValueError, match="allowed: train, test, all"):
-        choose(parts, "val", Description(), tmp_path)
+    with pytest.raises(ValueError, match="allowed: train, val, test, all"):
+        choose(parts, "half", Description(), tmp_path)
 
 
 def test_names_sort_as_people_count() -> None:
