@@ -13,7 +13,7 @@ from leadline.data.check_depth import Look, direction, flatness, holes, look, re
 from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
-from leadline.data.check_parts import notes, without_depth
+from leadline.data.check_parts import notes
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_values
@@ -23,6 +23,7 @@ from leadline.data.frame import Frame
 from leadline.data.labels import is_labels
 from leadline.data.layouts import LAYOUTS, described
 from leadline.data.parts import SPLITS
+from leadline.data.unlabelled import depth_like
 from leadline.errors import BadData, LeadlineError
 
 _N_STORED = 16  # so many maps are also looked at as they are stored
@@ -76,12 +77,12 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
         root, {name: [key for key in part.keys if isinstance(key, Frame)] for name, part in parts.items()}
     )
     if looks or not unread:
-        stated = "layout" in overrides or read_description(root if root.is_dir() else root.parent).layout is not None
-        findings += _depth(root, description, looks, fits, stated)
+        findings += _depth(root, description, looks, fits)
     for name in ("val", "test"):
         if "train" in parts and name in parts:
             findings += leakage(root, parts["train"], parts[name], n, name)
-    findings += notes(root, description, everything)
+    stated = "layout" in overrides or read_description(root if root.is_dir() else root.parent).layout is not None
+    findings += notes(root, description, everything, stated)
     return Checked(_summary(everything, description, parts, looks, sizes), _worst_first(findings))
 
 
@@ -122,12 +123,11 @@ def _read(root: Path, data: Dataset, n: int) -> tuple[list[Look], list[Edges], s
     return looks, fits, sizes, list(each(findings, at_most=5))
 
 
-def _depth(
-    root: Path, description: Description, looks: list[Look], fits: list[Edges], stated: bool
-) -> Iterator[Finding]:
+def _depth(root: Path, description: Description, looks: list[Look], fits: list[Edges]) -> Iterator[Finding]:
     where, layout = str(root), description.layout or ""
     if not looks:
-        yield from without_depth(root, description.layout or "", stated)
+        if layout != "unlabelled" or not depth_like(root):
+            yield Finding("note", "no depth to look at", where, "fine for images that a teacher labels")
         return
     yield from unit(looks, where, layout)
     yield from resolution(looks, where)

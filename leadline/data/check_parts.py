@@ -21,13 +21,15 @@ from leadline.errors import LeadlineError
 _N_MASKS = 16
 
 
-def notes(root: Path, description: Description, data: Dataset) -> Iterator[Finding]:
-    """All that has to be said of the folders of a data set that has been opened whole."""
+def notes(root: Path, description: Description, data: Dataset, stated: bool = False) -> Iterator[Finding]:
+    """All that has to be said of the folders of a data set, opened whole. `stated`: its layout was given."""
     yield from part_notes(root, data)
     yield from folder_notes(root, description, [key for key in data.keys if isinstance(key, Frame)])
-    if description.layout == "unlabelled" and root.is_dir() and (n := passed_over(root)):
-        what = f"{n} pictures are no photographs: depth, labels, masks or the like, by their name or their one channel"
-        yield Finding("note", what, str(root), "no teacher is asked about them")
+    if description.layout == "unlabelled" and root.is_dir():
+        yield from _unpaired(root, stated)
+        if n := passed_over(root):
+            what = f"{n} pictures are no photographs: depth, labels, masks or the like, by name or by one channel"
+            yield Finding("note", what, str(root), "no teacher is asked about them")
 
 
 def part_notes(root: Path, data: Dataset) -> Iterator[Finding]:
@@ -64,13 +66,10 @@ def folder_notes(root: Path, description: Description, frames: Sequence[Frame]) 
         yield Finding("warning" if taken > 0.5 else "note", what, str(root), advice)
 
 
-def without_depth(root: Path, layout: str, stated: bool) -> Iterator[Finding]:
-    """Why there is no depth: there is none, or what looks like it has no image. `stated`: the layout was given."""
-    found = depth_like(root) if root.is_dir() and layout == "unlabelled" else {}
-    if not found:
-        advice = "fine for images that a teacher labels"
-        yield Finding("note", "no depth to look at", str(root), advice)
-    else:
+def _unpaired(root: Path, stated: bool) -> Iterator[Finding]:
+    """What looks like depth among images that have none: an error, unless the layout was given."""
+    found = depth_like(root)
+    if found:
         n = sum(map(len, found.values()))
         places = some(
             [f"{folder}/ ({len(files)}, such as {PurePosixPath(files[0]).name})" for folder, files in found.items()]

@@ -1,7 +1,7 @@
 """The plain layout: images and depth maps whose files have the same names but for the suffix and words such as `rgb`.
 
     images/a.jpg depth/a.png                     (or `rgb/`, `RGB/`, `color/`, `left/`; `depths/`, `gt_depth/`, ...)
-    scene1/color/a.jpg scene1/depth/a.png        (scenes, up to three folders down)
+    scene1/color/a.jpg scene1/depth/a.png        (scenes, up to four folders down)
     train/images/a.jpg train/depth/a.png         (parts outside; see `parts` for the words)
     images/train/a.jpg depth/train/a.png         (parts inside)
     a.png a_depth.npy a_depth_mask.npy           (side by side in any folder)
@@ -84,7 +84,7 @@ def _why_nothing(root: Path, found: Sequence[Home]) -> str:
     if not found:
         return (
             "a folder of images (images, rgb, image, color, left ...) beside one of depth maps (depth, depths, gt_depth"
-            " ...) is needed, here or up to three folders down, or depth maps beside their images (a.png, a_depth.png)"
+            " ...) is needed, here or up to four folders down, or depth maps beside their images (a.png, a_depth.png)"
         )
     places = [root / home.folder for home in found]
     a = [

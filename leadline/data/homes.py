@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.filelist import find_files, stem
 from leadline.data.frame import Frame
+from leadline.data.headers import channels_and_bits
 from leadline.data.masks import MASK_SUFFIXES
 from leadline.data.pairs import pair, refuse_twins
 from leadline.data.parts import part_of
 from leadline.data.words import about_others, folders, kind_of_file, kind_of_folder, rank, words
 from leadline.preprocess import IMAGE_SUFFIXES
 
-LEVELS = 3
+LEVELS = 4
 """Homes are looked for so many folders below the root."""
+
+
+_FLOATS = (".exr", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ def frames_of(root: Path, home: Home) -> list[Frame]:
     refuse_twins(images, str(place / home.images))
     depths = find_files(place / home.depth, DEPTH_SUFFIXES)
     depth_of = pair(images, depths, str(place / home.depth))
+    if not depth_of and home.folder and len(images) == len(depths) == 1:  # SUN RGB-D: a folder for each frame
+        depth_of = {images[0]: depths[0]}
     mask_of: dict[str, str] = {}
     if home.mask is not None:
         mask_of = pair(list(depth_of.values()), find_files(place / home.mask, MASK_SUFFIXES), str(place / home.mask))
@@ -74,25 +81,28 @@ def frames_of(root: Path, home: Home) -> list[Frame]:
 def side_by_side(root: Path) -> list[Frame]:
     """The images that lie beside their depth map in one folder, told by a word in its name: `a.png` and `a_depth.npy`.
 
-    A mask is `a_mask` or `a_depth_mask`. Images of those folders that have no depth map are there without one.
+    A mask is `a_mask` or `a_depth_mask`. Images of those folders that have no depth map are there without one. Of one
+    map in several formats (`a_depth.npy`, `a_depth.png`) that which holds floats is read.
     """
     every = find_files(root, tuple(dict.fromkeys((*IMAGE_SUFFIXES, *DEPTH_SUFFIXES))))
     depths = [file for file in every if kind_of_file(file) == "depth" and file.lower().endswith(DEPTH_SUFFIXES)]
+    pictures = {file for file in depths if file.lower().endswith(IMAGE_SUFFIXES)}
+    depths = [file for file in depths if file not in pictures or channels_and_bits(root / file)[0] == 1]
+    depths = list({stem(file): file for file in sorted(depths, key=_holds_floats)}.values())
     if not depths:
         return []
     here = {_folder(file) for file in depths}
     images = [file for file in every if file.lower().endswith(IMAGE_SUFFIXES) and kind_of_file(file) == "image"]
     about = about_others(every)
     images = [file for file in images if _folder(file) in here and file not in about]
-    refuse_twins(images, str(root))
     depth_of = pair(images, depths, str(root))
+    times = Counter(map(stem, images))
     masks = [file for file in find_files(root, MASK_SUFFIXES) if kind_of_file(file) == "mask"]
     mask_of = pair(list(depth_of.values()), masks, str(root))
-    return (
-        [Frame(stem(image), image, depth_of.get(image), mask=mask_of.get(depth_of.get(image, ""))) for image in images]
-        if depth_of
-        else []
-    )
+    if not depth_of:
+        return []
+    names = {image: stem(image) if times[stem(image)] == 1 else image for image in images}
+    return [Frame(names[i], i, depth_of.get(i), mask=mask_of.get(depth_of.get(i, ""))) for i in images]
 
 
 def _homes_in(root: Path, folder: str) -> list[Home]:
@@ -134,6 +144,10 @@ def _below(root: Path, folder: str, levels: int, seen: set[str]) -> list[Home]:
 
 def _joined(*names: str) -> str:
     return "/".join(filter(None, names))
+
+
+def _holds_floats(file: str) -> int:
+    return _FLOATS.index(suffix) if (suffix := PurePosixPath(file).suffix.lower()) in _FLOATS else -1
 
 
 def _folder(file: str) -> str:

@@ -33,7 +33,11 @@ def selections(root: Path) -> list[str]:
     """The folders ("" is the root itself) that hold `image` beside `groundtruth_depth` or `velodyne_raw`."""
     places = {"": folders(root), **{name: folders(root / name) for name in folders(root)}}
     named = {place: {name.lower() for name in inside} for place, inside in places.items()}
-    return [place for place, inside in named.items() if "image" in inside and inside & set(_KINDS)]
+    return [
+        place
+        for place, inside in named.items()
+        if "image" in inside and inside & set(_KINDS) and not inside & {"depth", "depths"}
+    ]
 
 
 def open_selection(root: Path, description: Description, split: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -104,7 +105,14 @@ class _Known:
     def image(self, root: Path, row: Row) -> Frame | None:
         """The frame that a line names; a whole line, if that is a name, since names may have blanks."""
         words = [word for cell in (row.line, row.image) for word in _spelled(root, row.path, cell)]
-        return next((self.frames[name] for word in words for name in (word, stem(word)) if name in self.frames), None)
+        found = (self.frames[name] for word in words for name in (word, stem(word)) if name in self.frames)
+        return next(found, None) or self._moved(row.image)
+
+    def _moved(self, word: str) -> Frame | None:
+        """The frame of an absolute path that was written where the data lay before."""
+        bits = PurePosixPath(word.replace("\\", "/")).parts
+        ends = ("/".join(bits[i:]) for i in range(1, len(bits) - 1)) if word.startswith("/") or word[1:2] == ":" else ()
+        return next((self.frames[end] for end in ends if end in self.frames), None)
 
 
 def _frame(root: Path, row: Row, old: Frame | None, known: _Known) -> Frame:
@@ -161,8 +169,12 @@ def _below(root: Path, path: Path, word: str) -> str | None:
 
 
 def _spelled(root: Path, path: Path, word: str) -> list[str]:
-    """A name as it stands, without what leads to the root, and as it reads if it was written on Windows."""
-    found = [word, word.replace("\\", "/")]
-    found += [name.removeprefix(f"{root.as_posix()}/").removeprefix(f"{root.resolve().as_posix()}/") for name in found]
-    found += [name.removeprefix("./").lstrip("/") for name in found]
+    """A name as it stands, as it reads from the root if it is a path, and as it reads if it was written on Windows."""
+    found = []
+    for name in (word, word.replace("\\", "/")):
+        found += [name, name.removeprefix("./").lstrip("/")]
+        for home in (root, path.parent):
+            whole = os.path.normpath(os.path.abspath(home / name)) if "\0" not in name else ""
+            if whole.startswith(os.path.abspath(root) + os.sep):
+                found.append(Path(os.path.relpath(whole, os.path.abspath(root))).as_posix())
     return list(dict.fromkeys(found))

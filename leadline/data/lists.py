@@ -3,9 +3,9 @@
     train.txt, valid.csv, test_files.txt    one frame a line: image, or image depth, or image depth focal
     split.csv, any .csv or .txt             a column of parts: image split, or image depth split
 
-Columns are parted by blanks, tabs or commas. Without a header the first column is the image, the second the depth map
-(`None`: there is none, the line is left out) and the third a focal length, which is not used. A csv file may name its
-columns. Lists lie in the root or in its folder `splits`, `split`, `lists` or `ImageSets`.
+Columns are parted by blanks, tabs, commas or semicolons. Without a header the first column is the image, the second the
+depth map (`None`: there is none, the line is left out) and the third a focal length, which is not used. A header may
+name the columns. Lists lie in the root or in its folder `splits`, `split`, `lists` or `ImageSets`.
 """
 
 from __future__ import annotations
@@ -162,8 +162,9 @@ def _header(cells: list[str]) -> dict[int, str] | None:
 def _cells(path: Path, line: str) -> list[str]:
     if path.suffix.lower() == ".tsv" or "\t" in line:
         return [cell.strip() for cell in line.split("\t")]
-    if "," in line:
-        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+    for mark in (",", ";"):
+        if mark in line:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))]
     return line.split()
 
 

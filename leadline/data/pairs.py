@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from leadline.data.filelist import stem
-from leadline.data.words import key
+from leadline.data.parts import part_of
+from leadline.data.words import TELLING, bits
 from leadline.errors import BadData
 
 
@@ -34,6 +36,15 @@ def pair(images: Sequence[str], others: Sequence[str], where: str) -> dict[str, 
             )
         found[own[0]] = loose[name][0]
     return found
+
+
+def key(file: str) -> tuple[str, ...]:
+    """Of which frame a file is: its folders, and the parts of its name without the words that tell what the file is.
+
+    `a/rgb_00045.jpg`, `A/sync_depth_00045.png` and `a/00045.png` have one key; `val/1.png` and `valid/1.npy`, too.
+    """
+    folders = [part_of(folder) or folder.lower() for folder in PurePosixPath(file).parts[:-1]]
+    return ("/".join(folders), *(bit for bit in bits(file) if bit not in TELLING))
 
 
 def refuse_twins(images: Sequence[str], where: str) -> None:

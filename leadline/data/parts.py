@@ -88,7 +88,7 @@ def by_scenes(items: Sequence[Frame], description: Description) -> tuple[dict[st
         return by_order(items, description), order_rule(description)
     cut = min(starts, key=lambda i: abs(len(items) - i - share * len(items)))
     n_test = 1 + sum(start > cut for start in starts)
-    rule = f"nothing says a split, so the last {n_test} of {len(starts) + 1} folders in order are the test part"
+    rule = f"nothing says a split, so the test part is the last {n_test} of {len(starts) + 1} folders in order"
     return {"train": items[:cut], "test": items[cut:]}, rule
 
 

@@ -50,22 +50,10 @@ _IMAGE_WORDS = {
     "left",
     "photo",
 }
-_DEPTH_WORDS = {
-    "depth",
-    "depths",
-    "depthmap",
-    "groundtruth",
-    "gt",
-    "ground",
-    "truth",
-    "sync",
-    "meters",
-    "metres",
-    "velodyne",
-}
-_DEPTH_WORDS |= {"map", "raw", "filled", "sparse", "dense"}
+_DEPTH_WORDS = {"depth", "depths", "depthmap", "groundtruth"}
 _MASK_WORDS = {"mask", "masks", "confidence", "conf", "valid", "validity"}
-_TELLING = _IMAGE_WORDS | _DEPTH_WORDS | _MASK_WORDS
+_MORE = {"gt", "ground", "truth", "sync", "meters", "metres", "velodyne", "map", "raw", "filled", "sparse", "dense"}
+TELLING = _IMAGE_WORDS | _DEPTH_WORDS | _MASK_WORDS | _MORE
 _SYSTEM = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
 
 
@@ -108,22 +96,18 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def key(file: str) -> tuple[str, ...]:
-    """Of which frame a file is: the folder and the parts of its name without the words that tell what the file is.
-
-    `a/rgb_00045.jpg`, `a/sync_depth_00045.png` and `a/00045.png` have one key.
-    """
-    path = PurePosixPath(file)
-    bits = [bit for bit in re.split(r"[_\-. ]+|(?<=[a-z])(?=\d)", path.with_suffix("").name.lower()) if bit]
-    return (path.parent.as_posix(), *(bit for bit in bits if bit not in _TELLING))
-
-
 def kind_of_file(file: str) -> Kind:
     """What the words in a file's name say it is; an image if they say nothing."""
-    own = set(re.split(r"[_\-. ]+|(?<=[a-z])(?=\d)", PurePosixPath(file).with_suffix("").name.lower()))
+    own = set(bits(file))
     if own & _MASK_WORDS:
         return "mask"
-    return "depth" if own & {"depth", "depths", "depthmap", "groundtruth"} else "image"
+    return "depth" if own & _DEPTH_WORDS else "image"
+
+
+def bits(file: str) -> list[str]:
+    """The words and numbers of a file's name, in lower case and without its suffix."""
+    name = PurePosixPath(file).with_suffix("").name.lower()
+    return [bit for bit in re.split(r"[_\-. ]+|(?<=[a-z])(?=\d)", name) if bit]
 
 
 def in_measured_folder(file: str) -> bool:
