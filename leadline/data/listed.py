@@ -53,7 +53,7 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
         changed[frame.image] = frame
         part = part_of(row.part) or row.part if row.part else None
         parts.setdefault(OTHERS if part in (None, "all") else part or OTHERS, []).append(frame)
-    _refuse_two_depths(parts)
+    _refuse_two_depths(root, parts)
     all_frames = tuple(changed.pop(frame.image, frame) for frame in frames) + tuple(changed.values())
     if not any(row.part for row in every):
         return Listed(all_frames, None, "")
@@ -119,6 +119,8 @@ def _frame(root: Path, row: Row, old: Frame | None, known: _Known) -> Frame:
     whole = old is not None and any(
         name in known.frames for word in _spelled(root, row.path, row.line) for name in (word, stem(word))
     )
+    if row.wrong and not whole:
+        raise BadData(row.wrong)
     if old is None:
         image = _below(root, row.path, row.image)
         if image is None or row.depth is None or not image.lower().endswith(IMAGE_SUFFIXES):
@@ -152,11 +154,12 @@ def _with_depth(root: Path, row: Row, frame: Frame, known: _Known) -> Frame:
     raise BadData(f"{row.path} lists {row.line!r}, but there is no depth map {word}: its second column names one")
 
 
-def _refuse_two_depths(parts: Mapping[str, Sequence[Frame]]) -> None:
+def _refuse_two_depths(root: Path, parts: Mapping[str, Sequence[Frame]]) -> None:
     seen: dict[str, str | None] = {}
     for frame in (frame for own in parts.values() for frame in own):
         if seen.setdefault(frame.image, frame.depth) != frame.depth:
-            raise BadData(f"lists give {frame.image} two depth maps, {seen[frame.image]} and {frame.depth}; keep one")
+            two = f"{seen[frame.image]} and {frame.depth}"
+            raise BadData(f"{root}: lists give {frame.image} two depth maps, {two}; keep one")
 
 
 def _below(root: Path, path: Path, word: str) -> str | None:

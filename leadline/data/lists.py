@@ -54,7 +54,10 @@ _NO_NAMES = {"id", "index", "width", "height", "size", "scale", "time", "timesta
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a list: where it stands, and what it names. `part` is a word of the list, or of its file's name."""
+    """A line of a list: where it stands, and what it names. `part` is a word of the list, or of its file's name.
+
+    `wrong` says what is wrong with its columns, unless the whole line is a name with blanks.
+    """
 
     path: Path
     line: str
@@ -63,6 +66,7 @@ class Row:
     part: str | None = None
     mask: str | None = None
     left_out: bool = False
+    wrong: str = ""
 
 
 def part_lists(root: Path) -> dict[Path, str]:
@@ -80,7 +84,7 @@ def tables(root: Path) -> list[Path]:
 
 
 def rows(path: Path, part: str | None = None) -> Iterator[Row]:
-    """The lines of a list. BadData names a line that is not like the others or has a column nobody knows."""
+    """The lines of a list. BadData if it cannot be read, or if a line has no image where the header says."""
     lines = read_lines(path)
     cells = [_cells(path, line) for line in lines]
     header = _header(cells[0]) if cells else None
@@ -103,15 +107,14 @@ def _row(path: Path, line: str, cells: list[str], part: str | None) -> Row:
     image, *rest = cells
     numbers = [cell for cell in rest if _is_number(cell)]
     others = [cell for cell in rest if not _is_number(cell)]
+    wrong = ""
     if len(others) > 1:
-        raise BadData(
-            f"{path}: the line {line!r} names {others[1]} beside the depth map {others[0]}; keep the one that is to be"
-            " learned from, as image depth focal"
-        )
-    if len(numbers) > 1 or (numbers and rest[0] in numbers and others):
-        raise BadData(f"{path}: the line {line!r} should be: image depth focal")
+        wrong = f"names {others[1]} beside the depth map {others[0]}; keep the one that is to be learned from, as"
+    elif len(numbers) > 1 or (others and numbers and rest[0] in numbers):
+        wrong = "should be:"
     depth = others[0] if others else numbers[0] if numbers else None  # a depth map may be called 002
-    return Row(path, line, image, None if _is_none(depth) else depth, part, left_out=_is_none(depth))
+    said = f"{path}: the line {line!r} {wrong} image depth focal" if wrong else ""
+    return Row(path, line, image, None if _is_none(depth) else depth, part, None, _is_none(depth), said)
 
 
 def _files(place: Path) -> list[Path]:

@@ -174,7 +174,8 @@ def kitti(root: Path) -> None:
         home.rename(home.parent / drive)
         (home.parent / drive / "proj_depth" / "velodyne_raw" / "image_02" / f"{0:010d}.png").unlink()
         sparse(
-            root / "data_depth_annotated" / part / drive / "proj_depth" / "groundtruth" / "image_02" / f"{0:010d}.png", 9
+            root / "data_depth_annotated" / part / drive / "proj_depth" / "groundtruth" / "image_02" / f"{0:010d}.png",
+            9,
         )
 
 
