@@ -53,6 +53,34 @@ def test_half_sizes_that_were_rounded_down_fit() -> None:
     assert source().sample("a", image, np.ones((187, 621), np.float32)).valid.all()
 
 
+@pytest.mark.parametrize(
+    ("image", "depth"),
+    [((968, 1296), (480, 640)), ((720, 1280), (480, 848)), ((1440, 1920), (192, 256)), ((485, 640), (240, 320))],
+)
+def test_views_that_were_resampled_to_sizes_of_their_own_are_stretched(
+    image: tuple[int, int], depth: tuple[int, int]
+) -> None:
+    values = np.linspace(1, 2, depth[0] * depth[1], dtype=np.float32).reshape(depth)
+    sample = source().sample("a", np.zeros((*image, 3), np.uint8), values)
+    assert sample.valid.all() and sample.target.shape == image
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert sample.target[corner] == values[corner]
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        ((480, 500), "crop or pad"),
+        ((470, 640), "crop or pad"),
+        ((640, 480), "turned by 90"),
+        ((256, 192), "turned by 90"),
+    ],
+)
+def test_depth_that_was_cropped_or_turned_is_refused_with_fitting_advice(depth: tuple[int, int], said: str) -> None:
+    with pytest.raises(BadData, match=said):
+        source().sample("a", np.zeros((480, 640, 3), np.uint8), np.ones(depth, np.float32))
+
+
 def test_one_pixel_works() -> None:
     assert source().sample("a", np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), np.float32)).target == 1
 
