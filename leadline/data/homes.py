@@ -53,7 +53,8 @@ def frames_of(root: Path, home: Home) -> list[Frame]:
     place = root / home.folder
     ahead = "/".join(filter(None, (home.folder, home.part)))
     images = find_files(place / home.images, IMAGE_SUFFIXES)
-    images = [image for image in images if image not in about_others(images)] if images else images
+    about = about_others(images)
+    images = [image for image in images if image not in about]
     refuse_twins(images, str(place / home.images))
     depths = find_files(place / home.depth, DEPTH_SUFFIXES)
     depth_of = pair(images, depths, str(place / home.depth))
@@ -84,15 +85,18 @@ def side_by_side(root: Path) -> list[Frame]:
     A mask is `a_mask` or `a_depth_mask`. Images of those folders that have no depth map are there without one. Of one
     map in several formats (`a_depth.npy`, `a_depth.png`) that which holds floats is read.
     """
-    every = find_files(root, tuple(dict.fromkeys((*IMAGE_SUFFIXES, *DEPTH_SUFFIXES))))
-    depths = [file for file in every if kind_of_file(file) == "depth" and file.lower().endswith(DEPTH_SUFFIXES)]
+    named = (
+        file for file in find_files(root, DEPTH_SUFFIXES) if "depth" in file.lower() or "groundtruth" in file.lower()
+    )
+    depths = [file for file in named if kind_of_file(file) == "depth"]
     pictures = {file for file in depths if file.lower().endswith(IMAGE_SUFFIXES)}
     depths = [file for file in depths if file not in pictures or channels_and_bits(root / file)[0] == 1]
     depths = list({stem(file): file for file in sorted(depths, key=_holds_floats)}.values())
     if not depths:
         return []
+    every = find_files(root, IMAGE_SUFFIXES)
     here = {_folder(file) for file in depths}
-    images = [file for file in every if file.lower().endswith(IMAGE_SUFFIXES) and kind_of_file(file) == "image"]
+    images = [file for file in every if kind_of_file(file) == "image"]
     about = about_others(every)
     images = [file for file in images if _folder(file) in here and file not in about]
     depth_of = pair(images, depths, str(root))

@@ -65,7 +65,7 @@ _SIGNS: tuple[tuple[str, str, Sign], ...] = (
     ("tum", "rgb.txt and depth.txt", lambda root: _any("rgb.txt")(root) and _any("depth.txt")(root)),
     ("tum", "*/rgb.txt and */depth.txt", lambda root: _any("*/rgb.txt")(root) and _any("*/depth.txt")(root)),
     ("folder", "images/ and depth/, also in folders below; a.png and a_depth.png", folder.is_folder),
-    ("unlabelled", "any images", lambda root: bool(unlabelled.photographs(root))),
+    ("unlabelled", "any images", unlabelled.has_photographs),
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leadline.data.dataset import evenly
+from leadline.data.unlabelled import photographs
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -74,7 +75,7 @@ def textures(folder: Path | None = None) -> Textures:
 
 
 def _photographs(folder: Path) -> list[np.ndarray]:
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(folder / name for name in photographs(folder))
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:

@@ -8,7 +8,7 @@ beside it: `a_depth.png`, `a_mask.png`, `a_vis.png`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
@@ -42,12 +42,17 @@ def open_unlabelled(root: Path, description: Description, split: str) -> Dataset
 def passed_over(root: Path) -> int:
     """How many pictures below `root` are no photographs."""
     files = find_files(root, IMAGE_SUFFIXES)
-    return len(files) - len(_photographs(root, files))
+    return len(files) - sum(1 for _ in _photographs(root, files))
 
 
 def photographs(root: Path) -> list[str]:
     """The photographs below `root`, relative to it."""
-    return _photographs(root, find_files(root, IMAGE_SUFFIXES))
+    return list(_photographs(root, find_files(root, IMAGE_SUFFIXES)))
+
+
+def has_photographs(root: Path) -> bool:
+    """Whether there is one; the rest is not looked at."""
+    return any(True for _ in _photographs(root, find_files(root, IMAGE_SUFFIXES)))
 
 
 def depth_like(root: Path) -> Mapping[str, list[str]]:
@@ -61,10 +66,15 @@ def depth_like(root: Path) -> Mapping[str, list[str]]:
     return found
 
 
-def _photographs(root: Path, files: Sequence[str]) -> list[str]:
+def _photographs(root: Path, files: Sequence[str]) -> Iterator[str]:
     free = [file for file in files if not in_measured_folder(file)]
     about = about_others(free)
-    return [file for file in free if file not in about and not is_measurement(root / file)]
+    return (file for file in free if file not in about and not (_may_measure(file) and is_measurement(root / file)))
+
+
+def _may_measure(file: str) -> bool:
+    """Whether files of that suffix can hold more than 8 bits, so that their first bytes have to be looked at."""
+    return file.lower().endswith((".png", ".tif", ".tiff", ".pgm"))
 
 
 def _why_none(root: Path) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 Kind = Literal["image", "depth", "mask"]
@@ -54,6 +55,7 @@ _DEPTH_WORDS = {"depth", "depths", "depthmap", "groundtruth"}
 _MASK_WORDS = {"mask", "masks", "confidence", "conf", "valid", "validity"}
 _MORE = {"gt", "ground", "truth", "sync", "meters", "metres", "velodyne", "map", "raw", "filled", "sparse", "dense"}
 TELLING = _IMAGE_WORDS | _DEPTH_WORDS | _MASK_WORDS | _MORE
+_LAST, _FIRST_WORD = re.compile(r"(.+)[_\-. ]([a-z]+)$"), re.compile(r"([a-z]+)[_\-. ](.+)$")
 _SYSTEM = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
 
 
@@ -106,31 +108,43 @@ def kind_of_file(file: str) -> Kind:
 
 def bits(file: str) -> list[str]:
     """The words and numbers of a file's name, in lower case and without its suffix."""
-    name = PurePosixPath(file).with_suffix("").name.lower()
-    return [bit for bit in re.split(r"[_\-. ]+|(?<=[a-z])(?=\d)", name) if bit]
+    return [bit for bit in re.split(r"[_\-. ]+|(?<=[a-z])(?=\d)", _split(file)[1]) if bit]
 
 
 def in_measured_folder(file: str) -> bool:
     """Whether a picture lies in a folder of measurements or labels, by the folder's name."""
-    return any(_NO_PHOTOGRAPHS.search(folder.lower()) for folder in PurePosixPath(file).parts[:-1])
+    return _measured(file.rpartition("/")[0])
 
 
 def about_others(files: Sequence[str]) -> set[str]:
     """Those of `files` that are about another one beside them: `a_depth.png`, if there is `a.jpg` or `a_rgb.jpg`."""
-    known = {_plain(file) for file in files} | {_plain(file, _IMAGE_WORDS) for file in files}
-    return {file for file in files if (own := _plain(file, _ABOUT)) != _plain(file) and own in known}
+    about = {file: own for file in files if (own := _without(file, _ABOUT)) is not None}
+    if not about:
+        return set()
+    known = {name for file in files for name in (_split(file), _without(file, _IMAGE_WORDS))}
+    return {file for file, own in about.items() if own in known}
 
 
-def _plain(file: str, without: Collection[str] = ()) -> tuple[str, str]:
-    """(folder, name without suffix), and if its last word, or its first, is one of `without`, without that."""
-    path = PurePosixPath(file)
-    folder, name = path.parent.as_posix(), path.with_suffix("").name.lower()
-    last, first = re.match(r"(.+)[_\-. ]([a-z]+)$", name), re.match(r"([a-z]+)[_\-. ](.+)$", name)
-    if last and last.group(2) in without:
+def _without(file: str, some: Collection[str]) -> tuple[str, str] | None:
+    """(folder, name without suffix) without its last word, or its first, if that is one of `some`."""
+    folder, name = _split(file)
+    last, first = _LAST.match(name), _FIRST_WORD.match(name)
+    if last and last.group(2) in some:
         return folder, last.group(1)
-    if first and first.group(1) in without:
+    if first and first.group(1) in some:
         return folder, first.group(2)
-    return folder, name
+    return None
+
+
+def _split(file: str) -> tuple[str, str]:
+    """(folder, name without suffix in lower case)."""
+    folder, _, name = file.rpartition("/")
+    return folder, (name.rpartition(".")[0] or name).lower()
+
+
+@lru_cache(maxsize=4096)
+def _measured(folder: str) -> bool:
+    return any(_NO_PHOTOGRAPHS.search(name.lower()) for name in folder.split("/"))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

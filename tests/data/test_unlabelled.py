@@ -34,8 +34,9 @@ def names(root: Path) -> list[str]:
     "other",
     [
         "scene_cam_00_geometry_preview/f.0.normal_cam.png", "a/velodyne_raw/1.png", "groundtruth_depth/1.png",
-        "pseudo_depth/1.png", "x/normals/1.jpg", "trainannot/1.png", "Semantic/1.png", "masks/1.png", "Confidence/1.png",
-        "photo_depth.png", "photo_mask.png", "photo.normal.png", "photo_vis.png", "depth_photo.png", "photo-label.png",
+        "pseudo_depth/1.png", "x/normals/1.jpg", "trainannot/1.png", "Semantic/1.png", "masks/1.png",
+        "Confidence/1.png", "photo_depth.png", "photo_mask.png", "photo.normal.png", "photo_vis.png",
+        "depth_photo.png", "photo-label.png",
     ],
 )  # fmt: skip
 def test_pictures_that_names_call_measurements_are_no_photographs(tmp_path: Path, other: str) -> None:
