@@ -11,11 +11,20 @@ from pathlib import Path, PurePosixPath
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.filelist import find_files, stem
 from leadline.data.frame import Frame
-from leadline.data.headers import channels_and_bits
+from leadline.data.headers import channels_and_bits, is_measurement
 from leadline.data.masks import MASK_SUFFIXES
 from leadline.data.pairs import pair, refuse_twins
 from leadline.data.parts import part_of
-from leadline.data.words import about_others, folders, kind_of_file, kind_of_folder, rank, words
+from leadline.data.words import (
+    about_others,
+    folders,
+    is_hidden,
+    kind_of_file,
+    kind_of_folder,
+    may_be_depth,
+    rank,
+    words,
+)
 from leadline.preprocess import IMAGE_SUFFIXES
 
 LEVELS = 4
@@ -56,13 +65,16 @@ def frames_of(root: Path, home: Home) -> list[Frame]:
     about = about_others(images)
     images = [image for image in images if image not in about]
     refuse_twins(images, str(place / home.images))
-    depths = find_files(place / home.depth, DEPTH_SUFFIXES)
+    named = set(map(stem, images))
+    files = find_files(place / home.depth, DEPTH_SUFFIXES)
+    depths = [file for file in files if stem(file) in named or kind_of_file(file) != "mask"]
     depth_of = pair(images, depths, str(place / home.depth))
     if not depth_of and home.folder and len(images) == len(depths) == 1:  # SUN RGB-D: a folder for each frame
         depth_of = {images[0]: depths[0]}
-    mask_of: dict[str, str] = {}
-    if home.mask is not None:
-        mask_of = pair(list(depth_of.values()), find_files(place / home.mask, MASK_SUFFIXES), str(place / home.mask))
+    within = home.mask or home.depth  # a_depth.npy and a_depth_mask.npy may lie in one folder
+    masks = [file for file in find_files(place / within, MASK_SUFFIXES) if home.mask or file not in set(depths)]
+    masks = [file for file in masks if home.mask or kind_of_file(file) == "mask"]
+    mask_of = pair(list(depth_of.values()), masks, str(place / within))
     frames = []
     for image in images:
         depth = depth_of.get(image)
@@ -73,7 +85,7 @@ def frames_of(root: Path, home: Home) -> list[Frame]:
                 _joined(home.folder, home.images, image),
                 depth and _joined(home.folder, home.depth, depth),
                 camera=home.folder,
-                mask=mask and _joined(home.folder, home.mask or "", mask),
+                mask=mask and _joined(home.folder, within, mask),
             )
         )
     return frames
@@ -119,6 +131,9 @@ def _homes_in(root: Path, folder: str) -> list[Home]:
         if kind is not None:
             part = part if kind_of_folder(name) is None else None
             kinds.setdefault(part, {}).setdefault(kind, []).append(name)
+    if "image" in kinds.get(None, {}) and "depth" not in kinds[None]:
+        told = [name for name in folders(root / folder) if may_be_depth(name) and _is_measured(root / folder / name)]
+        kinds[None] |= {"depth": told} if told else {}
     found = []
     for part, own in kinds.items():
         if "image" in own and "depth" in own:
@@ -127,6 +142,16 @@ def _homes_in(root: Path, folder: str) -> list[Home]:
             mask = min(masks, key=rank) if masks else None
             found.append(Home(folder, min(own["image"], key=rank), depth, mask, part, tuple(unread)))
     return found
+
+
+def _is_measured(place: Path) -> bool:
+    """Whether the first file in a folder is an array or a picture of one channel and many bits."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(place) if not is_hidden(entry.name))
+    except OSError:
+        return False
+    first = next((name for name in names if name.lower().endswith(DEPTH_SUFFIXES)), None)
+    return first is not None and (not first.lower().endswith(IMAGE_SUFFIXES) or is_measurement(place / first))
 
 
 def _holds_masks(place: Path) -> bool:

@@ -91,7 +91,12 @@ def listed_parts(root: Path, read: Callable[[list[tuple[str, str]]], Sequence[Fr
     of: dict[str, list[tuple[str, str]]] = {part: [] for part in ("train", "val", "test")}
     for path in gt_lists(root):
         pairs = [(image, depth) for image, depth in read_rows(path) if depth is not None]
-        of.setdefault(part_in(path.stem) or OTHERS, []).extend(pairs)
+        own = of.setdefault(part_in(path.stem) or OTHERS, [])
+        before = dict(own)
+        for image, depth in pairs:
+            if before.get(image, depth) != depth:
+                raise BadData(f"{path} gives {image} the depth map {depth}, and another list {before[image]}; keep one")
+        own += [pair for pair in pairs if pair[0] not in before]  # lists may overlap
     return {part: read(pairs) for part, pairs in of.items()}
 
 

@@ -33,26 +33,31 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
     train part, the rest is test; where they name others only, the rest is train; else what no list names is left out.
     BadData names a line whose image or depth map does not exist.
     """
-    files = part_lists(root)
+    known = _Known(frames)
+    files = part_lists(root, lambda path, part: _names_something(root, path, part, known))
     every = [row for path, part in files.items() for row in rows(path, part)]
     if not files:
         files = dict.fromkeys(tables(root), "")
         every = [row for path in files for row in rows(path)]
     if not every:
         return None
-    known = _Known(frames)
     parts: dict[str, list[Frame]] = {}
     named, changed = set(), {}
     for row in every:
+        part = part_of(row.part) or row.part if row.part else None
+        own = parts.setdefault(OTHERS if part in (None, "all") else part or OTHERS, [])
         old = known.image(root, row)
+        if old is None and (scene := known.scene(root, row)):
+            named |= {frame.image for frame in scene}
+            own += [frame for frame in scene if frame.depth]
+            continue
         if old is not None:
             named.add(old.image)
         if row.left_out:
             continue
         frame = _frame(root, row, old, known)
         changed[frame.image] = frame
-        part = part_of(row.part) or row.part if row.part else None
-        parts.setdefault(OTHERS if part in (None, "all") else part or OTHERS, []).append(frame)
+        own.append(frame)
     _refuse_two_depths(root, parts)
     all_frames = tuple(changed.pop(frame.image, frame) for frame in frames) + tuple(changed.values())
     if not any(row.part for row in every):
@@ -75,7 +80,7 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
 
 def names_pairs(root: Path) -> bool:
     """Whether a list names an image and a depth map that both exist, and that no folder calls a label."""
-    files = part_lists(root) or dict.fromkeys(tables(root), "")
+    files = part_lists(root, lambda path, part: True) or dict.fromkeys(tables(root), "")
     for path, part in files.items():
         try:
             row = next(rows(path, part or None), None)
@@ -90,10 +95,23 @@ def names_pairs(root: Path) -> bool:
     return False
 
 
+def _names_something(root: Path, path: Path, part: str, known: _Known) -> bool:
+    """Whether the first line of a list names a frame, a scene or two files."""
+    try:
+        row = next(rows(path, part), None)
+    except BadData:
+        return False
+    if row is None:
+        return False
+    pair = row.depth is not None and _below(root, path, row.image) and _below(root, path, row.depth)
+    return bool(known.image(root, row) or known.scene(root, row) or pair)
+
+
 class _Known:
     """The frames that folders have shown, by all names that a list may use."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
+        self.all = frames
         self.frames: dict[str, Frame] = {}
         self.depths: dict[str, tuple[str, str | None]] = {}
         for frame in frames:
@@ -107,6 +125,15 @@ class _Known:
         words = [word for cell in (row.line, row.image) for word in _spelled(root, row.path, cell)]
         found = (self.frames[name] for word in words for name in (word, stem(word)) if name in self.frames)
         return next(found, None) or self._moved(row.image)
+
+    def scene(self, root: Path, row: Row) -> list[Frame]:
+        """The frames of the folder that a whole line names."""
+        words = [f"{word.rstrip('/')}/" for word in _spelled(root, row.path, row.line) if word.strip("./")]
+        found = (
+            [frame for frame in self.all if frame.name.startswith(word) or frame.image.startswith(word)]
+            for word in words
+        )
+        return next(filter(None, found), [])
 
     def _moved(self, word: str) -> Frame | None:
         """The frame of an absolute path that was written where the data lay before."""

@@ -1,6 +1,7 @@
 """Lists that a plain folder carries: which frames are in which part, and which depth map belongs to which image.
 
-    train.txt, valid.csv, test_files.txt    one frame a line: image, or image depth, or image depth focal
+    train.txt, valid.csv, test_files.txt    one frame a line: image, or image depth, or image depth focal; or one
+                                            folder (a scene) a line, which stands for all frames in it
     split.csv, any .csv or .txt             a column of parts: image split, or image depth split
 
 Columns are parted by blanks, tabs, commas or semicolons. Without a header the first column is the image, the second the
@@ -13,13 +14,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.filelist import read_lines
-from leadline.data.parts import part_of
+from leadline.data.parts import part_in, part_of
 from leadline.data.words import folders, is_hidden
 from leadline.errors import BadData
 
@@ -69,10 +70,17 @@ class Row:
     wrong: str = ""
 
 
-def part_lists(root: Path) -> dict[Path, str]:
-    """The lists of parts and which part each is for, by their names."""
+def part_lists(root: Path, is_list: Callable[[Path, str], bool]) -> dict[Path, str]:
+    """The lists of parts and which part each is for, by their names.
+
+    Where a name has other words too (`scannetv2_train.txt`, `train_log.txt`), `is_list` is asked whether it is one.
+    """
     for place in (root, *(root / name for name in folders(root) if name.lower() in _PLACES)):
-        found = {path: part for path in _files(place) if (part := _part_of_file(path.stem))}
+        found = {}
+        for path in _files(place):
+            part = _part_of_file(path.stem) or part_in(path.stem)
+            if part and (_part_of_file(path.stem) or is_list(path, part)):
+                found[path] = part
         if found:
             return found
     return {}

@@ -23,6 +23,22 @@ _WITH_IMAGE = {"raw", "data", "files", "undistorted", "rectified", "aligned", "l
 _WITH_DEPTH = {"gt", "ground", "truth", "map", "maps", "image", "images", "img", "imgs", "png", "npy", "npz", "exr"}
 _WITH_DEPTH |= {"raw", "sensor", "left", "lowres", "highres", "mm", "meters", "metres", "metric", "filled", "complete"}
 _WITH_DEPTH |= {"dense", "sparse", "aligned", "registered", "data", "files", "lidar", "z", "tif", "tiff"}
+# Folders of these words hold depth beside a folder of images if their files are measurements.
+_MAY_BE_DEPTH = {
+    "gt",
+    "gts",
+    "ground",
+    "truth",
+    "target",
+    "targets",
+    "d",
+    "z",
+    "distance",
+    "range",
+    "lidar",
+    "tof",
+    "sensor",
+}
 _WITH_MASK = {"depth", "map", "maps", "image", "images", "png", "npy", "pixels", "gt", "lowres", "highres", "data"}
 # The plainest name counts first where several folders fit.
 _FIRST = ("images", "rgb", "image", "color", "depth", "depths", "gtdepth", "groundtruthdepth")
@@ -30,7 +46,7 @@ _FIRST = ("images", "rgb", "image", "color", "depth", "depths", "gtdepth", "grou
 # Pictures in folders with one of these words are measurements or labels, not photographs.
 _NO_PHOTOGRAPHS = re.compile(
     r"(?<![a-z])(depths?|depth_?maps?|disparity|disparities|disp|labels?|masks?|semantics?|instances?|seg|segmentations?"
-    r"|groundtruth|ground_truth|velodyne(_raw)?|lidar|normals?|geometry|confidences?|conf|optical_?flow)(?![a-z])"
+    r"|groundtruth|ground_truth|velodyne(_raw)?|lidar|normals?|geometry|confidences?|conf|flow|ids|albedo|heat_?maps?)(?![a-z])"
     r"|annot(ation)?s?(?![a-z])"
 )
 # A file is no photograph if the word at its end is one of these and the picture that it is about lies beside it.
@@ -75,6 +91,12 @@ def kind_of_folder(name: str) -> Kind | None:
         if own & core and own <= core | beside:
             return kind  # type: ignore[return-value]
     return None
+
+
+def may_be_depth(name: str) -> bool:
+    """Whether a folder of that name may hold depth, or class maps, or photographs: its files tell."""
+    own = set(words(name))
+    return bool(own) and own <= _MAY_BE_DEPTH | _WITH_DEPTH
 
 
 def rank(name: str) -> tuple[int, int, str]:

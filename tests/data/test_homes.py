@@ -124,6 +124,32 @@ def test_a_coloured_picture_of_depth_is_neither_depth_nor_photograph(tmp_path: P
     assert described(tmp_path)[1].layout == "unlabelled"
 
 
+@pytest.mark.parametrize("folder", ["gt", "GT", "ground_truth", "lidar", "D"])
+def test_folders_of_doubtful_names_hold_depth_if_their_files_are_measurements(
+    tmp_path: Path, rooms: list[Room], folder: str
+) -> None:
+    for i, (image, metres) in enumerate(rooms[:2]):
+        save(tmp_path / "a" / "rgb" / f"{i}.png", image)
+        save(tmp_path / "a" / folder / f"{i}.png", units(metres))
+        save(tmp_path / "b" / "rgb" / f"{i}.png", image)
+        save(tmp_path / "b" / folder / f"{i}.png", image[..., 0])  # class maps
+    read_well(tmp_path / "a", rooms[:2])
+    assert described(tmp_path / "b")[1].layout == "unlabelled"
+
+
+def test_masks_may_lie_in_the_folder_of_depth(tmp_path: Path, rooms: list[Room]) -> None:
+    image, metres = rooms[0]
+    for name in ("valid_1", "2"):  # the first is only called so
+        save(tmp_path / "images" / f"{name}.png", image)
+        save(tmp_path / "depth" / f"{name}.png", units(metres))
+    save(tmp_path / "depth" / "2_mask.png", np.zeros((96, 128), np.uint8))
+    data = open_dataset(tmp_path, "all")
+    assert {key.name: sample.valid.any() for key, sample in zip(data.keys, (data[0], data[1]), strict=True)} == {
+        "valid_1": True,
+        "2": False,
+    }
+
+
 def test_what_could_belong_to_two_is_refused(tmp_path: Path) -> None:
     assert pair(["a.png", "rgb_b.png"], ["a.npy", "depth_b.npy"], "x") == {"a.png": "a.npy", "rgb_b.png": "depth_b.npy"}
     for images, others in ((["rgb_1.png", "img_1.png"], ["depth_1.png"]), (["1.png"], ["depth_1.png", "gt_1.png"])):

@@ -118,6 +118,32 @@ def test_lists_may_be_of_names_with_blanks(tmp_path: Path, rooms: list[Room]) ->
     assert [key.name for key in open_dataset(tmp_path).keys] == ["living room 1"]
 
 
+@pytest.mark.parametrize("name", ["train.txt", "scannetv2_train.txt", "splits/my_train_list.txt"])
+def test_a_line_may_name_a_whole_scene(tmp_path: Path, name: str) -> None:
+    for scene in ("scene0000_00", "scene0001_00", "scene0002_00"):
+        flat(tmp_path / "scans" / scene, "color", "depth")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("scans/scene0001_00\n")
+    (tmp_path / name.replace("train", "val")).write_text("scans/scene0000_00/\nscans/scene0002_00\n")
+    assert {key.name.split("/")[1] for key in open_dataset(tmp_path).keys} == {"scene0001_00"}
+    assert len(open_dataset(tmp_path, "val")) == 6
+
+
+def test_two_lists_of_one_part_may_overlap_and_must_agree(tmp_path: Path) -> None:
+    flat(tmp_path)
+    for name, lines in (
+        ("a", "images/000.png depth/000.png 5"),
+        ("b", "images/000.png depth/000.png 5\nimages/001.png depth/001.png 5"),
+    ):
+        (tmp_path / f"{name}_train_files_with_gt.txt").write_text(lines)
+    assert len(open_dataset(tmp_path)) == 2
+    (tmp_path / "c_train_files_with_gt.txt").write_text("images/000.png depth/002.png 5")
+    with pytest.raises(
+        BadData, match=r"gives images/000\.png the depth map depth/002\.png, and another list depth/000\.png"
+    ):
+        open_dataset(tmp_path)
+
+
 def test_what_is_no_list_is_left_alone(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, rooms[:5])
     for name in ("README.txt", "train_log.txt", "test_notes.txt", "results.csv", "requirements.txt"):
