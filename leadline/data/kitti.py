@@ -18,7 +18,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source
-from leadline.data.parts import BY_FOLDERS, OTHERS, by_order, dataset, order_rule, part_in, part_of, with_rest
+from leadline.data.parts import BY_FOLDERS, OTHERS, by_scenes, dataset, part_in, part_of, with_rest
 from leadline.data.words import is_hidden
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -37,7 +37,7 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     (`right` and `baseline_m` are set; without a depth map nothing is valid). A view without a partner is then BadData.
     Depth is `groundtruth` (accumulated and cleaned) if any drive has it, else `velodyne_raw`; the data set's name says
     which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those (or by such folders above
-    the drives), else all frames in order, so that a pair and its depth are in the same part.
+    the drives), else by whole drives, else in order; of all frames, so that a pair and its depth are in one part.
     """
     folders = [path for above in ("", "*/", "*/*/", "*/*/*/") for path in sorted(root.glob(f"{above}image_02/data"))]
     drives = [folder.parents[1] for folder in folders]
@@ -48,8 +48,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     kind = kinds[0] if kinds else "no"
     frames = [frame for drive in drives for frame in _drive(root, drive, depths[drive].get(kind, []))]
     of = {frame: _part(frame) for frame in frames}
-    parts: Mapping[str, Sequence[Frame]] = by_order(frames, description)
-    rule = order_rule(description)
+    parts: Mapping[str, Sequence[Frame]]
+    parts, rule = by_scenes(frames, description)
     if {"val", "test"} & set(of.values()):
         parts = {part: [f for f in frames if (of[f] or "train") == part] for part in ("train", "val", "test")}
         rule = BY_FOLDERS

@@ -193,7 +193,7 @@ def _below(root: Path, path: Path, word: str) -> str | None:
     """The file that a list names, relative to the root or to the list, as a path below the root; None if it is not."""
     for name in _spelled(root, path, word):
         for home in (root, path.parent):
-            if "\0" not in name and (home / name).is_file() and ".." not in PurePosixPath(name).parts:
+            if os.path.isfile(home / name) and ".." not in PurePosixPath(name).parts:
                 return (home / name).relative_to(root).as_posix()
     return None
 
@@ -207,4 +207,4 @@ def _spelled(root: Path, path: Path, word: str) -> list[str]:
             whole = os.path.normpath(os.path.abspath(home / name)) if "\0" not in name else ""
             if whole.startswith(os.path.abspath(root) + os.sep):
                 found.append(Path(os.path.relpath(whole, os.path.abspath(root))).as_posix())
-    return list(dict.fromkeys(found))
+    return [name for name in dict.fromkeys(found) if PurePosixPath(name).name]  # `.` and `/` are no names

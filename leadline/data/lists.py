@@ -175,7 +175,10 @@ def _cells(path: Path, line: str) -> list[str]:
         return [cell.strip() for cell in line.split("\t")]
     for mark in (",", ";"):
         if mark in line:
-            return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))]
+            try:
+                return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))]
+            except csv.Error as error:
+                raise BadData(f"{path}: the line {line[:80]!r} cannot be read: {error}") from error
     return line.split()
 
 

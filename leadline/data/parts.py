@@ -80,13 +80,16 @@ def by_order(items: Sequence[T], description: Description, fraction: float = 0.2
 def by_scenes(items: Sequence[Frame], description: Description) -> tuple[dict[str, Sequence[Frame]], str]:
     """(parts, the rule): as `by_order`, but cut between two folders, since the frames of one show one place.
 
-    Of all such cuts it is the one whose test part comes nearest to the share. One folder is cut in order.
+    Of all such cuts it is the one whose test part comes nearest to the share. One folder is cut in order, and so are
+    folders of sizes so unlike that nearly all frames, or nearly none, would be for testing.
     """
     starts = [i for i in range(1, len(items)) if _scene(items[i]) != _scene(items[i - 1])]
     share = _share(description)
     if not starts or len(starts) + 1 != len({_scene(frame) for frame in items}) or not 0 < share < 1:
         return by_order(items, description), order_rule(description)
     cut = min(starts, key=lambda i: abs(len(items) - i - share * len(items)))
+    if not share / 8 <= 1 - cut / len(items) <= share + 0.55:
+        return by_order(items, description), order_rule(description)
     n_test = 1 + sum(start > cut for start in starts)
     rule = f"nothing says a split, so the test part is the last {n_test} of {len(starts) + 1} folders in order"
     return {"train": items[:cut], "test": items[cut:]}, rule

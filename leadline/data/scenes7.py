@@ -15,7 +15,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines
 from leadline.data.frame import Camera, Frame, Source
-from leadline.data.parts import BY_FOLDERS, by_folders, by_order, dataset, order_rule, with_rest
+from leadline.data.parts import BY_FOLDERS, by_folders, by_scenes, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -26,7 +26,8 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     """The frames of a sequence, a scene (folder of `seq-XX`) or all scenes, that have colour and depth; by
     `description.items` also those without depth.
 
-    Split: by the `TestSplit.txt` of the scenes where they exist, else by folders called as parts, else in order.
+    Split: by the `TestSplit.txt` of the scenes where they exist, else by folders called as parts, else by
+    whole sequences, else in order.
     """
     found = set(find_files(root, (".png", *IMAGE_SUFFIXES)))
     every = []
@@ -43,8 +44,7 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     rule = "by TestSplit.txt"
     if for_test is None:
         told = by_folders(frames)
-        rule = order_rule(description) if told is None else BY_FOLDERS
-        parts = by_order(frames, description) if told is None else told
+        parts, rule = by_scenes(frames, description) if told is None else (told, BY_FOLDERS)
         parts = with_rest(parts, every) if wanted is every else parts
     else:
         parts = {

@@ -14,7 +14,7 @@ from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source
-from leadline.data.parts import BY_FOLDERS, by_folders, by_order, dataset, order_rule, with_rest
+from leadline.data.parts import BY_FOLDERS, by_folders, by_scenes, dataset, with_rest
 from leadline.data.scenes7 import read_intrinsics
 from leadline.data.words import folders
 from leadline.errors import BadData
@@ -31,8 +31,10 @@ FREIBURG = {
 
 
 def open_tum(root: Path, description: Description, split: str) -> Dataset:
-    """The associated frames of one sequence, or of all sequences in a folder; split by the sequences' names if they are
-    those of parts, else in order. By `description.items` also images without depth near enough in time.
+    """The associated frames of one sequence, or of all sequences in a folder; by `description.items` also images
+    without depth near enough in time.
+
+    Split: by the sequences' names if they are those of parts, else by whole sequences, else in order.
 
     Intrinsics: `camera-intrinsics.txt` (3x3) beside the sequence or above, else the calibration of the camera that the
     sequence's name tells (`freiburg1`, `fr1`, ...), else none: other people record in this layout, too.
@@ -61,7 +63,7 @@ def open_tum(root: Path, description: Description, split: str) -> Dataset:
     source = Source(root, description, cameras, scales={"uint16": 5000.0})
     parts, rule = by_folders(frames), BY_FOLDERS
     if parts is None:
-        parts, rule = by_order(frames, description), order_rule(description)
+        parts, rule = by_scenes(frames, description)
     return dataset(source, with_rest(parts, every) if description.items == "images" else parts, split, rule=rule)
 
 

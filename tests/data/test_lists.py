@@ -152,6 +152,41 @@ def test_what_is_no_list_is_left_alone(tmp_path: Path, rooms: list[Room]) -> Non
     assert len(open_dataset(tmp_path)) == 4 and len(open_dataset(tmp_path, "test")) == 1
 
 
+_PIECES = (
+    *(
+        "images/000.png",
+        "depth/001.png",
+        "000",
+        "train",
+        "val",
+        ",",
+        ";",
+        "\t",
+        " ",
+        "\n",
+        "\0",
+        "None",
+        "518.8",
+        "../x",
+    ),
+    *("a" * 5000, '"', "'", "image", "depth", "split", "\r\n", "\\", "é", "#", "/", "./", "images/", "nan", "."),
+)
+
+
+@pytest.mark.parametrize("name", ["train.txt", "val.csv", "meta.csv", "x_train.txt", "data.tsv", "test.lst"])
+def test_lists_of_any_content_give_frames_or_our_own_error(tmp_path: Path, name: str) -> None:
+    flat(tmp_path)
+    random = np.random.default_rng(7)
+    for _ in range(40):
+        pieces = random.choice(len(_PIECES), random.integers(0, 30))
+        (tmp_path / name).write_bytes("".join(_PIECES[i] for i in pieces).encode())
+        for split in ("train", "val", "all"):
+            try:
+                assert len(open_dataset(tmp_path, split)[0].image) == 8
+            except BadData as error:
+                assert str(tmp_path) in str(error)
+
+
 @pytest.mark.parametrize("name", ["kitti_eigen_train_files_with_gt.txt", "nyudepthv2_train_files_with_gt.txt"])
 def test_a_third_column_that_is_a_depth_map_is_not_dropped(tmp_path: Path, name: str) -> None:
     flat(tmp_path)

@@ -146,6 +146,29 @@ def test_scenes_are_cut_where_the_test_part_comes_nearest_to_its_share() -> None
     assert not by_scenes(frames, Description(test_fraction=0.0))[0]["test"]
 
 
+def test_scenes_of_very_unlike_sizes_are_cut_in_order() -> None:
+    for first, second, whole in ((1, 50, False), (50, 1, False), (4, 6, True), (10, 10, True)):
+        frames = [Frame(f"{scene}/{i}", "x", "y") for scene, n in (("a", first), ("b", second)) for i in range(n)]
+        parts, rule = by_scenes(frames, Description())
+        shared = {frame.name[0] for frame in parts["train"]} & {frame.name[0] for frame in parts["test"]}
+        assert (not shared) == whole == ("folders" in rule), (first, second)
+
+
+@pytest.mark.parametrize("layout", ["tum", "scenes7", "kitti"])
+def test_sequences_and_drives_are_split_whole_too(tmp_path: Path, layout: str) -> None:
+    for name in ("2011_09_26_drive_0001_sync", "2011_09_26_drive_0002_sync", "2011_09_26_drive_0003_sync"):
+        if layout == "tum":
+            write_tum(tmp_path / name, [1.0, 2.0], [1.0, 2.0])
+        elif layout == "scenes7":
+            write_scene(tmp_path / f"seq-{name[-6]}", range(2))
+        else:
+            home = write_raw(tmp_path, 4)
+            home.rename(home.parent / name)
+    train, test = open_dataset(tmp_path), open_dataset(tmp_path, "test")
+    assert len(train) == 4 and len(test) == 2 and "the last 1 of 3 folders" in train.rule
+    assert len({key.image.rsplit("/", 1)[0] for key in test.keys}) == 1
+
+
 def test_words_of_parts_and_what_only_looks_like_them() -> None:
     assert [part_of(word) for word in ("Valid", "dev", "train2017", "test_1")] == ["val", "val", "train", "test"]
     assert [part_of(word) for word in ("train_station", "latest", "value", "testbed", "")] == [None] * 5
