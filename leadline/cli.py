@@ -108,7 +108,7 @@ def val(
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
         model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
-        split: train, test or all
+        split: train, val, test or all; where there is no test part, val stands in for it
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
@@ -135,6 +135,8 @@ def val(
         check_writable(csv)
     samples = open_dataset(data, split, **reading.given())
     cli_data.tell_unread([data])
+    if samples.note:
+        complain(samples.note)
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):

@@ -46,7 +46,7 @@ def bench(
         imgsz: the net's input size; by default the model's own
         frame: the camera's size for end to end, by default 480x640; given, files that take such frames are measured too
         data: a data set; the accuracy of each exported file is measured on it
-        split: train, test or all of it
+        split: train, val, test or all of it; where there is no test part, val stands in for it
         protocol: how accuracy is measured, as in `leadline val`
         limit: only the first N images of the data
         calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges

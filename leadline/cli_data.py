@@ -63,27 +63,27 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         reading: how to read it
         json: print one JSON object
     """
+    from leadline.data.check_parts import notes as folders_say
     from leadline.data.dataset import first_readable
     from leadline.data.layouts import described, open_dataset
     from leadline.spec import to_json
 
     overrides = reading.given()
-    _, description = described(path, **overrides)
-    counts = {}
-    for split in ("train", "test", "all"):
-        try:
-            counts[split] = len(open_dataset(path, split, **overrides))
-        except BadData:
-            if split == "all":
-                raise
-            counts[split] = 0  # a part without frames
+    root, description = described(path, **overrides)
+    data = open_dataset(path, "all", **overrides)
+    parts = dict(data.parts)
+    counts = {"train": 0, **parts, "test": parts.get("test", parts.get("val", 0))}
+    counts = {part: counts[part] for part in dict.fromkeys(("train", "val", "test", *counts)) if part in counts}
+    counts["all"] = len(data)
     tell_unread([path])
-    sample = first_readable(open_dataset(path, "all", **overrides))
+    sample = first_readable(data)
     seen = sample.target[sample.valid]
     facts: dict[str, Any] = {
         "path": str(path),
         "description": to_json(description),
         "items": counts,
+        "parts": data.rule,
+        "notes": [finding.what for finding in folders_say(root, description, data)],
         "first": {
             "name": sample.name,
             "size": list(sample.image.shape[:2]),
@@ -97,12 +97,16 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     said = {key: value for key, value in facts["description"].items() if value is not None}
     print(shown(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}"))
     print(f"items: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    if data.rule:
+        print(f"parts: {data.rule}")
     height, width = facts["first"]["size"]
     depth = "no depth"
     if facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]
         depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
     print(shown(f"first: {sample.name}, {width}x{height}, {depth}"))
+    for note in facts["notes"]:
+        print(shown(f"note: {note}"))
     return 0
 
 
@@ -193,7 +197,7 @@ def synth(
     kind: Literal["room", "street", "mixed"] = "room",
     size: tuple[int, int] = (240, 320),
     textures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
-    split: Literal["train", "test"] | None = None,
+    split: Literal["train", "val", "test"] | None = None,
     stereo: bool = False,
     workers: Annotated[int | None, arg(metavar="N")] = None,
     json: bool = False,

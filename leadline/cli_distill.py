@@ -63,7 +63,7 @@ def label(
         if (line["name"], line["why"]) not in bad:
             complain(f"left out {line['name']}: {line['why']}")
     if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
-        complain(f"{n} images in folders named as depth, labels, masks or the like are not taken for photographs")
+        complain(f"{n} pictures are not taken for photographs: depth, labels, masks or the like, by name or channels")
     tell_unread([data])
     facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
     if json:

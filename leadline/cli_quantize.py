@@ -71,6 +71,8 @@ def quantize(
     if images < 1:
         raise ValueError(f"images is {images}; calibration needs at least one")
     samples = open_dataset(data, split, **reading.given())
+    if samples.note:
+        complain(samples.note)
     samples = samples if limit is None else subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to judge by; `leadline data ls {data}` shows what is there")
@@ -79,7 +81,7 @@ def quantize(
         inputs = pictures_for(calibration, how, images, complain)
     elif precision == "int8":
         others = open_dataset(data, "train", **reading.given())
-        if split != "test" or not len(others):
+        if split not in ("val", "test") or not len(others):
             raise ValueError("int8 must not learn its ranges from what judges it: give other images by --calibration")
         chosen = [round(i * (len(others) - 1) / max(images - 1, 1)) for i in range(min(images, len(others)))]
         inputs = [prepare(others[i].image, how) for i in sorted(set(chosen))]

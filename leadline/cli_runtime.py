@@ -144,7 +144,7 @@ def parity(
         frame: also compare files that take whole camera frames of this size
         imgsz: the net's input size; by default the model's own
         data: also measure the accuracy of each file on this data set
-        split: of the data: train, test or all
+        split: of the data: train, val, test or all
         protocol: of the accuracy, such as nyu-eigen@1
         limit: only the first N images, of those given and of the data
         calibration: int8: folder of images from which it learns ranges

@@ -68,7 +68,7 @@ class Labelling:
 
     out: Path
     """The folder of the label set."""
-    split: Literal["train", "test", "all"] = "train"
+    split: Literal["train", "val", "test", "all"] = "train"
     """The part of the data that is labelled."""
     height: int | None = 240
     """Labels of higher pictures are stored at so many rows; None: at the picture's size."""

@@ -50,7 +50,7 @@ def test_all_images_of_a_data_set_are_labelled_not_only_those_with_depth(
     (data / "masks").mkdir()
     shutil.copy(data / "images" / "001.png", data / "masks")
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
-    assert "1 images in folders named as depth, labels, masks" in capsys.readouterr().err
+    assert "1 pictures are not taken for photographs: depth, labels, masks" in capsys.readouterr().err
 
 
 def test_where_no_confidence_was_measured_there_is_no_least_sure(photos: Path, teacher: Path, tmp_path: Path) -> None:

@@ -105,7 +105,12 @@ def _frames(options: BenchOptions) -> np.ndarray:
 
 def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], None]) -> dict[str, Any]:
     """Fill in the metrics of each file, found once for all numbers of threads; gives what they were measured on."""
+    from leadline.data.layouts import open_dataset
+
     what = {"data": str(options.data), "split": options.split, "protocol": options.protocol, "limit": options.limit}
+    note = open_dataset(str(options.data), options.split).note
+    if note:
+        say(note)
     sized = what | {"size": options.size}
     seen: dict[Path, dict[str, Any]] = {}
     for row in rows:
@@ -120,7 +125,7 @@ def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], Non
                 found = {"metrics": None, "metrics_error": str(error)}
             seen[row.file] = found
         row.facts |= seen[row.file]
-    return what
+    return what | ({"note": note} if note else {})
 
 
 def _limits(rows: Sequence[Row], facts: dict[str, dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:

@@ -14,21 +14,24 @@ from leadline.data.check_depth import Look, direction, flatness, holes, look, re
 from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
+from leadline.data.check_parts import notes
 from leadline.data.check_scale import impossible, likely, rotation, unit, unstated, used
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_stored
-from leadline.data.description import Description
+from leadline.data.description import Description, read_description
 from leadline.data.finding import SEVERITIES, Finding, each
 from leadline.data.frame import Frame
 from leadline.data.labels import is_labels
 from leadline.data.layouts import LAYOUTS, described
 from leadline.data.measured import rotated_back
+from leadline.data.parts import SPLITS
+from leadline.data.unlabelled import depth_like
 from leadline.errors import BadData, LeadlineError
 
 _N_STORED = 16  # so many maps are also looked at as they are stored
 _REPAIR = "repair this frame or take it out"
-_SPARSE = ("kitti", "kitti_eigen")
+_SPARSE = ("kitti", "kitti_eigen", "kitti_selection")
 _CHOOSING = (*_SPARSE, "densedepth", "nyu", "nyu_txt")
 
 
@@ -51,7 +54,8 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     1. Files (all images and depth maps, from outside): missing, empty, cut short, without a partner, equal bytes.
     2. Depth (`n` frames spread over all): unit, bits, clipping, holes, NaN, constants, disparity for depth.
     3. Colour against depth (the same frames): different sizes, turned, shifted, wrong pairs.
-    4. Splits: equal and near-equal images in train and test.
+    4. Splits: equal and near-equal images in train and in val or test, images in no part.
+    5. Folders: depth that is there and not read, masks.
 
     A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all.
     Of a label set, see `check_labels`.
@@ -66,7 +70,8 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
         description = replace(description, max_depth=math.inf)
     opener = LAYOUTS[description.layout or ""]
     everything = opener(root, description, "all")
-    parts = {name: part for name in ("train", "test") if (part := _part(root, description, name)) is not None}
+    opened = {name: _part(root, description, name) for name in SPLITS[:3]}
+    parts = {name: part for name, part in opened.items() if part is not None and not part.note}
     frames = [key for key in everything.keys if isinstance(key, Frame)]
     findings = list(unreadable(root, frames))
     named = [str(root / finding.where) for finding in findings]
@@ -78,8 +83,11 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     )
     if looks or not unread:
         findings += _depth(root, description, looks, fits)
-    if "train" in parts and "test" in parts:
-        findings += leakage(root, parts["train"], parts["test"], n)
+    for name in ("val", "test"):
+        if "train" in parts and name in parts:
+            findings += leakage(root, parts["train"], parts[name], n, name)
+    stated = "layout" in overrides or read_description(root if root.is_dir() else root.parent).layout is not None
+    findings += notes(root, description, everything, stated)
     return Checked(_summary(everything, description, parts, looks, sizes), _worst_first(findings))
 
 
@@ -126,7 +134,8 @@ def _read(
 def _depth(root: Path, description: Description, looks: list[Look], fits: list[Edges]) -> Iterator[Finding]:
     where, layout = str(root), description.layout or ""
     if not looks:
-        yield Finding("note", "no depth to look at", where, "fine for images that a teacher labels")
+        if layout != "unlabelled" or not depth_like(root):
+            yield Finding("note", "no depth to look at", where, "fine for images that a teacher labels")
         return
     yield from impossible(looks, where)
     wrong = list(rotation(looks, where)) or list(unit(looks, where, layout))
@@ -148,6 +157,7 @@ def _summary(
     values = np.concatenate([one.depth[one.valid] for one in looks] or [np.zeros(0, np.float32)])
     summary: dict[str, Any] = {"name": data.name, "layout": description.layout, "n": len(data)}
     summary |= {f"n_{name}": len(part) for name, part in parts.items()}
+    summary |= {"parts": data.rule} if data.rule else {}
     summary |= {"n_read": len(looks), "n_sizes": len(sizes)}
     if sizes:
         summary |= {"size_min": min(sizes), "size_max": max(sizes)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,6 +17,8 @@ from leadline.data.depth_io import DEPTH_SUFFIXES, read_values
 from leadline.data.filelist import is_file
 from leadline.data.finding import Finding, each, some
 from leadline.data.frame import Frame
+from leadline.data.masks import read_mask
+from leadline.data.words import is_hidden, kind_of_file
 from leadline.errors import LeadlineError
 from leadline.preprocess import IMAGE_SUFFIXES, read_image
 
@@ -50,8 +53,12 @@ def lone_halves(root: Path, frames: Sequence[Frame], expected: bool) -> Iterator
         shared = _folders(images) & _folders(depths)
         endings = {_ending(file) for file in files}
         for folder in sorted(_folders(files)):
-            names = sorted(path.name for path in (root / folder).glob("*") if path.suffix.lower() in suffixes)
+            paths = [path for path in (root / folder).glob("*") if path.suffix.lower() in suffixes]
+            names = sorted(path.name for path in paths if not is_hidden(path.name))
             here = [name for name in names if folder not in shared or _ending(name) in endings]
+            if folder in shared:  # `a.png` and `a_depth.png` may end alike
+                kind = "depth" if partner == "image" else "image"
+                here = [name for name in here if kind_of_file(name) == kind]
             alone = [name for name in here if PurePosixPath(folder, name).as_posix() not in used]
             if alone:
                 what = f"{len(alone)} of {len(here)} files have no {partner} in this data set: {some(alone)}"
@@ -63,18 +70,20 @@ def lone_halves(root: Path, frames: Sequence[Frame], expected: bool) -> Iterator
 
 def copies(root: Path, parts: Mapping[str, Sequence[Frame]]) -> Iterator[Finding]:
     """Byte for byte equal files: images in two splits (error), images or depth maps used twice (warning)."""
+    for first, second in combinations(parts, 2):
+        twice = sorted({frame.image for frame in parts[first]} & {frame.image for frame in parts[second]})
+        if twice:
+            what = f"{len(twice)} images belong to {first} and to {second}: {some(twice)}"
+            yield Finding("error", what, str(root), "take them out of one list")
     part_of = {frame.image: part for part, frames in parts.items() for frame in frames}
-    twice = sorted({f.image for f in parts.get("train", ())} & {f.image for f in parts.get("test", ())})
-    if twice:
-        what = f"{len(twice)} images belong to train and to test: {some(twice)}"
-        yield Finding("error", what, str(root), "take them out of one list")
-    leaks: list[str] = []
+    leaks: dict[str, list[str]] = {}
     repeated: list[str] = []
     for group in _equal(root, list(part_of)):
-        (leaks if len({part_of[file] for file in group}) > 1 else repeated).append(" = ".join(group[:3]))
-    if leaks:
-        what = f"{len(leaks)} images are in train and, under another name, in test: {some(leaks)}"
-        yield Finding("error", what, str(root), "keep each in one part; results on the test part are too good")
+        among = [part for part in parts if part in {part_of[file] for file in group}]
+        (leaks.setdefault(" and in ".join(among), []) if len(among) > 1 else repeated).append(" = ".join(group[:3]))
+    for own, found in leaks.items():
+        what = f"{len(found)} images are in {own.replace('and in ', 'and, under another name, in ')}: {some(found)}"
+        yield Finding("error", what, str(root), "keep each in one part; results on the others are too good")
     if repeated:
         what = f"{len(repeated)} images are there several times: {some(repeated)}"
         yield Finding("warning", what, str(root), "keep one of each, unless they should count more")
@@ -96,6 +105,8 @@ def _files(frames: Sequence[Frame]) -> dict[str, Callable[[Path], object]]:
             files[frame.right] = read_image
         if frame.depth is not None:
             files[frame.depth] = read_values
+        if frame.mask is not None:
+            files[frame.mask] = read_mask
     return files
 
 

@@ -12,6 +12,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.filelist import is_file, natural
 from leadline.data.finding import Finding
 from leadline.data.frame import Frame
+from leadline.data.parts import part_of
 from leadline.errors import LeadlineError
 from leadline.formats import formats
 from leadline.preprocess import read_image
@@ -29,8 +30,9 @@ def view_hash(image: np.ndarray | Image.Image) -> np.ndarray:
     return np.asarray(cells[:, 1:] > cells[:, :-1]).ravel()
 
 
-def leakage(root: Path, train: Dataset, test: Dataset, n: int) -> Iterator[Finding]:
-    """Test views that the train part has, too: by `n` test items spread over the part, and 4 `n` train items.
+def leakage(root: Path, train: Dataset, test: Dataset, n: int, name: str = "test") -> Iterator[Finding]:
+    """Views of the test part (or of another, by `name`) that train has, too: by `n` test items spread over the part,
+    and 4 `n` train items.
 
     Half of the train items are the neighbours of the test items in the order of their names (without the parts' names),
     because frames of one video that were dealt out at random are neighbours; the others are spread.
@@ -51,10 +53,9 @@ def leakage(root: Path, train: Dataset, test: Dataset, n: int) -> Iterator[Findi
         return
     i, j = np.unravel_index(int(distance.argmin()), distance.shape)
     example = f"{_name(test, list(ours)[i])} and {_name(train, list(theirs)[j])}"
-    what = (
-        f"{equal:.0%} of the test images have a near-equal one in train, {alike:.0%} a similar view, such as {example}"
-    )
-    advice = "split by scenes or by long runs of frames, not by single frames: else test results are too good"
+    what = f"{equal:.0%} of the {name} images have a near-equal one in train, {alike:.0%} a similar view"
+    what = f"{what}, such as {example}"
+    advice = f"split by scenes or by long runs of frames, not by single frames: else {name} results are too good"
     yield Finding("error" if equal >= 0.25 else "warning", what, str(root), advice)
 
 
@@ -93,9 +94,11 @@ def _neighbours(train: Dataset, test: Dataset, chosen: Sequence[int]) -> list[in
 
 
 def _order(name: str) -> tuple[tuple[bool, int, str], ...]:
+    folders = [folder for folder in name.split("/")[:-1] if part_of(folder) is None]
+    bare = "/".join([*folders, name.rpartition("/")[2]])
     for part in ("train", "test", "val"):
-        name = name.replace(part, "")
-    return natural(name)
+        bare = bare.replace(part, "")
+    return natural(bare)
 
 
 def _name(data: Dataset, index: int) -> str:

@@ -19,6 +19,12 @@ class Dataset:
     name: str
     keys: tuple[Any, ...]
     read: Callable[[Any], Sample]
+    parts: tuple[tuple[str, int], ...] = ()
+    """(part, how many items it has) of the whole data set that these items are from, where that is known."""
+    rule: str = ""
+    """What made the parts."""
+    note: str = ""
+    """What has to be said of these items: that another part stands in for the one that was asked for."""
 
     def __len__(self) -> int:
         return len(self.keys)

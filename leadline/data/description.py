@@ -30,11 +30,13 @@ class Description:
     ray_distance   true: the numbers are distances along each pixel's ray; intrinsics turn them into depth (z)
     invalid        the stored value, or a list of those, that mean "no depth"; -1: there is none; None: 0, and in
                    16-bit files that do not state their scale 65535, too
-    split          "train" or "test": the whole folder is that part; None: by the layout's lists, else by test_fraction
+    split          "train", "val" or "test": the whole folder is that part; None: by the layout's folders and lists,
+                   else by test_fraction
     test_fraction  without lists: the last share of the frames, in order, is the test part
     min_depth      metres; nearer values do not count (`depth_min` is the same key)
     max_depth      metres; farther values do not count (`depth_max` is the same key)
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
+    masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
     labels         a folder of class ids beside the depth, same stem
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
                    no published list leaves out, for a teacher or to learn from one
@@ -47,11 +49,12 @@ class Description:
     depth_rotated: int = 0
     ray_distance: bool = False
     invalid: tuple[float, ...] | None = None
-    split: Literal["train", "test"] | None = None
+    split: Literal["train", "val", "test"] | None = None
     test_fraction: float | None = None
     min_depth: float | None = None
     max_depth: float | None = None
     intrinsics: tuple[float, float, float, float] | None = None
+    masks: bool = True
     labels: str | None = None
     items: Items = "depth"
 

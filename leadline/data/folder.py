@@ -1,11 +1,14 @@
-"""The plain layout: a folder of images and a folder of depth maps, whose files have the same names but for the suffix.
+"""The plain layout: images and depth maps whose files have the same names but for the suffix and words such as `rgb`.
 
-    images/a.jpg depth/a.png                     (or `rgb/`, `image/`, `color/`; `depths/`)
-    train/images/a.jpg train/depth/a.png         (parts outside; `test/` or `val/` is the test part)
+    images/a.jpg depth/a.png                     (or `rgb/`, `RGB/`, `color/`, `left/`; `depths/`, `gt_depth/`, ...)
+    scene1/color/a.jpg scene1/depth/a.png        (scenes, up to four folders down)
+    train/images/a.jpg train/depth/a.png         (parts outside; see `parts` for the words)
     images/train/a.jpg depth/train/a.png         (parts inside)
-    train.txt, test.txt (or val.txt)             (parts by lists of names, with or without folder and suffix)
+    a.png a_depth.npy a_depth_mask.npy           (side by side in any folder)
+    train.txt, val.txt, test.txt; split.csv      (parts by lists; a second column is the depth map: see `lists`)
 
-Depth is in any format of `depth_io`. Without parts, the split is in order.
+Depth is in any format of `depth_io`. `mask/`, `valid/` or `confidence/` beside it say by 0 which depth does not count.
+Without parts, the split is by whole scenes, else in order.
 """
 
 from __future__ import annotations
@@ -16,103 +19,83 @@ from pathlib import Path
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
+from leadline.data.filelist import find_files
+from leadline.data.frame import Camera, Frame, Source
+from leadline.data.homes import Home, frames_of, homes, named, side_by_side
+from leadline.data.listed import listed, names_pairs
+from leadline.data.parts import BY_FOLDERS, by_folders, by_scenes, dataset, part_by_folder, with_rest
 from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
-IMAGE_FOLDERS = ("images", "rgb", "image", "color")
-DEPTH_FOLDERS = ("depth", "depths")
-PART_OF = {"train": "train", "test": "test", "val": "test"}
+_INTRINSICS = "camera-intrinsics.txt"
+
+
+def is_folder(root: Path) -> bool:
+    """Whether `root` shows images with depth maps by the names of its folders, files or lists."""
+    return bool(homes(root)) or names_pairs(root) or any(frame.depth for frame in side_by_side(root))
 
 
 def open_folder(root: Path, description: Description, split: str) -> Dataset:
-    """The images that have a depth map of the same name, or all, by `description.items`; none of them with one is a
-    BadData. Intrinsics: `camera-intrinsics.txt` (3x3), else none.
+    """The images that have a depth map, or all, by `description.items`; none of them with one is a BadData.
+
+    Intrinsics: `camera-intrinsics.txt` (3x3) beside the folder of images or in the root, else none.
     """
-    frames = [frame for home in homes(root) for frame in _frames(root, home)]
-    if not any(frame.depth for frame in frames):
-        raise BadData(f"{root}: {_why_nothing(root, next(iter(homes(root)), ''))}")
-    file = root / "camera-intrinsics.txt"
-    cameras: dict[str, Camera] = {"": read_intrinsics(file)} if file.is_file() else {}
-    return dataset(Source(root, description, cameras), _parts(root, frames, description), split)
+    found = homes(root)
+    shown = [frame for home in found for frame in frames_of(root, home)] or side_by_side(root)
+    parts, every, rule = _parts(root, shown, description)
+    if not any(frame.depth for frame in every):
+        raise BadData(f"{root}: {_why_nothing(root, found)}")
+    if not description.masks:
+        parts = {part: [frame._replace(mask=None) for frame in own] for part, own in parts.items()}
+    cameras = _cameras(root, {frame.camera for frame in every})
+    return dataset(Source(root, description, cameras), parts, split, rule=rule)
 
 
-def homes(root: Path) -> list[str]:
-    """The sub-folders (parts; "" is `root` itself) that hold a folder of images and one of depth maps."""
-    both = [
-        home for home in ("", *PART_OF) if all(_first(root / home, names) for names in (IMAGE_FOLDERS, DEPTH_FOLDERS))
-    ]
-    return both[:1] if both[:1] == [""] else both
-
-
-def _frames(root: Path, home: str) -> list[Frame]:
-    image_folder, depth_folder = _first(root / home, IMAGE_FOLDERS), _first(root / home, DEPTH_FOLDERS)
-    if image_folder is None or depth_folder is None:
-        return []
-    depths: dict[str, str] = {}
-    for file in find_files(root / home / depth_folder, DEPTH_SUFFIXES):
-        if stem(file) in depths:
-            raise BadData(f"{root / home / depth_folder}: {depths[stem(file)]} and {file} are for one image; keep one")
-        depths[stem(file)] = file
-    prefix = f"{home}/" if home else ""
-    frames: dict[str, Frame] = {}
-    for file in find_files(root / home / image_folder, IMAGE_SUFFIXES):
-        if stem(file) in frames:
-            raise BadData(f"{root / home / image_folder}: two images are called {stem(file)}; rename one")
-        depth = f"{prefix}{depth_folder}/{depths[stem(file)]}" if stem(file) in depths else None
-        frames[stem(file)] = Frame(prefix + stem(file), f"{prefix}{image_folder}/{file}", depth)
-    return list(frames.values())
-
-
-def _parts(root: Path, frames: list[Frame], description: Description) -> Mapping[str, Sequence[Frame]]:
-    every = frames
+def _parts(
+    root: Path, every: Sequence[Frame], description: Description
+) -> tuple[Mapping[str, Sequence[Frame]], Sequence[Frame], str]:
+    """(the parts, all frames, the rule that made the parts)."""
+    by_lists = listed(root, every)
+    if by_lists is not None:
+        every = by_lists.frames
     frames = [frame for frame in every if frame.depth]
     wanted = every if description.items == "images" else frames
-    lists = {name: root / f"{name}.txt" for name in PART_OF if (root / f"{name}.txt").is_file()}
-    if lists:
-        parts: Mapping[str, Sequence[Frame]] = _listed(frames, lists)
+    if by_lists is not None and by_lists.parts is not None:
+        parts, rule = by_lists.parts, by_lists.rule
+    elif (told := by_folders(frames)) is not None:
+        part_of = {frame: part for part, own in told.items() for frame in own}
+        made: dict[str, list[Frame]] = {part: [] for part in told}
+        for frame in wanted:
+            made.setdefault(part_of.get(frame) or part_by_folder(frame.name) or "train", []).append(frame)
+        return made, every, BY_FOLDERS
     else:
-        inside = {frame: PART_OF.get(frame.name.split("/")[0]) for frame in wanted}
-        if all(inside[frame] for frame in frames):
-            return {part: [f for f in wanted if (inside[f] or "train") == part] for part in ("train", "test")}
-        parts = by_order(frames, description)
-    return with_rest(parts, every) if wanted is every else parts
+        parts, rule = by_scenes(frames, description)
+    return (with_rest(parts, every) if description.items == "images" else parts), every, rule
 
 
-def _listed(frames: list[Frame], lists: dict[str, Path]) -> Mapping[str, Sequence[Frame]]:
-    """The parts that lists name. Where there is only one list, the other part is all the rest."""
-    names = {frame.name: frame for frame in frames} | {stem(frame.image): frame for frame in frames}
-    parts: dict[str, list[Frame]] = {}
-    for name, path in lists.items():
-        for line in read_lines(path):
-            word = line.split()[0]
-            frame = next((names[key] for key in (line, stem(line), word, stem(word)) if key in names), None)
-            if frame is None:
-                raise BadData(f"{path} lists {line!r}, but there is no such image with a depth map")
-            parts.setdefault(PART_OF[name], []).append(frame)
-    if len(parts) == 1:
-        [(part, listed)] = parts.items()
-        taken = set(listed)
-        parts["test" if part == "train" else "train"] = [frame for frame in frames if frame not in taken]
-    return {part: parts.get(part, []) for part in ("train", "test")}
+def _cameras(root: Path, folders: set[str]) -> dict[str, Camera]:
+    files = {folder: [path / _INTRINSICS for path in (root / folder, root)] for folder in folders}
+    found = {folder: next((file for file in places if file.is_file()), None) for folder, places in files.items()}
+    return {folder: read_intrinsics(file) for folder, file in found.items() if file is not None}
 
 
-def _first(folder: Path, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if (folder / name).is_dir()), None)
-
-
-def _why_nothing(root: Path, home: str) -> str:
-    images, depths = _first(root / home, IMAGE_FOLDERS), _first(root / home, DEPTH_FOLDERS)
-    if images is None or depths is None:
-        missing = " and ".join(
-            f"one of the folders {', '.join(names)}"
-            for names, found in ((IMAGE_FOLDERS, images), (DEPTH_FOLDERS, depths))
-            if found is None
+def _why_nothing(root: Path, found: Sequence[Home]) -> str:
+    if not found:
+        return (
+            "a folder of images (images, rgb, image, color, left ...) beside one of depth maps (depth, depths, gt_depth"
+            " ...) is needed, here or up to four folders down, or depth maps beside their images (a.png, a_depth.png)"
         )
-        return f"{missing} is needed"
-    a = find_files(root / home / images, IMAGE_SUFFIXES)
-    b = find_files(root / home / depths, DEPTH_SUFFIXES)
+    places = [root / home.folder for home in found]
+    a = [
+        file
+        for place, home in zip(places, found, strict=True)
+        for file in find_files(place / home.images, IMAGE_SUFFIXES)
+    ]
+    b = [
+        file
+        for place, home in zip(places, found, strict=True)
+        for file in find_files(place / home.depth, DEPTH_SUFFIXES)
+    ]
     example = f", such as {a[0]} and {b[0]}" if a and b else ""
-    return f"none of {len(a)} images has one of the {len(b)} depth maps with the same name{example}"
+    return f"none of {len(a)} images has one of the {len(b)} depth maps with the same name{example}, in {named(found)}"

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from leadline.data.dataset import Dataset
 from leadline.data.depth_io import read_stored
 from leadline.data.depth_names import Stored
 from leadline.data.description import Description
+from leadline.data.masks import read_mask
 from leadline.data.measured import measured, ray_lengths, refuse_far
 from leadline.errors import BadData
 from leadline.geometry import scale_intrinsics
 from leadline.preprocess import read_image
 from leadline.types import Sample
 
-T = TypeVar("T")
-SPLITS = ("train", "test", "all")
+MAX_STRETCH = 0.03
+"""So much may the shape (height : width) of a depth map differ from its image's."""
 
 
 class Frame(NamedTuple):
-    """Files relative to the data set's folder. `camera` says which of its cameras took it; `name` is unique."""
+    """Files relative to the data set's folder. `camera` says which of its cameras took it; `name` is unique.
+
+    Where `mask` is 0, depth does not count.
+    """
 
     name: str
     image: str
     depth: str | None = None
     right: str | None = None
     camera: str = ""
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class Source:
         key = self.description.depth_key
         values = None if frame.depth is None else read_stored(self.root / frame.depth, key=key)
         right = None if frame.right is None else read_image(self.root / frame.right)
-        return self.sample(frame.name, image, values, camera=frame.camera, right=right)
+        mask = None if frame.mask is None or values is None else read_mask(self.root / frame.mask)
+        return self.sample(frame.name, image, values, camera=frame.camera, right=right, mask=mask)
 
     def sample(
         self,
@@ -80,11 +86,15 @@ class Source:
         *,
         camera: str = "",
         right: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
     ) -> Sample:
-        """The Sample made of an image and of stored depth values (None: without depth).
+        """The Sample made of an image and of stored depth values (None: without depth), which count only where `mask`,
+        bool, says so.
 
-        Depth of another size but the same shape (height : width, to one pixel) is brought to the image's size by taking
-        the nearest value, since a mean over an edge would invent a distance. Of another shape: BadData with both sizes.
+        Depth of another size is brought to the image's size by taking the nearest value, since a mean over an edge
+        would invent a distance. If its shape (height : width) differs by up to MAX_STRETCH, each axis is stretched by
+        itself: colour and depth of one view are often resampled to sizes of their own. Of another shape, or of equal
+        width or height and so cropped: BadData with both sizes. The same holds for the mask.
         Depth that nothing on earth has, see `refuse_far`, is a BadData, too.
         """
         size = (image.shape[0], image.shape[1])
@@ -92,6 +102,10 @@ class Source:
         if values is not None:
             stored = values if isinstance(values, Stored) else Stored(values)
             depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape))
+            if mask is not None:
+                here = (depth.shape[0], depth.shape[1])
+                counts = counts & mask[_nearest(mask.shape, here, f"{self.root}: {name}", "mask", "depth")]
+                depth = np.where(counts, depth, np.float32(0))
             if self.description.max_depth is None:
                 refuse_far(depth, stored, f"{self.root}: {name}")
             pick = _nearest(depth.shape, size, f"{self.root}: {name}")
@@ -129,75 +143,34 @@ class Source:
         return camera if said is None else Camera(*said, baseline_m=None if camera is None else camera.baseline_m)
 
 
-def dataset(source: Source, parts: Mapping[str, Sequence[Frame]], split: str, note: str = "") -> Dataset:
-    """The Dataset of the frames that `choose` takes."""
-    name = " ".join(filter(None, (source.root.resolve().name, split, note)))
-    return Dataset(name, choose(parts, split, source.description, source.root), source.read)
-
-
-def with_rest(parts: Mapping[str, Sequence[Frame]], frames: Sequence[Frame]) -> dict[str, Sequence[Frame]]:
-    """`parts` with those of `frames`, all in order, that have no depth: each belongs where the last one before it in
-    its folder does that has some (or else the first), for neighbours show the same; in a folder without, to `train`.
-    """
-    of = {frame: part for part, own in parts.items() for frame in own}
-    here: dict[str, str] = {}
-    for frame in reversed([frame for frame in frames if frame in of]):
-        here[Path(frame.image).parent.as_posix()] = of[frame]
-    made: dict[str, list[Frame]] = {part: [] for part in {"train": (), **parts}}
-    for frame in frames:
-        folder = Path(frame.image).parent.as_posix()
-        here[folder] = of.get(frame, here.get(folder, "train"))
-        if frame in of or frame.depth is None:
-            made[here[folder]].append(frame)
-    return dict(made)
-
-
-def choose(parts: Mapping[str, Sequence[T]], split: str, description: Description, root: Path) -> tuple[T, ...]:
-    """The items of one split out of a layout's `parts` (usually train and test); `all` is train, test, then the rest.
-
-    A description that says the whole folder is one part overrules the layout. No items at all: BadData.
-    """
-    allowed = (*SPLITS, *(part for part in parts if part not in SPLITS))
-    if split not in allowed:
-        raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
-    every = [item for part in parts.values() for item in part]
-    if description.split is not None:
-        parts = {description.split: every}
-    chosen = tuple(every if split == "all" else parts.get(split, ()))
-    if not chosen:
-        sizes = ", ".join(f"{part} {len(items)}" for part, items in parts.items()) or "nothing"
-        raise BadData(f"{root} has no frames for the split {split!r} (it has: {sizes})")
-    return chosen
-
-
-def by_order(items: Sequence[T], description: Description, fraction: float = 0.2) -> dict[str, Sequence[T]]:
-    """The parts without lists: the last `test_fraction` of the items in order (or `fraction`) is test, the rest train.
-
-    In order, not at random: neighbouring frames of a video show the same thing, so a random choice would leak.
-    """
-    share = fraction if description.test_fraction is None else description.test_fraction
-    n_test = round(len(items) * share)
-    if 0 < share < 1 and len(items) > 1:
-        n_test = min(max(n_test, 1), len(items) - 1)
-    return {"train": items[: len(items) - n_test], "test": items[len(items) - n_test :]}
-
-
-def _nearest(have: tuple[int, ...], want: tuple[int, int], where: str) -> tuple[np.ndarray, ...]:
+def _nearest(
+    have: tuple[int, ...], want: tuple[int, int], where: str, what: str = "depth", of: str = "image"
+) -> tuple[np.ndarray, ...]:
     """Row and column indices that take a map of size `have` to size `want`."""
     (height, width), (rows, columns) = have, want
-    if height * width > rows * columns:
-        off = min(abs(rows - columns * height / width), abs(columns - rows * width / height))
-    else:
-        off = min(abs(height - width * rows / columns), abs(width - height * columns / rows))
-    if off > 1:
-        turned = "; one of the two is turned by 90 degrees" if (height, width) == (columns, rows) else ""
-        raise BadData(
-            f"{where}: the image is {_size(want)} and its depth {_size(have)}{turned}; sizes must be equal, or at least"
-            " of the same shape: crop or pad one to the other's view first"
+    if not _same_view((height, width), want):
+        turned = _same_view((width, height), want)
+        advice = (
+            "one of the two is turned by 90 degrees: turn it back (the EXIF orientation of a photograph turns that"
+            " alone)"
+            if turned
+            else f"sizes must be equal, or of the same shape to {MAX_STRETCH:.0%}: crop or pad one to the other's view"
         )
+        raise BadData(f"{where}: the {of} is {_size(want)} and its {what} {_size(have)}; {advice}")
     to_row = ((np.arange(rows) + 0.5) * height / rows).astype(np.intp)
     to_column = ((np.arange(columns) + 0.5) * width / columns).astype(np.intp)
     return np.ix_(to_row, to_column)
+
+
+def _same_view(have: tuple[int, int], want: tuple[int, int]) -> bool:
+    """Whether two sizes can be of one view: of one shape to a pixel of the smaller one, or to MAX_STRETCH if both sides
+    differ. A map with one side equal and the other not was cropped, since nobody resamples one axis.
+    """
+    (height, width), (rows, columns) = sorted((have, want), key=lambda size: size[0] * size[1])
+    if min(abs(height - width * rows / columns), abs(width - height * columns / rows)) <= 1:
+        return True
+    one_side = abs(height - rows) <= 1 or abs(width - columns) <= 1
+    return not one_side and abs(math.log(width * rows / (height * columns))) <= math.log1p(MAX_STRETCH)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -11,18 +11,21 @@ and the lists of the Eigen split as BTS and ZoeDepth write them, `image depth fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import each_once, find_files, located, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
+from leadline.data.frame import Camera, Frame, Source
+from leadline.data.parts import BY_FOLDERS, OTHERS, by_scenes, dataset, part_in, part_of, with_rest
+from leadline.data.words import is_hidden
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 from leadline.text import columns
 
-_SCALES = {"uint16": 256.0}
+SCALES = {"uint16": 256.0}
+BY_LISTS = "by the names of its lists"
 _IMAGE_HOMES = ("", "raw", "kitti_raw", "raw_data", "input")
 _BENCHMARK = "data_depth_annotated"
 _DEPTH_HOMES = ("", "gts", _BENCHMARK, f"{_BENCHMARK}/train", f"{_BENCHMARK}/val", "train", "val")
@@ -34,8 +37,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     `description.items` says which: "depth", those with a depth map; "images", all; "pairs", those with a right image
     (`right` and `baseline_m` are set; without a depth map nothing is valid). A view without a partner is then BadData.
     Depth is `groundtruth` (accumulated and cleaned) if any drive has it, else `velodyne_raw`; the data set's name says
-    which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those, else all frames in order,
-    so that a pair and its depth are in the same part.
+    which. It lies in the drive, or in the benchmark's `train/` and `val/`. Split: by those (or by such folders above
+    the drives), else by whole drives, else in order; of all frames, so that a pair and its depth are in one part.
     """
     above = ("", "*/", "*/*/", "*/*/*/")
     folders = each_once(path for part in above for path in sorted(root.glob(f"{part}image_02/data")))
@@ -46,34 +49,57 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     kinds = [kind for kind in ("groundtruth", "velodyne_raw") if any(kind in found for found in depths.values())]
     kind = kinds[0] if kinds else "no"
     frames = [frame for drive in drives for frame in _drive(root, drive, depths[drive].get(kind, []))]
-    for_test = {frame for frame in frames if frame.depth and "val" in Path(frame.depth).parts}
-    parts: Mapping[str, Sequence[Frame]] = by_order(frames, description)
-    if for_test:
-        parts = {"train": [f for f in frames if f not in for_test], "test": [f for f in frames if f in for_test]}
-    if for_test and description.items == "images":
-        measured = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
-        parts = with_rest(measured, frames)
+    of = {frame: _part(frame) for frame in frames}
+    parts: Mapping[str, Sequence[Frame]]
+    parts, rule = by_scenes(frames, description)
+    if {"val", "test"} & set(of.values()):
+        parts = {part: [f for f in frames if (of[f] or "train") == part] for part in ("train", "val", "test")}
+        rule = BY_FOLDERS
+        if description.items == "images":
+            measured = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
+            parts = with_rest(measured, frames)
     if description.items == "pairs":
         _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}
     else:
         every = description.items == "images"
         parts = {name: [f._replace(right=None) for f in part if every or f.depth] for name, part in parts.items()}
-    source = Source(root, description, _cameras(root, frames), _SCALES)
-    return dataset(source, parts, split, "pairs" if description.items == "pairs" else f"{kind} depth")
+    source = Source(root, description, _cameras(root, frames), SCALES)
+    note = "pairs" if description.items == "pairs" else f"{kind} depth"
+    return dataset(source, parts, split, note, rule=rule)
 
 
 def open_eigen(root: Path, description: Description, split: str) -> Dataset:
-    """The frames in the lists `*train*.txt` and `*test*.txt` with lines `image depth focal`.
+    """The frames in the lists `*train*.txt`, `*val*.txt` and `*test*.txt` with lines `image depth focal`.
 
     Lines whose depth is `None` are left out: 45 of the 697 test images have no improved ground truth, which leaves the
     usual 652. Paths are relative to `root`, or to the folders the benchmark's downloads unpack to.
     """
-    parts = {part: _listed(root, part) for part in ("train", "test")}
+    parts = listed_parts(root, lambda rows: _listed(root, rows))
     frames = [frame for part in parts.values() for frame in part]
     if not frames:
         raise BadData(f"{root} has no *train*files_with_gt.txt or *test*files_with_gt.txt with a depth map in a line")
-    return dataset(Source(root, description, _cameras(root, frames), _SCALES), parts, split, "eigen")
+    return dataset(Source(root, description, _cameras(root, frames), SCALES), parts, split, "eigen", rule=BY_LISTS)
+
+
+def gt_lists(root: Path) -> list[Path]:
+    """The lists of BTS and ZoeDepth in `root`: `*files_with_gt*.txt`, in upper or lower case."""
+    found = (path for path in sorted(root.glob("*.[tT][xX][tT]")) if not is_hidden(path.name))
+    return [path for path in found if "files_with_gt" in path.name.lower()]
+
+
+def listed_parts(root: Path, read: Callable[[list[tuple[str, str]]], Sequence[Frame]]) -> dict[str, Sequence[Frame]]:
+    """The parts of such lists by the words in their names; `read` makes frames of (image, depth) pairs."""
+    of: dict[str, list[tuple[str, str]]] = {part: [] for part in ("train", "val", "test")}
+    for path in gt_lists(root):
+        pairs = [(image, depth) for image, depth in read_rows(path) if depth is not None]
+        own = of.setdefault(part_in(path.stem) or OTHERS, [])
+        before = dict(own)
+        for image, depth in pairs:
+            if before.get(image, depth) != depth:
+                raise BadData(f"{path} gives {image} the depth map {depth}, and another list {before[image]}; keep one")
+        own += [pair for pair in pairs if pair[0] not in before]  # lists may overlap
+    return {part: read(pairs) for part, pairs in of.items()}
 
 
 def read_rows(path: Path) -> list[tuple[str, str | None]]:
@@ -83,18 +109,35 @@ def read_rows(path: Path) -> list[tuple[str, str | None]]:
         words = columns(line)
         if len(words) not in (2, 3):
             raise BadData(f"{path}: the line {line!r} should be: image depth focal")
-        rows.append((words[0], None if words[1] == "None" else words[1]))
+        if len(words) == 3 and not _is_number(words[2]):
+            raise BadData(
+                f"{path}: the line {line!r} has {words[2]!r} where a focal length should be; if that is another depth"
+                " map, keep the one that is to be learned from, as image depth focal"
+            )
+        rows.append((words[0], None if words[1].lower() == "none" else words[1]))
     return rows
 
 
-def _listed(root: Path, part: str) -> Sequence[Frame]:
-    rows = [row for path in sorted(root.glob(f"*{part}*files_with_gt*.txt")) for row in read_rows(path)]
-    pairs = [(image, depth) for image, depth in rows if depth is not None]
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return word.lower() == "none"
+    return True
+
+
+def _listed(root: Path, pairs: Sequence[tuple[str, str]]) -> Sequence[Frame]:
     images = located(root, [image for image, _ in pairs], _IMAGE_HOMES)
     depths = located(root, [depth for _, depth in pairs], _DEPTH_HOMES)
     # .../DATE/DATE_drive_NNNN_sync/image_02/data/N.png: the calibration is that of the date
     dates = [Path(image).parents[3].as_posix() if len(Path(image).parents) > 3 else "" for image in images]
     return [Frame(stem(i), i, d, camera=date) for i, d, date in zip(images, depths, dates, strict=True)]
+
+
+def _part(frame: Frame) -> str | None:
+    """The part by the folders above a frame's depth map, else above its image."""
+    folders = [folder for file in (frame.depth, frame.image) if file for folder in Path(file).parent.parts]
+    return next((part for folder in folders if (part := part_of(folder))), None)
 
 
 def _depth_folders(root: Path, drive: Path) -> dict[str, list[Path]]:

@@ -25,8 +25,10 @@ from leadline.data.depth_arrays import mat_variable, opened_h5
 from leadline.data.depth_names import Stored
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, choose, dataset
-from leadline.data.kitti import read_rows
+from leadline.data.frame import Camera, Frame, Source
+from leadline.data.kitti import BY_LISTS, gt_lists, listed_parts
+from leadline.data.parts import BY_FOLDERS, OTHERS, SPLITS, by_order, dataset, divided, order_rule, part_in, part_of
+from leadline.data.words import folders, is_hidden
 from leadline.errors import BadData
 from leadline.types import Sample
 
@@ -48,24 +50,28 @@ def open_nyu(root: Path, description: Description, split: str) -> Dataset:
 
 
 def open_h5(root: Path, description: Description, split: str) -> Dataset:
-    """FastDepth's files. Splits: `train`, `test` (the folder `val`), and `holdout`.
+    """FastDepth's files. Splits: `train`, `val` and `test` by the folders of these names, and `holdout`. In FastDepth's
+    own download the official test images lie in `val`, which stands in for the test part that is not there.
 
     As in FastDepth, the train part leaves out the files named 00001.h5 and 00201.h5: they are the hold-out, about two
-    frames of each scene, made for choosing. Without the folders `train` and `val` the split is in order.
+    frames of each scene, made for choosing. Without folders of parts the split is in order.
     """
     files = h5_files(root)
     if not files:
         raise BadData(f"{root} holds no .h5 files: looked for train/SCENE/NNNNN.h5 and val/SCENE/NNNNN.h5")
-    held = [file for file in files if file.endswith(HOLD_OUT) and not file.startswith("val/")]
+    of = {file: part_of(Path(file).parts[0]) if "/" in file else None for file in files}
+    held = [file for file in files if file.endswith(HOLD_OUT) and of[file] in (None, "train")]
     rest = [file for file in files if file not in set(held)]
-    if any(file.startswith(("train/", "val/")) for file in files):
-        train, test = ([file for file in rest if file.startswith(part)] for part in ("train/", "val/"))
+    parts: dict[str, list[str]] = {}
+    rule = BY_FOLDERS
+    if any(of.values()):
+        for part in (*SPLITS[:3], OTHERS):
+            parts[part] = [file for file in rest if (of[file] or OTHERS) == part]
     else:
-        train, test = (list(part) for part in by_order(rest, description).values())
-    parts = {"train": train, "test": test, "holdout": held}
+        parts, rule = {part: list(own) for part, own in by_order(rest, description).items()}, order_rule(description)
+    keyed = {part: [Place(stem(file), file) for file in own] for part, own in {**parts, "holdout": held}.items()}
     source = _source(root, description)
-    keys = tuple(Place(stem(file), file) for file in choose(parts, split, description, root))
-    return Dataset(f"{root.resolve().name} {split}", keys, partial(_read_h5, source))
+    return divided(root.resolve().name, keyed, split, description, root, partial(_read_h5, source), rule)
 
 
 class Place(NamedTuple):
@@ -86,27 +92,31 @@ def open_mat(root: Path, description: Description, split: str) -> Dataset:
     with _opened(path, ("images", "depths")) as file:
         count = int(file["images"].shape[0])
     official = path.parent / "splits.mat"
+    rule = "by splits.mat"
     if official.is_file():
         parts = {part: _official(official, f"{part}Ndxs", count) for part in ("train", "test")}
-    elif split == "all" or description.split is not None or description.test_fraction is not None:
+    elif description.split is not None or description.test_fraction is not None:
         parts = {name: list(part) for name, part in by_order(range(count), description).items()}
+        rule = order_rule(description)
+    elif split == "all":
+        parts, rule = {OTHERS: list(range(count))}, "nothing: splits.mat is missing"
     else:
         raise BadData(f"{official} is missing: get the official split, or state test_fraction")
-    source = _source(path.parent, description)
-    keys = tuple(Place(f"{i + 1:05d}", i) for i in choose(parts, split, description, path))
-    return Dataset(f"{path.stem} {split}", keys, partial(_read_mat, source, path))
+    keyed = {part: [Place(f"{i + 1:05d}", i) for i in own] for part, own in parts.items()}
+    read = partial(_read_mat, _source(path.parent, description), path)
+    return divided(path.stem, keyed, split, description, path, read, rule)
 
 
 def open_txt(root: Path, description: Description, split: str) -> Dataset:
     """The frames that BTS's and ZoeDepth's lists name, below `root`, `sync/` or `official_splits/test/`."""
-    parts = {}
-    for part in ("train", "test"):
-        rows = [row for path in txt_files(root) if part in path.name for row in read_rows(path)]
-        pairs = [(image, depth) for image, depth in rows if depth is not None]
-        parts[part] = _frames(root, [image for image, _ in pairs], [depth for _, depth in pairs], _TXT_HOMES)
+
+    def read(pairs: list[tuple[str, str]]) -> list[Frame]:
+        return _frames(root, [image for image, _ in pairs], [depth for _, depth in pairs], _TXT_HOMES)
+
+    parts = listed_parts(root, read)
     if not any(parts.values()):
         raise BadData(f"{root} has no *train*files_with_gt.txt or *test*files_with_gt.txt with a depth map in a line")
-    return dataset(_source(root, description), parts, split)
+    return dataset(_source(root, description), parts, split, rule=BY_LISTS)
 
 
 def open_densedepth(root: Path, description: Description, split: str) -> Dataset:
@@ -117,42 +127,53 @@ def open_densedepth(root: Path, description: Description, split: str) -> Dataset
     files = csv_files(root)
     if not files:
         raise BadData(f"{root} holds no DenseDepth lists: looked for nyu2_train.csv and nyu2_test.csv, also in data/")
-    parts: dict[str, list[Frame]] = {"train": [], "test": []}
+    parts: dict[str, list[Frame]] = {"train": [], "val": [], "test": []}
     for path in files:
         rows = list(csv.reader(read_lines(path)))
         wrong = next((row for row in rows if len(row) != 2), None)
         if wrong is not None:
             raise BadData(f"{path}: the line {','.join(wrong)!r} should be: image,depth")
         homes = [Path(os.path.relpath(folder, root)).as_posix() for folder in (path.parent, path.parent.parent)]
-        part = "train" if "train" in path.stem else "test"
+        part = part_in(path.stem) or "test"
         parts[part] = _frames(root, [row[0].strip() for row in rows], [row[1].strip() for row in rows], homes)
-    return dataset(_source(root, description), parts, split)
+    return dataset(_source(root, description), parts, split, rule=BY_LISTS)
 
 
 def csv_files(root: Path) -> list[Path]:
     """DenseDepth's lists in `root` or in `root/data`."""
-    found = []
-    for part in ("train", "test"):
-        places = [folder / f"nyu2_{part}.csv" for folder in (root, root / "data")]
-        found += [path for path in places if path.is_file()][:1]
-    return found
+    found: dict[str, Path] = {}
+    for folder in (root, root / "data"):
+        for path in sorted(folder.glob("nyu2_*.csv")):
+            part = part_in(path.stem)
+            if part is not None:
+                found.setdefault(part, path)
+    return [found[part] for part in SPLITS if part in found]
 
 
 def txt_files(root: Path) -> list[Path]:
     """BTS's and ZoeDepth's lists in `root`."""
-    return sorted(root.glob("*files_with_gt*.txt"))
+    return gt_lists(root)
 
 
 def mat_file(root: Path) -> Path | None:
     """The labelled set's file: `root` itself, or in it."""
     if root.suffix == ".mat" and root.is_file():
         return root
-    return next(iter(sorted(root.glob("*labeled*.mat"))), None)
+    return next((path for path in sorted(root.glob("*labeled*.mat")) if not is_hidden(path.name)), None)
 
 
 def h5_files(root: Path) -> list[str]:
     """FastDepth's files below `root`, relative to it."""
     return find_files(root, (".h5",)) if root.is_dir() else []
+
+
+def shows_h5(root: Path) -> bool:
+    """Whether `root` holds .h5 files, itself or in folders of parts."""
+    places = [
+        root,
+        *(root / name / below for name in folders(root) if part_of(name) for below in ("", *folders(root / name))),
+    ]
+    return any(not is_hidden(path.name) for place in places for path in place.glob("*.h5"))
 
 
 def _source(root: Path, description: Description) -> Source:

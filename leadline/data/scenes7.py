@@ -14,7 +14,8 @@ import numpy as np
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, read_lines
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
+from leadline.data.frame import Camera, Frame, Source
+from leadline.data.parts import BY_FOLDERS, by_folders, by_scenes, dataset, with_rest
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 from leadline.text import read_text, split_lines
@@ -26,7 +27,8 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     """The frames of a sequence, a scene (folder of `seq-XX`) or all scenes, that have colour and depth; by
     `description.items` also those without depth.
 
-    Split: by the `TrainSplit.txt` and `TestSplit.txt` of the scenes where they exist, else in order.
+    Split: by the `TestSplit.txt` of the scenes where they exist, else by folders called as parts, else by
+    whole sequences, else in order.
     """
     found = set(find_files(root, (".png", *IMAGE_SUFFIXES)))
     every = []
@@ -40,15 +42,17 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     cameras = {folder: _camera(root, folder) for folder in {frame.camera for frame in every}}
     wanted = every if description.items == "images" else frames
     for_test = _test_sequences(root, {frame.camera for frame in wanted})
+    rule = "by TestSplit.txt"
     if for_test is None:
-        parts = by_order(frames, description)
+        told = by_folders(frames)
+        parts, rule = by_scenes(frames, description) if told is None else (told, BY_FOLDERS)
         parts = with_rest(parts, every) if wanted is every else parts
     else:
         parts = {
             "train": [frame for frame in wanted if frame.camera not in for_test],
             "test": [frame for frame in wanted if frame.camera in for_test],
         }
-    return dataset(Source(root, description, cameras, marks=(65535,)), parts, split)
+    return dataset(Source(root, description, cameras, marks=(65535,)), parts, split, rule=rule)
 
 
 def read_intrinsics(path: Path) -> Camera:

@@ -105,7 +105,7 @@ def synthetic(
 
 
 def write(
-    data: Dataset, out: Path, *, workers: int | None = None, split: Literal["train", "test"] | None = None
+    data: Dataset, out: Path, *, workers: int | None = None, split: Literal["train", "val", "test"] | None = None
 ) -> int:
     """Store data of `synthetic` under `out` as the layout `folder` reads it; how many scenes were drawn comes back.
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leadline.data.dataset import evenly
-from leadline.data.filelist import find_files
+from leadline.data.unlabelled import photographs
 from leadline.errors import BadData
 from leadline.formats import formats
 from leadline.preprocess import IMAGE_SUFFIXES
@@ -76,7 +76,7 @@ def textures(folder: Path | None = None) -> Textures:
 
 
 def _photographs(folder: Path) -> list[np.ndarray]:
-    files = sorted(Path(folder, file) for file in find_files(Path(folder), IMAGE_SUFFIXES))
+    files = sorted(folder / name for name in photographs(folder))
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:

@@ -13,8 +13,10 @@ from leadline.data.dataset import Dataset
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, read_lines, stem
-from leadline.data.frame import Camera, Frame, Source, by_order, dataset, with_rest
+from leadline.data.frame import Camera, Frame, Source
+from leadline.data.parts import BY_FOLDERS, by_folders, by_scenes, dataset, with_rest
 from leadline.data.scenes7 import read_intrinsics
+from leadline.data.words import folders
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
@@ -29,13 +31,15 @@ FREIBURG = {
 
 
 def open_tum(root: Path, description: Description, split: str) -> Dataset:
-    """The associated frames of one sequence, or of all sequences in a folder; split in order. By `description.items`
-    also images without depth near enough in time.
+    """The associated frames of one sequence, or of all sequences in a folder; by `description.items` also images
+    without depth near enough in time.
+
+    Split: by the sequences' names if they are those of parts, else by whole sequences, else in order.
 
     Intrinsics: `camera-intrinsics.txt` (3x3) beside the sequence or above, else the calibration of the camera that the
     sequence's name tells (`freiburg1`, `fr1`, ...), else none: other people record in this layout, too.
     """
-    sequences = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    sequences = [root, *(root / name for name in folders(root))]
     every: list[Frame] = []
     cameras = {}
     for sequence in sequences:
@@ -57,8 +61,10 @@ def open_tum(root: Path, description: Description, split: str) -> Dataset:
             f" (or rgb/ and depth/ with times as names) with entries at most {MAX_GAP_S} s apart"
         )
     source = Source(root, description, cameras, scales={"uint16": 5000.0})
-    parts = by_order(frames, description)
-    return dataset(source, with_rest(parts, every) if description.items == "images" else parts, split)
+    parts, rule = by_folders(frames), BY_FOLDERS
+    if parts is None:
+        parts, rule = by_scenes(frames, description)
+    return dataset(source, with_rest(parts, every) if description.items == "images" else parts, split, rule=rule)
 
 
 def associate(first: list[float], second: list[float], max_gap_s: float) -> list[tuple[int, int]]:

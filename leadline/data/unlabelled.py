@@ -1,43 +1,83 @@
-"""Images without depth: any folder of them, with its sub-folders. What a teacher labels and what a demo runs on."""
+"""Images without depth: any folder of them, with its sub-folders. What a teacher labels and what a demo runs on.
+
+A picture with one channel of more than 8 bits, or of floats, is a measurement and no photograph, whatever its name. So
+is what lies in folders called depth, labels, masks, normals and the like, and what is named as a picture of another one
+beside it: `a_depth.png`, `a_mask.png`, `a_vis.png`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
+from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, stem
-from leadline.data.frame import Frame, Source, by_order, dataset
+from leadline.data.frame import Frame, Source
+from leadline.data.headers import is_measurement
+from leadline.data.parts import BY_FOLDERS, by_folders, by_order, dataset, order_rule
+from leadline.data.words import about_others, in_measured_folder, kind_of_file, kind_of_folder
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
-# Pictures in folders of such names are measurements or labels, not photographs.
-_NOT_PHOTOGRAPHS = re.compile(
-    r"(?<![a-z])(depths?|depth_?maps?|disparity|disparities|labels?|masks?|semantics?|instances?)(?![a-z])[^/]*/"
-)
-
 
 def open_unlabelled(root: Path, description: Description, split: str) -> Dataset:
-    """Every image below `root`, with an all-False `valid`; all are the train part unless `test_fraction` is given."""
+    """Every photograph below `root`, with an all-False `valid`.
+
+    Split: by folders of parts if a val or test part is among them; else all are train unless `test_fraction` is given.
+    """
     images = photographs(root)
     if not images:
-        raise BadData(f"{root} holds no images: looked for {', '.join(IMAGE_SUFFIXES)} in it and its sub-folders")
+        raise BadData(f"{root} holds no photographs: {_why_none(root)}")
     times = Counter(map(stem, images))
     frames = [Frame(stem(image) if times[stem(image)] == 1 else image, image) for image in images]
-    return dataset(Source(root, description), by_order(frames, description, fraction=0.0), split)
+    parts, rule = by_folders(frames), BY_FOLDERS
+    if parts is None or not (parts["val"] or parts["test"]):
+        parts, rule = by_order(frames, description, fraction=0.0), order_rule(description, 0.0)
+    return dataset(Source(root, description), parts, split, rule=rule)
 
 
 def passed_over(root: Path) -> int:
-    """How many images below `root` are no photographs by their folder's name."""
-    return sum(map(_measured, find_files(root, IMAGE_SUFFIXES)))
+    """How many pictures below `root` are no photographs."""
+    files = find_files(root, IMAGE_SUFFIXES)
+    return len(files) - sum(1 for _ in _photographs(root, files))
 
 
 def photographs(root: Path) -> list[str]:
-    """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name."""
-    return [file for file in find_files(root, IMAGE_SUFFIXES) if not _measured(file)]
+    """The photographs below `root`, relative to it."""
+    return list(_photographs(root, find_files(root, IMAGE_SUFFIXES)))
 
 
-def _measured(file: str) -> bool:
-    return _NOT_PHOTOGRAPHS.search(file.lower()) is not None
+def has_photographs(root: Path) -> bool:
+    """Whether there is one; the rest is not looked at."""
+    return any(True for _ in _photographs(root, find_files(root, IMAGE_SUFFIXES)))
+
+
+def depth_like(root: Path) -> Mapping[str, list[str]]:
+    """Folder -> its files that look like depth maps: by their type, their channel and bits, or by a folder's name."""
+    found: dict[str, list[str]] = {}
+    for file in find_files(root, DEPTH_SUFFIXES):
+        picture = file.lower().endswith(IMAGE_SUFFIXES)
+        told = any(kind_of_folder(folder) == "depth" for folder in Path(file).parts[:-1])
+        if (picture and is_measurement(root / file)) or (not picture and kind_of_file(file) != "mask") or told:
+            found.setdefault(Path(file).parent.as_posix(), []).append(file)
+    return found
+
+
+def _photographs(root: Path, files: Sequence[str]) -> Iterator[str]:
+    free = [file for file in files if not in_measured_folder(file)]
+    about = about_others(free)
+    return (file for file in free if file not in about and not (_may_measure(file) and is_measurement(root / file)))
+
+
+def _may_measure(file: str) -> bool:
+    """Whether files of that suffix can hold more than 8 bits, so that their first bytes have to be looked at."""
+    return file.lower().endswith((".png", ".tif", ".tiff", ".pgm"))
+
+
+def _why_none(root: Path) -> str:
+    if n := len(find_files(root, IMAGE_SUFFIXES)):
+        return f"its {n} pictures are depth maps, labels or the like, by their names or by one channel of many bits"
+    return f"looked for {', '.join(IMAGE_SUFFIXES)} in it and its sub-folders"

@@ -202,6 +202,41 @@ def test_a_video_split_by_single_frames_leaks_and_by_runs_does_not(tmp_path: Pat
     assert found(check(tmp_path), "100% of the test images have a near-equal one in train", "error")
 
 
+def test_val_is_compared_with_train_too(tmp_path: Path, rooms: list[Room]) -> None:
+    write_folder(tmp_path, rooms[:12])
+    for part, some in (("train", range(8)), ("valid", range(7, 10)), ("test", range(10, 12))):
+        (tmp_path / f"{part}.txt").write_text("\n".join(f"{i:03d}" for i in some))
+    shutil.copy(tmp_path / "images" / "008.png", tmp_path / "images" / "010.png")
+    checked = check(tmp_path)
+    assert found(checked, "1 images belong to train and to val: images/007.png", "error")
+    assert found(checked, "1 images are in val and, under another name, in test", "error")
+    assert checked.summary["n_val"] == 3 and checked.summary["parts"] == "by test.txt, train.txt, valid.txt"
+
+
+def test_frames_in_no_part_are_counted(tmp_path: Path, rooms: list[Room]) -> None:
+    for part, some in (("train", rooms[:3]), ("val", rooms[3:5]), ("extra", rooms[5:6])):
+        write_folder(tmp_path / "made", some)
+        for kind in ("images", "depth"):
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "made" / kind).rename(tmp_path / "set" / kind / part)
+    checked = check(tmp_path / "set")
+    assert found(checked, "1 frames are in no part: 1 in extra", "warning")
+    assert found(checked, "val stands in", "note") and "n_test" not in checked.summary
+
+
+def test_depth_folders_that_are_not_read_are_named(tmp_path: Path, rooms: list[Room]) -> None:
+    write_folder(tmp_path, rooms[:2])
+    shutil.copytree(tmp_path / "depth", tmp_path / "depth_raw")
+    assert found(check(tmp_path), "depth_raw look like depth, too, and are not read; depth is", "note")
+
+
+def test_hidden_files_are_no_lone_halves(room_folder: Write) -> None:
+    root = room_folder()
+    for kind in ("images", "depth"):
+        (root / kind / "._000.png").write_bytes(b"Mac OS X")
+    assert check(root).findings == ()
+
+
 def test_unlabelled_images_only_have_their_files_checked(tmp_path: Path, rooms: list[Room]) -> None:
     for i, (image, _) in enumerate(rooms[:4]):
         Image.fromarray(image).save(tmp_path / f"{i}.png")

@@ -37,7 +37,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ("depth_rotated = 16", "0 to 15 bits"),
         ('invalid = [0, "x"]', "invalid.1. is 'x'"),
         ("ray_distance = 1", "ray_distance is 1"),
-        ('split = "half"', "'train', 'test'"),
+        ('split = "half"', "'train', 'val', 'test'"),
         ("layout = ", "dataset.toml"),
     ],
 )

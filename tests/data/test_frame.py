@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from leadline.data.description import Description
 from leadline.data.filelist import find_files, located, natural, read_lines
-from leadline.data.frame import Camera, Source, by_order, choose
+from leadline.data.frame import Camera, Source
+from leadline.data.parts import by_order, choose
 from leadline.errors import BadData
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
@@ -52,6 +53,34 @@ def test_half_sizes_that_were_rounded_down_fit() -> None:
     assert source().sample("a", image, np.ones((187, 621), np.float32)).valid.all()
 
 
+@pytest.mark.parametrize(
+    ("image", "depth"),
+    [((968, 1296), (480, 640)), ((720, 1280), (480, 848)), ((1440, 1920), (192, 256)), ((485, 640), (240, 320))],
+)
+def test_views_that_were_resampled_to_sizes_of_their_own_are_stretched(
+    image: tuple[int, int], depth: tuple[int, int]
+) -> None:
+    values = np.linspace(1, 2, depth[0] * depth[1], dtype=np.float32).reshape(depth)
+    sample = source().sample("a", np.zeros((*image, 3), np.uint8), values)
+    assert sample.valid.all() and sample.target.shape == image
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert sample.target[corner] == values[corner]
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        ((480, 500), "crop or pad"),
+        ((470, 640), "crop or pad"),
+        ((640, 480), "turned by 90"),
+        ((256, 192), "turned by 90"),
+    ],
+)
+def test_depth_that_was_cropped_or_turned_is_refused_with_fitting_advice(depth: tuple[int, int], said: str) -> None:
+    with pytest.raises(BadData, match=said):
+        source().sample("a", np.zeros((480, 640, 3), np.uint8), np.ones(depth, np.float32))
+
+
 def test_one_pixel_works() -> None:
     assert source().sample("a", np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), np.float32)).target == 1
 
@@ -81,8 +110,8 @@ def test_a_description_can_say_that_all_is_one_part(tmp_path: Path) -> None:
     assert choose(parts, "test", Description(split="test"), tmp_path) == (1, 2, 3)
     with pytest.raises(BadData, match="no frames for the split 'train'"):
         choose(parts, "train", Description(split="test"), tmp_path)
-    with pytest.raises(ValueError, match="allowed: train, test, all"):
-        choose(parts, "val", Description(), tmp_path)
+    with pytest.raises(ValueError, match="allowed: train, val, test, all"):
+        choose(parts, "half", Description(), tmp_path)
 
 
 def test_names_sort_as_people_count() -> None:

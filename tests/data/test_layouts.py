@@ -68,8 +68,8 @@ def test_parts_may_be_lists(tmp_path: Path, rooms: list[Room]) -> None:
 def test_names_that_do_not_match_are_shown(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, rooms[:2])
     for path in (tmp_path / "depth").iterdir():
-        path.rename(path.with_name(f"depth_{path.name}"))
-    with pytest.raises(BadData, match=r"none of 2 images.*2 depth maps.*000\.png and depth_000\.png"):
+        path.rename(path.with_name(f"d{path.name}"))
+    with pytest.raises(BadData, match=r"none of 2 images.*2 depth maps.*000\.png and d000\.png"):
         open_dataset(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_unknown_layouts_splits_and_flags_are_named(tmp_path: Path, rooms: list[
     write_folder(tmp_path, rooms[:2])
     with pytest.raises(ValueError, match="layout is 'tumm'; allowed: densedepth"):
         open_dataset(tmp_path, layout="tumm")
-    with pytest.raises(ValueError, match="split is 'half'; allowed: train, test, all"):
+    with pytest.raises(ValueError, match="split is 'half'; allowed: train, val, test, all"):
         open_dataset(tmp_path, "half")
     with pytest.raises(ValueError, match="depth_sale"):
         open_dataset(tmp_path, depth_sale=3)
