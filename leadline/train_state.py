@@ -159,7 +159,7 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
         "commit": commit(),
     }
     path = out / "run.json"
-    said = around | dict(facts)
+    said: dict[str, Any] = around | dict(facts)
     if resumed_at and path.exists():
         with suppress(ValueError):  # a record that is damaged begins anew; the run itself does not need it
             said = json.loads(path.read_bytes())

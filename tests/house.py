@@ -113,8 +113,8 @@ EXCEPTIONS = {("leadline.runtime.eager", "leadline.checkpoint"): "PyTorch's arte
 # The total was 10000 for the spine; eight runtimes, quantisation and benchmarks were 4000 lines more, the zoo with its
 # training methods (stereo, LiteDepth, caches) is 4000 more, pruning 2500, teachers, labels and distillation
 # 2800, with the verb that draws labels, with what labelling says of lost disks, machines and clusters, and with the
-# images of labelled sets that have no depth. Checking what comes from outside (files, folders, numbers, names) is 3500.
-MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 27_000, 10
+# images of labelled sets that have no depth. Checking what comes from outside (files, folders, numbers, names) is 5500.
+MAX_LINES, MAX_TOTAL, MAX_METHODS = 300, 30_000, 10
 LONGER_FILES: dict[str, str] = {}  # path -> the reason why it is not two files
 LARGER_CLASSES: dict[str, str] = {}  # module.Class -> the reason
 FORBIDDEN_WORDS = {"manager", "handler", "helper", "util", "base", "factory", "wrapper", "engine", "processor", "impl"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leadline.data.depth_io import MAX_PIXELS
+from leadline.data.depth_names import MAX_PIXELS
 from leadline.errors import BadData
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
