@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ INTEGER_SCALE = 1000.0
 PNG_SCALES = (1000.0, 256.0, 100.0)
 """Units per metre that a PNG may be written with: 16 bits hold 65 m, 255 m and 655 m."""
 
+_BLOCK = 1 << 22  # pixels that are made metres at a time
 SCALE_TEXT, KIND_TEXT = "leadline:depth_scale", "leadline:kind"
 """What a PNG of ours calls its units per metre and its kind."""
 
@@ -78,19 +79,21 @@ def to_metres(
         scale = INTEGER_SCALE if values.dtype.kind in "iu" else 1.0
     if not scale > 0 or not np.isfinite(scale) or not np.isfinite(offset):
         raise ValueError(f"scale is {scale} and offset {offset}; a scale above 0 and a finite offset are needed")
+    depth = np.empty(values.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        if values.dtype.kind == "f" and scale == 1 and offset == 0:
-            depth = values.astype(np.float32)
-        else:
-            exact = values.astype(np.float64)
-            exact += offset
-            exact /= scale
-            depth = exact.astype(np.float32)
-            del exact
+        for rows in _blocks(values.shape):
+            depth[rows] = (values[rows].astype(np.float64) + offset) / scale
     valid = np.isfinite(depth) & (depth > 0)
     for mark in invalid if isinstance(invalid, tuple) else () if invalid is None or invalid < 0 else (invalid,):
         valid &= ~_is_mark(values, mark)
-    return np.where(valid, depth, np.float32(0)), valid
+    np.copyto(depth, 0, where=~valid)
+    return depth, valid
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The rows of a map in parts, so that the largest map does not need a copy in double precision."""
+    rows = max(1, _BLOCK // max(1, shape[1])) if len(shape) > 1 else _BLOCK
+    return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
 
 def _is_mark(values: np.ndarray, mark: float) -> np.ndarray:

@@ -105,6 +105,7 @@ def _checked(values: dict[str, Any]) -> Description:
         raise ValueError(f"test_fraction is {made.test_fraction}; 0 to 1 is allowed")
     if not (made.min_depth or 0) < (float("inf") if made.max_depth is None else made.max_depth):
         raise ValueError(f"min_depth is {made.min_depth} and max_depth {made.max_depth}; the first must be smaller")
-    if made.intrinsics is not None and not (made.intrinsics[0] > 0 and made.intrinsics[1] > 0):
+    camera = made.intrinsics
+    if camera is not None and not (all(abs(n) < float("inf") for n in camera) and camera[0] > 0 and camera[1] > 0):
         raise ValueError(f"intrinsics are {made.intrinsics}; fx and fy above 0 are needed, then cx and cy, in pixels")
     return made

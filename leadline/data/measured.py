@@ -46,7 +46,8 @@ def measured(
         valid &= depth >= said.min_depth
     if said.max_depth is not None:
         valid &= depth <= said.max_depth
-    return np.where(valid, depth, np.float32(0)), valid
+    np.copyto(depth, 0, where=~valid)
+    return depth, valid
 
 
 def refuse_far(depth: np.ndarray, stored: Stored, where: str, advice: str = IN_TOML) -> None:

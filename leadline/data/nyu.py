@@ -90,7 +90,10 @@ def open_mat(root: Path, description: Description, split: str) -> Dataset:
     if path is None:
         raise BadData(f"{root} holds no labelled NYU file: looked for *labeled*.mat")
     with _opened(path, ("images", "depths")) as file:
-        count = int(file["images"].shape[0])
+        shape = getattr(file["images"], "shape", None)
+    if not shape:
+        raise BadData(f"{path}: images is no array of pictures; get it again")
+    count = int(shape[0])
     official = path.parent / "splits.mat"
     rule = "by splits.mat"
     if official.is_file():

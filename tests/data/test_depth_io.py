@@ -116,6 +116,13 @@ def test_nan_infinity_and_what_is_not_above_zero_are_invalid() -> None:
     assert valid.tolist() == [[False] * 5 + [True]] and depth.tolist() == [[0, 0, 0, 0, 0, 2]]
 
 
+@pytest.mark.parametrize("block", [1, 7, 100, 10_000])
+def test_metres_do_not_depend_on_the_parts_in_which_they_are_made(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(1, 41 * 13 + 1, dtype=np.uint16).reshape(41, 13)
+    monkeypatch.setattr("leadline.data.depth_io._BLOCK", block)
+    assert (to_metres(values, scale=256)[0] == (values / 256).astype(np.float32)).all()
+
+
 def test_offset_scale_and_marks_follow_the_formula() -> None:
     stored = np.array([[0, 10, 255]], np.uint8)
     depth, valid = to_metres(stored, scale=25.5, offset=0.5, invalid=-1)

@@ -151,3 +151,35 @@ def test_the_real_csv_has_the_stated_range(shared_data: Path) -> None:
     assert sample.image.shape == (480, 640, 3) and sample.valid.all()
     assert 0.5 < sample.target.min() < sample.target.max() < 10.01
     assert sample.intrinsics[0, 0] == pytest.approx(518.8579)
+
+
+def test_files_that_claim_more_than_is_read_or_hold_no_arrays_are_refused(tmp_path: Path) -> None:
+    places = {"rgb": (3, 40_000, 40_000), "depth": (40_000, 40_000)}
+    for large in places:
+        path = tmp_path / large / "train" / "a" / "2.h5"
+        write_h5(path)
+        with h5py.File(path, "a") as file:
+            del file[large]
+            file.create_dataset(large, places[large], "u1", chunks=(1, 100, 100)[-len(places[large]) :])
+        with pytest.raises(BadData, match=r"2\.h5 claims 40000 x 40000 pixels"):
+            open_dataset(tmp_path / large)[0]
+    path = tmp_path / "groups" / "train" / "a" / "2.h5"
+    write_h5(path)
+    with h5py.File(path, "a") as file:
+        del file["depth"]
+        file.create_group("depth")
+    with pytest.raises(BadData, match="has a group where an array is needed"):
+        open_dataset(tmp_path / "groups")[0]
+    write_mat(tmp_path)
+    with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "a") as file:
+        del file["images"]
+        file.create_group("images")
+    with pytest.raises(BadData, match="images is no array of pictures"):
+        open_dataset(tmp_path, layout="nyu_mat")
+
+
+def test_a_key_reads_another_depth_of_the_labelled_set(tmp_path: Path) -> None:
+    write_mat(tmp_path)
+    with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "a") as file:
+        file["rawDepths"] = np.stack([DEPTH.T * 2 + i for i in range(5)])
+    assert (open_dataset(tmp_path, "all", depth_key="rawDepths")[0].target == DEPTH * 2).all()
