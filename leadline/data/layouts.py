@@ -50,7 +50,7 @@ _SIGNS: tuple[tuple[str, str, Sign], ...] = (
         lambda root: any("eigen" in path.name.lower() for path in kitti.gt_lists(root)),
     ),
     ("nyu_txt", "*files_with_gt*.txt", lambda root: bool(nyu.txt_files(root))),
-    ("nyu_h5", "train/SCENE/*.h5", lambda root: nyu.shows_h5(root)),
+    ("nyu_h5", "train/SCENE/*.h5", lambda root: nyu.shows_h5(root) and not folder.homes(root)),
     ("kitti", "DATE/DRIVE/image_02/data", _any(*(f"{above}image_02/data" for above in ("", "*/", "*/*/", "*/*/*/")))),
     (
         "kitti_selection",
