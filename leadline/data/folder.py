@@ -28,7 +28,7 @@ from leadline.data.scenes7 import read_intrinsics
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 
-_INTRINSICS = "camera-intrinsics.txt"
+_INTRINSICS = ("camera-intrinsics.txt", "intrinsic/intrinsic_color.txt")  # the second is ScanNet's
 
 
 def is_folder(root: Path) -> bool:
@@ -39,7 +39,8 @@ def is_folder(root: Path) -> bool:
 def open_folder(root: Path, description: Description, split: str) -> Dataset:
     """The images that have a depth map, or all, by `description.items`; none of them with one is a BadData.
 
-    Intrinsics: `camera-intrinsics.txt` (3x3) beside the folder of images or in the root, else none.
+    Intrinsics: `camera-intrinsics.txt` (3x3), or ScanNet's `intrinsic/intrinsic_color.txt` (4x4), beside the folder of
+    images or in the root, else none.
     """
     found = homes(root)
     shown = [frame for home in found for frame in frames_of(root, home)] or side_by_side(root)
@@ -75,7 +76,7 @@ def _parts(
 
 
 def _cameras(root: Path, folders: set[str]) -> dict[str, Camera]:
-    files = {folder: [path / _INTRINSICS for path in (root / folder, root)] for folder in folders}
+    files = {folder: [path / name for path in (root / folder, root) for name in _INTRINSICS] for folder in folders}
     found = {folder: next((file for file in places if file.is_file()), None) for folder, places in files.items()}
     return {folder: read_intrinsics(file) for folder, file in found.items() if file is not None}
 

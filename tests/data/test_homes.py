@@ -90,6 +90,22 @@ def test_names_may_differ_by_the_words_that_tell_what_a_file_is(
     read_well(tmp_path, rooms[:1])
 
 
+def test_a_scan_has_its_own_cameras_and_colour_of_its_own_size(tmp_path: Path, rooms: list[Room]) -> None:
+    image, metres = rooms[0]
+    large = np.asarray(Image.fromarray(image).resize((1296, 968)))
+    save(tmp_path / "scene0000_00" / "color" / "0.png", large)
+    save(tmp_path / "scene0000_00" / "depth" / "0.png", np.kron(units(metres), np.ones((5, 5), np.uint16)))
+    (tmp_path / "scene0000_00" / "intrinsic").mkdir()
+    matrix = np.diag([1170.0, 1171.0, 1.0, 1.0])
+    matrix[:2, 2] = 647, 483
+    np.savetxt(tmp_path / "scene0000_00" / "intrinsic" / "intrinsic_color.txt", matrix)
+    sample = open_dataset(tmp_path, "all")[0]
+    assert (
+        sample.valid.all() and np.abs(np.sort(np.unique(sample.target)) - np.unique(units(metres)) / 1000).max() < 1e-6
+    )
+    assert sample.intrinsics.tolist() == [[1170, 0, 647], [0, 1171, 483], [0, 0, 1]]
+
+
 def test_parts_may_be_in_the_names_of_the_two_folders(tmp_path: Path, rooms: list[Room]) -> None:
     for i, part in enumerate(("train", "val", "test")):
         save(tmp_path / f"{part}_images" / "0.png", rooms[i][0])
