@@ -187,3 +187,14 @@ def test_a_table_that_cannot_be_written_is_refused_at_once(capsys: Captured, tmp
         assert why in capsys.readouterr().err
     assert main(["bench", "nothing", "--json", str(tmp_path / "deep" / "x.json")]) == 1
     assert not (tmp_path / "deep").exists()
+
+
+def test_one_photograph_that_links_lead_to_again_has_one_result(
+    capsys: Captured, tmp_path: Path, teacher: Path
+) -> None:
+    picture(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "photos" / "sub").mkdir()
+    (tmp_path / "photos" / "sub" / "up").symlink_to("..")
+    args = ["predict", f"{tmp_path}/photos/**/*.jpg", "-m", teacher, "-o", tmp_path / "out", "--save", "npy"]
+    assert main([str(arg) for arg in args]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_depth.npy"]

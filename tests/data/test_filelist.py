@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from leadline.data.filelist import each_once, find_files, located, read_lines, stem, walk
+from leadline.data.synthetic_texture import textures
 from leadline.errors import BadData
 
 
@@ -82,3 +83,12 @@ def test_listed_names_may_have_been_written_on_windows_and_bad_ones_stay(tmp_pat
 @pytest.mark.parametrize(("name", "expected"), [("a/b.c.png", "a/b.c"), ("", ""), ("..", ".."), ("a.", "a.")])
 def test_a_stem_of_odd_names(name: str, expected: str) -> None:
     assert stem(name) == expected
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    for name in ("nyu_test_files_with_gt.txt", "a.jpg"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(BadData, match="is no file"):
+        read_lines(tmp_path / "nyu_test_files_with_gt.txt")
+    with pytest.raises(BadData, match="no readable photograph"):
+        textures(tmp_path)
