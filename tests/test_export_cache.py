@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from runtime.small import small_net
 from stand_in import StandIn, stand_in
 
 from leadline import machine
 from leadline.checkpoint import save
+from leadline.cli import main
 from leadline.errors import ExportFailed, LeadlineError
 from leadline.export import cache, export, kept
 
@@ -75,3 +77,32 @@ def test_a_processor_with_other_instructions_has_files_of_its_own(
     first = export(checkpoint, "standin")
     monkeypatch.setattr(machine, "native", lambda: ("linux x86_64", "avx2"))
     assert export(checkpoint, "standin") != first
+
+
+def test_predict_by_a_runtime_where_the_home_cannot_be_written_names_the_variable(
+    backend: StandIn,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "home").write_text("")
+    for name in ("LEADLINE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Image.new("RGB", (96, 64)).save(tmp_path / "a.png")
+    given = ["predict", str(tmp_path / "a.png"), "-m", str(checkpoint), "--runtime", "standin"]
+    assert main([*given, "-o", str(tmp_path / "out")]) == 1
+    assert "set LEADLINE_CACHE to a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_table_of_latencies_that_cannot_be_kept_names_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+
+    from leadline.compress.latency import table
+
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path / "a file"))
+    with pytest.raises(LeadlineError, match="set LEADLINE_CACHE"):
+        table(nn.Sequential(nn.Conv2d(3, 1, 1)).eval(), (32, 32), "eager", threads=1, n=1)

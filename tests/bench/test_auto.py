@@ -107,3 +107,13 @@ def test_a_choice_survives_its_file(tmp_path: Path) -> None:
     choice = Choice("openvino", "fp32", file, "since it is", {"openvino fp32": 8.0})
     auto._write(tmp_path / "note.json", choice, {})
     assert auto._read(tmp_path / "note.json") == choice
+
+
+def test_a_choice_that_cannot_be_kept_is_made_and_says_what_to_set(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path / "a file" / "cache"))
+    told: list[str] = []
+    assert choose("fastdepth", threads=1, say=told.append).runtime == "openvino"
+    assert "is not remembered" in told[-1] and "set LEADLINE_CACHE" in told[-1]
