@@ -125,7 +125,8 @@ def storable(value: Any) -> Any:
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error."""
+    """Print one line on standard error, in place of what `say` has left on a terminal."""
+    say("")
     print(f"leadline: {' '.join(message.split())}", file=sys.stderr)
 
 
