@@ -193,7 +193,10 @@ def _one_line(
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error, without what would move the cursor."""
+    """Print one line on standard error, in place of what `say` has left on a terminal, without what would move the
+    cursor.
+    """
+    say("")
     print(f"leadline: {shown(' '.join(message.split()))}", file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ from leadline.data.dataset import hold_out
 from leadline.data.depth_io import write_depth
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
-from leadline.options import FitOptions, R2Crop, Training, View
+from leadline.options import FitOptions, R2Crop, Reading, Training, View
 from leadline.run_sets import rows
 
 
@@ -174,6 +174,7 @@ def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
 def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path) -> None:
     for changes, message in (
         ({"choose": 1}, "keeps everything"),
+        ({"protocol": "nyu"}, "the protocol 'nyu' is unknown"),
         ({"init": tmp_path / "none.tflite"}, "no file"),
         ({"data": (run.data[0] + ":4",)}, "cannot be shared"),
     ):
@@ -249,3 +250,50 @@ def test_a_loss_may_be_taken_at_two_places(run: Training) -> None:
 def test_going_on_where_no_run_is_starts_one_and_says_so(run: Training, capsys: pytest.CaptureFixture[str]) -> None:
     train(replace(run, resume=True, fit=replace(run.fit, steps=1)))
     assert f"there is no run in {run.out} to go on with" in capsys.readouterr().err
+
+
+def test_a_batch_of_one_that_a_batch_norm_cannot_use_names_the_flag(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", str(folder), "--out", str(tmp_path / "run"), "--model", "fastdepth_pruned"]
+    words += ["--batch", "1", "--view.size", "32", "32", "--fit.steps", "1", "--workers", "0", "--cache-gb", "0"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "--batch 2 or more" in said and "--view.size" in said and "Expected more than 1" not in said
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_what_is_said_of_a_damaged_state_works_on_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "run" / "state.safetensors"
+    words = ["train", "--data", str(folder), "--model", "litedepth", "--view.size", "64", "64", "--batch", "2"]
+    words += ["--fit.steps", "1", "--workers", "0", "--cache-gb", "0"]
+    run = [*words, "--out", str(tmp_path / "run")]
+    assert main(run) == 0
+    state.write_bytes(state.read_bytes()[:1000])
+    capsys.readouterr()
+    assert main([*run, "--resume"]) == 1
+    said = capsys.readouterr().err
+    last = str(tmp_path / "run" / "last.safetensors")
+    assert f"--model {last} with another --out" in said and "Remove state.safetensors" in said
+    words[words.index("litedepth")] = last
+    assert main([*words, "--out", str(tmp_path / "other")]) == 0  # the one advice
+    state.unlink()
+    assert main(run) == 0  # the other
+
+
+def test_where_nothing_can_be_measured_the_training_still_ends_with_its_net(
+    run: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("leadline.run_sets.hold_out", lambda data, every: hold_out(data, every, block=2))
+    far = replace(run, choose=2, reading=Reading(depth_scale=10.0))  # 100 to 400 m, of which indoors counts nothing
+    net, report = train(far)
+    assert "there are no figures: no image could be measured" in capsys.readouterr().err
+    assert (run.out / f"{net.spec.name}.safetensors").is_file() and set(report.metrics) == {"loss"}
+
+
+def test_what_began_in_half_precision_ends_in_it(run: Training) -> None:
+    train(replace(run, model="litedepth", pretrained=True, fit=replace(run.fit, steps=1)))
+    assert checkpoint.stored_as("litedepth") == checkpoint.stored_as(run.out / "litedepth.safetensors") == torch.float16
+    assert checkpoint.stored_as(run.out / "last.safetensors") == torch.float32  # to go on from without loss

@@ -10,7 +10,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.metrics import HIGHER_IS_BETTER, MAP_METRICS, METRICS, boundary_f1, measure
+from leadline.metrics import HIGHER_IS_BETTER, MAP_METRICS, METRICS, boundary_f1, measure, worse_by
 
 ALL = (*METRICS, *MAP_METRICS)
 SCALE_INVARIANT = ("silog", "si_rmse", "boundary_f1")
@@ -109,3 +109,11 @@ def test_wrong_arguments_are_named() -> None:
         measure(pred[1:], target, valid)
     with pytest.raises(ValueError, match="bool is needed"):
         measure(pred, target, valid.astype(int))
+
+
+@pytest.mark.parametrize("name", [*METRICS, "boundary_f1"])
+def test_worse_is_above_zero_whatever_the_sense_of_a_metric(name: str) -> None:
+    better, worse = (0.9, 0.5) if name.startswith(("delta", "boundary")) else (0.5, 0.9)
+    assert worse_by(name, better, worse) == pytest.approx(0.4)
+    assert worse_by(name, worse, better) == pytest.approx(-0.4)
+    assert worse_by(name, better, float("nan")) == float("inf") and worse_by(name, float("nan"), float("nan")) == 0

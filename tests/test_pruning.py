@@ -15,7 +15,7 @@ from rooms import render, write_folder
 from thin import fastdepth, remembering
 
 from leadline import narrowing, pruning
-from leadline.checkpoint import load, read_provenance, save, save_like, stored_as
+from leadline.checkpoint import load, read_provenance, save, stored_as
 from leadline.compress import netadapt
 from leadline.compress.channels import trace
 from leadline.compress.cost import macs, macs_cost, parameters
@@ -132,24 +132,6 @@ def test_a_pruned_file_keeps_the_numbers_that_the_net_came_in(plan: Pruning, tmp
     made = pruning.run(replace(plan, training=training, finetune=False))
     assert made.stored == str(dtype)[6:] and stored_as(plan.out) == dtype
     assert same(made.after, load(plan.out))
-
-
-def test_what_half_precision_cannot_hold_is_stored_in_float32(source: Path, tmp_path: Path) -> None:
-    half, net = save(load(source), tmp_path / "half.safetensors", dtype=torch.float16), load(source)
-    with torch.no_grad():
-        net.head.conv.weight.fill_(1e6)
-    assert save_like(half, net, tmp_path / "out.safetensors") == "float32"
-    assert same(load(tmp_path / "out.safetensors"), net)
-
-
-def test_a_net_that_is_cut_far_below_its_budget_is_told() -> None:
-    plan = Pruning("rank", "macs=0.8x", Path("net.safetensors"), Training(("rooms",), Path("run")))
-    near, far = (narrowing.distance({"cost": cost}, 100.0, plan) for cost in (91.0, 50.0))
-    assert near == ["the budget is 100, reached is 91, 91% of it"]
-    assert far[0] == "the budget is 100, reached is 50, 50% of it"
-    assert "more was cut than asked" in far[1] and "--multiple 1 may come closer" in far[1]
-    free = replace(plan, method="masks", masks=Masks(steered=False))
-    assert narrowing.distance({"cost": 50.0}, 100.0, free) == []  # which go where they will
 
 
 def test_what_is_damaged_of_a_run_is_named(plan: Pruning) -> None:

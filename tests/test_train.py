@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +19,12 @@ import torch
 from ramps import Batches, batches, loss, options, ramp, same, tiny, weights
 
 from leadline import checkpoint
+from leadline.checkpoint import read_provenance
 from leadline.errors import TrainingFailed
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.spec import Head
-from leadline.train import fit
+from leadline.train import Steps, fit
 from leadline.types import Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,6 +128,60 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where() -> None:
         fit(tiny(), batches(), broken, options())
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    calls = iter(range(100))
+
+    def broken(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+        value = net(batch.image).mean()
+        return (value if next(calls) < 3 else value + (0 * value).sqrt()), {}  # 0, with a slope without end
+
+    plan = options(steps=4, save_every=2)
+    with pytest.raises(TrainingFailed, match=r"after 4 steps .* not finite; lower the learning rate or set clip"):
+        fit(tiny(), batches(), broken, plan, out=tmp_path)
+    assert read_provenance(tmp_path / "last.safetensors")["steps"] == 2
+    calls = iter(range(100))
+    with pytest.raises(TrainingFailed, match="not finite"):
+        fit(tiny(), batches(), broken, plan)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = options(steps=6, save_every=3)
+    expected, _ = fit(tiny(), batches(), loss, half)
+    written = iter(range(100))
+
+    def full(file: int) -> None:
+        if next(written) >= 3:  # run.json, the net and the state of step 3 are there
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(os, "fsync", full)
+        fit(tiny(), batches(), loss, half, out=tmp_path)
+    kept = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert kept == ["last.safetensors", "run.json", "state.safetensors"]
+    found, report = fit(tiny(), batches(), loss, half, out=tmp_path, resume=True)
+    assert report.context["steps_now"] == 3 and same(expected, found)
+
+
+@pytest.mark.parametrize("steps", [10, 30, 100])
+def test_batch_norms_stand_still_from_the_very_step_that_the_part_names(steps: int) -> None:
+    run = Steps(tiny(), loss, options(steps=steps, still_after=0.7, lr=1e-9))
+    batch, moving = next(batches()(0)), []
+    for step in range(round(0.7 * steps) - 1, round(0.7 * steps) + 1):
+        run.net.train()
+        run.step(batch, step)
+        moving.append(any(m.training for m in run.net.modules() if isinstance(m, torch.nn.BatchNorm2d)))
+    assert moving == [True, False]
+
+
+def test_a_batch_norm_that_sees_one_value_names_the_flags() -> None:
+    def single(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+        return loss(net, replace(batch, **{k: getattr(batch, k)[:1, :, :8, :8] for k in ("image", "target", "valid")}))
+
+    net = build(zoo.fastdepth_pruned(), seed=0)
+    with pytest.raises(ValueError, match=r"give --batch 2 or more, or larger images \(--view\.size\)"):
+        fit(net, batches(), single, options())
+
+
 def test_run_json_holds_what_repeats_the_run(tmp_path: Path) -> None:
     fit(tiny(), batches(), loss, options(seed=3), out=tmp_path, facts={"data": "ramps"})
     said = json.loads((tmp_path / "run.json").read_text())
@@ -160,7 +217,7 @@ def test_the_share_of_time_spent_waiting_for_batches_is_reported(monkeypatch: py
         return loss(net, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr("leadline.train.time", SimpleNamespace(perf_counter=lambda: now[0]))
+        patched.setattr("leadline.train_rate.time", SimpleNamespace(perf_counter=lambda: now[0]))
         assert fit(tiny(), slow, quick, options())[1].context["waiting"] == 0.75
     assert 0 <= fit(tiny(), batches(), loss, options())[1].context["waiting"] <= 1
 

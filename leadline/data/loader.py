@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from leadline.data.dataset import Dataset
-from leadline.errors import BadData, BadImage, LeadlineError
+from leadline.errors import BadData, BadImage, LeadlineError, TrainingFailed
 from leadline.timing import usable_cores
 from leadline.types import Sample
 
@@ -58,10 +58,18 @@ def loader(
     def batches(start: int) -> Iterator[Any]:
         steps = itertools.count(start)
         options = {"multiprocessing_context": start_method(), "prefetch_factor": 4} if workers else {}
-        for batch in DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options):  # type: ignore[arg-type]
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        try:
+            for batch in DataLoader(at, None, sampler=steps, num_workers=workers, collate_fn=_same, **options):  # type: ignore[arg-type]
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise TrainingFailed(
+                f"a process that prepares batches has died ({error}), as when memory runs out: give fewer --workers, "
+                f"now {workers}, or a smaller --batch"
+            ) from error
 
     return batches
 

@@ -32,6 +32,7 @@ from leadline.compress.lessons import Lessons
 from leadline.compress.netadapt import Proposal, Resource, chosen, netadapt, proposals
 from leadline.compress.scores import magnitude
 from leadline.compress.surgery import kept_best, prune
+from leadline.errors import TrainingFailed
 from leadline.losses import LOSSES, Reweighted, Term
 from leadline.nn.build import Net
 from leadline.options_prune import NetAdapt
@@ -114,6 +115,14 @@ def test_the_choice_follows_the_rule() -> None:
     assert chosen([a, replace(b, accuracy=0.2)], "ratio", 0.8, 100.0) == a
     assert chosen([a, same_loss], "ratio", 0.8, 100.0) == same_loss
     assert chosen([same_loss, a], "accuracy", 0.8, 100.0) == same_loss  # of equals the first
+
+
+def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
+    good, bad = Proposal("a", 8, 16, 90.0, 0.6), Proposal("b", 8, 16, 50.0)
+    for rule in ("accuracy", "ratio"):
+        assert chosen([bad, good], rule, 0.8, 100.0) == chosen([good, bad], rule, 0.8, 100.0) == good
+        with pytest.raises(TrainingFailed, match="no proposal could be judged"):
+            chosen([bad], rule, 0.8, 100.0)
 
 
 @pytest.mark.parametrize("rule", ["accuracy", "ratio"])

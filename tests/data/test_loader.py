@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
+import signal
 import sys
 from collections import Counter
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from leadline.data import loader as loader_module
 from leadline.data.dataset import Dataset, hold_out, subset
 from leadline.data.loader import Part, collate, enough_workers, loader, start_method
 from leadline.data.transforms import centre_crop
-from leadline.errors import BadData, BadImage, LeadlineError, MissingPackage
+from leadline.errors import BadData, BadImage, LeadlineError, MissingPackage, TrainingFailed
 from leadline.types import Sample
 
 
@@ -68,6 +70,16 @@ def test_where_forked_workers_are_unsafe_they_are_spawned_and_give_the_same_batc
     found = list(itertools.islice(stream, 3))
     assert [b.name for b in found] == [b.name for b in whole]
     assert all(torch.equal(a.target, b.target) for a, b in zip(found, whole, strict=True))
+
+
+def die(sample: Sample, rng: np.random.Generator) -> Sample:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return sample
+
+
+def test_a_worker_that_is_killed_is_an_error_that_names_the_flag() -> None:
+    with pytest.raises(TrainingFailed, match=r"has died .*: give fewer --workers, now 1,"):
+        next(loader([Part(numbers(10), 3, die)], seed=0, workers=1)(0))
 
 
 def test_the_slices_of_two_processes_make_the_batch_of_one() -> None:
