@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage
+from leadline.orientation import stated, turned
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -27,16 +28,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".g
 
 # Stated, so that pillow never tries formats that start other programs (EPS) or hold no photograph.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-_ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 
 
@@ -52,6 +43,11 @@ def read_image(path: str | Path) -> np.ndarray:
     BadImage, in one line that names the file, if it is missing, a folder, empty, not an image, cut short or damaged, or
     if it has more than MAX_PIXELS pixels.
     """
+    return read_upright(path)[0]
+
+
+def read_upright(path: str | Path) -> tuple[np.ndarray, int]:
+    """(what `read_image` gives, the EXIF orientation 1 to 8 that was applied to it; see `orientation`)."""
     path = Path(path)
     if path.is_dir():
         raise BadImage(f"{path} is a folder; one image file is needed")
@@ -67,7 +63,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise BadImage(f"{path} may not be read: permission denied") from None
 
 
-def _decode(file: IO[bytes], path: Path) -> np.ndarray:
+def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
     limit = f"leadline reads up to {MAX_PIXELS // 1_000_000} million pixels: make it smaller first"
     try:
         image = Image.open(file, formats=_FORMATS)
@@ -79,9 +75,9 @@ def _decode(file: IO[bytes], path: Path) -> np.ndarray:
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
+    turn = stated(image)
     try:
-        image.load()
-        return from_pillow(image)
+        return from_pillow(image), turn
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason}") from error
@@ -89,7 +85,11 @@ def _decode(file: IO[bytes], path: Path) -> np.ndarray:
 
 def from_pillow(image: Image.Image) -> np.ndarray:
     """The pixels of a pillow image uint8 [H,W,3], RGB, upright, as `read_image` gives; damage is pillow's error."""
-    image = _upright(image)
+    image.load()  # first: pillow itself turns a TIFF then, and a file is asked for its tag after that
+    return turned(_pixels(image), stated(image))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.asarray(image).astype(np.float64)
         if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 65535:
@@ -101,14 +101,6 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:

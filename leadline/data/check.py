@@ -13,6 +13,7 @@ from leadline.data.check_depth import Look, direction, flatness, holes, look, re
 from leadline.data.check_edges import Edges, alignment, edges
 from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
+from leadline.data.check_turned import check_turned
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_values
@@ -47,7 +48,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
 
     1. Files (all images and depth maps, from outside): missing, empty, cut short, without a partner, equal bytes.
     2. Depth (`n` frames spread over all): unit, bits, clipping, holes, NaN, constants, disparity for depth.
-    3. Colour against depth (the same frames): different sizes, turned, shifted, wrong pairs.
+    3. Colour against depth (the same frames): different sizes, turned (also by EXIF), shifted, wrong pairs.
     4. Splits: equal and near-equal images in train and test.
 
     A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all.
@@ -71,6 +72,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     findings += copies(
         root, {name: [key for key in part.keys if isinstance(key, Frame)] for name, part in parts.items()}
     )
+    findings += check_turned(root, everything, description)
     if looks or not unread:
         findings += _depth(root, description, looks, fits)
     if "train" in parts and "test" in parts:

@@ -30,6 +30,9 @@ class Description:
     max_depth      metres; farther values do not count
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     labels         a folder of class ids beside the depth, same stem
+    orientation    how depth and intrinsics lie beside photographs that EXIF turns: "stored", as the file's pixels;
+                   "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
+                   only upright fits
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
                    no published list leaves out, for a teacher or to learn from one
     """
@@ -44,6 +47,7 @@ class Description:
     max_depth: float | None = None
     intrinsics: tuple[float, float, float, float] | None = None
     labels: str | None = None
+    orientation: Literal["stored", "upright", "ignored"] | None = None
     items: Items = "depth"
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import read_values, to_metres
 from leadline.data.description import Description
 from leadline.errors import BadData
 from leadline.geometry import scale_intrinsics
-from leadline.preprocess import read_image
+from leadline.orientation import UPRIGHT, back, lies_stored, stated, turned, turned_intrinsics, turned_size
+from leadline.preprocess import read_upright
 from leadline.types import Sample
 
 T = TypeVar("T")
@@ -42,10 +44,17 @@ class Camera:
     size: tuple[int, int] | None = None
     baseline_m: float | None = None
 
-    def matrix(self, size: tuple[int, int]) -> np.ndarray:
-        """float64 [3,3] for images of `size`; pixel centres lie at whole numbers."""
+    def matrix(self, size: tuple[int, int], orientation: int = UPRIGHT, lies: str | None = None) -> np.ndarray:
+        """float64 [3,3] for images of `size`; pixel centres lie at whole numbers.
+
+        For images that were turned upright by an EXIF `orientation`, the intrinsics are those of the image as it is
+        stored, unless only the upright one fits them (the size, else the principal point); `lies` as in Description.
+        """
         own = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
-        return scale_intrinsics(own, self.size or size, size)
+        if not _lies_stored(self.size or (2 * self.cy, 2 * self.cx), size, orientation, lies):
+            return scale_intrinsics(own, self.size or size, size)
+        stored = turned_size(size, orientation)
+        return turned_intrinsics(scale_intrinsics(own, self.size or stored, stored), stored, orientation)
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,27 @@ class Source:
     marks: tuple[int, ...] = ()
 
     def read(self, frame: Frame) -> Sample:
-        """The Sample of one frame; BadImage or BadData names the file that cannot be read."""
-        image = read_image(self.root / frame.image)
+        """The Sample of one frame; BadImage or BadData names the file that cannot be read.
+
+        The image is turned upright as its EXIF block says, and depth and intrinsics with it; see `orientation` in
+        Description. The two images of a stereo pair stay as they are stored: turned, they would be no pair.
+        """
+        image, turn = read_upright(self.root / frame.image)
         values = None if frame.depth is None else read_values(self.root / frame.depth)
-        right = None if frame.right is None else read_image(self.root / frame.right)
-        return self.sample(frame.name, image, values, camera=frame.camera, right=right)
+        right = None if frame.right is None else as_stored(*read_upright(self.root / frame.right))
+        if frame.right is not None or self.description.orientation == "ignored":
+            image, turn = as_stored(image, turn), UPRIGHT
+        if values is not None and frame.depth is not None and turn != UPRIGHT:
+            values = self._turned(values, self.root / frame.depth, (image.shape[0], image.shape[1]), turn)
+        return self.sample(frame.name, image, values, camera=frame.camera, right=right, orientation=turn)
+
+    def _turned(self, values: np.ndarray, file: Path, upright: tuple[int, int], orientation: int) -> np.ndarray:
+        """Depth values of `file` as the image of `upright` size lies; a file that states its own orientation knows."""
+        own = _own_orientation(file)
+        if own != UPRIGHT:
+            return values if file.suffix.lower() in (".tif", ".tiff") else turned(values, own)  # pillow turns a TIFF
+        stored = _lies_stored(values.shape, upright, orientation, self.description.orientation)
+        return turned(values, orientation) if stored else values
 
     def sample(
         self,
@@ -77,8 +102,10 @@ class Source:
         *,
         camera: str = "",
         right: np.ndarray | None = None,
+        orientation: int = UPRIGHT,
     ) -> Sample:
-        """The Sample made of an image and of stored depth values (None: without depth).
+        """The Sample made of an image and of stored depth values (None: without depth), both upright already;
+        `orientation` is how the image was turned, which its intrinsics follow.
 
         Depth of another size but the same shape (height : width, to one pixel) is brought to the image's size by taking
         the nearest value, since a mean over an edge would invent a distance. Of another shape: BadData with both sizes.
@@ -87,7 +114,8 @@ class Source:
         target, valid = np.zeros(size, np.float32), np.zeros(size, bool)
         if values is not None:
             depth, counts = self.measured(values)
-            pick = _nearest(depth.shape, size, f"{self.root}: {name}")
+            by = "" if orientation == UPRIGHT else f" (turned by its EXIF orientation {orientation})"
+            pick = _nearest(depth.shape, size, f"{self.root}: {name}{by}")
             target, valid = depth[pick], counts[pick]
         if right is not None and right.shape != image.shape:
             raise BadData(f"{self.root}: {name}: left is {_size(size)} and right {_size(right.shape)}")
@@ -97,7 +125,7 @@ class Source:
             target=target,
             valid=valid,
             name=name,
-            intrinsics=None if seen is None else seen.matrix(size),
+            intrinsics=None if seen is None else seen.matrix(size, orientation, self.description.orientation),
             right=right,
             baseline_m=None if seen is None or right is None else seen.baseline_m,
         )
@@ -175,19 +203,45 @@ def by_order(items: Sequence[T], description: Description, fraction: float = 0.2
 def _nearest(have: tuple[int, ...], want: tuple[int, int], where: str) -> tuple[np.ndarray, ...]:
     """Row and column indices that take a map of size `have` to size `want`."""
     (height, width), (rows, columns) = have, want
-    if height * width > rows * columns:
-        off = min(abs(rows - columns * height / width), abs(columns - rows * width / height))
-    else:
-        off = min(abs(height - width * rows / columns), abs(width - height * columns / rows))
-    if off > 1:
-        turned = "; one of the two is turned by 90 degrees" if (height, width) == (columns, rows) else ""
+    if _off(have, want) > 1:
+        hint = ""
+        if _off((width, height), want) <= 1:
+            hint = (
+                "; one of the two is turned by 90 degrees, since the image's EXIF orientation was lost, is wrong, or"
+                " was applied to one only: turn one, or see `orientation` in dataset.toml"
+            )
         raise BadData(
-            f"{where}: the image is {_size(want)} and its depth {_size(have)}{turned}; sizes must be equal, or at least"
+            f"{where}: the image is {_size(want)} and its depth {_size(have)}{hint}; sizes must be equal, or at least"
             " of the same shape: crop or pad one to the other's view first"
         )
     to_row = ((np.arange(rows) + 0.5) * height / rows).astype(np.intp)
     to_column = ((np.arange(columns) + 0.5) * width / columns).astype(np.intp)
     return np.ix_(to_row, to_column)
+
+
+def _off(have: tuple[int, ...], want: tuple[int, ...]) -> float:
+    """By how many pixels of the smaller one two sizes miss the same shape."""
+    (height, width), (rows, columns) = (have, want) if have[0] * have[1] <= want[0] * want[1] else (want, have)
+    return min(abs(height - width * rows / columns), abs(width - height * columns / rows))
+
+
+def as_stored(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The image as its file has it, from what `read_upright` gives."""
+    return turned(image, back(orientation))
+
+
+def _lies_stored(size: tuple[float, ...], upright: tuple[int, ...], orientation: int, lies: str | None) -> bool:
+    if orientation == UPRIGHT or lies is None:
+        return lies_stored(size, upright, orientation)
+    return lies == "stored"
+
+
+def _own_orientation(file: Path) -> int:
+    """What a depth map that is a picture states of itself."""
+    if file.suffix.lower() not in (".png", ".tif", ".tiff"):
+        return UPRIGHT
+    with Image.open(file, formats=("PNG", "TIFF")) as image:
+        return stated(image)
 
 
 def _size(shape: tuple[int, ...]) -> str:
