@@ -41,7 +41,8 @@ def predict(
     colormap: Annotated[str | None, arg(metavar="NAME")] = None,
     vmin: Number = None,
     vmax: Number = None,
-    fov: float = 58.0,
+    fov: Number = None,
+    intrinsics: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE")] = None,
     flip: bool = False,
     runtime: Runtime = None,
     threads: Count = None,
@@ -58,7 +59,10 @@ def predict(
         colormap: a colour map of matplotlib for vis; by default near is bright
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
         vmax: vis: the depth of the last colour; by default 10 m
-        fov: ply: how many degrees the camera sees from left to right
+        fov: ply: how many degrees the camera sees across the picture's longer side; by default what the focal length in
+            the photograph's EXIF block says, else 58
+        intrinsics: ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration,
+            or JSON; of the picture as it is stored
         flip: look at the mirrored picture too and merge the two answers, in twice the time
         runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
@@ -70,7 +74,7 @@ def predict(
     paths = sources(source)
     predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     formats = (save or ("vis,png16" if predictor.head.kind == "metric" else "vis,npy")).split(",")
-    look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}
+    look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
         outcomes.append(outcome)
@@ -224,7 +228,10 @@ def _described(outcome: Outcome) -> str:
         numbers = f"min {outcome.low:.3f}, median {outcome.median:.3f}, max {outcome.high:.3f}"
     times = ", ".join(f"{name.removesuffix('_ms')} {value:.1f}" for name, value in outcome.latency_ms.items())
     files = ", ".join(str(path) for path in outcome.files)
-    return f"{outcome.source} ({width}x{height}): {what}: {numbers}\n  latency in ms: {times}\n  wrote {files}"
+    camera = ""
+    if outcome.camera is not None:
+        camera = "\n  camera: focal length {fx:.1f} pixels, from {source}".format(**outcome.camera)
+    return f"{outcome.source} ({width}x{height}): {what}: {numbers}\n  latency in ms: {times}{camera}\n  wrote {files}"
 
 
 @contextlib.contextmanager

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline import geometry, viz
+from leadline.cameras import FIELD_OF_VIEW, Seen, by_view, camera_of, stated_camera
 from leadline.data.depth_io import write_depth
 from leadline.spec import Kind
 from leadline.types import Depth
@@ -27,6 +27,7 @@ class Saver:
     """Which formats to write and how they look; a choice that cannot be honoured is a ValueError at once.
 
     `formats` are keys of FORMATS, described at `predict.predict_files`. `model` and `kind` say what made the depth.
+    `fov` and `intrinsics` (for `cameras.stated_camera`) state the camera; `seen` is that of the frame that is written.
     """
 
     formats: tuple[str, ...]
@@ -35,7 +36,9 @@ class Saver:
     colormap: str | None = None
     vmin: float | None = None
     vmax: float | None = None
-    fov: float = 58.0
+    fov: float | None = None
+    intrinsics: str | None = None
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
@@ -45,8 +48,13 @@ class Saver:
             for name in set(METRIC_ONLY).intersection(self.formats):
                 reason = f"{name} is in metres, and {self.model} gives {self.kind}, which has no unit"
                 raise ValueError(f"{reason}: save npy, npz or vis")
-        if not 0 < self.fov < 180:
-            raise ValueError(f"fov is {self.fov}; degrees between 0 and 180 are needed")
+        if self.fov is not None and self.intrinsics is not None:
+            raise ValueError("fov and intrinsics both say what the camera sees; give one of them")
+        by_view((1, 1), FIELD_OF_VIEW if self.fov is None else self.fov)
+        if self.intrinsics is not None and "ply" not in self.formats:
+            raise ValueError(f"intrinsics are for ply; save is {','.join(self.formats)}")
+        if self.intrinsics is not None:
+            stated_camera(self.intrinsics)
         trial = Depth(np.ones((1, 1), np.float32), self.kind)
         viz.colorize(trial, vmin=self.vmin, vmax=self.vmax, colormap=self.colormap)
 
@@ -54,6 +62,13 @@ class Saver:
     def endings(self) -> tuple[str, ...]:
         """What follows the name in each file written."""
         return tuple(FORMATS[name][0] for name in self.formats)
+
+    def of(self, path: Path, size: tuple[int, int]) -> Saver:
+        """The Saver that knows the camera of the photograph at `path`, of `size`, where a format needs it."""
+        if "ply" not in self.formats:
+            return self
+        camera = None if self.intrinsics is None else stated_camera(self.intrinsics)
+        return replace(self, seen=camera_of(path, size, camera, self.fov))
 
     def write(self, out: Path, name: str, frame: np.ndarray, depth: Depth) -> tuple[Path, ...]:
         """Write one frame's depth in all formats; the files, in the formats' order."""
@@ -85,17 +100,9 @@ def output_names(paths: Sequence[Path], out: Path, endings: Sequence[str]) -> li
     return names
 
 
-def camera(size: tuple[int, int], fov: float) -> np.ndarray:
-    """The matrix float64 [3,3] of a camera whose image of `size` (height, width) spans `fov` degrees across.
-
-    Square pixels, the optical axis in the image's middle: the usual assumption where nobody has calibrated.
-    """
-    focal = size[1] / 2 / math.tan(math.radians(fov) / 2)
-    return np.array([[focal, 0, (size[1] - 1) / 2], [0, focal, (size[0] - 1) / 2], [0, 0, 1]])
-
-
-def write_ply(path: Path, frame: np.ndarray, depth: Depth, intrinsics: np.ndarray) -> None:
+def write_ply(path: Path, frame: np.ndarray, depth: Depth, camera: Seen) -> None:
     """A binary PLY of the valid pixels: x right, y down, z forward in metres (float32), with the frame's colours."""
+    intrinsics = camera.matrix
     use = np.asarray(depth.valid) & (depth.values > 0)
     points = np.empty(int(use.sum()), [*((axis, "<f4") for axis in "xyz"), *((c, "u1") for c in _COLOURS)])
     for axis, values in zip("xyz", geometry.unproject(depth.values, intrinsics, use).T, strict=True):
@@ -107,6 +114,7 @@ def write_ply(path: Path, frame: np.ndarray, depth: Depth, intrinsics: np.ndarra
         "format binary_little_endian 1.0",
         "comment metres; x right, y down, z forward",
         f"comment focal length {intrinsics[0, 0]:.6g} pixels",
+        f"comment camera from {camera.source}",
         f"element vertex {len(points)}",
         *(f"property float {axis}" for axis in "xyz"),
         *(f"property uchar {colour}" for colour in _COLOURS),
@@ -159,7 +167,8 @@ def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside
 
 
 def _write_ply(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
-    write_ply(path, frame, depth, camera((frame.shape[0], frame.shape[1]), saver.fov))
+    assumed = Seen(by_view((frame.shape[0], frame.shape[1]), saver.fov or FIELD_OF_VIEW), "an assumed field of view")
+    write_ply(path, frame, depth, saver.seen or assumed)
 
 
 FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray, Depth, Saver], None]]] = {

@@ -8,7 +8,7 @@ VERBS = (
 LAYERS = (
     {"spec", "types", "report", "errors", "orientation", "options", "options_prune", "options_distill"},
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
-    {"checkpoint", "foreign", "evaluate", "runtime"},
+    {"checkpoint", "foreign", "evaluate", "runtime", "cameras"},
     {
         "train",
         "train_state",
