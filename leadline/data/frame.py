@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from leadline.data.dataset import Dataset
 from leadline.data.depth_io import read_values, to_metres
 from leadline.data.description import Description
+from leadline.data.turning import as_stored, turned_along, with_photograph
 from leadline.errors import BadData
 from leadline.geometry import scale_intrinsics
-from leadline.orientation import UPRIGHT, back, lies_stored, stated, turned, turned_intrinsics, turned_size
+from leadline.orientation import UPRIGHT, turned_intrinsics, turned_size
 from leadline.preprocess import read_upright
 from leadline.types import Sample
 
@@ -51,7 +51,7 @@ class Camera:
         stored, unless only the upright one fits them (the size, else the principal point); `lies` as in Description.
         """
         own = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
-        if not _lies_stored(self.size or (2 * self.cy, 2 * self.cx), size, orientation, lies):
+        if not with_photograph(self.size or (2 * self.cy, 2 * self.cx), size, orientation, lies):
             return scale_intrinsics(own, self.size or size, size)
         stored = turned_size(size, orientation)
         return turned_intrinsics(scale_intrinsics(own, self.size or stored, stored), stored, orientation)
@@ -82,17 +82,10 @@ class Source:
         right = None if frame.right is None else as_stored(*read_upright(self.root / frame.right))
         if frame.right is not None or self.description.orientation == "ignored":
             image, turn = as_stored(image, turn), UPRIGHT
-        if values is not None and frame.depth is not None and turn != UPRIGHT:
-            values = self._turned(values, self.root / frame.depth, (image.shape[0], image.shape[1]), turn)
+        if values is not None and frame.depth is not None:
+            lies = self.description.orientation
+            values = turned_along(values, self.root / frame.depth, image.shape, turn, lies)
         return self.sample(frame.name, image, values, camera=frame.camera, right=right, orientation=turn)
-
-    def _turned(self, values: np.ndarray, file: Path, upright: tuple[int, int], orientation: int) -> np.ndarray:
-        """Depth values of `file` as the image of `upright` size lies; a file that states its own orientation knows."""
-        own = _own_orientation(file)
-        if own != UPRIGHT:
-            return values if file.suffix.lower() in (".tif", ".tiff") else turned(values, own)  # pillow turns a TIFF
-        stored = _lies_stored(values.shape, upright, orientation, self.description.orientation)
-        return turned(values, orientation) if stored else values
 
     def sample(
         self,
@@ -223,25 +216,6 @@ def _off(have: tuple[int, ...], want: tuple[int, ...]) -> float:
     """By how many pixels of the smaller one two sizes miss the same shape."""
     (height, width), (rows, columns) = (have, want) if have[0] * have[1] <= want[0] * want[1] else (want, have)
     return min(abs(height - width * rows / columns), abs(width - height * columns / rows))
-
-
-def as_stored(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The image as its file has it, from what `read_upright` gives."""
-    return turned(image, back(orientation))
-
-
-def _lies_stored(size: tuple[float, ...], upright: tuple[int, ...], orientation: int, lies: str | None) -> bool:
-    if orientation == UPRIGHT or lies is None:
-        return lies_stored(size, upright, orientation)
-    return lies == "stored"
-
-
-def _own_orientation(file: Path) -> int:
-    """What a depth map that is a picture states of itself."""
-    if file.suffix.lower() not in (".png", ".tif", ".tiff"):
-        return UPRIGHT
-    with Image.open(file, formats=("PNG", "TIFF")) as image:
-        return stated(image)
 
 
 def _size(shape: tuple[int, ...]) -> str:
