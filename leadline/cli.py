@@ -134,6 +134,7 @@ def val(
     if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
         raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
     if csv is not None:  # what cannot be written should fail now, not after the work
+        cli_data.may_tabulate(csv, data, model)
         csv.parent.mkdir(parents=True, exist_ok=True)
         csv.touch()
     samples = open_dataset(data, split, **reading.given())

@@ -65,6 +65,8 @@ def bench(
     from leadline.bench.table import table
     from leadline.export import tuning_folder
     from leadline.runtime import BACKENDS
+    from leadline.runtime.card import files_of
+    from leadline.writing import may_be_written
 
     options = BenchOptions(
         runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime),
@@ -86,8 +88,10 @@ def bench(
     )
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
+    reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
+            may_be_written(file, reads=reads, advice="give another name")
             file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 file.touch()

@@ -92,6 +92,7 @@ def prune(
     from leadline.run_sets import shares
     from leadline.runtime import installed
     from leadline.runtime.calls import check_threads
+    from leadline.writing import may_be_written
 
     protocols = list(dict.fromkeys(protocol.split(",")))
     runtimes = [name for name in measure.split(",") if name]
@@ -100,6 +101,7 @@ def prune(
     check_threads(threads)
     if plot is not None:
         check_picture(plot)
+        may_be_written(plot, reads=[find(model), out], advice="give another --plot")
     folder = shares(data, batch)[0][0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):

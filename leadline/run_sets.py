@@ -18,6 +18,7 @@ from leadline.data.transforms import Transform, augment, fastdepth_train, hu_tra
 from leadline.options import Training
 from leadline.spec import Spec
 from leadline.types import Sample
+from leadline.writing import is_same
 
 Say = Callable[[str], None]
 
@@ -38,6 +39,13 @@ def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
             f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
         )
     return [Path(folder) for folder, _ in pairs], shares
+
+
+def refuse_data(out: Path, folders: list[Path]) -> None:
+    """ValueError if the folder of a run is one of those that it learns from: its pictures would become data."""
+    for folder in folders:
+        if is_same(out, folder):
+            raise ValueError(f"{out} is the folder of a run, and {folder} is data to learn from: give another --out")
 
 
 def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
