@@ -16,8 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 from leadline import geometry, viz
 from leadline.cameras import FIELD_OF_VIEW, Seen, by_view, camera_of, stated_camera
 from leadline.data.depth_io import write_depth
+from leadline.own import MARK, PLY_COMMENT, is_own
 from leadline.spec import Kind
 from leadline.types import Depth
+from leadline.writing import may_be_written, place
 
 METRIC_ONLY = ("png16", "ply")
 
@@ -75,7 +77,7 @@ class Saver:
         out.mkdir(parents=True, exist_ok=True)
         files = []
         for ending, writer in (FORMATS[each] for each in self.formats):
-            files.append(out / f"{name}{ending}")
+            files.append(may_be_written(out / f"{name}{ending}", inside=out))
             writer(files[-1], frame, depth, self)
         return tuple(files)
 
@@ -83,21 +85,33 @@ class Saver:
 def output_names(paths: Sequence[Path], out: Path, endings: Sequence[str]) -> list[str]:
     """One name for each path: its stem, or else `stem_suffix`, or else that with a number.
 
-    No two are the same, not even where case is ignored, and none with any of `endings` in `out` is one of `paths`.
+    No two are the same, not even where case is ignored, and none with any of `endings` in `out` is one of `paths`, or
+    a file there that leadline did not write. A .npy file does not say who wrote it: in a folder of the photographs it
+    counts as another's, elsewhere as an earlier result.
     """
     inputs = {str(path.resolve()).casefold() for path in paths}
     folder = out.resolve()
+    here = place(out) in {place(path.parent) for path in paths}
     taken: set[str] = set()
     names = []
     for path in paths:
         full = f"{path.stem}_{path.suffix[1:]}"
         for name in itertools.chain([path.stem, full], (f"{full}_{i}" for i in itertools.count(2))):
             results = {str((folder / f"{name}{ending}").resolve()).casefold() for ending in endings}
-            if name.casefold() not in taken and not results & inputs:
+            mine = any(_is_anothers(folder / f"{name}{ending}", here) for ending in endings)
+            if name.casefold() not in taken and not results & inputs and not mine:
                 break
         names.append(name)
         taken.add(name.casefold())
     return names
+
+
+def _is_anothers(target: Path, here: bool) -> bool:
+    if target.is_symlink():  # what it leads to is not of this folder
+        return True
+    if not target.exists():
+        return False
+    return here if target.suffix == ".npy" else not is_own(target)
 
 
 def write_ply(path: Path, frame: np.ndarray, depth: Depth, camera: Seen) -> None:
@@ -112,7 +126,7 @@ def write_ply(path: Path, frame: np.ndarray, depth: Depth, camera: Seen) -> None
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment metres; x right, y down, z forward",
+        PLY_COMMENT,
         f"comment focal length {intrinsics[0, 0]:.6g} pixels",
         f"comment camera from {camera.source}",
         f"element vertex {len(points)}",
@@ -158,7 +172,7 @@ def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside
         "unit": depth.unit,
         "range": f"{low:g} {high:g}",
     }.items():
-        facts.add_text(f"leadline:{key}", text)
+        facts.add_text(f"{MARK}{key}", text)
     if beside:
         coloured = viz.side_by_side(frame, depth, vmin=low, vmax=high, colormap=saver.colormap)
     else:

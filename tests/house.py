@@ -6,7 +6,18 @@ VERBS = (
     "cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune", "cli_distill",
 )  # fmt: skip
 LAYERS = (
-    {"spec", "types", "report", "errors", "orientation", "writing", "options", "options_prune", "options_distill"},
+    {
+        "spec",
+        "types",
+        "report",
+        "errors",
+        "orientation",
+        "own",
+        "writing",
+        "options",
+        "options_prune",
+        "options_distill",
+    },
     {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "preprocess", "sources", "timing"},
     {"checkpoint", "foreign", "evaluate", "runtime", "cameras"},
     {

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from leadline.errors import BadData, MissingPackage
 
@@ -143,7 +144,9 @@ def _read_exr(path: Path) -> np.ndarray:
 def _write_png(path: Path, units: np.ndarray) -> None:
     rounded = np.rint(units)
     stored = np.where(rounded <= np.iinfo(np.uint16).max, rounded, 0).astype(np.uint16)
-    Image.fromarray(stored).save(path, format="PNG")
+    facts = PngInfo()
+    facts.add_text("leadline:kind", "metric")  # so that leadline knows its own file again
+    Image.fromarray(stored).save(path, format="PNG", pnginfo=facts)
 
 
 def _write_npy(path: Path, units: np.ndarray) -> None:

@@ -66,3 +66,11 @@ def _walk(root: Path) -> Iterator[str]:
         for name in files:
             if not name.startswith("."):
                 yield Path(folder, name).relative_to(root).as_posix()
+
+
+def depth_stem(file: str) -> str:
+    """The picture that a depth map is of, by its name: `a/b_depth.png`, as `leadline predict` writes it -> `a/b`; other
+    names: their `stem`.
+    """
+    name = stem(file)
+    return name.removesuffix("_depth") if PurePosixPath(name).name != "_depth" else name

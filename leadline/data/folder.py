@@ -61,7 +61,8 @@ def _frames(root: Path, home: str) -> list[Frame]:
     for file in find_files(root / home / image_folder, IMAGE_SUFFIXES):
         if stem(file) in frames:
             raise BadData(f"{root / home / image_folder}: two images are called {stem(file)}; rename one")
-        depth = f"{prefix}{depth_folder}/{depths[stem(file)]}" if stem(file) in depths else None
+        own = depths.get(stem(file), depths.get(f"{stem(file)}_depth"))  # or as `leadline predict` calls it
+        depth = f"{prefix}{depth_folder}/{own}" if own is not None else None
         frames[stem(file)] = Frame(prefix + stem(file), f"{prefix}{image_folder}/{file}", depth)
     return list(frames.values())
 
