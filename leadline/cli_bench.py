@@ -91,7 +91,8 @@ def bench(
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
-            may_be_written(file, reads=reads, advice="give another name")
+            free = data is None or (file != plot and (not file.exists() or _is_old(file)))
+            may_be_written(file, reads=reads, apart=() if free else [data], advice="give another name")
             file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 file.touch()
@@ -108,6 +109,16 @@ def bench(
         draw(found, plot)
         complain(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
+
+
+def _is_old(file: Path) -> bool:
+    """Whether the file is what an earlier run has written."""
+    import json as json_format
+
+    try:
+        return "rows" in json_format.loads(file.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

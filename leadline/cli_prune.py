@@ -101,8 +101,10 @@ def prune(
     check_threads(threads)
     if plot is not None:
         check_picture(plot)
-        may_be_written(plot, reads=[find(model), out], advice="give another --plot")
-    folder = shares(data, batch)[0][0]
+    folders = shares(data, batch)[0]
+    if plot is not None:
+        may_be_written(plot, reads=[find(model), out], apart=folders, advice="give another --plot")
+    folder = folders[0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
         check_protocols(protocols, "metric" if "stereo" in loss else load(model).spec.head.kind, test)

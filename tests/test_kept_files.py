@@ -98,11 +98,13 @@ def test_a_picture_or_a_table_never_replaces_what_was_measured(capsys: Captured,
         refused(capsys, "bench", net, "--json", file)
         refused(capsys, "bench", net, "--plot", file)
         refused(capsys, "val", "--data", rooms, "--model", net, "--csv", file)
-    picture = tmp_path / "small.png"
-    plot = ["--plot", picture, "--out", tmp_path / "small.safetensors", "--data", rooms, "--budget", "macs=0.8x"]
-    refused(capsys, "prune", net, *PRUNE, *plot[:1], net, *plot[2:], said="its name must end in")
-    note = next((rooms / "images").iterdir())
-    refused(capsys, "val", "--data", rooms, "--model", net, "--csv", note, said="whose files are read")
+    photograph = next((rooms / "images").iterdir())
+    among = "whose files are read"
+    refused(capsys, "val", "--data", rooms, "--model", net, "--csv", photograph, said=among)
+    refused(capsys, "bench", net, "--data", rooms, "--json", photograph, said=among)
+    refused(capsys, "bench", net, "--data", rooms, "--plot", photograph, said=among)
+    words = ["--data", rooms, "--budget", "macs=0.8x", "--out", tmp_path / "small.safetensors"]
+    refused(capsys, "prune", net, *PRUNE, *words, "--plot", rooms / "images" / "new.png", said=among)
 
 
 def test_a_card_beside_its_file_is_a_file_that_is_read(capsys: Captured, made: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from leadline.cli import main
@@ -14,9 +15,13 @@ from leadline.data.check import check
 from leadline.data.depth_io import write_depth
 from leadline.data.description import Description
 from leadline.data.frame import Camera, Frame, Source
+from leadline.data.labels import open_labels, with_labels
 from leadline.data.layouts import open_dataset
 from leadline.errors import BadData
+from leadline.labelling import label
+from leadline.options_distill import Labelling
 from leadline.orientation import ALL, turned
+from leadline.teachers import Answer, Teacher
 from leadline.types import Sample
 from tests.rooms import Room
 
@@ -152,3 +157,22 @@ def test_portrait_photographs_among_others_are_read_and_counted(
 
 def test_nothing_is_said_where_no_photograph_is_turned(room_folder: Callable[..., Path], rooms: list[Room]) -> None:
     assert not [finding for finding in check(room_folder()).findings if "EXIF" in finding.what]
+
+
+def test_labels_are_of_the_upright_photograph(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "a.png", exif=exif(6))
+
+    def by_row(seen: Sample) -> Answer:
+        rows = torch.arange(1.0, seen.image.shape[2] + 1)[:, None]
+        depth = rows.expand(1, 1, *seen.image.shape[2:])
+        return Answer(depth, torch.ones_like(depth))
+
+    run = Labelling(tmp_path / "labels", height=None, split="all")
+    for _ in label(lambda: Teacher("t", "metric", by_row), lambda: open_dataset(tmp_path, "all"), "x", run):
+        pass
+    labels = open_labels(tmp_path / "labels")
+    sample = with_labels(open_dataset(tmp_path, "all"), labels)[0]
+    assert sample.taught.shape == sample.image.shape[:2] == (16, 12)
+    assert np.allclose(sample.taught, np.arange(1, 17)[:, None], atol=0.01)
+    with pytest.raises(BadData, match="is of another picture"):  # read as it is stored, it is another one
+        with_labels(open_dataset(tmp_path, "all", orientation="ignored"), labels)[0]
