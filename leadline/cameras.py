@@ -15,7 +15,7 @@ from PIL import Image
 
 from leadline.data.frame import Camera
 from leadline.errors import BadData, BadImage
-from leadline.orientation import UPRIGHT, stated, turned_size
+from leadline.orientation import UPRIGHT, of_file, turned_size
 
 FIELD_OF_VIEW = 58.0
 """Degrees across the longer side where nothing is known: a usual phone or colour camera of a depth sensor."""
@@ -213,7 +213,7 @@ def _read(path: Path) -> tuple[int, dict[int, Any]]:
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore")
-            return stated(image), dict(image.getexif().get_ifd(_EXIF))
+            return of_file(image), dict(image.getexif().get_ifd(_EXIF))
     except Exception:  # damaged EXIF makes pillow raise nearly anything
         return UPRIGHT, {}
 

@@ -91,8 +91,9 @@ def bench(
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
-            free = data is None or (file != plot and (not file.exists() or _is_old(file)))
-            may_be_written(file, reads=reads, apart=() if free else [data], advice="give another name")
+            free = file != plot and (not file.exists() or _is_old(file))
+            apart = () if free or data is None else (data,)
+            may_be_written(file, reads=reads, apart=apart, advice="give another name")
             file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 file.touch()

@@ -26,6 +26,15 @@ def stated(image: Any) -> int:
     return found if isinstance(found, int) and found in ALL else UPRIGHT
 
 
+def of_file(image: Any) -> int:
+    """The orientation of a file that is open and not loaded yet, also where its reader turns the pixels by itself (HEIC
+    by pillow-heif): what lies beside it may be as the file has it.
+    """
+    found = stated(image)
+    turned_already = image.info.get("original_orientation")
+    return turned_already if found == UPRIGHT and turned_already in ALL else found
+
+
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels [H,W] or [H,W,C] as they are stored, made upright: [W,H,...] for 5 to 8. The array itself for 1."""
     if orientation == UPRIGHT:

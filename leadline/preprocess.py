@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.errors import BadImage
-from leadline.orientation import stated, turned
+from leadline.orientation import of_file, stated, turned
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -75,7 +75,7 @@ def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
-    turn = stated(image)
+    turn = of_file(image)
     try:
         return from_pillow(image), turn
     except Exception as error:

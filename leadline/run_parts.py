@@ -122,7 +122,7 @@ def parts(
         run = replace(run, view=replace(run.view, size=spec.preprocess.size))
     every = run.data if taught is None else (*run.data, *taught.unlabelled)
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
-    refuse_data(run.out, folders)
+    refuse_data(run.out, folders, folders[len(run.data) :])
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[: len(run.data)]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[len(run.data) :]]

@@ -18,7 +18,7 @@ from leadline.data.transforms import Transform, augment, fastdepth_train, hu_tra
 from leadline.options import Training
 from leadline.spec import Spec
 from leadline.types import Sample
-from leadline.writing import is_same
+from leadline.writing import is_same, may_be_written
 
 Say = Callable[[str], None]
 
@@ -41,8 +41,11 @@ def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
     return [Path(folder) for folder, _ in pairs], shares
 
 
-def refuse_data(out: Path, folders: list[Path]) -> None:
-    """ValueError if the folder of a run is one of those that it learns from: its pictures would become data."""
+def refuse_data(out: Path, folders: list[Path], unlabelled: list[Path]) -> None:
+    """ValueError if the folder of a run is one of `folders` that it learns from, or in one of `unlabelled` photographs:
+    its pictures would become data.
+    """
+    may_be_written(out, apart=unlabelled)
     for folder in folders:
         if is_same(out, folder):
             raise ValueError(f"{out} is the folder of a run, and {folder} is data to learn from: give another --out")

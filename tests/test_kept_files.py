@@ -85,6 +85,17 @@ def test_a_run_never_lies_in_its_data_or_over_its_start(capsys: Captured, kept: 
     )
     words = ["prune", kept / "net.safetensors", *PRUNE, "--budget", "macs=0.8x"]
     refused(capsys, *words, "--data", rooms, "--out", kept / "rooms.safetensors", said="is data to learn from")
+    unlabelled = [
+        "distill",
+        "--data",
+        rooms,
+        "--unlabelled",
+        rooms / "images",
+        "--asking.teacher",
+        kept / "net.safetensors",
+    ]
+    among = ["--out", rooms / "images" / "run", "--model", "fastdepth_pruned", *TRAIN]
+    refused(capsys, *unlabelled, *among, said="whose files are read")
     start = tmp_path / "run" / "fastdepth.safetensors"
     save(build(replace(fastdepth(), name="fastdepth", preprocess=Preprocess((32, 64))), seed=0), start)
     before = start.read_bytes()

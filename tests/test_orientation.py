@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from leadline import orientation
-from leadline.orientation import back, lies_stored, stated, turned, turned_intrinsics, turned_size
+from leadline.orientation import back, lies_stored, of_file, stated, turned, turned_intrinsics, turned_size
 
 EVERY = pytest.mark.parametrize("turn", orientation.ALL)
 PIXELS = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
@@ -34,6 +34,14 @@ def test_pixels_turn_as_pillow_turns_them_and_back(turn: int) -> None:
 @pytest.mark.parametrize("turn", [0, 9, 77])
 def test_an_orientation_that_does_not_exist_is_none(turn: int) -> None:
     assert stated(opened(turn)) == orientation.UPRIGHT
+
+
+def test_a_file_that_its_reader_has_turned_still_says_how() -> None:
+    image = opened(1)
+    image.info["original_orientation"] = 6
+    assert (stated(image), of_file(image)) == (1, 6)
+    image.info["original_orientation"] = None
+    assert of_file(image) == 1 and of_file(opened(8)) == 8
 
 
 @EVERY

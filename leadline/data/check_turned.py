@@ -16,7 +16,7 @@ from leadline.data.description import Description
 from leadline.data.finding import Finding, some
 from leadline.data.frame import Frame
 from leadline.errors import LeadlineError
-from leadline.orientation import UPRIGHT, exchanges, stated
+from leadline.orientation import UPRIGHT, exchanges, of_file
 
 _LOOKED_AT = 32  # so many of the photographs that are turned are looked at with their depth
 _TAIL = 1 << 16
@@ -72,8 +72,8 @@ _UNSURE = "turned by 180 degrees, mirrored or square: sizes cannot tell, taken t
 def _fit(root: Path, frame: Frame, turn: int) -> str:
     try:
         with Image.open(root / frame.image) as image:
-            wide, high = image.size  # of a TIFF, once it is upright
-            if exchanges(turn) and image.format != "TIFF":
+            wide, high = image.size  # of a TIFF or HEIC, once it is upright
+            if exchanges(turn) and image.format not in ("TIFF", "HEIF"):
                 wide, high = high, wide
         depth = read_values(root / str(frame.depth)).shape
     except (LeadlineError, OSError, SyntaxError, ValueError):
@@ -101,7 +101,7 @@ def _orientation(path: Path) -> int:
             warnings.simplefilter("ignore")
             if image.format == "PNG" and "exif" not in image.info and not _ends_with_exif(path):
                 return UPRIGHT
-            return stated(image)
+            return of_file(image)
     except Exception:  # reading it will name what is wrong
         return UPRIGHT
 
