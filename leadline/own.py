@@ -27,6 +27,11 @@ def without_results(found: Sequence[Path]) -> list[Path]:
     return [path for path in found if not _is_result(path, stems)]
 
 
+def is_own_picture(path: Path) -> bool:
+    """Whether a file is a picture that `leadline predict` wrote, by its name and what it says."""
+    return path.name.lower().endswith(PICTURES) and is_own(path)
+
+
 def is_own(path: Path) -> bool:
     """Whether leadline wrote the file, by what is in it: a PNG's text, an npz's arrays, a PLY's comment."""
     suffix = path.suffix.lower()

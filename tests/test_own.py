@@ -63,6 +63,11 @@ def test_the_command_line_predicts_twice_into_its_source(photos: Path, capsys: p
         assert json.loads(capsys.readouterr().out)["n"] == 2
 
 
+def test_results_below_a_folder_of_photographs_are_not_labelled(photos: Path) -> None:
+    predicted(photos, photos / "results" / "new", ["vis", "side", "png16"])
+    assert [key.name for key in open_dataset(photos, "all").keys] == ["000", "001"]
+
+
 def test_photographs_that_are_only_called_so_stay(photos: Path) -> None:
     for name in ("000_vis.png", "000_side.png", "000_depth.png", "house_depth.png"):
         Image.new("RGB", (8, 8)).save(photos / name)

@@ -11,6 +11,7 @@ from leadline.data.description import Description
 from leadline.data.filelist import find_files, stem
 from leadline.data.frame import Frame, Source, by_order, dataset
 from leadline.errors import BadData
+from leadline.own import is_own_picture
 from leadline.preprocess import IMAGE_SUFFIXES
 
 # Pictures in folders of such names are measurements or labels, not photographs.
@@ -35,8 +36,11 @@ def passed_over(root: Path) -> int:
 
 
 def photographs(root: Path) -> list[str]:
-    """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name."""
-    return [file for file in find_files(root, IMAGE_SUFFIXES) if not _measured(file)]
+    """The images below `root`, relative to it, except those that are depth maps or labels by their folder's name, or
+    results of leadline.
+    """
+    found = [file for file in find_files(root, IMAGE_SUFFIXES) if not _measured(file)]
+    return [file for file in found if not is_own_picture(root / file)]
 
 
 def _measured(file: str) -> bool:

@@ -15,7 +15,7 @@ from leadline.data.depth_io import DEPTH_SUFFIXES, read_depth, read_values
 from leadline.data.filelist import depth_stem, find_files, stem
 from leadline.errors import BadData
 from leadline.options_distill import FLAG, Foreign
-from leadline.own import is_own
+from leadline.own import is_own_picture
 from leadline.runtime.card import sha256 as hash_of
 from leadline.teachers.teacher import Teacher
 from leadline.types import Sample
@@ -100,4 +100,4 @@ def _exactness(file: str) -> int:
 
 
 def _for_the_eye(path: Path) -> bool:
-    return path.name.lower().endswith(("_vis.png", "_side.png")) and is_own(path)
+    return is_own_picture(path) and not path.name.lower().endswith("_depth.png")
