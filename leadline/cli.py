@@ -42,7 +42,8 @@ def predict(
     colormap: Annotated[str | None, arg(metavar="NAME")] = None,
     vmin: Number = None,
     vmax: Number = None,
-    fov: float = 58.0,
+    fov: Number = None,
+    intrinsics: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE")] = None,
     flip: bool = False,
     runtime: Runtime = None,
     threads: Count = None,
@@ -59,7 +60,10 @@ def predict(
         colormap: a colour map of matplotlib for vis; by default near is bright
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
         vmax: vis: the depth of the last colour; by default 10 m
-        fov: ply: how many degrees the camera sees from left to right
+        fov: ply: how many degrees the camera sees across the picture's longer side; by default what the focal length in
+            the photograph's EXIF block says, else 58
+        intrinsics: ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration,
+            or JSON; of the picture as it is stored
         flip: look at the mirrored picture too and merge the two answers, in twice the time
         runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
@@ -71,7 +75,7 @@ def predict(
     paths = sources(source, complain)
     predictor = replace(cli_runtime.predictor(model, runtime, threads), flip=flip)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
-    look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov}
+    look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
         outcomes.append(outcome)
@@ -132,6 +136,7 @@ def val(
     if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
         raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
     if csv is not None:  # what cannot be written should fail now, not after the work
+        cli_data.may_tabulate(csv, data, model)
         check_writable(csv)
     samples = open_dataset(data, split, **reading.given())
     cli_data.tell_unread([data])
@@ -228,7 +233,11 @@ def _described(outcome: Outcome) -> str:
         numbers = f"min {outcome.low:.3f}, median {outcome.median:.3f}, max {outcome.high:.3f}"
     times = ", ".join(f"{name.removesuffix('_ms')} {value:.1f}" for name, value in outcome.latency_ms.items())
     files = ", ".join(shown(path) for path in outcome.files)
-    return f"{shown(outcome.source)} ({width}x{height}): {what}: {numbers}\n  latency in ms: {times}\n  wrote {files}"
+    camera = ""
+    if outcome.camera is not None:
+        camera = "\n  camera: focal length {fx:.1f} pixels, from {source}".format(**outcome.camera)
+    start = f"{shown(outcome.source)} ({width}x{height}): {what}: {numbers}"
+    return f"{start}\n  latency in ms: {times}{camera}\n  wrote {files}"
 
 
 @contextlib.contextmanager

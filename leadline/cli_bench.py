@@ -65,6 +65,8 @@ def bench(
     from leadline.bench.table import table
     from leadline.export import tuning_folder
     from leadline.runtime import BACKENDS
+    from leadline.runtime.card import files_of
+    from leadline.writing import may_be_written
 
     options = BenchOptions(
         runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
@@ -86,8 +88,12 @@ def bench(
     )
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
+    reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
     for file in (plot, None if json in (None, "-") else Path(json or "")):
         if file is not None:  # what cannot be written should fail now, not after the work
+            free = file != plot and (not file.exists() or _is_old(file))
+            apart = () if free or data is None else (data,)
+            may_be_written(file, reads=reads, apart=apart, advice="give another name")
             check_writable(file)
     found = measure(models, options, say)
     say("")
@@ -101,6 +107,16 @@ def bench(
         draw(found, plot)
         complain(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
+
+
+def _is_old(file: Path) -> bool:
+    """Whether the file is what an earlier run has written."""
+    import json as json_format
+
+    try:
+        return "rows" in json_format.loads(file.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

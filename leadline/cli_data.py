@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --depth-scale ...
+_TABLE = b"name,protocol,problem"  # how `val`'s tables begin
 AS_SAID = Reading()  # by dataset.toml
 
 
@@ -128,7 +129,7 @@ def show(
 
     Args:
         path: the data set
-        out: the folder of the pictures, NAME.png
+        out: the folder of the pictures, NAME.png; not one from which data are read
         labels: what `leadline label` has made of the data set
         names: frames, by the names that other commands print; none: `n`, spread over all
         n: how many
@@ -142,6 +143,8 @@ def show(
     from leadline.data.dataset import evenly
     from leadline.data.labels import called, open_labels, with_labels
     from leadline.data.layouts import open_dataset
+    from leadline.data.reads import folders_read
+    from leadline.writing import may_be_written, safe_names
 
     if n < 1:
         raise ValueError(f"n is {n}; at least one frame must be drawn")
@@ -154,6 +157,9 @@ def show(
     if unknown := [name for name in names if name not in places]:
         raise BadData(f"{path} has no frame {unknown[0]!r}; it has {len(places)}, such as {next(iter(places))!r}")
     chosen = [places[name] for name in names] or evenly(n, len(data))
+    apart, safe = folders_read(path, data), safe_names([called(key) for key in data.keys])
+    for i in chosen:  # before anything is drawn
+        may_be_written(out / f"{safe[i]}.png", inside=out, apart=apart)
     drawn, left_out = [], {}
     for i in dict.fromkeys(chosen):
         try:
@@ -161,7 +167,7 @@ def show(
         except (LeadlineError, OSError) as error:
             left_out[called(data.keys[i])] = str(error)
             continue
-        file = out / f"{sample.name}.png"
+        file = out / f"{safe[i]}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(_drawn(sample, vmin, vmax)).save(file)
         drawn.append(str(file))
@@ -217,7 +223,10 @@ def synth(
         json: print one JSON object
     """
     from leadline.data.synthetic import synthetic, write
+    from leadline.writing import may_be_written
 
+    if textures is not None:
+        may_be_written(path / "images", apart=[textures], advice="give another folder")
     scenes = synthetic(n, seed=seed, kind=kind, size=size, textures_folder=textures, stereo=stereo)
     drawn = write(scenes, path, workers=workers, split=split)
     if json:
@@ -226,6 +235,16 @@ def synth(
         where = shown(path)
         print(f"{where}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {where} --out PICTURES")
     return 0
+
+
+def may_tabulate(path: Path, data: Path, model: str) -> None:
+    """ValueError if a table at `path` would replace a file of the model or, but for an older table, of the data."""
+    from leadline.runtime.card import files_of
+    from leadline.writing import may_be_written
+
+    reads = [file for file in files_of(Path(model)) if file.is_file()]
+    is_old = path.is_file() and path.read_bytes()[: len(_TABLE)] in (_TABLE, b"")
+    may_be_written(path, reads=reads, apart=[data] if path.exists() and not is_old else (), advice="give another --csv")
 
 
 def write_table(path: Path, results: Sequence[ImageResult]) -> None:

@@ -118,9 +118,9 @@ def import_model(
     """
     from leadline.checkpoint import save
     from leadline.foreign import import_fastdepth
+    from leadline.writing import may_be_written
 
-    if out.resolve() == source.resolve():
-        raise ValueError(f"--out is the file that is read, {source}; give another")
+    may_be_written(out, reads=[source])
     net = import_fastdepth(source)
     save(net, out, provenance={"imported from": source.name})
     if json:

@@ -95,6 +95,7 @@ def prune(
     from leadline.run_sets import shares
     from leadline.runtime import installed
     from leadline.runtime.calls import check_threads
+    from leadline.writing import may_be_written
 
     protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
     for needed in [*runtimes, *([runtime] if runtime else [])]:
@@ -102,8 +103,11 @@ def prune(
     check_threads(threads)
     if plot is not None:
         check_picture(plot)
+    folders = shares(data, batch)[0]
+    if plot is not None:
+        may_be_written(plot, reads=[find(model), out], apart=folders, advice="give another --plot")
         check_writable(plot)
-    folder = shares(data, batch)[0][0]
+    folder = folders[0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
         check_protocols(protocols, "metric" if "stereo" in loss else load(model).spec.head.kind, test)

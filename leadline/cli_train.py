@@ -26,6 +26,7 @@ from leadline.teaching import taught as teaching_of
 from leadline.text import shown
 from leadline.train import Finish, Loss, fit, process
 from leadline.train_state import commit, read_json
+from leadline.writing import may_be_written
 
 
 def train(run: Training, net: Net | None = None, teaching: Teaching | None = None) -> tuple[Net, Report]:
@@ -40,6 +41,7 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
     taught = None if teaching is None else teaching_of(run, teaching)
     made = parts(run, net, taught=taught, say=complain)
+    final = may_be_written(run.out / f"{made.net.spec.name}.safetensors", reads=[run.model])
     started_from, rank = commit(), process()[0]
     options, workers, enough = made.options, made.workers, made.enough
     notes: dict[str, Any] = {}
@@ -62,7 +64,6 @@ def train(run: Training, net: Net | None = None, teaching: Teaching | None = Non
     if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
         said = f"the net waited {waiting:.0%} of the time for its batches"
         complain(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
-    final = run.out / f"{net.spec.name}.safetensors"
     reported = run.out / "report.json"
     if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
         with suppress(ValueError, TypeError):  # a report that is damaged is written again

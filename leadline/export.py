@@ -28,6 +28,7 @@ from leadline.runtime.card import installed_version, sha256
 from leadline.runtime.graph import Framed
 from leadline.sources import sources
 from leadline.spec import Preprocess
+from leadline.writing import may_be_written
 
 ALLOWED = 1e-3
 """Largest relative difference of a float32 file from its net; rounding alone stays below a tenth of it."""
@@ -191,9 +192,7 @@ def _refuse_misfit(out: Path, runtime: str, checkpoint: Path) -> Path:
         raise ValueError(f"out is {out}; the files of {runtime} end in {suffix(runtime)}")
     if out.is_dir():
         raise ValueError(f"out is {out}, a folder; a file's name is needed")
-    if out.resolve() == checkpoint.resolve():
-        raise ValueError(f"out is {out}, the checkpoint that is read; give another name")
-    return out
+    return may_be_written(out, reads=[checkpoint])
 
 
 def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size | None) -> Path:

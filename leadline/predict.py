@@ -6,7 +6,7 @@ Loads no torch by itself, so a device that only has another runtime can use it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ from leadline.types import Depth
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
+    from leadline.results import Saver
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a pillow image, uint8 RGB [H,W,3] or uint8 grey [H,W]."""
@@ -121,6 +122,7 @@ class Outcome:
     """What became of one file: either `error`, or the depth's facts and the files written.
 
     `low`, `median` and `high` are of the valid pixels, in `unit`, and None where there are none; `valid` is their part.
+    `camera` is that of a point cloud, with `source`, where it is from; None without one.
     """
 
     source: Path
@@ -134,6 +136,7 @@ class Outcome:
     valid: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    camera: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: `source` and `error`, or `source` and the rest, `low` and `high` named `min` and `max`."""
@@ -214,7 +217,8 @@ def predict_files(
     colormap: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
-    fov: float = 58.0,
+    fov: float | None = None,
+    intrinsics: str | None = None,
     keep_going: bool = True,
 ) -> Iterator[Outcome]:
     """One Outcome for each of `paths`, as each is done, its depth saved in the folder `out` in every format of `save`:
@@ -225,28 +229,29 @@ def predict_files(
     - `npz`   NAME_depth.npz, the same in an array named `depth` (or by its kind), with `valid` and `kind`
     - `vis`   NAME_vis.png, coloured, for the eye; see `viz.picture` for `colormap`, `vmin`, `vmax`
     - `side`  NAME_side.png, the photograph and `vis` next to each other
-    - `ply`   NAME.ply, a coloured point cloud in metres (x right, y down, z forward), for a camera that sees `fov`
-      degrees from left to right; only for metric depth
+    - `ply`   NAME.ply, a coloured point cloud in metres (x right, y down, z forward), for the camera of `intrinsics`
+      (fx,fy,cx,cy or a file, see `cameras.stated_camera`), or one that sees `fov` degrees across the longer side, or
+      that of the photograph's EXIF block, else one of 58 degrees; the file and the Outcome say which. Only for metric
+      depth
 
     NAME is the file's name without its suffix, made different where two files share it; no file of `paths` is ever
     overwritten. A file that cannot be used is an Outcome with its error, or with `keep_going=False` the error itself.
     """
     from leadline.results import Saver, output_names
 
-    saver = Saver(
-        tuple(save), predictor.name, predictor.head.kind, colormap, vmin, vmax, fov
-    )  # refuses before any work
+    # refuses before any work
+    saver = Saver(tuple(save), predictor.name, predictor.head.kind, colormap, vmin, vmax, fov, intrinsics)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; the results need a folder")
     names = output_names(paths, out, saver.endings)
-    return _each(predictor, list(zip(paths, names, strict=True)), out, saver.write, keep_going)
+    return _each(predictor, list(zip(paths, names, strict=True)), out, saver, keep_going)
 
 
 def _each(
     predictor: Predictor,
     work: Sequence[tuple[Path, str]],
     out: Path,
-    write: Callable[[Path, str, np.ndarray, Depth], tuple[Path, ...]],
+    saver: Saver,
     keep_going: bool,
 ) -> Iterator[Outcome]:
     for path, name in work:
@@ -255,7 +260,8 @@ def _each(
             frame = read_image(path)
             read_ms = (time.perf_counter() - start) * 1000
             depth, latency_ms = predictor.timed(frame)
-            files = write(out, name, frame, depth)
+            own = saver.of(path, (frame.shape[0], frame.shape[1]))
+            files = own.write(out, name, frame, depth)
         except (LeadlineError, OSError, ValueError) as error:  # ValueError: a name with a NUL byte
             if not keep_going:
                 raise
@@ -267,4 +273,5 @@ def _each(
         size = (frame.shape[0], frame.shape[1])
         valid = seen.size / depth.values.size
         latency_ms = latency_ms | {"read_ms": read_ms}
-        yield Outcome(path, None, depth.kind, depth.unit, size, low, median, high, valid, latency_ms, files)
+        camera = None if own.seen is None else own.seen.to_json()
+        yield Outcome(path, None, depth.kind, depth.unit, size, low, median, high, valid, latency_ms, files, camera)

@@ -15,6 +15,7 @@ from PIL import Image
 from leadline.errors import BadImage
 from leadline.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from leadline.formats import formats, guess
+from leadline.orientation import of_file, stated, turned
 from leadline.spec import Preprocess
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -27,16 +28,6 @@ Threads may share one: their calls take turns where the runtime needs that.
 MAX_PIXELS = 100_000_000
 """`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
 
-_ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 
 
@@ -53,6 +44,11 @@ def read_image(path: str | Path) -> np.ndarray:
     BadImage, in one line that names the file, if it is missing, a folder, empty, not an image, cut short or damaged, or
     if it has more than MAX_PIXELS pixels.
     """
+    return read_upright(path)[0]
+
+
+def read_upright(path: str | Path) -> tuple[np.ndarray, int]:
+    """(what `read_image` gives, the EXIF orientation 1 to 8 that was applied to it; see `orientation`)."""
     path = Path(path)
     if os.path.isdir(path):
         raise BadImage(f"{path} is a folder; one image file is needed")
@@ -75,7 +71,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise BadImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _decode(file: IO[bytes], path: Path) -> np.ndarray:
+def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
     limit = f"leadline reads up to {MAX_PIXELS // 1_000_000} million pixels: make it smaller first"
     try:
         image = Image.open(file, formats=formats())
@@ -88,9 +84,9 @@ def _decode(file: IO[bytes], path: Path) -> np.ndarray:
         raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {reason}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
+    turn = of_file(image)
     try:
-        image.load()
-        return from_pillow(image)
+        return from_pillow(image), turn
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason}") from error
@@ -98,7 +94,11 @@ def _decode(file: IO[bytes], path: Path) -> np.ndarray:
 
 def from_pillow(image: Image.Image) -> np.ndarray:
     """The pixels of a pillow image uint8 [H,W,3], RGB, upright, as `read_image` gives; damage is pillow's error."""
-    image = _upright(image)
+    image.load()  # first: pillow itself turns a TIFF then, and a file is asked for its tag after that
+    return turned(_pixels(image), stated(image))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.asarray(image).astype(np.float64)
         if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 65535:
@@ -110,14 +110,6 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:

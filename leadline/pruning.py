@@ -24,6 +24,7 @@ from leadline.runtime.card import sha256
 from leadline.spec import to_json
 from leadline.train import fit
 from leadline.train_state import check_same, commit, read_json
+from leadline.writing import may_be_written
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
             "NetAdapt needs images to choose on that are neither trained on nor reported; choose is 0, give --choose 10"
         )
     source = find(training.model)
+    may_be_written(options.out, reads=[source])
     plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size

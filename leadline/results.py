@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline import geometry, viz
+from leadline.cameras import FIELD_OF_VIEW, Seen, by_view, camera_of, stated_camera
 from leadline.data.depth_io import write_depth
+from leadline.own import MARK, PLY_COMMENT, is_own
 from leadline.spec import Kind
 from leadline.types import Depth
+from leadline.writing import may_be_written, place
 
 METRIC_ONLY = ("png16", "ply")
 
@@ -28,6 +30,7 @@ class Saver:
     """Which formats to write and how they look; a choice that cannot be honoured is a ValueError at once.
 
     `formats` are keys of FORMATS, described at `predict.predict_files`. `model` and `kind` say what made the depth.
+    `fov` and `intrinsics` (for `cameras.stated_camera`) state the camera; `seen` is that of the frame that is written.
     """
 
     formats: tuple[str, ...]
@@ -36,7 +39,9 @@ class Saver:
     colormap: str | None = None
     vmin: float | None = None
     vmax: float | None = None
-    fov: float = 58.0
+    fov: float | None = None
+    intrinsics: str | None = None
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
@@ -46,8 +51,13 @@ class Saver:
             for name in set(METRIC_ONLY).intersection(self.formats):
                 reason = f"{name} is in metres, and {self.model} gives {self.kind}, which has no unit"
                 raise ValueError(f"{reason}: save npy, npz or vis")
-        if not 0 < self.fov < 180:
-            raise ValueError(f"fov is {self.fov}; degrees between 0 and 180 are needed")
+        if self.fov is not None and self.intrinsics is not None:
+            raise ValueError("fov and intrinsics both say what the camera sees; give one of them")
+        by_view((1, 1), FIELD_OF_VIEW if self.fov is None else self.fov)
+        if self.intrinsics is not None and "ply" not in self.formats:
+            raise ValueError(f"intrinsics are for ply; save is {','.join(self.formats)}")
+        if self.intrinsics is not None:
+            stated_camera(self.intrinsics)
         trial = Depth(np.ones((1, 1), np.float32), self.kind)
         viz.colorize(trial, vmin=self.vmin, vmax=self.vmax, colormap=self.colormap)
 
@@ -56,12 +66,19 @@ class Saver:
         """What follows the name in each file written."""
         return tuple(FORMATS[name][0] for name in self.formats)
 
+    def of(self, path: Path, size: tuple[int, int]) -> Saver:
+        """The Saver that knows the camera of the photograph at `path`, of `size`, where a format needs it."""
+        if "ply" not in self.formats:
+            return self
+        camera = None if self.intrinsics is None else stated_camera(self.intrinsics)
+        return replace(self, seen=camera_of(path, size, camera, self.fov))
+
     def write(self, out: Path, name: str, frame: np.ndarray, depth: Depth) -> tuple[Path, ...]:
         """Write one frame's depth in all formats; the files, in the formats' order."""
         out.mkdir(parents=True, exist_ok=True)
         files = []
         for ending, writer in (FORMATS[each] for each in self.formats):
-            files.append(out / f"{name}{ending}")
+            files.append(may_be_written(out / f"{name}{ending}", inside=out))
             writer(files[-1], frame, depth, self)
         return tuple(files)
 
@@ -69,10 +86,12 @@ class Saver:
 def output_names(paths: Sequence[Path], out: Path, endings: Sequence[str]) -> list[str]:
     """One name for each path: its stem, or else `stem_suffix`, or else that with a number.
 
-    No two are the same, not even where case is ignored, and none with any of `endings` in `out` is one of `paths`.
+    No two are the same, not even where case is ignored, and none with any of `endings` in `out` is one of `paths`, or
+    a file there that leadline did not write. A .npy file does not say who wrote it: in a folder of the photographs it
+    counts as another's, elsewhere as an earlier result.
     """
-    inputs = {_real(path).casefold() for path in paths}
-    folder = Path(_real(out))
+    inputs = {place(path) for path in paths}
+    here = place(out) in {place(path.parent) for path in paths}
     taken: set[str] = set()
     names = []
     room = 240 - max(len(ending) for ending in endings)  # bytes of a file's name that most file systems allow, but 15
@@ -80,8 +99,9 @@ def output_names(paths: Sequence[Path], out: Path, endings: Sequence[str]) -> li
         stem = _cut(path.stem, room)
         full = f"{_cut(path.stem, room - len(path.suffix))}_{path.suffix[1:]}"
         for name in itertools.chain([stem, full], (f"{full}_{i}" for i in itertools.count(2))):
-            results = {_real(folder / f"{name}{ending}").casefold() for ending in endings}
-            if name.casefold() not in taken and not results & inputs:
+            targets = [out / f"{name}{ending}" for ending in endings]
+            mine = any(_is_anothers(target, here) for target in targets)
+            if name.casefold() not in taken and not inputs.intersection(map(place, targets)) and not mine:
                 break
         names.append(name)
         taken.add(name.casefold())
@@ -93,25 +113,20 @@ def _cut(name: str, room: int) -> str:
     return os.fsdecode(os.fsencode(name)[:room]) if len(os.fsencode(name)) > room else name
 
 
-def _real(path: Path) -> str:
-    """Where the path leads; a name that no file can have, as with a NUL byte, leads nowhere."""
+def _is_anothers(target: Path, here: bool) -> bool:
     try:
-        return os.path.realpath(path)
-    except ValueError:
-        return str(path)
+        if target.is_symlink():  # what it leads to is not of this folder
+            return True
+        if not target.exists():
+            return False
+    except (OSError, ValueError):  # a name that no file can have; writing it says why
+        return False
+    return here if target.suffix == ".npy" else not is_own(target)
 
 
-def camera(size: tuple[int, int], fov: float) -> np.ndarray:
-    """The matrix float64 [3,3] of a camera whose image of `size` (height, width) spans `fov` degrees across.
-
-    Square pixels, the optical axis in the image's middle: the usual assumption where nobody has calibrated.
-    """
-    focal = size[1] / 2 / math.tan(math.radians(fov) / 2)
-    return np.array([[focal, 0, (size[1] - 1) / 2], [0, focal, (size[0] - 1) / 2], [0, 0, 1]])
-
-
-def write_ply(path: Path, frame: np.ndarray, depth: Depth, intrinsics: np.ndarray) -> None:
+def write_ply(path: Path, frame: np.ndarray, depth: Depth, camera: Seen) -> None:
     """A binary PLY of the valid pixels: x right, y down, z forward in metres (float32), with the frame's colours."""
+    intrinsics = camera.matrix
     use = np.asarray(depth.valid) & (depth.values > 0)
     points = np.empty(int(use.sum()), [*((axis, "<f4") for axis in "xyz"), *((c, "u1") for c in _COLOURS)])
     for axis, values in zip("xyz", geometry.unproject(depth.values, intrinsics, use).T, strict=True):
@@ -121,8 +136,9 @@ def write_ply(path: Path, frame: np.ndarray, depth: Depth, intrinsics: np.ndarra
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment metres; x right, y down, z forward",
+        PLY_COMMENT,
         f"comment focal length {intrinsics[0, 0]:.6g} pixels",
+        f"comment camera from {camera.source}",
         f"element vertex {len(points)}",
         *(f"property float {axis}" for axis in "xyz"),
         *(f"property uchar {colour}" for colour in _COLOURS),
@@ -167,7 +183,7 @@ def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside
         "unit": depth.unit,
         "range": f"{low:g} {high:g}",
     }.items():
-        facts.add_text(f"leadline:{key}", text)
+        facts.add_text(f"{MARK}{key}", text)
     if beside:
         coloured = viz.side_by_side(frame, depth, vmin=low, vmax=high, colormap=saver.colormap)
     else:
@@ -176,7 +192,8 @@ def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside
 
 
 def _write_ply(path: Path, frame: np.ndarray, depth: Depth, saver: Saver) -> None:
-    write_ply(path, frame, depth, camera((frame.shape[0], frame.shape[1]), saver.fov))
+    assumed = Seen(by_view((frame.shape[0], frame.shape[1]), saver.fov or FIELD_OF_VIEW), "an assumed field of view")
+    write_ply(path, frame, depth, saver.seen or assumed)
 
 
 FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray, Depth, Saver], None]]] = {

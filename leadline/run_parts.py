@@ -37,7 +37,18 @@ from leadline.nn.init import give_from_file_
 from leadline.options import FitOptions, Training, View
 from leadline.predict import predictor_of
 from leadline.protocols import find as find_protocol
-from leadline.run_sets import Say, from_pairs, kept_for_choosing, marked, rows, seen, shares, transform_of, without
+from leadline.run_sets import (
+    Say,
+    from_pairs,
+    kept_for_choosing,
+    marked,
+    refuse_data,
+    rows,
+    seen,
+    shares,
+    transform_of,
+    without,
+)
 from leadline.spec import Spec, to_json
 from leadline.teachers import Teacher
 from leadline.train import Finish, Loss, Validate, first, process
@@ -115,6 +126,7 @@ def parts(
         run = replace(run, view=replace(run.view, size=spec.preprocess.size))
     every = run.data if taught is None else (*run.data, *taught.unlabelled)
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
+    refuse_data(run.out, folders, folders[len(run.data) :])
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[: len(run.data)]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[len(run.data) :]]

@@ -19,6 +19,7 @@ from leadline.data.transforms import Transform, augment, fastdepth_train, hu_tra
 from leadline.options import Training
 from leadline.spec import Spec
 from leadline.types import Sample
+from leadline.writing import is_same, may_be_written
 
 Say = Callable[[str], None]
 
@@ -47,6 +48,16 @@ def _share(entry: str) -> tuple[str, int | None]:
     if not folder or not (share.isascii() and share.isdigit()) or os.path.exists(entry):
         return entry, None
     return folder, int(share)
+
+
+def refuse_data(out: Path, folders: list[Path], unlabelled: list[Path]) -> None:
+    """ValueError if the folder of a run is one of `folders` that it learns from, or in one of `unlabelled` photographs:
+    its pictures would become data.
+    """
+    may_be_written(out, apart=unlabelled)
+    for folder in folders:
+        if is_same(out, folder):
+            raise ValueError(f"{out} is the folder of a run, and {folder} is data to learn from: give another --out")
 
 
 def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leadline.errors import BadImage
 from leadline.formats import IMAGE_SUFFIXES, is_beside, passed_over, suffix
+from leadline.own import without_results
 from leadline.text import columns, decoded, split_lines
 
 Say = Callable[[str], None]
@@ -18,11 +19,13 @@ Say = Callable[[str], None]
 def sources(source: str | Path, say: Say = lambda _: None) -> list[Path]:
     """The images that `source` names, in order:
 
-    1. a folder: the files in it (not in folders below, not hidden ones) that end in IMAGE_SUFFIXES, by name;
+    1. a folder: the files in it (not in folders below, not hidden ones) that end in IMAGE_SUFFIXES, by name, but
+       leadline's own results;
     2. a `.txt` file: one path a line, relative to the list's own folder; blank lines and lines with # do not count;
     3. any other file: itself, also if its name looks like a pattern;
-    4. a pattern such as `photos/**/*.jpg`: the files that match, by name. A part of it that exists is itself, such as
-       the folder `photos[1]`; `**` enters each real folder once; a last part without an ending stands for images.
+    4. a pattern such as `photos/**/*.jpg`: the files that match, by name, but leadline's own results among others. A
+       part of it that exists is itself, such as the folder `photos[1]`; `**` enters each real folder once; a last part
+       without an ending stands for images.
 
     `say` is told, in one line, what of a folder or of a pattern without an ending is passed over: files that are no
     photographs by their ending (but texts, tables and arrays), pipes, folders that may not be read.
@@ -35,6 +38,7 @@ def sources(source: str | Path, say: Say = lambda _: None) -> list[Path]:
         except PermissionError:
             raise BadImage(f"the folder {path} may not be read: permission denied") from None
         found = sorted(map(Path, _photographs(path, [file for file in files if not os.path.isdir(file)], {}, say)))
+        found = without_results(found)
         reason = (
             f"the folder {path} holds no image ({' '.join(IMAGE_SUFFIXES)}); for folders below it use '{path}/**/*.jpg'"
         )
@@ -45,6 +49,7 @@ def sources(source: str | Path, say: Say = lambda _: None) -> list[Path]:
         return [Path(path)]
     else:
         found = _matching(path, say)
+        found = without_results(found) or found  # a pattern may mean them
         what = "no file matches" if glob.has_magic(path) else "there is no"
         reason = f"{what} {path}; an image, a folder, a pattern in quotes or a .txt list of images is needed"
     if not found:

@@ -6,48 +6,15 @@ VERBS = (
     "cli_data", "cli_model", "cli_train", "cli_runtime", "cli_bench", "cli_quantize", "cli_prune", "cli_distill",
 )  # fmt: skip
 LAYERS = (
-    {"spec", "types", "report", "errors", "options", "options_prune", "options_distill", "allowed", "drafts", "text"},
-    {
-        "nn",
-        "data",
-        "losses",
-        "metrics",
-        "protocols",
-        "tasks",
-        "geometry",
-        "preprocess",
-        "sources",
-        "timing",
-        "machine",
-        "formats",
-    },
-    {"checkpoint", "foreign", "evaluate", "runtime"},
-    {
-        "train",
-        "train_state",
-        "train_rate",
-        "optimize",
-        "together",
-        "autotune",
-        "distill",
-        "export",
-        "compress",
-        "teachers",
-        "labelling",
-    },
-    {
-        "predict",
-        "results",
-        "video",
-        "viz",
-        "bench",
-        "run_sets",
-        "run_parts",
-        "teaching",
-        "narrowing",
-        "pruning",
-        "pruning_report",
-    },
+    {"spec", "types", "report", "errors", "allowed", "drafts", "text", "orientation", "own", "writing"}
+    | {"options", "options_prune", "options_distill"},
+    {"nn", "data", "losses", "metrics", "protocols", "tasks", "geometry", "formats", "preprocess", "sources"}
+    | {"timing", "machine"},
+    {"checkpoint", "foreign", "evaluate", "runtime", "cameras"},
+    {"train", "train_state", "train_rate", "optimize", "together", "autotune", "distill", "export", "compress"}
+    | {"teachers", "labelling"},
+    {"predict", "results", "video", "viz", "bench", "run_sets", "run_parts", "teaching", "narrowing", "pruning"}
+    | {"pruning_report"},
     {"cli", "command", "serve", "__main__"} | set(VERBS),
 )
 # (who, whom) of the same layer.

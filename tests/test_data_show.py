@@ -103,3 +103,66 @@ def test_frames_that_are_not_there_and_foreign_labels_are_refused(
     assert main(["data", "show", str(folder), "--out", str(tmp_path / "look"), *words]) == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / "look").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def densedepth(root: Path) -> Path:
+    """Its own download: a list in data/ that names data/nyu2_train/..., from the folder above."""
+    room = root / "data" / "nyu2_train" / "room"
+    room.mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(render(i, size=(64, 80))[0]).save(room / f"{i}.jpg")
+        Image.fromarray(np.full((64, 80), 50 + i, np.uint8)).save(room / f"{i}.png")
+    rows = [f"data/nyu2_train/room/{i}.jpg,data/nyu2_train/room/{i}.png" for i in range(3)]
+    (root / "data" / "nyu2_train.csv").write_text("\n".join(rows))
+    return root / "data"
+
+
+def test_names_that_lead_out_of_their_folder_are_drawn_inside(capsys: Captured, tmp_path: Path) -> None:
+    data = densedepth(tmp_path / "dd")
+    before = contents(tmp_path / "dd")
+    assert len(drawn(capsys, data, "--out", tmp_path / "look")) == 3
+    assert contents(tmp_path / "dd") == before
+    assert sorted(contents(tmp_path / "look")) == [f"data/nyu2_train/room/{i}.png" for i in range(3)]
+    assert main(["data", "show", str(data), "--out", str(tmp_path / "dd")]) == 1  # the same names are the depth maps'
+    assert "whose files are read" in capsys.readouterr().err and contents(tmp_path / "dd") == before
+
+
+def test_a_list_that_names_files_elsewhere_writes_none_there(capsys: Captured, tmp_path: Path) -> None:
+    data = densedepth(tmp_path / "a" / "dd")
+    (tmp_path / "a" / "away").mkdir()
+    Image.new("RGB", (80, 64)).save(tmp_path / "a" / "away" / "x.jpg")
+    (data / "nyu2_train.csv").write_text("../../away/x.jpg,nyu2_train/room/0.png\n")
+    before = contents(tmp_path)
+    assert len(drawn(capsys, data, "--out", tmp_path / "a" / "dd" / "p" / "look")) == 1
+    assert {name for name in contents(tmp_path) if name not in before} == {"a/dd/p/look/away/x.png"}
+
+
+def test_pictures_never_land_among_the_photographs(capsys: Captured, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(photos / "deep.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(photos / "clear.png")
+    (tmp_path / "link").symlink_to(photos)
+    before = contents(photos)
+    for out in (photos, photos / "look", tmp_path / "link", photos / ".." / "photos"):
+        assert main(["data", "show", str(photos), "--out", str(out)]) == 1
+        assert "whose files are read: give another --out" in capsys.readouterr().err
+    (tmp_path / "look").mkdir()
+    (tmp_path / "look" / "clear.png").symlink_to(photos / "clear.png")
+    assert main(["data", "show", str(photos), "--out", str(tmp_path / "look")]) == 1
+    assert contents(photos) == before
+
+
+def test_files_behind_links_are_never_drawn_over(capsys: Captured, tmp_path: Path, folder: Path) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    for file in (folder / "images").iterdir():
+        file.rename(away / file.name)
+        file.symlink_to(away / file.name)
+    before = contents(away)
+    assert main(["data", "show", str(folder), "--out", str(away)]) == 1
+    assert "away, whose files are read" in capsys.readouterr().err and contents(away) == before

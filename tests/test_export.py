@@ -191,7 +191,7 @@ def test_what_cannot_be_is_refused_before_any_work(backend: StandIn, checkpoint:
     refused("frame is", frame=(0, 3))
     (tmp_path / "folder.standin").mkdir()
     refused("a folder", out="folder.standin")
-    with pytest.raises(ValueError, match="the checkpoint that is read"):
+    with pytest.raises(ValueError, match="over a file that is read"):
         export(checkpoint, "eager", checkpoint)
     with pytest.raises(BadCheckpoint, match="no model"):
         export(tmp_path / "none.safetensors", "standin")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from leadline.results import FORMATS, Saver, camera, output_names, write_ply
+from leadline.cameras import Seen, by_view
+from leadline.results import FORMATS, Saver, output_names, write_ply
 from leadline.types import Depth
 
 VALUES = np.array([[0.5, 1.2344, 70.0], [2.0, 3.0, 4.0]], np.float32)
@@ -106,7 +107,7 @@ def test_another_program_reads_the_ply(tmp_path: Path) -> None:
 
 
 def test_a_ply_without_points_is_still_a_ply(tmp_path: Path) -> None:
-    write_ply(tmp_path / "a.ply", FRAME, Depth(VALUES, valid=np.zeros_like(VALID)), camera((2, 3), 58))
+    write_ply(tmp_path / "a.ply", FRAME, Depth(VALUES, valid=np.zeros_like(VALID)), Seen(by_view((2, 3), 58), "x"))
     assert b"element vertex 0\n" in (tmp_path / "a.ply").read_bytes()
 
 

@@ -37,6 +37,7 @@ from leadline.runtime.card import files_of, sha256
 from leadline.spec import Spec
 from leadline.timing import Times, measure
 from leadline.types import Depth
+from leadline.writing import may_be_written
 
 _RANKED_ON = 8
 """Images on which layers are ranked: the order settles quickly, and each costs one pass for each layer."""
@@ -114,6 +115,7 @@ def quantize(
         raise ValueError(f"{demands.protocol} does not measure {demands.metric}; it measures {', '.join(known)}")
     if out.suffix != suffix(runtime):
         raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
+    may_be_written(out, reads=[find(model)])
     net = load(model)
     start = {"source": sha256(find(model)), "provenance": read_provenance(model)}
     options = CompileOptions(precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]

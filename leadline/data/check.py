@@ -16,6 +16,7 @@ from leadline.data.check_files import copies, lone_halves, unreadable
 from leadline.data.check_labels import check_labels
 from leadline.data.check_parts import notes
 from leadline.data.check_scale import impossible, likely, rotation, unit, unstated, used
+from leadline.data.check_turned import check_turned
 from leadline.data.check_views import leakage
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_stored
@@ -53,7 +54,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
 
     1. Files (all images and depth maps, from outside): missing, empty, cut short, without a partner, equal bytes.
     2. Depth (`n` frames spread over all): unit, bits, clipping, holes, NaN, constants, disparity for depth.
-    3. Colour against depth (the same frames): different sizes, turned, shifted, wrong pairs.
+    3. Colour against depth (the same frames): different sizes, turned (also by EXIF), shifted, wrong pairs.
     4. Splits: equal and near-equal images in train and in val or test, images in no part.
     5. Folders: depth that is there and not read, masks.
 
@@ -81,6 +82,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     findings += copies(
         root, {name: [key for key in part.keys if isinstance(key, Frame)] for name, part in parts.items()}
     )
+    findings += check_turned(root, everything, description)
     if looks or not unread:
         findings += _depth(root, description, looks, fits)
     for name in ("val", "test"):

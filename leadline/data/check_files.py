@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_values
-from leadline.data.filelist import is_file
+from leadline.data.filelist import is_file, is_hidden
 from leadline.data.finding import Finding, each, some
 from leadline.data.frame import Frame
 from leadline.data.masks import read_mask
-from leadline.data.words import is_hidden, kind_of_file
+from leadline.data.words import kind_of_file
 from leadline.errors import LeadlineError
 from leadline.preprocess import IMAGE_SUFFIXES, read_image
 

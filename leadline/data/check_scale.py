@@ -22,7 +22,7 @@ USUAL_SCALES = {
 # Where the median depth of a data set lies, in metres: of Kinect-like sensors indoors, of KITTI's LiDAR, of anything.
 _KINECT, _LIDAR, _ANY = (0.5, 5.0), (4.0, 35.0), (0.4, 20.0)
 _MEDIANS = dict.fromkeys(("scenes7", "tum", "nyu", "nyu_h5", "nyu_mat", "nyu_txt", "densedepth"), _KINECT)
-_MEDIANS |= dict.fromkeys(("kitti", "kitti_eigen"), _LIDAR)
+_MEDIANS |= dict.fromkeys(("kitti", "kitti_eigen", "kitti_selection"), _LIDAR)
 _SURELY_WRONG = 2.5  # so many times outside that range
 _NEAR_ROOM_M = 2.0
 # Metres: (least, most) of the median, (least, most) of what 99 % of the pixels are nearer than.

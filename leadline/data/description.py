@@ -38,6 +38,9 @@ class Description:
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
     labels         a folder of class ids beside the depth, same stem
+    orientation    how depth and intrinsics lie beside photographs that EXIF turns: "stored", as the file's pixels;
+                   "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
+                   only upright fits
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
                    no published list leaves out, for a teacher or to learn from one
     """
@@ -56,6 +59,7 @@ class Description:
     intrinsics: tuple[float, float, float, float] | None = None
     masks: bool = True
     labels: str | None = None
+    orientation: Literal["stored", "upright", "ignored"] | None = None
     items: Items = "depth"
 
 

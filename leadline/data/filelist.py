@@ -142,3 +142,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "file" if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)) else "other"
     except OSError:  # a link that leads to itself
         return "file"
+
+
+def depth_stem(file: str) -> str:
+    """The picture that a depth map is of, by its name: `a/b_depth.png`, as `leadline predict` writes it -> `a/b`; other
+    names: their `stem`.
+    """
+    name = stem(file)
+    return name.removesuffix("_depth") if PurePosixPath(name).name != "_depth" else name

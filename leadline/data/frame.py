@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ from leadline.data.depth_names import Stored
 from leadline.data.description import Description
 from leadline.data.masks import read_mask
 from leadline.data.measured import measured, ray_lengths, refuse_far
+from leadline.data.turning import as_stored, turned_along, with_photograph
 from leadline.errors import BadData
 from leadline.geometry import scale_intrinsics
-from leadline.preprocess import read_image
+from leadline.orientation import UPRIGHT, turned_intrinsics, turned_size
+from leadline.preprocess import read_upright
 from leadline.types import Sample
 
 MAX_STRETCH = 0.03
@@ -49,10 +52,17 @@ class Camera:
     size: tuple[int, int] | None = None
     baseline_m: float | None = None
 
-    def matrix(self, size: tuple[int, int]) -> np.ndarray:
-        """float64 [3,3] for images of `size`; pixel centres lie at whole numbers."""
+    def matrix(self, size: tuple[int, int], orientation: int = UPRIGHT, lies: str | None = None) -> np.ndarray:
+        """float64 [3,3] for images of `size`; pixel centres lie at whole numbers.
+
+        For images that were turned upright by an EXIF `orientation`, the intrinsics are those of the image as it is
+        stored, unless only the upright one fits them (the size, else the principal point); `lies` as in Description.
+        """
         own = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
-        return scale_intrinsics(own, self.size or size, size)
+        if not with_photograph(self.size or (2 * self.cy, 2 * self.cx), size, orientation, lies):
+            return scale_intrinsics(own, self.size or size, size)
+        stored = turned_size(size, orientation)
+        return turned_intrinsics(scale_intrinsics(own, self.size or stored, stored), stored, orientation)
 
 
 @dataclass(frozen=True)
@@ -70,13 +80,24 @@ class Source:
     marks: tuple[int, ...] = ()
 
     def read(self, frame: Frame) -> Sample:
-        """The Sample of one frame; BadImage or BadData names the file that cannot be read."""
-        image = read_image(self.root / frame.image)
-        key = self.description.depth_key
-        values = None if frame.depth is None else read_stored(self.root / frame.depth, key=key)
-        right = None if frame.right is None else read_image(self.root / frame.right)
-        mask = None if frame.mask is None or values is None else read_mask(self.root / frame.mask)
-        return self.sample(frame.name, image, values, camera=frame.camera, right=right, mask=mask)
+        """The Sample of one frame; BadImage or BadData names the file that cannot be read.
+
+        The image is turned upright as its EXIF block says, and depth, mask and intrinsics with it; see `orientation` in
+        Description. The two images of a stereo pair stay as they are stored: turned, they would be no pair.
+        """
+        image, turn = read_upright(self.root / frame.image)
+        right = None if frame.right is None else as_stored(*read_upright(self.root / frame.right))
+        if frame.right is not None or self.description.orientation == "ignored":
+            image, turn = as_stored(image, turn), UPRIGHT
+        along = partial(turned_along, upright=image.shape, orientation=turn, lies=self.description.orientation)
+        stored = mask = None
+        if frame.depth is not None:
+            file = self.root / frame.depth
+            stored = read_stored(file, key=self.description.depth_key)
+            stored = replace(stored, values=along(stored.values, file))
+        if frame.mask is not None and stored is not None:
+            mask = along(read_mask(self.root / frame.mask), self.root / frame.mask)
+        return self.sample(frame.name, image, stored, camera=frame.camera, right=right, mask=mask, orientation=turn)
 
     def sample(
         self,
@@ -87,9 +108,10 @@ class Source:
         camera: str = "",
         right: np.ndarray | None = None,
         mask: np.ndarray | None = None,
+        orientation: int = UPRIGHT,
     ) -> Sample:
         """The Sample made of an image and of stored depth values (None: without depth), which count only where `mask`,
-        bool, says so.
+        bool, says so. All are upright already; `orientation` is how the image was turned, which its intrinsics follow.
 
         Depth of another size is brought to the image's size by taking the nearest value, since a mean over an edge
         would invent a distance. If its shape (height : width) differs by up to MAX_STRETCH, each axis is stretched by
@@ -101,14 +123,15 @@ class Source:
         target, valid = np.zeros(size, np.float32), np.zeros(size, bool)
         if values is not None:
             stored = values if isinstance(values, Stored) else Stored(values)
-            depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape))
+            depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape, orientation))
             if mask is not None:
                 here = (depth.shape[0], depth.shape[1])
                 counts = counts & mask[_nearest(mask.shape, here, f"{self.root}: {name}", "mask", "depth")]
                 depth = np.where(counts, depth, np.float32(0))
             if self.description.max_depth is None:
                 refuse_far(depth, stored, f"{self.root}: {name}")
-            pick = _nearest(depth.shape, size, f"{self.root}: {name}")
+            by = "" if orientation == UPRIGHT else f" (turned by its EXIF orientation {orientation})"
+            pick = _nearest(depth.shape, size, f"{self.root}: {name}{by}")
             target, valid = depth[pick], counts[pick]
         if right is not None and right.shape != image.shape:
             raise BadData(f"{self.root}: {name}: left is {_size(size)} and right {_size(right.shape)}")
@@ -118,7 +141,7 @@ class Source:
             target=target,
             valid=valid,
             name=name,
-            intrinsics=None if seen is None else seen.matrix(size),
+            intrinsics=None if seen is None else seen.matrix(size, orientation, self.description.orientation),
             right=right,
             baseline_m=None if seen is None or right is None else seen.baseline_m,
         )
@@ -128,7 +151,7 @@ class Source:
         scale = self.scales.get(stored.values.dtype.name)
         return measured(stored, self.description, scale=scale, marks=self.marks, rays=rays)
 
-    def _rays(self, camera: str, size: tuple[int, int], have: tuple[int, ...]) -> np.ndarray | None:
+    def _rays(self, camera: str, size: tuple[int, int], have: tuple[int, ...], orientation: int) -> np.ndarray | None:
         """The lengths of the rays of a depth map of the shape `have`, where its numbers are distances along them."""
         if not self.description.ray_distance:
             return None
@@ -136,7 +159,8 @@ class Source:
         if seen is None:
             raise BadData(f"{self.root}: ray_distance needs the camera: state intrinsics = [fx, fy, cx, cy], in pixels")
         own = (have[0], have[1])
-        return ray_lengths(scale_intrinsics(seen.matrix(size), size, own), own)
+        matrix = seen.matrix(size, orientation, self.description.orientation)
+        return ray_lengths(scale_intrinsics(matrix, size, own), own)
 
     def _camera(self, name: str) -> Camera | None:
         said, camera = self.description.intrinsics, self.cameras.get(name)
@@ -151,8 +175,8 @@ def _nearest(
     if not _same_view((height, width), want):
         turned = _same_view((width, height), want)
         advice = (
-            "one of the two is turned by 90 degrees: turn it back (the EXIF orientation of a photograph turns that"
-            " alone)"
+            "one of the two is turned by 90 degrees, since the image's EXIF orientation was lost, is wrong, or was"
+            " applied to one only: turn one, or see `orientation` in dataset.toml"
             if turned
             else f"sizes must be equal, or of the same shape to {MAX_STRETCH:.0%}: crop or pad one to the other's view"
         )

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from leadline.data.dataset import Dataset
 from leadline.data.description import Description
-from leadline.data.filelist import each_once, find_files, located, read_lines, stem
+from leadline.data.filelist import each_once, find_files, is_hidden, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source
 from leadline.data.parts import BY_FOLDERS, OTHERS, by_scenes, dataset, part_in, part_of, with_rest
-from leadline.data.words import is_hidden
 from leadline.errors import BadData
 from leadline.preprocess import IMAGE_SUFFIXES
 from leadline.text import columns

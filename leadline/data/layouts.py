@@ -10,9 +10,9 @@ from typing import Any
 from leadline.data import folder, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
 from leadline.data.dataset import Dataset
 from leadline.data.description import FILE_NAME, Description, read_description
+from leadline.data.filelist import is_hidden
 from leadline.data.homes import homes
 from leadline.data.parts import part_of
-from leadline.data.words import is_hidden
 from leadline.errors import BadData
 
 LAYOUTS: dict[str, Callable[[Path, Description, str], Dataset]] = {

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.data.depth_io import DEPTH_SUFFIXES
-from leadline.data.filelist import read_lines
+from leadline.data.filelist import is_hidden, read_lines
 from leadline.data.parts import part_in, part_of
-from leadline.data.words import folders, is_hidden
+from leadline.data.words import folders
 from leadline.errors import BadData
+from leadline.text import columns
 
 MAX_BYTES = 64_000_000
 _SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
@@ -179,7 +180,7 @@ def _cells(path: Path, line: str) -> list[str]:
                 return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))]
             except csv.Error as error:
                 raise BadData(f"{path}: the line {line[:80]!r} cannot be read: {error}") from error
-    return line.split()
+    return columns(line)
 
 
 def _is_number(cell: str) -> bool:

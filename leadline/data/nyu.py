@@ -24,11 +24,11 @@ from leadline.data.depth_arrays import dataset as read_dataset
 from leadline.data.depth_arrays import mat_variable, opened_h5
 from leadline.data.depth_names import Stored
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, located, read_lines, stem
+from leadline.data.filelist import find_files, is_hidden, located, read_lines, stem
 from leadline.data.frame import Camera, Frame, Source
 from leadline.data.kitti import BY_LISTS, gt_lists, listed_parts
 from leadline.data.parts import BY_FOLDERS, OTHERS, SPLITS, by_order, dataset, divided, order_rule, part_in, part_of
-from leadline.data.words import folders, is_hidden
+from leadline.data.words import folders
 from leadline.errors import BadData
 from leadline.types import Sample
 

@@ -191,6 +191,8 @@ def _refuse_other(out: Path, text: str, firsts: Mapping[Kind, Sample], stereo: b
     note = out / "dataset.toml"
     if note.exists() and read_text(note) != text:
         raise BadData(f"{note} describes other data than was asked for now; {advice}")
+    if not note.exists() and (other := _others(out)) is not None:
+        raise BadData(f"{out} holds other files, such as {other}; a new or empty folder is needed")
     for kind, sample in firsts.items():
         height, width = sample.image.shape[:2]
         for there in sorted(_files(out, (kind, 0), stereo)[0].parent.glob("*.jpg"))[:1]:
@@ -198,6 +200,13 @@ def _refuse_other(out: Path, text: str, firsts: Mapping[Kind, Sample], stereo: b
                 if image.size != (width, height):
                     found = f"{image.height}x{image.width}"
                     raise BadData(f"{there} is {found}, and {height}x{width} was asked for now; {advice}")
+
+
+def _others(out: Path) -> Path | None:
+    """A file in the folder that is not of a run that was stopped before it wrote its description."""
+    files = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    ours = ("calib_cam_to_cam.txt",)
+    return next((path for path in files if path.name not in ours and ".partial" not in path.parts), None)
 
 
 def _calibration(sample: Sample) -> str:

@@ -20,6 +20,7 @@ from leadline.data.headers import is_measurement
 from leadline.data.parts import BY_FOLDERS, by_folders, by_order, dataset, order_rule
 from leadline.data.words import about_others, in_measured_folder, kind_of_file, kind_of_folder
 from leadline.errors import BadData
+from leadline.own import is_own_picture
 from leadline.preprocess import IMAGE_SUFFIXES
 
 
@@ -46,7 +47,7 @@ def passed_over(root: Path) -> int:
 
 
 def photographs(root: Path) -> list[str]:
-    """The photographs below `root`, relative to it."""
+    """The photographs below `root`, relative to it, without results of leadline."""
     return list(_photographs(root, find_files(root, IMAGE_SUFFIXES)))
 
 
@@ -69,7 +70,8 @@ def depth_like(root: Path) -> Mapping[str, list[str]]:
 def _photographs(root: Path, files: Sequence[str]) -> Iterator[str]:
     free = [file for file in files if not in_measured_folder(file)]
     about = about_others(free)
-    return (file for file in free if file not in about and not (_may_measure(file) and is_measurement(root / file)))
+    others = (file for file in free if file not in about and not (_may_measure(file) and is_measurement(root / file)))
+    return (file for file in others if not is_own_picture(root / file))
 
 
 def _may_measure(file: str) -> bool:

@@ -72,7 +72,6 @@ _MASK_WORDS = {"mask", "masks", "confidence", "conf", "valid", "validity"}
 _MORE = {"gt", "ground", "truth", "sync", "meters", "metres", "velodyne", "map", "raw", "filled", "sparse", "dense"}
 TELLING = _IMAGE_WORDS | _DEPTH_WORDS | _MASK_WORDS | _MORE
 _LAST, _FIRST_WORD = re.compile(r"(.+)[_\-. ]([a-z]+)$"), re.compile(r"([a-z]+)[_\-. ](.+)$")
-_SYSTEM = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
 
 
 def words(name: str) -> list[str]:
@@ -113,11 +112,6 @@ def folders(place: Path) -> list[str]:
     except OSError:  # it may not be read, or is gone
         return []
     return sorted(found)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is hidden, or of an operating system and not the user's."""
-    return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def kind_of_file(file: str) -> Kind:

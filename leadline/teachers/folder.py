@@ -14,10 +14,11 @@ from torch import Tensor
 
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_stored
 from leadline.data.description import Description
-from leadline.data.filelist import find_files, stem
+from leadline.data.filelist import depth_stem, find_files, stem
 from leadline.data.measured import measured, refuse_far
 from leadline.errors import BadData
 from leadline.options_distill import FLAG, Foreign
+from leadline.own import is_own_picture
 from leadline.runtime.card import sha256 as hash_of
 from leadline.teachers.teacher import Teacher
 from leadline.types import Sample
@@ -25,7 +26,10 @@ from leadline.types import Sample
 
 def folder_teacher(root: Path, said: Foreign) -> Teacher:
     """The depth maps below `root`: one that lies in it is for pictures of the same name, wherever those lie; one in a
-    folder below for the picture of the same path. Suffixes do not count.
+    folder below for the picture of the same path. Suffixes do not count, nor does `_depth` at the end: what `leadline
+    predict` has written is read, the most exact of several formats, and its pictures for the eye are passed over.
+
+    Maps are of the upright pictures: an EXIF orientation has been applied before they are compared.
 
     What their numbers are is `said.kind`, and `said.depth_scale` is in units per metre (relative numbers keep their
     own; disparities may be negative, and only in integers 0 is no value). Files that say both of themselves, as those
@@ -35,7 +39,7 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     picture without a map gets no answer; a map that has gone since is an OSError. BadData if the folder holds no depth
     maps, or two for one picture.
     """
-    files = find_files(root, DEPTH_SUFFIXES)
+    files = [file for file in find_files(root, DEPTH_SUFFIXES) if not _for_the_eye(root / file)]
     if not files:
         raise BadData(f"{root} is no teacher: neither config.json (Hugging Face) nor depth maps, {DEPTH_SUFFIXES}")
     said, scaled = _with_what_files_say(root / files[0], said)
@@ -62,7 +66,9 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
                     raise OSError(f"{file} was there a while ago and is not any more")
                 values, size = _numbers(file, said), (batch.image.shape[-1], batch.image.shape[-2])
                 if abs(np.log(values.shape[1] / values.shape[0] * size[1] / size[0])) > 0.05:
-                    raise ValueError(f"{file} is {values.shape}, the picture {name} {size[::-1]}: not one shape")
+                    lies = " (turned by 90 degrees: made of the picture as stored, without its EXIF orientation?)"
+                    hint = lies if abs(np.log(values.shape[0] / values.shape[1] * size[1] / size[0])) <= 0.05 else ""
+                    raise ValueError(f"{file} is {values.shape}, the picture {name} {size[::-1]}: not one shape{hint}")
                 row[0] = torch.from_numpy(np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST)))
         return depth
 
@@ -101,10 +107,20 @@ def _numbers(path: Path, said: Foreign) -> np.ndarray:
 
 
 def _by_name(root: Path, files: list[str]) -> Mapping[str, str]:
+    """Picture -> its file; one called `_depth` is known by its whole name, too."""
     places: dict[str, str] = {}
-    for file in files:
+    for file in sorted(files, key=_exactness):
         name = stem(file)
-        if name in places:
+        if name in places and depth_stem(file) == name:
             raise BadData(f"{root}: {places[name]} and {file} are for one picture, {name!r}; give a folder of one")
-        places[name] = file
-    return places
+        places.setdefault(name, file)
+    return places | {depth_stem(file): file for name, file in places.items() if depth_stem(file) != name}
+
+
+def _exactness(file: str) -> int:
+    """The order of the formats in which `leadline predict` may have written one depth."""
+    return next((i for i, suffix in enumerate((".npz", ".npy")) if file.lower().endswith(suffix)), 2)
+
+
+def _for_the_eye(path: Path) -> bool:
+    return is_own_picture(path) and not path.name.lower().endswith("_depth.png")
