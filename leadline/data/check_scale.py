@@ -36,10 +36,14 @@ def usual_scales(dtype: np.dtype) -> tuple[float, ...]:
 
 
 def numbers(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
-    """(the stored numbers that are depth, the metres of the same maps); both empty where no numbers were kept."""
+    """(the stored numbers that are depth, the metres of the same maps) of the number type that most maps have; both
+    empty where no numbers were kept.
+    """
     kept = [one for one in looks if one.stored is not None and one.valid.any()]
     if not kept:
         return np.zeros(0), np.zeros(0)
+    types = [np.asarray(one.stored).dtype for one in kept]
+    kept = [one for one, dtype in zip(kept, types, strict=True) if dtype == max(types, key=types.count)]
     return np.concatenate([_counted(one) for one in kept]), np.concatenate([one.depth[one.valid] for one in kept])
 
 

@@ -31,7 +31,7 @@ def street(rooms: Sequence[Room]) -> list[Room]:
 
 @pytest.mark.parametrize("scale", [1000, 4000, 5000, 6553.5, 8000, 10000, 256])
 def test_the_scale_of_a_plain_folder_of_rooms_is_among_those_named(room_folder: Write, scale: float) -> None:
-    checked = check(room_folder(scale=scale))
+    checked = check(room_folder(scale=scale), n=6)
     assert scale in checked.summary["depth_scale_of_rooms"]
     if scale == 1000:
         assert not checked.findings
@@ -43,14 +43,14 @@ def test_the_scale_of_a_plain_folder_of_rooms_is_among_those_named(room_folder: 
 def test_the_scale_of_a_plain_folder_of_streets_is_among_those_named(
     tmp_path: Path, rooms: list[Room], scale: float
 ) -> None:
-    checked = check(write_folder(tmp_path, street(rooms), scale=scale))
+    checked = check(write_folder(tmp_path, street(rooms), scale=scale), n=6)
     assert scale in checked.summary["depth_scale_of_streets"]
     assert scale != 256 or found(checked, "if these are streets, it is likely 256 (median 1")
 
 
 def test_a_scale_that_is_stated_anywhere_is_not_doubted(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, street(rooms), scale=256)
-    assert not found(check(tmp_path, depth_scale=256.0), "depth_scale")
+    assert not found(check(tmp_path, n=6, depth_scale=256.0), "depth_scale")
     for i, (_, depth) in enumerate(street(rooms)):
         write_depth(tmp_path / "depth" / f"{i:03d}.png", depth, scale=256)
     checked = check(tmp_path)
@@ -64,19 +64,19 @@ def test_rotated_bits_are_named_with_their_key(tmp_path: Path, rooms: list[Room]
         millimetres = np.rint(depth * factor * 1000).astype(np.uint16)
         rotated = millimetres << np.uint16(3) | millimetres >> np.uint16(13)
         Image.fromarray(rotated).save(tmp_path / "depth" / f"{i:03d}.png")
-    checked = check(tmp_path)
+    checked = check(tmp_path, n=6)
     assert found(checked, "the lowest 3 bits", "error") and found(checked, "depth_rotated = 3 as in SUN RGB-D")
     median = float(np.median([depth for _, depth in rooms])) * factor
     [said] = [re.findall(r"a median of ([0-9.]+) m", one.advice) for one in checked.findings if "SUN" in one.advice]
     assert float(said[0]) == pytest.approx(median, rel=0.02)
-    mended = check(tmp_path, depth_rotated=3)
+    mended = check(tmp_path, n=6, depth_rotated=3)
     assert mended.ok and not found(mended, "bits of the stored")
     assert mended.summary["depth_scale"] == pytest.approx(1000, rel=0.01)
 
 
 def test_bits_are_no_finding_where_all_are_used(room_folder: Write) -> None:
     for scale in (1000, 8000):
-        assert not found(check(room_folder(scale=scale)), "bits of the stored numbers")
+        assert not found(check(room_folder(scale=scale), n=6), "bits of the stored numbers")
 
 
 def test_depth_that_training_refuses_is_an_error_with_its_frames(tmp_path: Path, rooms: list[Room]) -> None:
@@ -87,21 +87,30 @@ def test_depth_that_training_refuses_is_an_error_with_its_frames(tmp_path: Path,
     checked = check(tmp_path)
     assert found(checked, "3 of 20 maps have depth farther than 1000 m, up to 1e+10 m: 000, 001, 002", "error")
     for said in ({"invalid": (0, 1e10)}, {"max_depth": 20.0}):
-        assert check(tmp_path, **said).ok
+        assert check(tmp_path, n=6, **said).ok
 
 
 def test_the_largest_number_of_16_bits_is_named_as_a_mark(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, [(image, np.where(depth > 5, 65.535, depth)) for image, depth in rooms])
     checked = check(tmp_path)
     assert found(checked, "hold 65535", "note") and checked.summary["depth_max_m"] < 10
-    assert not found(check(tmp_path, invalid=(0.0,)), "hold 65535")
+    assert not found(check(tmp_path, n=6, invalid=(0.0,)), "hold 65535")
+
+
+def test_files_of_several_number_types_are_judged_by_the_most_frequent(tmp_path: Path, rooms: list[Room]) -> None:
+    write_folder(tmp_path, rooms)
+    for i in range(3):
+        (tmp_path / "depth" / f"{i:03d}.png").unlink()
+        np.save(tmp_path / "depth" / f"{i:03d}.npy", rooms[i][1])
+    checked = check(tmp_path, n=10)
+    assert checked.summary["depth_scale"] == pytest.approx(1000, rel=0.01) and not checked.findings
 
 
 def test_maps_of_another_size_than_their_images_are_judged_too(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, rooms)
     for i, (_, depth) in enumerate(rooms):
         write_png(tmp_path / "depth" / f"{i:03d}.png", depth[::2, ::2], scale=5000)
-    assert 5000 in check(tmp_path).summary["depth_scale_of_rooms"]
+    assert 5000 in check(tmp_path, n=6).summary["depth_scale_of_rooms"]
 
 
 def test_the_command_names_the_rotation(tmp_path: Path, rooms: list[Room], capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +119,7 @@ def test_the_command_names_the_rotation(tmp_path: Path, rooms: list[Room], capsy
         Image.fromarray(np.rint(depth * 1000).astype(np.uint16) << np.uint16(3)).save(
             tmp_path / "depth" / f"{i:03d}.png"
         )
-    assert main(["data", "check", str(tmp_path)]) == 1
+    assert main(["data", "check", str(tmp_path), "--n", "6"]) == 1
     out = capsys.readouterr().out
     assert "8000" in out and "rotated" in out
     assert main(["data", "ls", str(tmp_path), "--depth-rotated", "3"]) == 0
