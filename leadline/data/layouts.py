@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from leadline.data import folder, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
+from leadline.data import folder, homes, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
 from leadline.data.dataset import Dataset
 from leadline.data.description import FILE_NAME, Description, read_description
 from leadline.data.filelist import is_hidden
-from leadline.data.homes import homes
 from leadline.data.parts import part_of
 from leadline.errors import BadData
 
@@ -51,7 +50,7 @@ _SIGNS: tuple[tuple[str, str, Sign], ...] = (
         lambda root: any("eigen" in path.name.lower() for path in kitti.gt_lists(root)),
     ),
     ("nyu_txt", "*files_with_gt*.txt", lambda root: bool(nyu.txt_files(root))),
-    ("nyu_h5", "train/SCENE/*.h5", lambda root: nyu.shows_h5(root) and not homes(root)),  # depth/a.h5
+    ("nyu_h5", "train/SCENE/*.h5", lambda root: nyu.shows_h5(root) and not homes.homes(root)),
     ("kitti", "DATE/DRIVE/image_02/data", _any(*(f"{above}image_02/data" for above in ("", "*/", "*/*/", "*/*/*/")))),
     (
         "kitti_selection",

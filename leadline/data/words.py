@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from leadline.data.filelist import is_hidden
+
 Kind = Literal["image", "depth", "mask"]
 
 # A folder is of a kind if one of its words is of the first set, and all others are of the second.
