@@ -71,7 +71,8 @@ def export(
                 f"the {options.precision} file of {model} for {runtime} runs, but its output differs from PyTorch's by "
                 f"{found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use another runtime"
             )
-        move(Path(folder), made, target)
+        if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
+            move(Path(folder), made, target)
     return target
 
 

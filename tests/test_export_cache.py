@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -77,6 +78,23 @@ def test_a_processor_with_other_instructions_has_files_of_its_own(
     first = export(checkpoint, "standin")
     monkeypatch.setattr(machine, "native", lambda: ("linux x86_64", "avx2"))
     assert export(checkpoint, "standin") != first
+
+
+def test_of_two_that_make_the_same_file_the_first_one_s_stays(
+    backend: StandIn, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_, first = backend.compile, []
+
+    def slowly(*given: Any) -> Path:
+        made = compile_(*given)
+        monkeypatch.setattr(backend, "compile", compile_)
+        first.append((path := export(checkpoint, "standin")).stat().st_ino)  # as another process, meanwhile
+        assert path != made
+        return made
+
+    monkeypatch.setattr(backend, "compile", slowly)
+    assert [export(checkpoint, "standin").stat().st_ino] == first
+    assert len(backend.compiled) == 2
 
 
 def test_predict_by_a_runtime_where_the_home_cannot_be_written_names_the_variable(
