@@ -165,7 +165,7 @@ class Steps:
         # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
         scalar = None if logs.get("skipped") else float(value.detach())
         if scalar is not None and math.isfinite(scalar):
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
         elif self.together:
             silent(self.shell.outputs)
         self.shell.outputs.clear()  # they hold the graph

@@ -163,7 +163,8 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
     if resumed_at and path.exists():
         with suppress(ValueError):  # a record that is damaged begins anew; the run itself does not need it
             said = json.loads(path.read_bytes())
-        said["resumed"] = [*said.get("resumed", []), {"at_step": resumed_at, **around}]
+        earlier: list[Any] = said.get("resumed", [])
+        said["resumed"] = [*earlier, {"at_step": resumed_at, **around}]
     write_atomically(path, json.dumps(said, indent=2).encode())
 
 

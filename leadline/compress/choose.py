@@ -56,12 +56,15 @@ def _ascending(scores: Sequence[Tensor]) -> Tensor:
 
 def _turns(score: Tensor) -> Tensor:
     """When each channel's turn is among those of its group with the same score: parts of 0 to 1, evenly apart."""
-    _, which, counts = score.unique(return_inverse=True, return_counts=True)
+    which: Tensor
+    counts: Tensor
+    _, which, counts = torch.unique(score, return_inverse=True, return_counts=True)
     order = torch.argsort(which, stable=True)
     first = counts.cumsum(0) - counts
     place = torch.empty(len(score), dtype=torch.float64)
     place[order] = torch.arange(len(score), dtype=torch.float64)
-    return (place - first[which] + 0.5) / counts[which]
+    turn: Tensor = (place - first[which] + 0.5) / counts[which]
+    return turn
 
 
 def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:
