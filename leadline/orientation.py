@@ -17,7 +17,7 @@ ALL = tuple(range(1, 9))
 def stated(image: Any) -> int:
     """The orientation that an open pillow image states; 1 if it states none, or its EXIF block is damaged.
 
-    Ask before the pixels are loaded: pillow turns a TIFF while it loads it, and forgets the tag.
+    Ask of a TIFF before the pixels are loaded: pillow turns it while it loads it, and forgets the tag.
     """
     try:
         found = image.getexif().get(TAG, UPRIGHT)
@@ -27,7 +27,7 @@ def stated(image: Any) -> int:
 
 
 def of_file(image: Any) -> int:
-    """The orientation of a file that is open and not loaded yet, also where its reader turns the pixels by itself (HEIC
+    """The orientation of an open file, also where its reader turns the pixels by itself (HEIC
     by pillow-heif): what lies beside it may be as the file has it.
     """
     found = stated(image)

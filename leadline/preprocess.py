@@ -84,9 +84,11 @@ def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
         raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {reason}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
-    turn = of_file(image)
+    # a TIFF forgets it once it is loaded; a PNG is loaded to find it, and its damage would not show a second time
+    turn = of_file(image) if image.format == "TIFF" else None
     try:
-        return from_pillow(image), turn
+        pixels = from_pillow(image)
+        return pixels, of_file(image) if turn is None else turn
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason}") from error

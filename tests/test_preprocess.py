@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -122,6 +123,26 @@ def test_an_exif_rotated_image_stands_upright(tmp_path: Path, suffix: str, orien
     assert read.shape[:2] == ((9, 6) if orientation >= 5 else (6, 9))
     with Image.open(path) as image:
         assert (read == np.array(ImageOps.exif_transpose(image).convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+def test_damage_that_pillow_finds_is_a_bad_image(tmp_path: Path, suffix: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    path = saved(tmp_path / f"x.{suffix}", Image.fromarray(pixels))
+    whole, refused = path.read_bytes(), 0
+    for place in range(8, len(whole), 31):
+        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]):
+            path.write_bytes(content)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    with Image.open(path) as image:
+                        image.load()
+            except Exception:
+                refused += 1
+                with pytest.raises(BadImage):
+                    read_image(path)
+    assert refused > 5
 
 
 def test_damaged_exif_does_not_hide_the_picture(tmp_path: Path) -> None:
