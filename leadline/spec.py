@@ -12,7 +12,7 @@ import numbers
 import reprlib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -46,7 +46,7 @@ def _require(*rules: tuple[bool, str]) -> None:
 
 
 @lru_cache(maxsize=16)
-def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
+def _choices(cls: Hashable) -> dict[str, tuple[Any, ...]]:
     """The fields of a class that are one of a few words, and these."""
     hints = typing.get_type_hints(cls)
     kinds = {name: (kind, *typing.get_args(kind)) for name, kind in hints.items()}

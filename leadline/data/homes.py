@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from leadline.data.depth_io import DEPTH_SUFFIXES
-from leadline.data.filelist import find_files, stem
+from leadline.data.filelist import find_files, is_hidden, stem
 from leadline.data.frame import Frame
 from leadline.data.headers import channels_and_bits, is_measurement
 from leadline.data.masks import MASK_SUFFIXES
@@ -18,7 +18,6 @@ from leadline.data.parts import part_of
 from leadline.data.words import (
     about_others,
     folders,
-    is_hidden,
     kind_of_file,
     kind_of_folder,
     may_be_depth,
