@@ -12,7 +12,7 @@ import numbers
 import reprlib
 import types
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -46,7 +46,7 @@ def _require(*rules: tuple[bool, str]) -> None:
 
 
 @lru_cache(maxsize=16)
-def _choices(cls: Hashable) -> dict[str, tuple[Any, ...]]:
+def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
     """The fields of a class that are one of a few words, and these."""
     hints = typing.get_type_hints(cls)
     kinds = {name: (kind, *typing.get_args(kind)) for name, kind in hints.items()}
@@ -56,7 +56,7 @@ def _choices(cls: Hashable) -> dict[str, tuple[Any, ...]]:
 
 
 def _words(part: Any) -> Iterator[tuple[bool, str]]:
-    for name, allowed in _choices(type(part)).items():
+    for name, allowed in _choices(part.__class__).items():
         value = getattr(part, name)
         yield value in allowed, f"{name} is {shown(value)}; allowed: {', '.join(map(repr, allowed))}"
 
