@@ -17,7 +17,7 @@ from leadline.options_prune import Masks, NetAdapt, Pruning
 
 NAN, INF = float("nan"), float("inf")
 TRAINING = partial(Training, ("rooms",), Path("run"))
-PRUNING = partial(Pruning, "l1", "macs=0.5x", Path("net.safetensors"), TRAINING())
+PRUNING = partial(Pruning, method="l1", budget="macs=0.5x", out=Path("net.safetensors"), training=TRAINING())
 LABELLING = partial(Labelling, Path("labels"))
 
 NONSENSE: list[tuple[Callable[..., Any], str, list[Any]]] = [
