@@ -56,7 +56,7 @@ def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _words(part: Any) -> Iterator[tuple[bool, str]]:
-    for name, allowed in _choices(type(part)).items():
+    for name, allowed in _choices(type(part)).items():  # type: ignore[arg-type]
         value = getattr(part, name)
         yield value in allowed, f"{name} is {shown(value)}; allowed: {', '.join(map(repr, allowed))}"
 
