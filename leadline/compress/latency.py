@@ -172,7 +172,7 @@ def _kept(folder: Path, where: Table, what: str, one: Kind) -> Entry | None:
     for path in sorted(folder.glob(_file(folder, where, what).name)):
         try:
             found = from_json(Table, json.loads(path.read_text("utf-8")))
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
         entry = found.entries[0] if len(found.entries) == 1 else None
         if entry is None or entry.what != what or replace(found, entries=()) != where:

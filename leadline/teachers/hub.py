@@ -128,10 +128,9 @@ def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
 def is_hub_folder(path: Path) -> bool:
     """Whether the folder holds a model in the hub's layout."""
     try:
-        said = json.loads((path / CONFIG).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return "model_type" in json.loads((path / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
         return False
-    return isinstance(said, dict) and "model_type" in said
 
 
 def _stated(config: Any) -> Kind | None:
