@@ -11,9 +11,11 @@ from fuzz.case import generator
 from fuzz.run import counted, run
 
 
-@pytest.mark.parametrize(("family", "number"), [("images", 60), ("checkpoints", 20), ("folders", 20)])
-def test_what_is_damaged_or_hostile_is_refused_in_leadlines_own_words(family: str, number: int, tmp_path: Path) -> None:
-    tally = run(family, counted([0], number), tmp_path)
+@pytest.mark.parametrize(("family", "seed", "number"), [("images", 0, 60), ("checkpoints", 0, 20), ("folders", 2, 20)])
+def test_what_is_damaged_or_hostile_is_refused_in_leadlines_own_words(
+    family: str, seed: int, number: int, tmp_path: Path
+) -> None:
+    tally = run(family, counted([seed], number), tmp_path)
     assert tally.tried == number and not tally.faults, "\n".join(tally.faults)
     assert len(tally.outcomes) > 1 and tally.outcomes["read"] > 0
 

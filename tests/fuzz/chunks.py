@@ -13,12 +13,32 @@ from fuzz.case import pick
 Rng = np.random.Generator
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HUGE = (0, 1, 20_000, 65_535, 100_000, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
-_PNG_KINDS = ((0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16))
+_PNG_KINDS = (
+    (0, 1),
+    (0, 2),
+    (0, 4),
+    (0, 8),
+    (0, 16),
+    (2, 8),
+    (2, 16),
+    (3, 1),
+    (3, 8),
+    (4, 8),
+    (4, 16),
+    (6, 8),
+    (6, 16),
+)
 
 
 def hostile(rng: Rng) -> tuple[str, str, bytes]:
     """(what it is, an ending, the bytes)."""
     return pick(rng, (_lying_png, _shuffled_png, _bomb, _lying_size, _text_bomb))(rng)
+
+
+def plain(rng: Rng) -> tuple[str, str, bytes]:
+    """A whole small PNG of any kind, also of those that pillow does not write: grey of 2 and 4 bits, colour of 16."""
+    colour, bits = pick(rng, _PNG_KINDS)
+    return f"PNG 17x9 colour {colour} bits {bits}", "png", _blank(17, 9, colour, bits)
 
 
 def largest(rng: Rng) -> tuple[str, str, bytes]:

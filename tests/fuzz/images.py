@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fuzz.case import Case, pick
-from fuzz.chunks import hostile, largest
+from fuzz.chunks import hostile, largest, plain
 from fuzz.damage import damaged
 from fuzz.pictures import picture
 
@@ -23,7 +23,7 @@ def make(rng: np.random.Generator, folder: Path, prepared: Path) -> Case:
     elif turn < 0.15:
         what, ending, data = hostile(rng)
     else:
-        what, ending, data = picture(rng)
+        what, ending, data = plain(rng) if turn < 0.25 else picture(rng)
         done, data = damaged(rng, data)
         what += f": {done}"
     if rng.random() < 0.1:

@@ -21,8 +21,11 @@ from typing import Any
 
 from fuzz.case import generator
 
-_ROOM = 3 << 30
-"""Bytes that a case may ask for beyond what the process has; a request for more fails at once and is a fault."""
+_ROOM = 5 << 30
+"""Bytes that a case may ask for beyond what the process has; a request for more fails at once and is a fault.
+
+More than the 4 GiB of a 32-bit length: a read of so many bytes from a short file takes addresses and no memory.
+"""
 
 
 def serve(family: str, prepared: Path) -> None:
