@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -102,16 +102,39 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image).astype(np.float64)
-        if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 65535:
-            raise ValueError("grey values outside 0..65535")
-        scale = 1.0 if image.mode == "F" and grey.max() <= 1 else 65535.0
-        return np.repeat((grey / scale * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+        return _grey(np.asarray(image))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        return _over_white(image)
     return np.array(image.convert("RGB"))
+
+
+_BAND = 1 << 20
+"""So many pixels are converted at a time: all of a large picture at once, in float64, would be several GB."""
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 65535):  # nor NaN
+        raise ValueError("grey values outside 0..65535")
+    scale = 1.0 if values.dtype.kind == "f" and high <= 1 else 65535.0
+    out = np.empty((*values.shape, 3), np.uint8)
+    for rows in _bands(*values.shape):
+        out[rows] = (values[rows].astype(np.float64) / scale * 255).round().astype(np.uint8)[..., None]
+    return out
+
+
+def _over_white(image: Image.Image) -> np.ndarray:
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _bands(image.height, image.width):
+        part = image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA")
+        out[rows] = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB")
+    return out
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _BAND // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
 
 
 def prepare(image: np.ndarray, how: Preprocess) -> np.ndarray:
