@@ -60,7 +60,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     net, size = made.net, made.net.spec.preprocess.size
     begun, measured = folder / "plan.json", folder / "unpruned.json"
     # a second measurement would be another, and with it the budget
-    known = read_json(measured) if begun.exists() else None
+    known = read_json(measured, (int, float)) if begun.exists() else None
     resource = resource_of(budget, net, size, say, known)
     whole = resource.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,10 @@ def read_state(state: State, path: Path, plan: str) -> int:
         with safe_open(str(path), framework="pt") as file:
             said = file.metadata() or {}
             step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), json.loads(said["plan"])
+            if not isinstance(stored_plan, list) or [type(part) for part in stored_plan] != [dict, dict]:
+                raise ValueError("its plan is none")
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise TrainingFailed(
             f"{path} is damaged ({str(error).strip()}), and the run cannot go on from it. {_anew(path)}"
         ) from error
@@ -85,11 +87,16 @@ def _anew(path: Path) -> str:
     return f"{said}; or go on from its weights: --model {last} with another --out" if last.exists() else said
 
 
-def read_json(path: Path) -> Any:
-    """What one of a run's own JSON files says; a damaged one is a TrainingFailed that says what can be done."""
+def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[str] = ()) -> Any:
+    """What one of a run's own JSON files says, a value `of` that type with the keys `needs`; a damaged one is a
+    TrainingFailed that says what can be done.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:  # of JSON, or of UTF-8
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, of) or isinstance(found, bool) or any(key not in found for key in needs):
+            raise ValueError(f"it holds {type(found).__name__}, or lacks {' and '.join(needs) or 'what it should say'}")
+        return found
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise TrainingFailed(
             f"{path} is damaged ({error}), and the run cannot go on: remove {path.parent}, or give another --out"
         ) from error
@@ -161,10 +168,10 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
     path = out / "run.json"
     said: dict[str, Any] = around | dict(facts)
     if resumed_at and path.exists():
-        with suppress(ValueError):  # a record that is damaged begins anew; the run itself does not need it
-            said = json.loads(path.read_bytes())
-        earlier: list[Any] = said.get("resumed", [])
-        said["resumed"] = [*earlier, {"at_step": resumed_at, **around}]
+        with suppress(TrainingFailed):  # a record that is damaged begins anew; the run itself does not need it
+            said = read_json(path)
+        earlier = said.get("resumed", [])
+        said["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
     write_atomically(path, json.dumps(said, indent=2).encode())
 
 

@@ -166,9 +166,14 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
         return []
     if not resume:
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
-    said = read_json(path)
+    said = read_json(path, needs=("plan", "iterations"))
     check_same(out, said["plan"], json.loads(json.dumps(plan)))
     found: list[dict[str, Any]] = said["iterations"]
+    try:
+        for done in found:
+            float(done["cost_before"]), float(done["chosen"]["accuracy"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise TrainingFailed(f"{path} is damaged ({error!r}): remove {out}, or give another --out") from error
     return found
 
 

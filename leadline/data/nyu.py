@@ -219,12 +219,20 @@ def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np
 def _opened(path: Path, needed: tuple[str, ...]) -> Any:
     """An HDF5 file for reading that has the arrays `needed`; a context manager."""
     file = opened_h5(path)
-    missing = [name for name in needed if name not in file]
+    missing = [name for name in needed if not _leads_somewhere(file, name)]
     if missing:
         have = ", ".join(file) or "nothing"
         file.close()
         raise BadData(f"{path} lacks {' and '.join(missing)}; it holds {have}")
     return file
+
+
+def _leads_somewhere(file: Any, name: str) -> bool:
+    """Whether the name is in an open HDF5 file, and no link to what is not there."""
+    try:
+        return name in file and file[name] is not None
+    except (KeyError, OSError, RuntimeError):
+        return False
 
 
 def _array(path: Path, stored: Any, at: Any) -> np.ndarray:

@@ -58,11 +58,12 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
 def read_intrinsics(path: Path) -> Camera:
     """The Camera in a text file of 3x3 numbers, or of 4x4, whose last row and column do not count."""
     try:
-        matrix = np.loadtxt(split_lines(read_text(path)), dtype=np.float64)
+        lines = [line for line in split_lines(read_text(path)) if line.partition("#")[0].strip()]
+        matrix = np.loadtxt(lines, dtype=np.float64) if lines else np.empty((0, 0))
     except (OSError, ValueError) as error:
         raise BadData(f"{path} is not a 3x3 matrix of numbers: {error}") from error
     matrix = matrix[:3, :3] if matrix.shape == (4, 4) else matrix
-    if matrix.shape != (3, 3) or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise BadData(f"{path} has the shape {matrix.shape}; a 3x3 matrix with focal lengths above 0 is needed")
     return Camera(float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]))
 
