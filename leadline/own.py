@@ -54,6 +54,8 @@ def _is_result(path: Path, stems: set[str]) -> bool:
     if ending is None:
         return False
     of = (str(path.parent), path.name[: -len(ending)].casefold())
+    if path.is_symlink() and not path.exists():  # where an earlier result was, or one would go
+        return _key(*of) in stems
     return is_own(path) or (ending == "_depth.png" and _key(*of) in stems and _is_grey_16(path))
 
 

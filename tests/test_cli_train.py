@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rooms import write_png
 
 from leadline import checkpoint
 from leadline.cli import main
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
         depth = np.repeat(np.linspace(1, 4, 48, dtype=np.float32)[:, None], 64, axis=1)
         Image.fromarray(image).save(root / "images" / f"{i:02}.jpg")
-        write_depth(root / "depth" / f"{i:02}.png", depth, depth > 1.1)
+        write_png(root / "depth" / f"{i:02}.png", depth * (depth > 1.1))
     (root / "dataset.toml").write_text('layout = "folder"\ndepth_scale = 1000\ntest_fraction = 0.25\n')
     return root
 

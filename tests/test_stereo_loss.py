@@ -248,7 +248,8 @@ def damage_size(home: Path) -> None:
 
 
 def damage_camera(home: Path) -> None:
-    write_drive(home.parents[1], date="2011_09_28", baseline=0.51)
+    for date in ("2011_09_28", "2011_09_29"):  # the last drive is the test part
+        write_drive(home.parents[1], date=date, baseline=0.51)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from leadline.data.depth_names import Stored, allowed, choose, kind_of, unit_of
 from leadline.errors import BadData
+from leadline.orientation import ALL, TAG, UPRIGHT, turned
 from leadline.spec import Kind
 
 Tags = Mapping[int, Any]
@@ -34,7 +35,7 @@ _REDUCED_OR_MASK = 1 | 4
 
 def read_tiff(path: Path, kind: Kind | None, key: str | None) -> Stored:
     """The depth of a TIFF file: its only page that is neither a smaller copy of another nor a mask, else by `choose`:
-    pages are called by their PageName, or by their number from 0.
+    pages are called by their PageName, or by their number from 0. It is turned upright as the page says.
     """
     with path.open("rb") as file:
         order, pages = _pages(path, file)
@@ -49,7 +50,9 @@ def read_tiff(path: Path, kind: Kind | None, key: str | None) -> Stored:
         page = named[name] if name else full[0]
         index = next(i for i, each in enumerate(pages) if each is page)
         values = _without_nodata(_values(path, file, page, order, index), page.get(_NODATA))
-        return Stored(values, unit_of(name), kind_of(name))
+        return Stored(
+            turned(values, turn if (turn := _one(page, TAG, UPRIGHT)) in ALL else UPRIGHT), unit_of(name), kind_of(name)
+        )
 
 
 def _without_nodata(values: np.ndarray, said: object) -> np.ndarray:

@@ -25,7 +25,7 @@ def turned_along(
         return values
     own = _own(file)
     if own != UPRIGHT:
-        return values if file.suffix.lower() in (".tif", ".tiff") else turned(values, own)  # pillow turns a TIFF
+        return values if file.suffix.lower() in (".tif", ".tiff") else turned(values, own)  # what reads a TIFF turns it
     return turned(values, orientation) if with_photograph(values.shape, upright, orientation, lies) else values
 
 

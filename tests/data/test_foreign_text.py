@@ -85,7 +85,8 @@ def test_the_manifest_of_a_label_set(tmp_path: Path, written: Callable[[str], by
         open_labels(tmp_path)
     from leadline.data.labels import FORMAT, MANIFEST
 
-    said = {"format": FORMAT, "kind": "metric", "depth_scale": 1000, "shards": []}
+    said = {"format": FORMAT, "kind": "metric", "depth_scale": 1000, "shards": [], "n": 0}
+    said |= {"teacher": {"name": "a"}, "data": {"name": "b"}}
     (tmp_path / MANIFEST).write_bytes(written(json.dumps(said, indent=1)))
     assert open_labels(tmp_path).kind == "metric"
 
