@@ -127,7 +127,8 @@ def _over_white(image: Image.Image) -> np.ndarray:
     out = np.empty((image.height, image.width, 3), np.uint8)
     for rows in _bands(image.height, image.width):
         part = image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA")
-        out[rows] = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB")
+        whole = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
+        out[rows] = np.asarray(whole.convert("RGB"))
     return out
 
 

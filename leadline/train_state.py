@@ -92,7 +92,7 @@ def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[st
     TrainingFailed that says what can be done.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found: Any = json.loads(path.read_bytes())
         if not isinstance(found, of) or isinstance(found, bool) or any(key not in found for key in needs):
             raise ValueError(f"it holds {type(found).__name__}, or lacks {' and '.join(needs) or 'what it should say'}")
         return found
