@@ -93,7 +93,8 @@ def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[st
     """
     try:
         found: Any = json.loads(path.read_bytes())
-        if not isinstance(found, of) or isinstance(found, bool) or any(key not in found for key in needs):
+        fits = isinstance(found, of) and not isinstance(found, bool)
+        if not fits or not set(needs) <= set(found if needs else ()):
             raise ValueError(f"it holds {type(found).__name__}, or lacks {' and '.join(needs) or 'what it should say'}")
         return found
     except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
