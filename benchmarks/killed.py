@@ -141,7 +141,7 @@ def _become(words: list[str], log: Path) -> None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, 1)
         os.dup2(file, 2)
-        from leadline.cli import main
+        from leadline.cli.main import main
 
         code = main(words)
         sys.stdout.flush()
@@ -227,9 +227,9 @@ def _frames(root: Path, n: int) -> Path:
 
 def _net(path: Path) -> str:
     """FastDepth with 16 channels in every layer."""
-    from leadline.checkpoint import save
+    from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
     from leadline.nn.build import build
-    from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
+    from leadline.nn.checkpoint import save
 
     encoder, decoder = Encoder("mobilenet_v1", (16,) * 14), Decoder("nnconv5", (16,) * 5, "add")
     net = build(Spec("thin", encoder, decoder, Head(batch_statistics=False), Preprocess((32, 64))), seed=0)

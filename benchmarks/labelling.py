@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from leadline.data.synthetic import synthetic, write
+from leadline.data.synthetic.dataset import synthetic, write
 
 
 def main(

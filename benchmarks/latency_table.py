@@ -14,10 +14,10 @@ import argparse
 import torch
 
 import leadline
-from leadline.compress.channels import trace
-from leadline.compress.latency import table, table_error
-from leadline.compress.scores import random
-from leadline.compress.surgery import kept_best, prune, rounded
+from leadline.compress.cost.latency import table, table_error
+from leadline.compress.pruning.importance import random
+from leadline.compress.pruning.surgery import kept_best, prune, rounded
+from leadline.compress.pruning.trace import trace
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import tempfile
 from pathlib import Path
 
 import leadline
-from leadline.compress.cost import macs
-from leadline.compress.latency import timed
+from leadline.compress.cost.count import macs
+from leadline.compress.cost.latency import timed
 from leadline.data.dataset import subset
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate
-from leadline.export import export
-from leadline.predict import load_predictor
+from leadline.data.layouts.detect import open_dataset
+from leadline.evaluation.evaluate import evaluate
+from leadline.predict.predictor import load_predictor
 from leadline.runtime import BACKENDS, suffix
+from leadline.runtime.export import export
 
 
 def main() -> None:

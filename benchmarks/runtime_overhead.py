@@ -103,9 +103,9 @@ def compare(name: str, model: str, n_pairs: int) -> dict[str, float]:
     """Medians over pairs: microseconds of the bare call, and how many more ours takes; both from one session."""
     import numpy as np
 
-    from leadline.export import export
+    from leadline.core.timing import no_collection, one
     from leadline.runtime import installed
-    from leadline.timing import no_collection, one
+    from leadline.runtime.export import export
 
     path = export(model, name)
     run = installed(name).load(path, None)
@@ -132,7 +132,7 @@ def compare(name: str, model: str, n_pairs: int) -> dict[str, float]:
 
 
 def _size(path: Any, model: str) -> tuple[int, int]:
-    from leadline.checkpoint import load
+    from leadline.nn.checkpoint import load
     from leadline.runtime import card
 
     return load(model).spec.preprocess.size if path.suffix == ".safetensors" else card(path).size

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from leadline.data.dataset import Dataset
-from leadline.data.synthetic import synthetic
+from leadline.data.synthetic.dataset import synthetic
 
 
 def _draw(data: Dataset, index: int) -> int:

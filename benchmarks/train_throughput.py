@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from leadline.timing import usable_cores
+from leadline.core.machine import usable_cores
 
 WARM_UP = 3
 STEPS = {"fastdepth": 12, "litedepth": 40}
@@ -50,7 +50,7 @@ def plain_disk(given: argparse.Namespace) -> float:
     from torch.utils.data import DataLoader
     from torch.utils.data import Dataset as TorchDataset
 
-    from leadline.data.layouts import open_dataset
+    from leadline.data.layouts.detect import open_dataset
     from leadline.data.loader import collate
 
     data, transform, rng = open_dataset(given.data, "train"), _transform(given.net), np.random.default_rng()
@@ -96,10 +96,10 @@ def _plain_loop(given: argparse.Namespace, batches: Iterator[tuple[Any, Any]], w
 
 
 def fit(given: argparse.Namespace) -> float:
-    """Images per second of `leadline.train.fit` with its defaults on a batch in memory."""
+    """Images per second of `leadline.training.fit.fit` with its defaults on a batch in memory."""
     import torch
 
-    from leadline.types import Sample
+    from leadline.core.types import Sample
 
     image, target = _ready(given)
     sample = Sample(image, target, torch.ones_like(target, dtype=torch.bool), tuple("x" * given.batch))
@@ -110,9 +110,10 @@ def train(given: argparse.Namespace) -> float:
     """Images per second of all that `leadline train` does: cache, workers, augmentation, steps."""
     import torch
 
-    from leadline import cli_train
     from leadline.data.loader import enough_workers
-    from leadline.options import FitOptions, Training, View
+    from leadline.data.options import View
+    from leadline.pipelines import train as cli_train
+    from leadline.training.options import FitOptions, Training
 
     steps, rates = STEPS[given.net], []
     warm_up = _used_up(enough_workers(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()))
@@ -149,11 +150,11 @@ def _fit_rate(given: argparse.Namespace, batches: Any, warm_up: int, finish: Any
     """Images per second between two calls for a batch, of `fit` itself."""
     from functools import partial
 
-    from leadline.losses import l1, supervised
     from leadline.nn import zoo
     from leadline.nn.build import build
-    from leadline.options import FitOptions
-    from leadline.train import fit as fit_net
+    from leadline.training.fit import fit as fit_net
+    from leadline.training.losses import l1, supervised
+    from leadline.training.options import FitOptions
 
     times: list[float] = []
 
@@ -179,8 +180,8 @@ def _ready(given: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _transform(net: str) -> Any:
-    from leadline.data.r2crop import r2crop
-    from leadline.data.transforms import augment
+    from leadline.data.transforms.augment import augment
+    from leadline.data.transforms.r2crop import r2crop
 
     return r2crop if net == "litedepth" else augment
 

@@ -1,35 +1,34 @@
 """Real-time depth from one camera on small machines. Everything public; nothing is loaded before it is used.
 
-A name here is never at once a function and a module: `leadline.evaluate` is always the module, whoever imported it
-first, and its function is `leadline.evaluate.evaluate`.
+A name here is never at once a function and a module: `leadline.evaluate` is always the module of that name.
 """
 
 import importlib
 
 TYPE_CHECKING = False  # as type checkers understand it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from leadline import evaluate as evaluate
-    from leadline import losses as losses
-    from leadline import viz as viz
-    from leadline.checkpoint import load as load
-    from leadline.checkpoint import save as save
-    from leadline.data.labels import open_labels as open_labels
-    from leadline.data.layouts import open_dataset as open_dataset
-    from leadline.errors import LeadlineError as LeadlineError
-    from leadline.foreign import import_fastdepth as import_fastdepth
+    from leadline.core import viz as viz
+    from leadline.core.errors import LeadlineError as LeadlineError
+    from leadline.core.preprocess import read_image as read_image
+    from leadline.core.report import Report as Report
+    from leadline.core.spec import Spec as Spec
+    from leadline.core.types import Depth as Depth
+    from leadline.core.types import Sample as Sample
+    from leadline.data.label_set import open_labels as open_labels
+    from leadline.data.layouts.detect import open_dataset as open_dataset
+    from leadline.distill.teachers import open_teacher as open_teacher
+    from leadline.evaluation import evaluate as evaluate
+    from leadline.evaluation.protocols import PROTOCOLS as PROTOCOLS
     from leadline.nn import zoo as zoo
     from leadline.nn.build import build as build
-    from leadline.options import FitOptions as FitOptions
-    from leadline.predict import Predictor as Predictor
-    from leadline.predict import load_predictor as load_predictor
-    from leadline.preprocess import read_image as read_image
-    from leadline.protocols import PROTOCOLS as PROTOCOLS
-    from leadline.report import Report as Report
-    from leadline.spec import Spec as Spec
-    from leadline.teachers import open_teacher as open_teacher
-    from leadline.train import fit as fit
-    from leadline.types import Depth as Depth
-    from leadline.types import Sample as Sample
+    from leadline.nn.checkpoint import load as load
+    from leadline.nn.checkpoint import save as save
+    from leadline.nn.pretrained.fastdepth_authors import import_fastdepth as import_fastdepth
+    from leadline.predict.predictor import Predictor as Predictor
+    from leadline.predict.predictor import load_predictor as load_predictor
+    from leadline.training import losses as losses
+    from leadline.training.fit import fit as fit
+    from leadline.training.options import FitOptions as FitOptions
 
 __version__ = "0.1.0"
 
@@ -58,37 +57,35 @@ __all__ = [
     "zoo",
 ]
 
-# Name -> the module that defines it; the names missing here are modules themselves.
+# Name -> the module that defines it, or that it is.
 _HOME = {
-    "PROTOCOLS": "protocols",
-    "Depth": "types",
-    "FitOptions": "options",
-    "LeadlineError": "errors",
-    "Predictor": "predict",
-    "Report": "report",
-    "Sample": "types",
-    "Spec": "spec",
+    "PROTOCOLS": "evaluation.protocols",
+    "Depth": "core.types",
+    "FitOptions": "training.options",
+    "LeadlineError": "core.errors",
+    "Predictor": "predict.predictor",
+    "Report": "core.report",
+    "Sample": "core.types",
+    "Spec": "core.spec",
     "build": "nn.build",
-    "fit": "train",
-    "import_fastdepth": "foreign",
-    "load": "checkpoint",
-    "load_predictor": "predict",
-    "open_dataset": "data.layouts",
-    "open_labels": "data.labels",
-    "open_teacher": "teachers",
-    "read_image": "preprocess",
-    "save": "checkpoint",
-    "zoo": "nn",
+    "fit": "training.fit",
+    "import_fastdepth": "nn.pretrained.fastdepth_authors",
+    "load": "nn.checkpoint",
+    "load_predictor": "predict.predictor",
+    "open_dataset": "data.layouts.detect",
+    "open_labels": "data.label_set",
+    "open_teacher": "distill.teachers",
+    "read_image": "core.preprocess",
+    "save": "nn.checkpoint",
 }
+_MODULES = {"evaluate": "evaluation.evaluate", "losses": "training.losses", "viz": "core.viz", "zoo": "nn.zoo"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'leadline' has no attribute {name!r}")
-    if name == "zoo":
-        return importlib.import_module("leadline.nn.zoo")
-    if name not in _HOME:
-        return importlib.import_module(f"leadline.{name}")
+    if name in _MODULES:
+        return importlib.import_module(f"leadline.{_MODULES[name]}")
     return getattr(importlib.import_module(f"leadline.{_HOME[name]}"), name)
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from leadline.cli import main
+from leadline.cli.main import main
 
 sys.exit(main())

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from leadline.options import Training
+from leadline.training.options import Training
 
 
 def start(runs: Mapping[str, Callable[..., Training]], name: str, *given: Any, resume: bool) -> None:
     """Train what the function called `name` makes of `given`; an unknown name ends the program with those known."""
-    from leadline.cli_train import train
+    from leadline.cli.train import run_training as train
 
     if name not in runs:
         raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(runs)}")

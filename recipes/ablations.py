@@ -18,13 +18,13 @@ from typing import Any
 
 import tyro
 
-from leadline.checkpoint import write_atomically
-from leadline.cli_train import train
+from leadline.cli.train import run_training as train
+from leadline.core.storage import write_atomically
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate_all
-from leadline.options import Training
-from leadline.predict import load_predictor
+from leadline.data.layouts.detect import open_dataset
+from leadline.evaluation.evaluate import evaluate_all
+from leadline.predict.predictor import load_predictor
+from leadline.training.options import Training
 from recipes.litedepth import DYNAMIC, HALF, LOSSES, published
 
 STEPS = 1200

@@ -18,18 +18,20 @@ from typing import Any
 
 import tyro
 
-from leadline.bench.plan import BenchOptions
 from leadline.bench.plot import front
-from leadline.bench.suite import bench
-from leadline.checkpoint import load, save, write_atomically
-from leadline.cli_train import train
-from leadline.compress.cost import macs, parameters
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate
+from leadline.bench.rows import BenchOptions
+from leadline.bench.run import bench
+from leadline.cli.train import run_training as train
+from leadline.compress.cost.count import macs, parameters
+from leadline.core.storage import write_atomically
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.options import View
+from leadline.evaluation.evaluate import evaluate
 from leadline.nn import zoo
 from leadline.nn.build import build, calibrated
-from leadline.options import FitOptions, Training, View
-from leadline.predict import predictor_of
+from leadline.nn.checkpoint import load, save
+from leadline.predict.predictor import predictor_of
+from leadline.training.options import FitOptions, Training
 
 INIT = {
     "fastdepth": "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from leadline.options import FitOptions, Training
+from leadline.training.options import FitOptions, Training
 from recipes import start
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.options import FitOptions, Training, View
+from leadline.data.options import View
+from leadline.training.options import FitOptions, Training
 from recipes import start
 
 LICENCES = (

@@ -31,16 +31,17 @@ from pathlib import Path
 import torch
 import tyro
 
-from leadline.checkpoint import load, origin
-from leadline.cli_distill import label
-from leadline.cli_train import train
-from leadline.compress.channels import trace
-from leadline.compress.scores import magnitude
-from leadline.compress.surgery import kept_best, prune
+from leadline.cli.distill import label
+from leadline.cli.train import run_training as train
+from leadline.compress.pruning.importance import magnitude
+from leadline.compress.pruning.surgery import kept_best, prune
+from leadline.compress.pruning.trace import trace
+from leadline.data.options import View
+from leadline.distill.options import Asking, Labelling, Teaching
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options import FitOptions, Training, View
-from leadline.options_distill import Asking, Labelling, Teaching
+from leadline.nn.checkpoint import load, origin
+from leadline.training.options import FitOptions, Training
 from recipes import mixtures
 from recipes.teacher import LICENCES
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import tyro
 
-from leadline.cli_train import train
-from leadline.command import complain
-from leadline.options_prune import Pruning
-from leadline.pruning import run as prune
+from leadline.cli.command import complain
+from leadline.cli.train import run_training as train
+from leadline.compress.options import Pruning
+from leadline.pipelines.prune import run as prune
 from recipes.grid import SHARES, STUDENTS, run_of
 
 

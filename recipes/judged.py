@@ -18,14 +18,14 @@ import numpy as np
 import torch
 import tyro
 
-from leadline.checkpoint import find
+from leadline.core.storage import sha256
+from leadline.core.types import Depth, Sample
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate_all
-from leadline.options_distill import Asking
-from leadline.runtime.card import sha256
-from leadline.teachers import Teacher, asked
-from leadline.types import Depth, Sample
+from leadline.data.layouts.detect import open_dataset
+from leadline.distill.options import Asking
+from leadline.distill.teachers import Teacher, asked
+from leadline.evaluation.evaluate import evaluate_all
+from leadline.nn.checkpoint import find
 
 PLACES = {"kitchen": "kitchen", "robot": "robot", "office": "office", "tum": "tum_fr1_rpy"}
 AWAY = ("indoor-metric@1", "zeroshot-disparity@1")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.options import FitOptions, R2Crop, Training
+from leadline.data.options import R2Crop
+from leadline.training.options import FitOptions, Training
 from recipes import start
 
 LICENCES = (

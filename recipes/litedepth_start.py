@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from leadline.checkpoint import save
-from leadline.cli_train import train
-from leadline.data.layouts import open_dataset
+from leadline.cli.train import run_training as train
+from leadline.core.spec import Spec
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import collate
-from leadline.data.transforms import augment
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment
+from leadline.distill.options import Asking, Teaching
 from leadline.nn import zoo
 from leadline.nn.build import build
-from leadline.nn.init import give_from_file_
-from leadline.options import FitOptions, Training, View
-from leadline.options_distill import Asking, Teaching
-from leadline.spec import Spec
+from leadline.nn.checkpoint import save
+from leadline.nn.pretrained.tflite import give_from_file_
+from leadline.training.options import FitOptions, Training
 from recipes.grid import SETS, fresh, sets
 from recipes.teacher import LICENCES, STILL
 

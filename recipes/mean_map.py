@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from leadline.core.report import Report, table
+from leadline.core.types import Depth
 from leadline.data.dataset import Dataset
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate_all
-from leadline.report import Report, table
-from leadline.types import Depth
+from leadline.data.layouts.detect import open_dataset
+from leadline.evaluation.evaluate import evaluate_all
 
 
 def mean_map(data: Dataset) -> np.ndarray:

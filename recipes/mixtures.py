@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from leadline.checkpoint import write_atomically
+from leadline.core.storage import write_atomically
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.layouts import open_dataset
-from leadline.data.transforms import augment
-from leadline.options import View
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment
 from recipes.views import cut
 
 LOOK = View((240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.options import FitOptions, Stereo, Training
+from leadline.data.options import Stereo
+from leadline.training.options import FitOptions, Training
 from recipes import start
 
 KITTI = "KITTI: CC BY-NC-SA"

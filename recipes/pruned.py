@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tyro
 
-from leadline.options import FitOptions, Training
-from leadline.options_prune import Masks, Method, NetAdapt, Pruning
+from leadline.compress.options import Masks, Method, NetAdapt, Pruning
+from leadline.training.options import FitOptions, Training
 from recipes import fastdepth, monodepth
 
 _SHORT = FitOptions(steps=10, optimizer="adamw", lr=2e-4, weight_decay=0.01, schedule="constant", clip=1.0)
@@ -172,10 +172,10 @@ def main(
         start: the net that the runs on stereo pairs prune
         resume: go on with a run that was stopped
     """
-    from leadline.checkpoint import write_atomically
-    from leadline.cli_train import train
-    from leadline.command import complain
-    from leadline.pruning import run as prune
+    from leadline.cli.command import complain
+    from leadline.cli.train import run_training as train
+    from leadline.core.storage import write_atomically
+    from leadline.pipelines.prune import run as prune
 
     if name not in RUNS:
         raise SystemExit(f"the recipe {name!r} is unknown; known: {', '.join(RUNS)}")

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import Predict
-from leadline.options_distill import Asking
-from leadline.protocols import find, match
-from leadline.teachers import asked
-from leadline.types import Sample
+from leadline.data.layouts.detect import open_dataset
+from leadline.distill.options import Asking
+from leadline.distill.teachers import asked
+from leadline.evaluation.evaluate import Predict
+from leadline.evaluation.protocols import find, match
 from recipes.judged import looking
 
 

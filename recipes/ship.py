@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import tyro
 
-from leadline.checkpoint import load, read_provenance, save
-from leadline.data.layouts import open_dataset
-from leadline.evaluate import evaluate_all
-from leadline.predict import load_predictor
-from leadline.report import table
+from leadline.core.report import table
+from leadline.data.layouts.detect import open_dataset
+from leadline.evaluation.evaluate import evaluate_all
+from leadline.nn.checkpoint import load, read_provenance, save
+from leadline.predict.predictor import load_predictor
 
 
 def main(

@@ -35,22 +35,22 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.checkpoint import load, read_provenance, save
+from leadline.core.report import Report
+from leadline.core.spec import to_json
+from leadline.core.storage import sha256
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.layouts import open_dataset
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import Batches, drawn
-from leadline.evaluate import evaluate
-from leadline.losses import LOSSES
-from leadline.losses.maps import MIN_DEPTH_M
+from leadline.evaluation.evaluate import evaluate
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options import FitOptions
-from leadline.predict import Predictor, predictor_of
-from leadline.report import Report
-from leadline.runtime.card import sha256
-from leadline.spec import to_json
-from leadline.train import fit
-from leadline.types import Sample
+from leadline.nn.checkpoint import load, read_provenance, save
+from leadline.predict.predictor import Predictor, predictor_of
+from leadline.training.fit import fit
+from leadline.training.losses import LOSSES
+from leadline.training.losses.depth import MIN_DEPTH_M
+from leadline.training.options import FitOptions
 from recipes import views as drawing
 from recipes.litedepth import LICENCES
 from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, STEP, listening

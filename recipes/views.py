@@ -21,20 +21,19 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.checkpoint import find, load, write_atomically
-from leadline.command import complain
+from leadline.cli.command import complain
+from leadline.core.spec import to_json
+from leadline.core.storage import cache, sha256, write_atomically
+from leadline.core.types import Sample
 from leadline.data.cache import cached, shrunk
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, collate, loader
-from leadline.data.transforms import augment
-from leadline.export import cache
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment
 from leadline.nn.build import Net
+from leadline.nn.checkpoint import find, load
 from leadline.nn.fold import fold
-from leadline.options import View
-from leadline.runtime.card import sha256
-from leadline.spec import to_json
-from leadline.train import bf16_on_cpu
-from leadline.types import Sample
+from leadline.training.fit import bf16_on_cpu
 
 PHOTOS, OUTDOORS = ("photos",), ("streets", "drive")
 

@@ -76,7 +76,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven photographs to label, the seventh of which is damaged."""
-    from tests.rooms import write_photos
+    from support.tiny_scenes import write_photos
 
     return write_photos(tmp_path_factory.mktemp("photos"))
 
@@ -84,7 +84,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small net that labels them."""
-    from leadline.checkpoint import save
-    from tests.ramps import tiny
+    from support.tiny_training import tiny
+
+    from leadline.nn.checkpoint import save
 
     return save(tiny(), tmp_path_factory.mktemp("teacher") / "tiny.safetensors", provenance={"licences": ["tests"]})

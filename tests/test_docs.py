@@ -47,7 +47,7 @@ def test_the_commands_of_readme_are_targets_of_make() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"^leadline (\w+)", "\n".join(blocks("sh")), re.MULTILINE))))
 def test_the_verbs_of_readme_exist(verb: str) -> None:
-    call = f"import sys; from leadline.cli import main; sys.argv = ['leadline', '{verb}', '--help']; main()"
+    call = f"import sys; from leadline.cli.main import main; sys.argv = ['leadline', '{verb}', '--help']; main()"
     run = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.checkpoint import load, origin, save
-from leadline.distill.features import listening
+from leadline.distill.feature_loss import listening
+from leadline.distill.options import Teaching
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.nn.gluon import read_gluon
-from leadline.options import Training
-from leadline.options_distill import Teaching
-from leadline.run_sets import shares
+from leadline.nn.checkpoint import load, origin, save
+from leadline.nn.pretrained.gluon import read_gluon
+from leadline.pipelines.training_data import shares
+from leadline.training.options import Training
 from recipes import grid, judged, litedepth_start, mixtures, seeds, teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -163,8 +163,8 @@ def test_a_teachers_early_layers_stay_as_imagenet_made_them(shared_data: Path) -
 
 
 def test_a_teacher_is_judged_as_a_net_is(shared_data: Path) -> None:
-    from leadline.predict import load_predictor
-    from leadline.teachers import open_teacher
+    from leadline.distill.teachers import open_teacher
+    from leadline.predict.predictor import load_predictor
 
     image = np.random.default_rng(0).integers(0, 255, (128, 160, 3), np.uint8)
     depth = judged.looking(open_teacher("litedepth"))(image)

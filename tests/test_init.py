@@ -31,7 +31,7 @@ def test_a_public_name_means_the_same_whatever_was_imported_first() -> None:
         "assert all(globals()[name] is value for name, value in before.items())\n"
         "print(evaluate.__name__, callable(evaluate.evaluate))"
     )
-    assert fresh(code) == "leadline.evaluate True\n"
+    assert fresh(code) == "leadline.evaluation.evaluate True\n"
 
 
 def test_a_name_that_is_both_public_and_a_module_is_the_module() -> None:

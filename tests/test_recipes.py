@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.options import R2Crop, Training
-from leadline.types import Depth, Sample
+from leadline.core.types import Depth, Sample
+from leadline.data.options import R2Crop
+from leadline.training.options import Training
 from recipes import ablations, boosting, litedepth, monodepth, scale
 
 DATA, OUT = Path("data"), Path("out")
@@ -49,7 +50,7 @@ def test_half_size_frames_are_cut_in_the_published_proportions() -> None:
 
 
 def test_the_shares_of_the_training_on_everything_fill_its_batch() -> None:
-    from leadline.run_sets import shares
+    from leadline.pipelines.training_data import shares
 
     run = litedepth.everything(DATA, OUT, OUT)
     assert sum(shares(run.data, run.batch)[1]) == run.batch == 32
@@ -151,7 +152,7 @@ def test_every_net_of_the_zoo_is_trained_alike() -> None:
 
 
 def test_stereo_nets_get_metres_to_be_trained_alike(tmp_path: Path) -> None:
-    from leadline.checkpoint import load
+    from leadline.nn.checkpoint import load
     from recipes import alike
 
     run = alike.started(alike.runs(DATA, tmp_path, 100, 0)["monodepth_pruned"])

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leadline import machine
-from leadline.timing import usable_cores
+from leadline.core import machine
+from leadline.core.machine import usable_cores
 
 PACKAGES = (
     "leadline", "torch", "numpy", "pillow", "onnx", "onnxruntime", "openvino", "nncf", "apache-tvm", "ai-edge-litert",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from leadline.bench.plan import BenchOptions, Row, check, planned
-from leadline.bench.process import RowFailed, Worker, working
-from leadline.preprocess import prepare, restore
+from leadline.bench.rows import BenchOptions, Row, check, planned
+from leadline.bench.worker_process import RowFailed, Worker, working
+from leadline.core.preprocess import prepare, restore
+from leadline.core.spec import Preprocess
+from leadline.core.storage import sha256
 from leadline.runtime import backend
-from leadline.runtime.card import sha256
-from leadline.spec import Preprocess
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
@@ -71,7 +71,7 @@ def parity(
     Passed is a comparison in which no row differs or failed and at least one file was compared. For files that take
     whole frames, pictures of another size are brought to the frame's first.
     """
-    from leadline.checkpoint import find, load
+    from leadline.nn.checkpoint import find, load
 
     options = dataclasses.replace(options, runtimes=()) if files else options
     check(options)
@@ -127,8 +127,8 @@ class Expected:
 
 
 def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
-    from leadline.runtime import eager
-    from leadline.runtime.graph import Framed
+    from leadline.runtime.backends import eager
+    from leadline.runtime.whole_frame import Framed
 
     run = eager.runner(net)
     seen: list[Any] = []

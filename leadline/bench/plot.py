@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from leadline.bench.suite import Bench
+from leadline.bench.run import Bench
 from leadline.bench.table import is_better_high, main_metric
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leadline.timing import repeat
+from leadline.core.timing import repeat
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.bench.suite import Bench
-from leadline.metrics import HIGHER_IS_BETTER
+from leadline.bench.run import Bench
+from leadline.evaluation.metrics import HIGHER_IS_BETTER
 
 Facts = Mapping[str, Any]
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from leadline.errors import LeadlineError
-from leadline.preprocess import Runner, prepare, restore
-from leadline.spec import Preprocess
-from leadline.timing import no_collection, one, repeat
+from leadline.core.errors import LeadlineError
+from leadline.core.preprocess import Runner, prepare, restore
+from leadline.core.spec import Preprocess
+from leadline.core.timing import no_collection, one, repeat
 
 Size = tuple[int, int]
 
@@ -44,8 +44,8 @@ def load(file: str, threads: int, size: Size | None) -> dict[str, Any]:
     path = Path(file)
     start = perf_counter()
     if path.suffix == ".safetensors":
-        from leadline.checkpoint import load as load_net
-        from leadline.runtime.eager import runner
+        from leadline.nn.checkpoint import load as load_net
+        from leadline.runtime.backends.eager import runner
 
         net = load_net(path)
         run, how, frame = runner(net, threads), net.spec.preprocess, None
@@ -128,9 +128,9 @@ def metrics(
     A checkpoint runs at input `size` where that is given; an exported file has its own.
     """
     from leadline.data.dataset import subset
-    from leadline.data.layouts import open_dataset
-    from leadline.evaluate import evaluate
-    from leadline.predict import load_predictor
+    from leadline.data.layouts.detect import open_dataset
+    from leadline.evaluation.evaluate import evaluate
+    from leadline.predict.predictor import load_predictor
 
     samples = open_dataset(Path(data), split)
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
@@ -146,10 +146,10 @@ def export(
     model: str, runtime: str, size: Size | None, options: dict[str, Any], calibration: str | None, n_images: int
 ) -> dict[str, Any]:
     """The exported file, made now unless an earlier one is kept; `options` are fields of CompileOptions."""
-    from leadline.checkpoint import load as load_net
-    from leadline.export import calibration as pictures_for
-    from leadline.export import export as export_model
-    from leadline.options import CompileOptions
+    from leadline.nn.checkpoint import load as load_net
+    from leadline.runtime.export import calibration as pictures_for
+    from leadline.runtime.export import export as export_model
+    from leadline.runtime.options import CompileOptions
 
     if calibration is not None:
         how = load_net(model).spec.preprocess

@@ -2,8 +2,8 @@
 
 from leadline.data.dataset import Dataset, hold_out, subset
 from leadline.data.depth_io import read_depth, write_depth
-from leadline.data.description import Description, read_description
-from leadline.data.layouts import LAYOUTS, open_dataset
+from leadline.data.layouts.description import Description, read_description
+from leadline.data.layouts.detect import LAYOUTS, open_dataset
 
 __all__ = [
     "LAYOUTS",

@@ -29,12 +29,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from leadline.core.errors import BadData
+from leadline.core.storage import STALE_S, aside, sweep
+from leadline.core.types import Sample
 from leadline.data.cache_key import identity
 from leadline.data.dataset import Dataset
-from leadline.data.transforms import BILINEAR, resize
-from leadline.drafts import STALE_S, aside, sweep
-from leadline.errors import BadData
-from leadline.types import Sample
+from leadline.data.transforms.augment import BILINEAR, resize
 
 SUFFIX = ".frames"
 _MARK, _END = b"leadline frames1", struct.Struct("<QI16s")

@@ -64,6 +64,8 @@ def _code() -> str:
     """A hash of the sources that read data: what another version has decoded is not taken for what this one would."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted((*here.glob("*.py"), here.parent / "preprocess.py", here.parent / "geometry.py")):
+    for path in sorted(
+        (*here.rglob("*.py"), *(here.parent / "core" / f"{name}.py" for name in ("preprocess", "geometry")))
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from leadline.errors import LeadlineError
-from leadline.types import Sample
+from leadline.core.errors import LeadlineError
+from leadline.core.types import Sample
+from leadline.data.label_index import FORMAT as FORMAT
+from leadline.data.label_index import MANIFEST as MANIFEST
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,8 @@ def hold_out(data: Dataset, every: int = 10, block: int = 20) -> tuple[Dataset, 
     kept = [i for i in range(len(data)) if (i // block) % every == every - 1]
     rest = [i for i in range(len(data)) if (i // block) % every != every - 1]
     return subset(data, rest), subset(data, kept)
+
+
+def called(key: Any) -> str:
+    """The name of an item that cannot be read."""
+    return str(getattr(key, "name", key))

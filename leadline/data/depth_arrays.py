@@ -17,6 +17,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from leadline.core.errors import BadData, MissingPackage
+from leadline.core.spec import Kind
 from leadline.data.depth_names import (
     MAX_PIXELS,
     UNITS,
@@ -29,8 +31,6 @@ from leadline.data.depth_names import (
     plain,
     unit_of,
 )
-from leadline.errors import BadData, MissingPackage
-from leadline.spec import Kind
 
 _MARKS = ("valid", "validmask", "validity")
 _COMPRESSED = 15  # the type of a packed variable in MATLAB's files

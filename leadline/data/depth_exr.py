@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from leadline.core.errors import BadData, MissingPackage
+from leadline.core.spec import Kind
 from leadline.data.depth_names import (
     DEPTH_NAMES,
     MAX_PIXELS,
@@ -20,8 +22,6 @@ from leadline.data.depth_names import (
     plain,
     unit_of,
 )
-from leadline.errors import BadData, MissingPackage
-from leadline.spec import Kind
 
 _ALONE = ("z", "v", "y", "r")  # what programs call the one channel of a layer
 _NUMBERS = {"HALF": "f2", "FLOAT": "f4", "UINT": "u4"}

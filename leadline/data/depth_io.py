@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from leadline.core.errors import BadData, Lost, MissingPackage
+from leadline.core.spec import Kind
 from leadline.data.depth_arrays import read_h5, read_mat, read_npy, read_npz
 from leadline.data.depth_exr import open_exr, read_exr
 from leadline.data.depth_names import Stored, agreeing, few_enough, kind_said, scale_said
 from leadline.data.depth_tiff import read_tiff
-from leadline.errors import BadData, Lost, MissingPackage
-from leadline.spec import Kind
 
 Invalid = float | tuple[float, ...] | None
 """The stored value or values that mean "no depth here"; None or one negative number: there is no such value."""

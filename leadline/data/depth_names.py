@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from leadline.errors import BadData
-from leadline.spec import Kind
-from leadline.types import KINDS
+from leadline.core.errors import BadData
+from leadline.core.spec import Kind
+from leadline.core.types import KINDS
 
 MAX_PIXELS = 100_000_000
 """Larger maps are refused: one needs 400 MB once read, and such a file is more often damaged than a depth map."""

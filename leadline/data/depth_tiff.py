@@ -18,10 +18,10 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from leadline.core.errors import BadData
+from leadline.core.orientation import ALL, TAG, UPRIGHT, turned
+from leadline.core.spec import Kind
 from leadline.data.depth_names import Stored, allowed, choose, kind_of, unit_of
-from leadline.errors import BadData
-from leadline.orientation import ALL, TAG, UPRIGHT, turned
-from leadline.spec import Kind
 
 Tags = Mapping[int, Any]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266

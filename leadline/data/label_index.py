@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.types import KINDS
+from leadline.core.types import KINDS
 
 FORMAT = "leadline-labels-1"
 MANIFEST = "manifest.json"

@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from leadline.core.errors import BadData, BadImage, LeadlineError, TrainingFailed
+from leadline.core.machine import usable_cores
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
-from leadline.errors import BadData, BadImage, LeadlineError, TrainingFailed
-from leadline.timing import usable_cores
-from leadline.types import Sample
 
 Batches = Callable[[int], Iterator[Any]]
 """The batches of a run from a given step on, without end: Samples, or what `finish` of `fit` makes Samples of."""

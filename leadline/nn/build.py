@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.core.spec import Spec
 from leadline.nn.blocks import upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
-from leadline.nn.heads import HEADS
-from leadline.spec import Spec
+from leadline.nn.heads.depth import HEADS
 
 
 class Net(nn.Module):

@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from typing import Literal
 
+from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn.encoders import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
-from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
 
 # The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `foreign.import_fastdepth`
 # states that in the Spec of the authors' weights.

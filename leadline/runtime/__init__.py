@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from leadline.errors import BadArtefact, NoRuntime
-from leadline.options import CompileOptions, Precision
-from leadline.preprocess import Runner
-from leadline.runtime.calls import Loaded
-from leadline.runtime.card import Card, check_runtime, read_beside
+from leadline.core.errors import BadArtefact, NoRuntime
+from leadline.core.preprocess import Runner
+from leadline.runtime.manifest import Card, check_runtime, read_beside
+from leadline.runtime.options import CompileOptions, Precision
+from leadline.runtime.runner import Loaded
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from leadline.nn.build import Net
 
 BACKENDS: dict[str, str] = {
-    name: f"leadline.runtime.{name}"
+    name: f"leadline.runtime.backends.{name}"
     for name in ("eager", "inductor", "onnx", "openvino", "tvm", "litert", "executorch", "ncnn")
 }
 """Name -> module; imported only when asked for, so that a missing package hurts nobody else."""
@@ -86,7 +86,7 @@ def card(path: Path) -> Card:
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
         raise BadArtefact(f"{path} is not an exported file; those end in {', '.join(endings)}")
     if name == "onnx":
-        from leadline.runtime.onnx import read_card
+        from leadline.runtime.backends.onnx import read_card
 
         found = read_card(path)
     else:

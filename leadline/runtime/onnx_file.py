@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from leadline.errors import BadArtefact
-from leadline.runtime.card import MAX_BYTES, Card, check_hashes, loads
+from leadline.core.errors import BadArtefact
+from leadline.runtime.manifest import MAX_BYTES, Card, check_hashes, loads
 
 KEY = "leadline"  # of the metadata entry
 _METADATA_PROPS = 14  # the field of ONNX's ModelProto

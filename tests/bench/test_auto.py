@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import bench_of, row
+from support.fake_bench import bench_of, row
 
-from leadline.bench import auto
-from leadline.bench.auto import Choice, choose
-from leadline.bench.plan import BenchOptions
-from leadline.errors import NoRuntime
+from leadline.bench import fastest as auto
+from leadline.bench.fastest import Choice, choose
+from leadline.bench.rows import BenchOptions
+from leadline.core.errors import NoRuntime
 
 
 class Measured:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from leadline import machine
 from leadline.bench import device
+from leadline.core import machine
 
 
 def as_linux(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: set[int]) -> None:

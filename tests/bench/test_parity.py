@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runtime.small import small_net
-from stand_in import StandIn, stand_in
+from support.fake_backend import StandIn, stand_in
+from support.tiny_runtime_nets import small_net
 
 from leadline.bench import parity as parity_module
-from leadline.bench import plan, worker
+from leadline.bench import rows as plan
+from leadline.bench import worker
 from leadline.bench.parity import parity
-from leadline.bench.plan import BenchOptions
-from leadline.bench.process import RowFailed
-from leadline.checkpoint import save
-from leadline.export import export, picture
-from leadline.options import CompileOptions
+from leadline.bench.rows import BenchOptions
+from leadline.bench.worker_process import RowFailed
+from leadline.nn.checkpoint import save
+from leadline.runtime.export import export, picture
+from leadline.runtime.options import CompileOptions
 
 PICTURES = [partial(picture, (60, 80), seed) for seed in range(2)]
 ONE = BenchOptions(runtimes=("standin",), threads=(1,))
@@ -78,7 +79,7 @@ def test_a_file_for_whole_frames_is_judged_by_the_same_computation_and_its_input
 def test_a_file_that_differs_fails_the_comparison(
     backend: StandIn, checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadline.export.ALLOWED", 1.0)
+    monkeypatch.setattr("leadline.runtime.export.ALLOWED", 1.0)
     backend.fault = "differs"
     found = parity(checkpoint, PICTURES, ONE)
     row = found.rows[1]
@@ -130,7 +131,7 @@ def test_a_file_of_another_checkpoint_is_said_to_be_one(backend: StandIn, checkp
 
 
 def test_with_data_each_file_has_its_accuracy(backend: StandIn, checkpoint: str, tmp_path: Path) -> None:
-    from rooms import render, write_folder
+    from support.tiny_scenes import render, write_folder
 
     data = write_folder(tmp_path / "rooms", [render(seed) for seed in range(5)])
     options = BenchOptions(runtimes=("standin",), threads=(1,), data=data, split="all", limit=2)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import bench_of, row
 from PIL import Image
+from support.fake_bench import bench_of, row
 
 from leadline.bench import plot as drawing
 from leadline.bench.plot import COLOURS, MARKERS, front, plot
-from leadline.bench.suite import Bench
+from leadline.bench.run import Bench
 from leadline.runtime import BACKENDS
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from leadline.bench import worker as jobs
-from leadline.bench.process import RowFailed, Worker, working
+from leadline.bench.worker_process import RowFailed, Worker, working
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux about processes")
 
@@ -87,7 +87,7 @@ def test_a_worker_stays_on_its_cores() -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
     code = (
-        "from leadline.bench.process import working\n"
+        "from leadline.bench.worker_process import working\n"
         "import signal, time\n"
         # tests that were started in the background hand on that they ignore Ctrl-C
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -106,7 +106,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
 
 
 def test_a_whole_way_has_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadline.spec import Preprocess
+    from leadline.core.spec import Preprocess
 
     def net(images: np.ndarray) -> np.ndarray:
         assert images.shape == (1, 3, 16, 24) and images.dtype == np.float32
@@ -120,7 +120,7 @@ def test_a_whole_way_has_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_for_whole_frames_gets_the_frame_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from leadline.spec import Preprocess
+    from leadline.core.spec import Preprocess
 
     def framed(images: np.ndarray) -> np.ndarray:
         assert images.shape == (1, 30, 40, 3) and images.dtype == np.uint8

@@ -11,16 +11,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from runtime.small import small_net
+from support.tiny_runtime_nets import small_net
 
-from leadline.bench import plan, suite, turns
-from leadline.bench.plan import BenchOptions
-from leadline.bench.process import RowFailed
-from leadline.bench.suite import bench
-from leadline.checkpoint import save
+from leadline.bench import interleave as turns
+from leadline.bench import rows as plan
+from leadline.bench import run as suite
+from leadline.bench.rows import BenchOptions
+from leadline.bench.run import bench
+from leadline.bench.worker_process import RowFailed
+from leadline.core.machine import usable_cores
+from leadline.nn.checkpoint import save
 from leadline.runtime import BACKENDS, backend
-from leadline.runtime.card import files_of
-from leadline.timing import usable_cores
+from leadline.runtime.manifest import files_of
 
 SPEED_MS = {"net.safetensors": 20.0, "onnx": 8.0, "openvino": 4.0, "onnx-frame": 9.0}
 
@@ -163,7 +165,8 @@ def test_limits_come_with_the_fraction_reached(model: str) -> None:
 
 
 def test_an_exported_file_is_compared_with_its_own_checkpoint_only(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadline.runtime.card import Card, sha256
+    from leadline.core.storage import sha256
+    from leadline.runtime.manifest import Card
 
     spec, source = small_net().spec, sha256(Path(model))
 
@@ -199,7 +202,7 @@ def test_what_cannot_be_is_refused_before_any_work(model: str, given: dict[str, 
 
 
 def test_a_calibration_folder_without_images_is_refused_before_any_work(model: str, tmp_path: Path) -> None:
-    from leadline.errors import BadImage
+    from leadline.core.errors import BadImage
 
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadImage, match="holds no image"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from made_up import bench_of, row
+from support.fake_bench import bench_of, row
 
 from leadline.bench.table import is_better_high, main_metric, table
 

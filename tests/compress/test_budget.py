@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.compress.budget import KINDS, Budget, limit, parse
+from leadline.compress.cost.budget import KINDS, Budget, limit, parse
 
 
 @pytest.mark.parametrize(

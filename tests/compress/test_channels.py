@@ -7,13 +7,13 @@ from functools import lru_cache
 
 import pytest
 import torch
-from hard_cases import CASES
-from small_nets import Choosing, conv, net
+from support.hard_cases import CASES
+from support.small_nets import Choosing, conv, net
 from torch import nn
 
-from leadline.compress.channels import trace
-from leadline.compress.groups import Channels
-from leadline.compress.surgery import prune, unread
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.surgery import prune, unread
+from leadline.compress.pruning.trace import trace
 from leadline.nn import zoo
 from leadline.nn.build import build
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.compress.channels import trace
-from leadline.compress.surgery import prune, unread
+from leadline.compress.pruning.surgery import prune, unread
+from leadline.compress.pruning.trace import trace
+from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.spec import Decoder, Encoder, Head, Preprocess, Spec
 
 pytestmark = pytest.mark.slow
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thin import SIZE, traced_net
+from support.tiny_pruning_nets import SIZE, traced_net
 from torch import Tensor
 
-from leadline.compress.channels import trace
-from leadline.compress.choose import check_reach, choose, within
-from leadline.compress.cost import Cost, macs, macs_cost, parameter_cost, parameters
-from leadline.compress.groups import Channels
-from leadline.compress.surgery import prune, rounded
-from leadline.errors import OutOfReach
+from leadline.compress.cost.count import Cost, macs, macs_cost, parameter_cost, parameters
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.select import check_reach, choose, within
+from leadline.compress.pruning.surgery import prune, rounded
+from leadline.compress.pruning.trace import trace
+from leadline.core.errors import OutOfReach
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

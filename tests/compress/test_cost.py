@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline import checkpoint
-from leadline.compress import cost
-from leadline.compress.cost import Layer
-from leadline.nn import zoo
+from leadline.compress.cost import count as cost
+from leadline.compress.cost.count import Layer
+from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
-from leadline.nn.shapes import resize_
-from leadline.spec import Decoder, Encoder, Preprocess, Spec
+from leadline.nn.resize import resize_
 
 every_net = pytest.mark.parametrize("name", zoo.names())
 

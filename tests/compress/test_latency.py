@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline.compress import latency, layer_times
-from leadline.compress.cost import Layer, shapes_of
-from leadline.compress.latency import Table, latency_cost, table, table_error, timed
-from leadline.compress.layer_times import Entry, kinds
-from leadline.errors import NoRuntime
+from leadline.compress.cost import latency
+from leadline.compress.cost import layer_latency as layer_times
+from leadline.compress.cost.count import Layer, shapes_of
+from leadline.compress.cost.latency import Table, latency_cost, table, table_error, timed
+from leadline.compress.cost.layer_latency import Entry, kinds
+from leadline.core.errors import NoRuntime
+from leadline.core.spec import Decoder, Encoder, Preprocess, Spec, from_json, to_json
 from leadline.nn.build import Net, build
-from leadline.spec import Decoder, Encoder, Preprocess, Spec, from_json, to_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = (32, 32)
@@ -184,7 +185,7 @@ def test_the_error_is_that_of_what_was_predicted_and_measured() -> None:
 
 
 def test_a_runtime_that_is_not_installed_says_so_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadline.runtime import onnx
+    from leadline.runtime.backends import onnx
 
     monkeypatch.setattr(onnx, "missing", lambda: "pip install something")
     with pytest.raises(NoRuntime, match=r"pip install something"):

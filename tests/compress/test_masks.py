@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from ramps import batches, loss
-from thin import SIZE, traced_net
+from support.tiny_pruning_nets import SIZE, traced_net
+from support.tiny_training import batches, loss
 from torch import Tensor
 
-from leadline.compress.choose import within
-from leadline.compress.cost import parameter_cost
-from leadline.compress.groups import Channels
-from leadline.compress.masks import Masked
-from leadline.compress.surgery import prune, unread
-from leadline.losses.stereo import photometric
+from leadline.compress.cost.count import parameter_cost
+from leadline.compress.options import Masks
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.masks import Masked
+from leadline.compress.pruning.select import within
+from leadline.compress.pruning.surgery import prune, unread
+from leadline.core.types import Sample
 from leadline.nn.build import Net
-from leadline.options_prune import Masks
-from leadline.train import Loss
-from leadline.types import Sample
+from leadline.training.fit import Loss
+from leadline.training.losses.stereo import photometric
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_net = pytest.mark.parametrize("name", ["add", "cat", "monodepth"])

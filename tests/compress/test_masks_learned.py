@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from ramps import batches, options
+from support.tiny_pruning_nets import SIZE, traced_net
+from support.tiny_training import batches, options
 from test_masks import masked, take_off_, views
-from thin import SIZE, traced_net
 from torch import Tensor
 
-from leadline.compress.masks import Masked
-from leadline.compress.surgery import prune, rounded
-from leadline.errors import OutOfReach
-from leadline.runtime.calls import compiler
-from leadline.train import fit
-from leadline.types import Sample
+from leadline.compress.pruning.masks import Masked
+from leadline.compress.pruning.surgery import prune, rounded
+from leadline.core.errors import OutOfReach
+from leadline.core.machine import compiler
+from leadline.core.types import Sample
+from leadline.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

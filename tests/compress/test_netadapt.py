@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ramps import batches, same
-from thin import (
+from support.tiny_pruning_nets import (
     IMAGE,
     LAYERS,
     SEARCH,
@@ -23,20 +22,21 @@ from thin import (
     teach_by_weights,
     traced_net,
 )
+from support.tiny_training import batches, same
 
-from leadline.checkpoint import load
-from leadline.compress import netadapt as module
-from leadline.compress.channels import trace
-from leadline.compress.cost import macs, macs_cost, parameter_cost
-from leadline.compress.lessons import Lessons
-from leadline.compress.netadapt import Proposal, Resource, chosen, netadapt, proposals
-from leadline.compress.scores import magnitude
-from leadline.compress.surgery import kept_best, prune
-from leadline.errors import TrainingFailed
-from leadline.losses import LOSSES, Reweighted, Term
+from leadline.compress.cost.count import macs, macs_cost, parameter_cost
+from leadline.compress.options import NetAdapt
+from leadline.compress.pruning import netadapt as module
+from leadline.compress.pruning.importance import magnitude
+from leadline.compress.pruning.netadapt import Proposal, Resource, chosen, netadapt, proposals
+from leadline.compress.pruning.surgery import kept_best, prune
+from leadline.compress.pruning.trace import trace
+from leadline.compress.recovery import Lessons
+from leadline.core.errors import TrainingFailed
+from leadline.core.report import Report
 from leadline.nn.build import Net
-from leadline.options_prune import NetAdapt
-from leadline.report import Report
+from leadline.nn.checkpoint import load
+from leadline.training.losses import LOSSES, Reweighted, Term
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 once = remembering(trace)

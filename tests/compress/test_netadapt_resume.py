@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ramps import same
-from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, once, said
-from thin import (
+from support.tiny_pruning_nets import (
     LAYERS,
     SEARCH,
     searched,
@@ -23,11 +21,13 @@ from thin import (
     teach_without_judge,
     traced_net,
 )
+from support.tiny_training import same
+from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, once, said
 
-from leadline.compress import netadapt as module
-from leadline.compress import proposals as settled
-from leadline.compress.lessons import Lessons
-from leadline.errors import OutOfReach, TrainingFailed
+from leadline.compress.pruning import candidates as settled
+from leadline.compress.pruning import netadapt as module
+from leadline.compress.recovery import Lessons
+from leadline.core.errors import OutOfReach, TrainingFailed
 from leadline.nn.build import Net
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,14 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from runtime.small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 from torch import nn
 
-from leadline.checkpoint import save
-from leadline.compress import quantize as quantize_module
-from leadline.compress.equalize import equalized
-from leadline.compress.quantize import Demands, quantize
-from leadline.compress.sensitivity import (
+from leadline.compress.quantization import search as quantize_module
+from leadline.compress.quantization.equalize import equalized
+from leadline.compress.quantization.search import Demands, quantize
+from leadline.compress.quantization.sensitivity import (
     quantized_input,
     quantized_weight,
     ranges,
@@ -24,16 +23,18 @@ from leadline.compress.sensitivity import (
     simulated,
     with_corrected_biases,
 )
+from leadline.core.errors import NotBetter
+from leadline.core.preprocess import Runner
+from leadline.core.timing import Times
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
-from leadline.errors import NotBetter
 from leadline.nn.build import Net
+from leadline.nn.checkpoint import save
 from leadline.nn.fold import convolutions, fold
-from leadline.options import CompileOptions
-from leadline.preprocess import Runner
-from leadline.runtime import backend, eager
-from leadline.runtime.card import Card, write_beside
-from leadline.timing import Times
-from leadline.types import Sample
+from leadline.runtime import backend
+from leadline.runtime.backends import eager
+from leadline.runtime.manifest import Card, write_beside
+from leadline.runtime.options import CompileOptions
 
 EXAMPLE = torch.zeros(1, 3, *SIZE)
 

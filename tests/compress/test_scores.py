@@ -8,15 +8,15 @@ from functools import cache, partial
 
 import pytest
 import torch
-from thin import traced_net
+from support.tiny_pruning_nets import traced_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.compress import scores
-from leadline.compress.channels import trace
-from leadline.compress.groups import Channels
-from leadline.compress.scores import Score
-from leadline.types import Sample
+from leadline.compress.pruning import importance as scores
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.importance import Score
+from leadline.compress.pruning.trace import trace
+from leadline.core.types import Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from leadline.compress import scores
-from leadline.compress.channels import trace
-from leadline.types import Sample
+from leadline.compress.pruning import importance as scores
+from leadline.compress.pruning.trace import trace
+from leadline.core.types import Sample
 
 
 class Joined(nn.Module):

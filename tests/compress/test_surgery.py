@@ -10,17 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_nets import conv
+from support.small_nets import conv
 from torch import Tensor, nn
 
-from leadline import checkpoint
-from leadline.compress import cost
-from leadline.compress.channels import trace
-from leadline.compress.groups import Channels
-from leadline.compress.surgery import kept_best, prune, rounded, unread
-from leadline.nn import zoo
+from leadline.compress.cost import count as cost
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.surgery import kept_best, prune, rounded, unread
+from leadline.compress.pruning.trace import trace
+from leadline.core.spec import Spec
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
-from leadline.spec import Spec
 
 TRACED, OTHER = (1, 3, 128, 160), (1, 3, 97, 131)
 QUICK = ("boosting_student", "fastdepth", "litedepth", "monodepth_pruned")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.compress.sensitivity import quantized_weight, with_corrected_biases
+from leadline.compress.quantization.sensitivity import quantized_weight, with_corrected_biases
 from leadline.nn.fold import fold
 
 

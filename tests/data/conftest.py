@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rooms import Room, render, write_folder
+from support.tiny_scenes import Room, render, write_folder
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.data.augment_batch import augmented, draw, gather
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, collate, loader
-from leadline.data.transforms import augment
-from leadline.options import View
-from leadline.types import Sample
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment
+from leadline.data.transforms.batch import augmented, draw, gather
 
 CPU = torch.device("cpu")
 NO_COLOUR = View(size=(24, 40), zoom=(0.8, 2.0), stretch=1.3, rotate=15, jitter=0, colour_shift=0)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from leadline.core.errors import BadData
+from leadline.core.types import Sample
 from leadline.data.cache import SUFFIX, cached
 from leadline.data.dataset import Dataset, subset
-from leadline.data.layouts import open_dataset
-from leadline.errors import BadData
-from leadline.types import Sample
+from leadline.data.layouts.detect import open_dataset
 
 READS: list[int] = []
 

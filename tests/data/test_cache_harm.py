@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_cache import equal, frames, read
 
+from leadline.core.types import Sample
 from leadline.data.cache import _END, cached
 from leadline.data.dataset import Dataset
-from leadline.data.layouts import open_dataset
-from leadline.types import Sample
-from tests.data.test_cache import equal, frames, read
+from leadline.data.layouts.detect import open_dataset
 
 
 def index_of_another_kind(path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, render, write_folder, write_png
+from support.tiny_scenes import Room, render, write_folder, write_png
 
-from leadline.data.check import Checked, check
-from leadline.errors import BadData
+from leadline.core.errors import BadData
+from leadline.data.validate.check import Checked, check
 
 Write = Callable[..., Path]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder, write_png
+from support.tiny_scenes import Room, write_folder, write_png
 
-from leadline.cli import main
+from leadline.cli.main import main
 from leadline.data import write_depth
-from leadline.data.check import Checked, check
+from leadline.data.validate.check import Checked, check
 
 Write = Callable[..., Path]
 

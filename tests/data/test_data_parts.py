@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
+from test_kitti import DRIVE, sparse, write_raw
+from test_scenes7 import write_sequence as write_scene
+from test_tum import write_sequence as write_tum
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
 from leadline.data.dataset import Dataset
-from leadline.data.description import Description
-from leadline.data.frame import Frame
-from leadline.data.layouts import LAYOUTS
-from leadline.data.parts import by_folders, by_scenes, choose, part_by_folder, part_in, part_of, stand_in
-from leadline.errors import BadData
-from tests.data.test_kitti import DRIVE, sparse, write_raw
-from tests.data.test_scenes7 import write_sequence as write_scene
-from tests.data.test_tum import write_sequence as write_tum
+from leadline.data.layouts.description import Description
+from leadline.data.layouts.detect import LAYOUTS
+from leadline.data.layouts.frame import Frame
+from leadline.data.layouts.parts import by_folders, by_scenes, choose, part_by_folder, part_in, part_of, stand_in
 
 PARTS = (("train", 4), ("val", 2), ("test", 1))
 SPELLINGS = [

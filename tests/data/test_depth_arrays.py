@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from leadline.core.errors import BadData
 from leadline.data.depth_io import read_depth, read_stored, read_values
-from leadline.errors import BadData
 
 DEPTH = np.linspace(1, 3, 12, dtype=np.float32).reshape(3, 4)
 OTHER = np.full((3, 4), 2, np.uint8)

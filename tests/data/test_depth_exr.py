@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from leadline.core.errors import BadData
 from leadline.data.depth_exr import choose_channel
 from leadline.data.depth_io import read_values
-from leadline.errors import BadData
 
 PATH = Path("a.exr")
 BLENDER = ("Combined.R", "Combined.G", "Combined.B", "Combined.A", "Depth.Z", "Mist.Z", "Normal.X", "Normal.Y")

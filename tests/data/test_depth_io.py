@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from leadline.core.errors import BadData, MissingPackage
 from leadline.data.depth_io import read_depth, read_stored, read_values, to_metres, write_depth
-from leadline.errors import BadData, MissingPackage
 
 FORMATS = (".png", ".npy", ".npz", ".exr")
 # Written by opencv 4.10: 18 rows of 3 half floats, (row + column) / 8, ZIP-compressed, in two chunks.

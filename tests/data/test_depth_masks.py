@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
 from leadline.data.cache import cached
-from leadline.data.check import check
-from leadline.data.masks import read_mask
-from leadline.errors import BadData
+from leadline.data.layouts.masks import read_mask
+from leadline.data.validate.check import check
 
 COUNTS = np.zeros((96, 128), bool)
 COUNTS[:, 40:] = True

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data.depth_io import read_depth, read_values
 from leadline.data.depth_tiff import _unpacked
-from leadline.errors import BadData
 
 TYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8")
 MAP = (np.arange(37 * 21).reshape(37, 21) * 7 % 120).astype(np.float64)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from leadline.data.description import Description, read_description
-from leadline.errors import BadData
+from leadline.core.errors import BadData
+from leadline.data.layouts.description import Description, read_description
 
 
 def test_without_a_file_everything_is_as_the_layout_says(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from leadline.data.filelist import each_once, find_files, located, read_lines, stem, walk
-from leadline.data.synthetic_texture import textures
-from leadline.errors import BadData
+from leadline.core.errors import BadData
+from leadline.data.layouts.filelist import each_once, find_files, located, read_lines, stem, walk
+from leadline.data.synthetic.textures import textures
 
 
 def files(root: Path, *names: str) -> None:
@@ -46,7 +46,7 @@ def test_a_folder_that_may_not_be_read_does_not_stop_the_others(
             raise PermissionError(13, "Permission denied")
         return scandir(path)  # type: ignore[return-value]
 
-    monkeypatch.setattr("leadline.data.filelist.os.scandir", guarded)
+    monkeypatch.setattr("leadline.data.layouts.filelist.os.scandir", guarded)
     refused: list[str] = []
     assert (list(walk(tmp_path, refused)), refused) == (["a/1.png"], ["locked"])
     with pytest.raises(BadData, match="may not be read: permission denied"):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leadline.data.labels import open_labels
-from leadline.data.layouts import open_dataset
-from leadline.errors import BadData
+from leadline.core.errors import BadData
+from leadline.data.label_set import open_labels
+from leadline.data.layouts.detect import open_dataset
 
 WAYS: dict[str, Callable[[str], bytes]] = {
     "marked": lambda text: b"\xef\xbb\xbf" + text.encode(),
@@ -83,7 +83,7 @@ def test_the_calibration_of_kitti(tmp_path: Path, written: Callable[[str], bytes
 def test_the_manifest_of_a_label_set(tmp_path: Path, written: Callable[[str], bytes]) -> None:
     with pytest.raises(BadData, match=r"labels.json lacks|lacks"):
         open_labels(tmp_path)
-    from leadline.data.labels import FORMAT, MANIFEST
+    from leadline.data.label_set import FORMAT, MANIFEST
 
     said = {"format": FORMAT, "kind": "metric", "depth_scale": 1000, "shards": [], "n": 0}
     said |= {"teacher": {"name": "a"}, "data": {"name": "b"}}

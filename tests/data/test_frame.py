@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.data.description import Description
-from leadline.data.filelist import find_files, located, natural, read_lines
-from leadline.data.frame import Camera, Source
-from leadline.data.parts import by_order, choose
-from leadline.errors import BadData
+from leadline.core.errors import BadData
+from leadline.data.layouts.description import Description
+from leadline.data.layouts.filelist import find_files, located, natural, read_lines
+from leadline.data.layouts.frame import Camera, Source
+from leadline.data.layouts.parts import by_order, choose
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.data.homes import homes
-from leadline.data.layouts import described
-from leadline.data.pairs import pair
-from leadline.data.words import kind_of_folder
-from leadline.errors import BadData
+from leadline.data.layouts.detect import described
+from leadline.data.layouts.homes import homes
+from leadline.data.layouts.pairs import pair
+from leadline.data.layouts.words import kind_of_folder
 
 
 def save(path: Path, values: np.ndarray) -> None:

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.tiny_scenes import render, write_folder
 
+from leadline.core.errors import BadData
+from leadline.core.types import Sample
 from leadline.data import identity
 from leadline.data.dataset import Dataset
-from leadline.data.frame import Frame, Source
 from leadline.data.identity import file_of, fingerprint, is_same, marks
-from leadline.data.labels import labels_of, open_labels, with_labels
-from leadline.data.layouts import open_dataset
-from leadline.errors import BadData
-from leadline.labelling import label
-from leadline.labelling.shards import watched
-from leadline.options_distill import Labelling
-from leadline.teachers import Teacher
-from leadline.types import Sample
-from tests.rooms import render, write_folder
+from leadline.data.label_set import labels_of, open_labels, with_labels
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.layouts.frame import Frame, Source
+from leadline.distill.labelling.label import label
+from leadline.distill.labelling.shards import watched
+from leadline.distill.options import Labelling
+from leadline.distill.teachers import Teacher
 
 
 def photo(path: Path, seed: int = 0) -> np.ndarray:

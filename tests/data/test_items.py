@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.tiny_scenes import render, write_folder
+from test_kitti import write_raw
+from test_scenes7 import write_sequence as write_scene
+from test_tum import write_sequence as write_tum
 
-from leadline.data.layouts import open_dataset
-from tests.data.test_kitti import write_raw
-from tests.data.test_scenes7 import write_sequence as write_scene
-from tests.data.test_tum import write_sequence as write_tum
-from tests.rooms import render, write_folder
+from leadline.data.layouts.detect import open_dataset
 
 
 def plain(root: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.errors import BadData
 
 DATE, DRIVE = "2011_09_26", "2011_09_26_drive_0005_sync"
 CALIBRATION = (

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.data.layouts import described
-from leadline.errors import BadData
+from leadline.data.layouts.detect import described
 
 NAME = "2011_09_26_drive_0002_sync_{}_%010d_image_02"
 

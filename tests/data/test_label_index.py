@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.tiny_scenes import render, write_folder
 
-from leadline.cli import main
-from leadline.data.check_labels import check_labels
-from leadline.data.labels import open_labels, read_label, with_labels
-from leadline.data.layouts import open_dataset
-from leadline.errors import BadData, LeadlineError
-from leadline.labelling import label
-from leadline.labelling.shards import _member, entries, index
-from leadline.options_distill import Labelling
-from leadline.spec import Kind
-from leadline.teachers import Teacher
-from tests.rooms import render, write_folder
+from leadline.cli.main import main
+from leadline.core.errors import BadData, LeadlineError
+from leadline.core.spec import Kind
+from leadline.data.label_set import open_labels, read_label, with_labels
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.validate.label_set import check_labels
+from leadline.distill.labelling.label import label
+from leadline.distill.labelling.shards import _member, entries, index
+from leadline.distill.options import Labelling
+from leadline.distill.teachers import Teacher
 
 Change = Callable[[dict[str, Any]], None]
 

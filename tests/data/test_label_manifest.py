@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_label_index import labelled, rewritten
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
 from leadline.data import label_index
-from leadline.data.check_labels import check_labels
-from leadline.data.labels import open_labels
-from leadline.errors import BadData
-from tests.data.test_label_index import labelled, rewritten
+from leadline.data.label_set import open_labels
+from leadline.data.validate.label_set import check_labels
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -13,22 +13,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny_scenes import render, write_folder
 from torch import Tensor
 
-from leadline.data.check import check
+from leadline.core.errors import BadData
+from leadline.core.spec import Kind
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset, hold_out
-from leadline.data.labels import TOP, Labels, labels_of, open_labels, read_label, stored, with_labels
-from leadline.data.layouts import open_dataset
+from leadline.data.label_set import TOP, Labels, labels_of, open_labels, read_label, stored, with_labels
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import Part, collate, loader
-from leadline.data.transforms import augment, fastdepth_train, hu_train, mirror
-from leadline.errors import BadData
-from leadline.labelling import label
-from leadline.options import View
-from leadline.options_distill import Labelling
-from leadline.spec import Kind
-from leadline.teachers import Answer, Teacher
-from leadline.types import Sample
-from tests.rooms import render, write_folder
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment, fastdepth_train, hu_train, mirror
+from leadline.data.validate.check import check
+from leadline.distill.labelling.label import label
+from leadline.distill.options import Labelling
+from leadline.distill.teachers import Answer, Teacher
 
 KINDS = ("metric", "relative_depth", "relative_disparity")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
 
+from leadline.core.errors import BadData, BadImage
 from leadline.data import LAYOUTS, open_dataset, write_depth
-from leadline.data.layouts import described
-from leadline.errors import BadData, BadImage
+from leadline.data.layouts.detect import described
 
 
 def names(path: Path, split: str, **said: Any) -> list[str]:

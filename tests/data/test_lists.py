@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.data.layouts import described
-from leadline.errors import BadData
+from leadline.data.layouts.detect import described
 
 
 def flat(root: Path, images: str = "images", depth: str = "depth") -> Path:

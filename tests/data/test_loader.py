@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from leadline.core.errors import BadData, BadImage, LeadlineError, MissingPackage, TrainingFailed
+from leadline.core.types import Sample
 from leadline.data import loader as loader_module
 from leadline.data.dataset import Dataset, hold_out, subset
 from leadline.data.loader import Part, collate, enough_workers, loader, start_method
-from leadline.data.transforms import centre_crop
-from leadline.errors import BadData, BadImage, LeadlineError, MissingPackage, TrainingFailed
-from leadline.types import Sample
+from leadline.data.transforms.augment import centre_crop
 
 
 def read(key: int) -> Sample:

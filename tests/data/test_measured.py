@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import render, write_folder, write_png
+from support.tiny_scenes import render, write_folder, write_png
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData, Lost
 from leadline.data import open_dataset, write_depth
 from leadline.data.depth_names import Stored
-from leadline.data.description import Description
-from leadline.data.frame import Source
-from leadline.data.measured import FARTHEST_M, measured, ray_lengths
-from leadline.errors import BadData, Lost
+from leadline.data.layouts.description import Description
+from leadline.data.layouts.frame import Source
+from leadline.data.layouts.measured import FARTHEST_M, measured, ray_lengths
 
 DEPTH = render(0)[1]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
 from leadline.data.dataset import Dataset
-from leadline.errors import BadData
 
 h5py = pytest.importorskip("h5py")
 SIZE = (24, 32)

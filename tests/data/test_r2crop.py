@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leadline.data.r2crop import r2crop, recolour
-from leadline.data.transforms import hu_train
-from leadline.options import R2Crop
-from leadline.types import Sample
+from leadline.core.types import Sample
+from leadline.data.options import R2Crop
+from leadline.data.transforms.augment import hu_train
+from leadline.data.transforms.r2crop import r2crop, recolour
 
 STILL = R2Crop(rotate=0, flip=0, gamma=0, brightness=0, colour=0)
 WHOLE = replace(STILL, crop=False)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.errors import BadData
 
 EYE = np.eye(4)
 

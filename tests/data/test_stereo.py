@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
+from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
-from leadline.data.layouts import open_dataset
-from leadline.data.stereo import augment_pair, measured, metres, mirror_pair, open_pairs
-from leadline.data.synthetic import BASELINE_M, FOCAL, synthetic, write
-from leadline.errors import BadData
-from leadline.options import Stereo
-from leadline.types import Sample
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.options import Stereo
+from leadline.data.synthetic.dataset import BASELINE_M, FOCAL, synthetic, write
+from leadline.data.transforms.stereo import augment_pair, measured, metres, mirror_pair, open_pairs
 
 SIZE = (8, 16)
 STILL = Stereo(flip=0.0, colours=0.0)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leadline.data import layouts
-from leadline.data.synthetic import FARTHEST_M, KINDS, Kind, render, synthetic, write
-from leadline.data.synthetic_light import build, look
-from leadline.data.synthetic_paint import Paints
-from leadline.data.synthetic_room import room
-from leadline.data.synthetic_scene import Light, Scene, pose, seen_from
-from leadline.data.synthetic_shapes import Mesh, blob, box, merge, panel, tube, turn
-from leadline.data.synthetic_texture import TILE, textures
-from leadline.errors import BadData, MissingPackage
-from leadline.geometry import unproject
+from leadline.core.errors import BadData, MissingPackage
+from leadline.core.geometry import unproject
+from leadline.data.layouts import detect as layouts
+from leadline.data.synthetic.dataset import FARTHEST_M, KINDS, Kind, render, synthetic, write
+from leadline.data.synthetic.materials import Paints
+from leadline.data.synthetic.meshes import Mesh, blob, box, merge, panel, tube, turn
+from leadline.data.synthetic.render import build, look
+from leadline.data.synthetic.room import room
+from leadline.data.synthetic.scene import Light, Scene, pose, seen_from
+from leadline.data.synthetic.textures import TILE, textures
 
 SIZE = (48, 64)
 INTRINSICS = np.array([[52.0, 0, 31.5], [0, 52.0, 23.5], [0, 0, 1]])

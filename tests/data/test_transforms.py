@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leadline.data import transforms
-from leadline.data.transforms import augment, fastdepth_train, fastdepth_val, hu_train
-from leadline.options import View
-from leadline.types import Sample
+from leadline.core.types import Sample
+from leadline.data.options import View
+from leadline.data.transforms import augment as transforms
+from leadline.data.transforms.augment import augment, fastdepth_train, fastdepth_val, hu_train
 
 STILL = View(size=(48, 64), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
 

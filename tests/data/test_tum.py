@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.data.tum import associate
-from leadline.errors import BadData
+from leadline.data.layouts.tum import associate
 
 
 def write_sequence(folder: Path, images: list[float], depths: list[float], *, lists: bool = True) -> None:

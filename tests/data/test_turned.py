@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny_scenes import Room
 
-from leadline.cli import main
-from leadline.data.check import check
+from leadline.cli.main import main
+from leadline.core.errors import BadData
+from leadline.core.orientation import ALL, turned
+from leadline.core.types import Sample
 from leadline.data.depth_io import write_depth
-from leadline.data.description import Description
-from leadline.data.frame import Camera, Frame, Source
-from leadline.data.labels import open_labels, with_labels
-from leadline.data.layouts import open_dataset
-from leadline.errors import BadData
-from leadline.labelling import label
-from leadline.options_distill import Labelling
-from leadline.orientation import ALL, turned
-from leadline.teachers import Answer, Teacher
-from leadline.types import Sample
-from tests.rooms import Room
+from leadline.data.label_set import open_labels, with_labels
+from leadline.data.layouts.description import Description
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.layouts.frame import Camera, Frame, Source
+from leadline.data.validate.check import check
+from leadline.distill.labelling.label import label
+from leadline.distill.options import Labelling
+from leadline.distill.teachers import Answer, Teacher
 
 EVERY = pytest.mark.parametrize("turn", ALL)
 IMAGE = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rooms import Room, write_folder
+from support.tiny_scenes import Room, write_folder
 
-from leadline.cli import main
+from leadline.cli.main import main
+from leadline.core.errors import BadData
 from leadline.data import open_dataset
-from leadline.data.check import check
-from leadline.data.headers import channels_and_bits, is_measurement
-from leadline.data.layouts import described
-from leadline.data.unlabelled import passed_over
-from leadline.errors import BadData
+from leadline.data.layouts.detect import described
+from leadline.data.layouts.headers import channels_and_bits, is_measurement
+from leadline.data.layouts.unlabelled import passed_over
+from leadline.data.validate.check import check
 
 PHOTO = np.arange(12 * 16 * 3, dtype=np.int64).reshape(12, 16, 3).astype(np.uint8)
 GREY16 = np.full((12, 16), 3000, np.uint16)

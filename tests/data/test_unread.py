@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from leadline.data.dataset import Dataset
-from leadline.data.frame import Frame
-from leadline.data.unread import unread, with_files
+from leadline.data.layouts.frame import Frame
+from leadline.data.layouts.unread import unread, with_files
 
 
 def files(root: Path, *names: str) -> None:
@@ -19,7 +19,7 @@ def files(root: Path, *names: str) -> None:
 
 
 def test_pictures_that_are_not_read_are_counted_by_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadline.formats.IMAGE_SUFFIXES", (".jpg", ".jfif"))
+    monkeypatch.setattr("leadline.core.formats.IMAGE_SUFFIXES", (".jpg", ".jfif"))
     files(tmp_path, "a.jpg", "b.jfif", "IMG_1.HEIC", "deep/2.heic", "c.avif", "d.CR2", "e.mov", "notes.txt", ".f.heic")
     said = unread(tmp_path)
     for part in ("2 .heic (HEIC, ", "1 .avif (AVIF, ", "1 .cr2 (a raw format, ", "1 .mov (a video, "):
@@ -39,7 +39,7 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: 
         refused.append("locked\x1b")
         return ["a.jpg"]
 
-    monkeypatch.setattr("leadline.data.unread.walk", refuse)
+    monkeypatch.setattr("leadline.data.layouts.unread.walk", refuse)
     assert unread(tmp_path).endswith(r"passed over the folder locked\x1b (it may not be read)")
 
 

@@ -34,7 +34,7 @@ _TYPES = ("F64", "F16", "BF16", "I64", "I8", "U8", "BOOL", "F8_E4M3", "C64", "X"
 
 def prepare(folder: Path) -> None:
     """Whole files to damage, and a folder of data for the verbs that need one."""
-    from rooms import render, write_folder
+    from support.tiny_scenes import render, write_folder
 
     write_nets(folder)
     write_folder(folder / "rooms", [render(seed, size=(48, 64)) for seed in range(4)])
@@ -142,7 +142,7 @@ def _values(rng: Rng, source: Path) -> tuple[str, bytes]:
 
 def _loaded(path: Path, folder: Path, prepared: Path) -> None:
     """The net, and what it makes of a picture: where that is valid it is a number."""
-    from leadline.predict import load_predictor
+    from leadline.predict.predictor import load_predictor
 
     predictor = load_predictor(path)
     depth = predictor(np.full((24, 40, 3), 90, np.uint8))
@@ -150,14 +150,14 @@ def _loaded(path: Path, folder: Path, prepared: Path) -> None:
 
 
 def _told(path: Path, folder: Path, prepared: Path) -> None:
-    from leadline.checkpoint import origin, read_provenance
+    from leadline.nn.checkpoint import origin, read_provenance
 
     assert isinstance(read_provenance(path), dict)
     assert all(isinstance(line, str) for line in origin(path)["licences"])
 
 
 def _taught(path: Path, folder: Path, prepared: Path) -> None:
-    from leadline.teachers import open_teacher
+    from leadline.distill.teachers import open_teacher
 
     open_teacher(path)
 
@@ -167,7 +167,7 @@ def _inited(path: Path, folder: Path, prepared: Path) -> None:
 
     from leadline.nn import zoo
     from leadline.nn.build import build
-    from leadline.nn.init import give_from_file_
+    from leadline.nn.pretrained.tflite import give_from_file_
 
     give_from_file_(build(zoo.litedepth(), seed=0).encoder, path, torch.zeros(1, 3, 32, 32))
 
@@ -211,7 +211,7 @@ def _valued(path: Path, folder: Path, prepared: Path) -> None:
 
 
 def _verb(*words: str) -> None:
-    from leadline.cli import main
+    from leadline.cli.main import main
 
     code = main(list(words))
     assert code != 2, f"the words {words} were not understood"

@@ -25,9 +25,9 @@ _CODE = {"tvm": ".so", "inductor": ".pt2"}
 
 def prepare(folder: Path) -> None:
     """One small file by each runtime that is installed, with its description."""
-    from leadline.errors import LeadlineError
-    from leadline.export import export
+    from leadline.core.errors import LeadlineError
     from leadline.runtime import backend, suffix
+    from leadline.runtime.export import export
 
     write_nets(folder / "nets")
     net = folder / "nets" / "fastdepth.safetensors"
@@ -69,8 +69,8 @@ def make(rng: Rng, folder: Path, prepared: Path) -> Case:
 
 def asked(path: Path) -> Any:
     """Take it for another program's file, without its description, as a teacher: told what it gives."""
-    from leadline.options_distill import Foreign
-    from leadline.teachers import open_teacher
+    from leadline.distill.options import Foreign
+    from leadline.distill.teachers import open_teacher
 
     path.with_name(f"{path.name}.json").unlink(missing_ok=True)
     open_teacher(path, Foreign("metric"))
@@ -78,7 +78,7 @@ def asked(path: Path) -> Any:
 
 def used(path: Path) -> Any:
     """Load it and look at a picture; what it says of it is a number wherever it is valid."""
-    from leadline.predict import load_predictor
+    from leadline.predict.predictor import load_predictor
 
     predictor = load_predictor(path)
     size = predictor.frame or (24, 40)

@@ -23,7 +23,7 @@ def make(rng: np.random.Generator, folder: Path, prepared: Path) -> Case:
 
 
 def _do(way: str) -> None:
-    from leadline.errors import BadData
+    from leadline.core.errors import BadData
 
     if way == "refused":
         raise BadData("no depth")

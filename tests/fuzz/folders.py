@@ -170,8 +170,8 @@ _PLACES: tuple[Callable[[Rng, Path], str], ...] = (
 
 def _read(root: Path, out: Path) -> None:
     """Every split, and its first items: what comes out is true to its promises."""
-    from leadline.data.layouts import open_dataset
-    from leadline.errors import LeadlineError
+    from leadline.core.errors import LeadlineError
+    from leadline.data.layouts.detect import open_dataset
 
     refused: list[LeadlineError] = []
     for split in ("train", "test", "all"):
@@ -200,20 +200,20 @@ def _sound(sample: Any) -> None:
 
 
 def _checked(root: Path, out: Path) -> None:
-    from leadline.data.check import check
+    from leadline.data.validate.check import check
 
     found = check(root, n=4)
     assert all(str(finding.what) for finding in found.findings)
 
 
 def _listed(root: Path, out: Path) -> None:
-    from leadline.cli import main
+    from leadline.cli.main import main
 
     main(["data", "ls", str(root), "--json"])
 
 
 def _shown(root: Path, out: Path) -> None:
-    from leadline.cli import main
+    from leadline.cli.main import main
 
     before = _state(root)
     main(["data", "show", str(root), "--out", str(out), "--n", "3"])
@@ -226,9 +226,10 @@ def _state(root: Path) -> list[tuple[str, int]]:
 
 
 def _predicted(root: Path, out: Path) -> None:
-    from leadline.predict import Predictor, predict_files
-    from leadline.sources import sources
-    from leadline.spec import Head, Preprocess
+    from leadline.core.image_sources import sources
+    from leadline.core.spec import Head, Preprocess
+    from leadline.predict.files import predict_files
+    from leadline.predict.predictor import Predictor
 
     one = Predictor("one", lambda x: np.ones((len(x), 1, *x.shape[-2:]), np.float32), Preprocess(size=(16, 16)), Head())
     lists = sorted(path for path in root.rglob("*.txt") if path.is_file())
@@ -238,7 +239,7 @@ def _predicted(root: Path, out: Path) -> None:
 
 
 def _stereo(root: Path, out: Path) -> None:
-    from leadline.data.stereo import metres, open_pairs
+    from leadline.data.transforms.stereo import metres, open_pairs
 
     data = open_pairs(root, "all")
     scale = metres([data])
@@ -247,7 +248,7 @@ def _stereo(root: Path, out: Path) -> None:
 
 def _cached(root: Path, out: Path) -> None:
     from leadline.data.cache import cached
-    from leadline.data.layouts import open_dataset
+    from leadline.data.layouts.detect import open_dataset
 
     [data] = cached([open_dataset(root, "all")], out, gb=0.01, height=16)
     for i in range(min(len(data), 3)):
@@ -255,8 +256,8 @@ def _cached(root: Path, out: Path) -> None:
 
 
 def _labelled(root: Path, out: Path) -> None:
-    from leadline.data.labels import labels_of, open_labels, with_labels
-    from leadline.data.layouts import open_dataset
+    from leadline.data.label_set import labels_of, open_labels, with_labels
+    from leadline.data.layouts.detect import open_dataset
 
     rooms = root / "rooms" if (root / "rooms").is_dir() else root
     found = open_labels(root / "labels")

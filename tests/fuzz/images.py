@@ -37,7 +37,7 @@ def make(rng: np.random.Generator, folder: Path, prepared: Path) -> Case:
 
 def seen(path: Path) -> None:
     """Read the photograph; what comes out is one."""
-    from leadline.preprocess import MAX_PIXELS, read_image
+    from leadline.core.preprocess import MAX_PIXELS, read_image
 
     image = read_image(path)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and 0 < image.size <= 3 * MAX_PIXELS
@@ -45,8 +45,9 @@ def seen(path: Path) -> None:
 
 def predicted(path: Path, out: Path) -> Any:
     """Predict it with a net that gives 1 m, and keep the result: the file's error is an outcome, not raised."""
-    from leadline.predict import Predictor, predict_files
-    from leadline.spec import Head, Preprocess
+    from leadline.core.spec import Head, Preprocess
+    from leadline.predict.files import predict_files
+    from leadline.predict.predictor import Predictor
 
     one = Predictor("one", lambda x: np.ones((len(x), 1, *x.shape[-2:]), np.float32), Preprocess(size=(16, 16)), Head())
     [outcome] = predict_files(one, [path], out, save=("npy",))

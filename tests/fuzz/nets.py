@@ -15,10 +15,10 @@ def write_nets(folder: Path) -> None:
     """A checkpoint of each kind of encoder, decoder and head, and two pickles as FastDepth's authors write them."""
     import torch
 
-    from leadline.checkpoint import save
+    from leadline.core.spec import Encoder
     from leadline.nn import zoo
     from leadline.nn.build import build
-    from leadline.spec import Encoder
+    from leadline.nn.checkpoint import save
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("fastdepth", "litedepth", "boosting_student", "boosting_teacher", "monodepth_pruned"):

@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 def prepare(folder: Path) -> None:
     """A run of two steps of each kind, which has ended."""
-    from rooms import render, write_folder
+    from support.tiny_scenes import render, write_folder
 
     write_nets(folder / "nets")
     write_folder(folder / "rooms", [render(seed, size=(48, 64)) for seed in range(4)])
@@ -49,7 +49,7 @@ def make(rng: Rng, folder: Path, prepared: Path) -> Case:
 
 
 def _run(home: Path, out: Path, words: tuple[str, ...], *, resume: bool) -> None:
-    from leadline.cli import main
+    from leadline.cli.main import main
 
     given = [word.format(home=home, out=out) for word in words]
     code = main([*given, *(["--resume"] if resume else [])])

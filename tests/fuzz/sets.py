@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rooms import render, write_folder
+from support.tiny_scenes import render, write_folder
 
 N, SIZE = 4, (24, 32)
 KITTI = "P_rect_02: 30 0 16 2 0 30 12 0 0 0 1 0\nP_rect_03: 30 0 16 -10 0 30 12 0 0 0 1 0\nS_rect_02: 32 24\n"
@@ -146,10 +146,10 @@ def tum(root: Path) -> None:
 
 def labels(root: Path) -> None:
     """Photographs, and beside them what a teacher says of them."""
-    from leadline.checkpoint import save
-    from leadline.cli import main
+    from leadline.cli.main import main
     from leadline.nn import zoo
     from leadline.nn.build import build
+    from leadline.nn.checkpoint import save
 
     write_folder(root / "rooms", _frames())
     net = root.parent / "teacher.safetensors"

@@ -73,7 +73,7 @@ def tried(make: Any, family: str, folder: Path, prepared: Path, request: dict[st
 
 def _fault(error: BaseException, told: bool) -> str | None:
     """Why the error is not one that leadline may answer with; None if it is."""
-    from leadline.errors import LeadlineError
+    from leadline.core.errors import LeadlineError
 
     if any(isinstance(one, MemoryError) or "allocate memory" in str(one) for one in _chain(error)):
         return "it asked for more memory than it may have"

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from leadline.errors import BadCheckpoint
+from leadline.core.errors import BadCheckpoint
+from leadline.core.spec import Encoder
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.encoders.mobilenet_v1 import MobileNetV1
-from leadline.nn.init import Folded, give_, read_tflite, recreate_batch_norm_
-from leadline.spec import Encoder
+from leadline.nn.pretrained.tflite import Folded, give_, read_tflite, recreate_batch_norm_
 
 pytest.importorskip("ai_edge_litert")
 

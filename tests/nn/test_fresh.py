@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from thin import SPECS, traced_net
+from support.tiny_pruning_nets import SPECS, traced_net
 
-from leadline.compress.surgery import prune
+from leadline.compress.pruning.surgery import prune
 from leadline.nn import zoo
 from leadline.nn.build import Net, build, fresh
 

@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.errors import BadCheckpoint
+from leadline.core.errors import BadCheckpoint
+from leadline.core.spec import Encoder
 from leadline.nn.encoders.mobilenet_v1 import MobileNetV1
 from leadline.nn.encoders.mobilenet_v2 import WIDTHS, MobileNetV2
 from leadline.nn.encoders.resnet import WIDTHS as RESNET_WIDTHS
 from leadline.nn.encoders.resnet import ResNetV2
-from leadline.nn.estimate import imitate_, match_
-from leadline.nn.init import give_from_file_
-from leadline.spec import Encoder
+from leadline.nn.pretrained.estimate import imitate_, match_
+from leadline.nn.pretrained.tflite import give_from_file_
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from leadline import checkpoint
-from leadline.cli import main
-from leadline.compress import cost
-from leadline.geometry import merge_mirrored
-from leadline.nn import zoo
+from leadline.cli.main import main
+from leadline.compress.cost import count as cost
+from leadline.core.geometry import merge_mirrored
+from leadline.core.spec import Head, Preprocess, Spec
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import build, calibrated
-from leadline.predict import Predictor
-from leadline.runtime import eager
-from leadline.spec import Head, Preprocess, Spec
+from leadline.predict.predictor import Predictor
+from leadline.runtime.backends import eager
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline import checkpoint
-from leadline.errors import MissingPackage
-from leadline.nn import zoo
+from leadline.core.errors import MissingPackage
+from leadline.core.spec import Decoder, Encoder, Head, Spec
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 from leadline.nn.decoders.ladder import Transposed, cropped, unpooled
 from leadline.nn.encoders.resnet import DEPTHS
 from leadline.nn.fold import fold
-from leadline.nn.shapes import resize_
-from leadline.spec import Decoder, Encoder, Head, Spec
+from leadline.nn.resize import resize_
 
 MOBILE = Encoder("mobilenet_v1", (8,) * 13 + (16,))
 LADDERS = [

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from leadline import checkpoint
-from leadline.compress import cost
-from leadline.nn import zoo
+from leadline.compress.cost import count as cost
+from leadline.core.spec import Decoder, Head, Spec, from_json, to_json
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 from leadline.nn.fold import fold
-from leadline.spec import Decoder, Head, Spec, from_json, to_json
 
 every_net = pytest.mark.parametrize("name", zoo.names())
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net, unbound
+from support.tiny_runtime_nets import SIZE, images, small_net, unbound
 
-from leadline import machine
-from leadline.errors import BadArtefact
-from leadline.options import CompileOptions
+from leadline.core import machine
+from leadline.core.errors import BadArtefact
+from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
 from leadline.runtime import BACKENDS, backend, card, load, suffix
-from leadline.runtime.card import Card, beside, dumps, files_of, loads, write_beside
+from leadline.runtime.manifest import Card, beside, dumps, files_of, loads, write_beside
 from leadline.runtime.onnx_file import card_of, with_card
-from leadline.spec import Decoder, Encoder, Preprocess, Spec
+from leadline.runtime.options import CompileOptions
 
 NAMES = [name for name in BACKENDS if name not in ("eager", "onnx")]  # those with a card beside them
 SPEC = Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((64, 96)))
@@ -237,8 +237,8 @@ def test_one_session_is_made_for_a_load_however_it_is_asked_for(
     exported: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    from leadline.predict import load_predictor
-    from leadline.teachers.opening import open_teacher
+    from leadline.distill.teachers.open import open_teacher
+    from leadline.predict.predictor import load_predictor
 
     made: list[str] = []
     session = onnxruntime.InferenceSession

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, Resized, images, small_net, unbound
+from support.tiny_runtime_nets import SIZE, Resized, images, small_net, unbound
 
-from leadline import checkpoint
-from leadline.errors import BadArtefact
-from leadline.nn import zoo
+from leadline.core.errors import BadArtefact
+from leadline.core.preprocess import prepare, restore
+from leadline.core.spec import Preprocess
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import build
-from leadline.options import CompileOptions
-from leadline.preprocess import prepare, restore
 from leadline.runtime import BACKENDS, SUFFIXES, backend, card, load, suffix
-from leadline.spec import Preprocess
+from leadline.runtime.options import CompileOptions
 
 QUICK = {"eager", "onnx", "openvino"}  # the compilers of the others take their time
 

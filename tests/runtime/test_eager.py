@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.checkpoint import read_provenance
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.options import CompileOptions
-from leadline.runtime import BACKENDS, backend, eager
+from leadline.nn.checkpoint import read_provenance
+from leadline.runtime import BACKENDS, backend
+from leadline.runtime.backends import eager
+from leadline.runtime.options import CompileOptions
 
 BATCH = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 
-from leadline.options import CompileOptions
-from leadline.runtime import executorch, graph
+from leadline.runtime import graph
+from leadline.runtime.backends import executorch
+from leadline.runtime.options import CompileOptions
 
 if (command := executorch.missing()) is not None:
     pytest.skip(f"executorch is not installed: {command}", allow_module_level=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.errors import BadArtefact
-from leadline.export import export
-from leadline.options_distill import Asking, Foreign
-from leadline.teachers import asked, open_teacher
-from leadline.types import Sample
+from leadline.core.errors import BadArtefact
+from leadline.core.types import Sample
+from leadline.distill.options import Asking, Foreign
+from leadline.distill.teachers import asked, open_teacher
+from leadline.runtime.export import export
 
 RELATIVE = Foreign(kind="relative_depth")
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small import SIZE, small_net
+from support.tiny_runtime_nets import SIZE, small_net
 
+from leadline.core.preprocess import prepare, restore
+from leadline.core.spec import Preprocess
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.fold import fold
-from leadline.options import CompileOptions
-from leadline.preprocess import prepare, restore
-from leadline.runtime.graph import Framed, prepared
-from leadline.spec import Preprocess
+from leadline.runtime.graph import prepared
+from leadline.runtime.options import CompileOptions
+from leadline.runtime.whole_frame import Framed
 
 
 def frame_of(size: tuple[int, int]) -> np.ndarray:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 
-from leadline.errors import ExportFailed
-from leadline.options import CompileOptions, Precision
-from leadline.runtime import graph, litert
+from leadline.core.errors import ExportFailed
+from leadline.runtime import graph
+from leadline.runtime.backends import litert
+from leadline.runtime.options import CompileOptions, Precision
 
 if (command := litert.missing()) is not None:
     pytest.skip(f"litert is not installed: {command}", allow_module_level=True)

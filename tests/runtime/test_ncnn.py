@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net, unbound
+from support.tiny_runtime_nets import SIZE, images, small_net, unbound
 from torch import nn
 
-from leadline.errors import BadArtefact, ExportFailed
-from leadline.options import CompileOptions
-from leadline.preprocess import prepare, restore
-from leadline.runtime import ncnn
+from leadline.core.errors import BadArtefact, ExportFailed
+from leadline.core.preprocess import prepare, restore
+from leadline.runtime.backends import ncnn
+from leadline.runtime.options import CompileOptions
 
 if (command := ncnn.missing()) is not None:
     pytest.skip(f"ncnn is not installed: {command}", allow_module_level=True)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 
-from leadline.errors import BadArtefact
-from leadline.options import CompileOptions
-from leadline.runtime import onnx as backend
+from leadline.core.errors import BadArtefact
+from leadline.runtime.backends import onnx as backend
+from leadline.runtime.options import CompileOptions
 
 onnx = pytest.importorskip("onnx")
 EXAMPLE = torch.zeros(1, 3, *SIZE)

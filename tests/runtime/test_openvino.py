@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 
-from leadline.errors import BadArtefact
+from leadline.core.errors import BadArtefact
 from leadline.nn.build import Net
-from leadline.options import CompileOptions
-from leadline.runtime import openvino as backend
-from leadline.runtime.silence import silenced
+from leadline.nn.dead_channels import silenced
+from leadline.runtime.backends import openvino as backend
+from leadline.runtime.options import CompileOptions
 
 openvino = pytest.importorskip("openvino")
 EXAMPLE = torch.zeros(1, 3, *SIZE)

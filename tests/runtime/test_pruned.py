@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 from test_contract import EXPORTING, eager, needs, relative_error
 
-from leadline import checkpoint
-from leadline.compress.channels import trace
-from leadline.compress.surgery import prune
-from leadline.export import export
-from leadline.nn import zoo
+from leadline.compress.pruning.surgery import prune
+from leadline.compress.pruning.trace import trace
+from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 from leadline.runtime import load, suffix
+from leadline.runtime.export import export
 
 
 def halved(net: Net) -> Net:

@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import SIZE, small_net
+from support.tiny_runtime_nets import SIZE, small_net
 
-from leadline import checkpoint
-from leadline.errors import BadArtefact
-from leadline.options import CompileOptions
-from leadline.predict import Predictor, load_predictor
-from leadline.runtime import BACKENDS, backend, calls, converter, suffix
-from leadline.runtime.card import Card
-from leadline.spec import Decoder, Encoder, Preprocess, Spec
+from leadline.core.errors import BadArtefact
+from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
+from leadline.nn import checkpoint
+from leadline.predict.predictor import Predictor, load_predictor
+from leadline.runtime import BACKENDS, backend, suffix
+from leadline.runtime import conversion as converter
+from leadline.runtime import runner as calls
+from leadline.runtime.manifest import Card
+from leadline.runtime.options import CompileOptions
 
 QUICK = ("eager", "onnx", "openvino", "ncnn")  # the compilers of the others take their time
 RNG = np.random.default_rng(0)
@@ -147,7 +149,7 @@ def test_a_pickled_predictor_whose_file_is_another_one_now_is_refused(tmp_path: 
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_a_forked_process_is_told_instead_of_waiting_for_ever(name: str, tmp_path: Path) -> None:
     code = (
-        "import os, signal, numpy as np; from leadline.predict import load_predictor\n"
+        "import os, signal, numpy as np; from leadline.predict.predictor import load_predictor\n"
         f"predictor = load_predictor({str(made(name, tmp_path))!r}, threads=2)\n"
         "if os.fork() == 0:\n"
         "    signal.alarm(60)\n"

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small import SIZE, images, small_net
+from support.tiny_runtime_nets import SIZE, images, small_net
 from torch import nn
 
-from leadline.options import CompileOptions
-from leadline.runtime import load, tvm
+from leadline.runtime import load
+from leadline.runtime.backends import tvm
+from leadline.runtime.options import CompileOptions
 
 pytestmark = [
     pytest.mark.skipif(tvm.missing() is not None, reason="tvm is not installed"),
@@ -33,8 +34,8 @@ def n_records(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_an_interrupted_tuning_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadline.runtime import tvm_tuning
-    from leadline.runtime.converter import quiet
+    from leadline.core.quiet import quiet
+    from leadline.runtime.backends import tvm_tuning
 
     module = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.ReLU()).eval()
     target = tvm.this_machine()

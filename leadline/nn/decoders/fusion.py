@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.spec import Decoder
+from leadline.core.spec import Decoder
 
 
 class Fusion(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.core.spec import Decoder
 from leadline.nn.blocks import upsample
-from leadline.spec import Decoder
 
 MAX_DISPARITY = 0.3
 """The largest disparity it can give, as a fraction of the image's width."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.core.spec import Decoder
 from leadline.nn.blocks import conv_bn
-from leadline.spec import Decoder
 
 REDUCTION = 16
 """The attention's hidden layer has this part of its channels."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, separable, tapped
 from leadline.nn.depthwise import DepthwiseConv2d
-from leadline.spec import Encoder
 
 WIDTHS = (32, 16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160)
 STRIDES = (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.core.spec import Encoder
 from leadline.nn.blocks import tapped
 from leadline.nn.depthwise import DepthwiseConv2d
-from leadline.spec import Encoder
 
 # Each block: hidden width (0: separable, without an expansion), stride. Their output widths are the Spec's.
 BLOCKS = ((0, 2), (72, 2), (88, 1), (96, 2), (240, 1), (240, 1), (120, 1), (144, 1), (288, 2), (576, 1), (576, 1))

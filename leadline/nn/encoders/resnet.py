@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, tapped
-from leadline.spec import Encoder
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet50v2": (3, 4, 6, 3)}
 WIDTHS = {

@@ -6,8 +6,8 @@ import difflib
 
 from torch import Tensor, nn
 
-from leadline.errors import MissingPackage
-from leadline.spec import Encoder
+from leadline.core.errors import MissingPackage
+from leadline.core.spec import Encoder
 
 
 class Timm(nn.Module):

@@ -1,0 +1,105 @@
+"""`leadline label` and `leadline distill`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from leadline.cli.command import complain, emit, say
+from leadline.cli.data import tell_unread
+from leadline.cli.flags import AS_SAID, Read
+from leadline.core.text import shown
+from leadline.distill.options import Asking, Labelling, Teaching
+from leadline.training.options import Training
+
+
+def label(
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    /,
+    *,
+    asking: Annotated[Asking, arg(name="")],
+    run: Annotated[Labelling, arg(name="")],
+    reading: Read = AS_SAID,
+    json: bool = False,
+) -> int:
+    """What a teacher sees in a folder of photographs, kept as a label set. Run again after a stop, it goes on.
+
+    Args:
+        data: a folder of photographs, or any data set, whose depth does not count
+        asking: which teachers are asked, and how
+        run: what is stored, and who works
+        reading: how to read the data
+        json: print one JSON object
+    """
+    from leadline.data.label_set import open_labels
+    from leadline.data.layouts.detect import described, open_dataset
+    from leadline.data.layouts.unlabelled import passed_over
+    from leadline.distill.labelling.label import label as label_all
+    from leadline.distill.teachers import asked
+
+    data_at = Path(os.path.realpath(data))
+    where = os.path.relpath(data_at, os.path.realpath(run.out))
+    how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
+    opened = partial(open_dataset, data_at, run.split, **{"items": "images", **how})
+    asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
+    bad: list[tuple[str, str]] = []
+    rate = 0.0
+    try:
+        for now in label_all(partial(asked, asking, 1 if run.workers else None), opened, where, run, how):
+            bad += now.skipped
+            rate = now.images_per_s
+            say(f"{now.done} of {now.n} images, {rate:.1f}/s")
+            for name, why in now.skipped:
+                complain(f"left out {name}: {why}")
+    except OSError as error:
+        raise OSError(f"{error}; what {run.out} holds is kept, and the same command goes on") from error
+    say("")
+    made = open_labels(run.out)
+    for line in made.said["skipped"]:  # those of an earlier run
+        if (line["name"], line["why"]) not in bad:
+            complain(f"left out {line['name']}: {line['why']}")
+    if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
+        complain(f"{n} pictures are not taken for photographs: depth, labels, masks or the like, by name or channels")
+    tell_unread([data])
+    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
+    if json:
+        emit({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
+        return 0
+    teacher, n_bad = made.said["teacher"]["name"], len(made.said["skipped"])
+    left = f", {n_bad} images left out" if n_bad else ""
+    print(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
+    if made.said["beyond"]:
+        complain(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
+    if made.said["silent"]:
+        complain(f"about {made.said['silent']} images the teacher says nothing at all")
+    for name, n in made.said.get("unheard", {}).items():
+        complain(f"about {n} of {len(made)} images {name} says nothing, and only the other teachers are heard")
+    return 0
+
+
+def _whole(source: str) -> str:
+    """A file's whole path, for workers that run elsewhere; other words, also names that ship, as they are."""
+    from leadline.nn.checkpoint import shipped
+
+    return os.path.realpath(source) if source not in shipped() and Path(source).exists() else source
+
+
+def distill(
+    run: Annotated[Training, arg(name="")], teaching: Annotated[Teaching, arg(name="")], *, json: bool = False
+) -> int:
+    """Train a net that learns from a teacher: on labelled images, on images without depth, or both.
+
+    Args:
+        run: the training, as in `leadline train`
+        teaching: what the teacher has to say, on which images
+        json: print one JSON object
+    """
+    from leadline.cli.train import run_training as train
+    from leadline.cli.train import told
+
+    return told(train(run, teaching=teaching)[1], run, json)

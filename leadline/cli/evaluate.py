@@ -1,0 +1,159 @@
+"""`leadline val`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from leadline.cli import data as cli_data
+from leadline.cli import flags
+from leadline.cli.command import check_writable, complain, emit, names, write_whole
+from leadline.cli.flags import AS_SAID, Count, Model, Number, Read, Runtime
+
+if TYPE_CHECKING:
+    from leadline.evaluation.evaluate import ImageResult
+
+
+def val(
+    *,
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    model: Model = "fastdepth",
+    split: str = "test",
+    protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
+    csv: Annotated[Path | None, arg(metavar="FILE")] = None,
+    limit: Count = None,
+    flip: bool = False,
+    latency_ms: Number = None,
+    runtime: Runtime = None,
+    threads: Count = None,
+    reading: Read = AS_SAID,
+    json: bool = False,
+) -> int:
+    """Accuracy of a model on a data set, under one or more named protocols.
+
+    Args:
+        data: the data set; `leadline data ls` shows what leadline sees in it
+        model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
+        split: train, val, test or all; where there is no test part, val stands in for it
+        protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
+        csv: also write a table with a row for each image and protocol
+        limit: only the first N images
+        flip: look at each mirrored image too and merge the two answers
+        latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
+        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
+        threads: threads of the runtime; by default its own choice
+        reading: how to read the data
+        json: print one JSON object: the report, or with several protocols a list named reports
+    """
+    from leadline.core.report import Report, table
+    from leadline.data.dataset import first_readable, subset
+    from leadline.data.layouts.detect import open_dataset
+    from leadline.evaluation.evaluate import evaluate_all
+    from leadline.evaluation.protocols import PROTOCOLS, find, misfit, with_mai2022_score
+
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; at least one image is needed")
+    asked = names(protocol, "protocol")
+    chosen = list(PROTOCOLS.values()) if asked == ("all",) else [find(name) for name in asked]
+    if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
+        raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
+    if csv is not None:  # what cannot be written should fail now, not after the work
+        may_tabulate(csv, data, model)
+        check_writable(csv)
+    samples = open_dataset(data, split, **reading.given())
+    cli_data.tell_unread([data])
+    if samples.note:
+        complain(samples.note)
+    if limit is not None:
+        samples = subset(samples, range(min(limit, len(samples))))
+    if not len(samples):
+        raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
+    predictor = replace(flags.predictor(model, runtime, threads), flip=flip)
+    unfit: dict[str, str] = {}
+    if asked == ("all",):
+        size = first_readable(samples).target.shape
+        unfit = {p.id: why for p in chosen if (why := misfit(p, predictor.head.kind, size))}
+        chosen = [p for p in chosen if p.id not in unfit]
+    results: list[ImageResult] = []
+    with _progress(len(samples)) as advance:
+
+        def note(result: ImageResult) -> None:
+            results.append(result)
+            advance()
+
+        reports = evaluate_all(predictor, samples, chosen, name=predictor.name, on_image=note)
+    facts = Report(
+        predictor.name,
+        context={
+            "model": model,
+            "runtime": predictor.runtime,
+            "precision": predictor.precision,
+            "flip": flip,
+            "data": str(data),
+            "split": split,
+            "data_set": samples.name,
+        },
+    )
+    reports = [report | facts for report in reports]
+    if latency_ms is not None:
+        reports = with_mai2022_score(reports, latency_ms)
+    if csv is not None:
+        write_table(csv, results)
+    for skipped in reports[0].context["skipped"]:
+        complain(f"left out: {skipped}")
+    if json:
+        many = {"model": model, "reports": [r.to_json() for r in reports], "unfit": unfit}
+        emit(reports[0].to_json() if len(reports) == 1 and not unfit else many)
+    else:
+        print(table(reports))
+        print("".join(f"\ndoes not fit: {why}" for why in unfit.values()), end="\n" if unfit else "")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error where that is a terminal; gives the function that moves it by one."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("images", total=total)
+        yield functools.partial(bar.advance, task)
+
+
+_TABLE = b"name,protocol,problem"  # how `val`'s tables begin
+
+
+def may_tabulate(path: Path, data: Path, model: str) -> None:
+    """ValueError if a table at `path` would replace a file of the model or, but for an older table, of the data."""
+    from leadline.core.writing import may_be_written
+    from leadline.runtime.manifest import files_of
+
+    reads = [file for file in files_of(Path(model)) if file.is_file()]
+    is_old = path.is_file() and path.read_bytes()[: len(_TABLE)] in (_TABLE, b"")
+    may_be_written(path, reads=reads, apart=[data] if path.exists() and not is_old else (), advice="give another --csv")
+
+
+def write_table(path: Path, results: Sequence[ImageResult]) -> None:
+    """A CSV file with a row for each image and protocol: name, protocol, problem, n_pixels, n_filled, metrics."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        for protocol in dict.fromkeys([*result.n_pixels, *result.problems]):
+            row = {"name": result.name, "protocol": protocol, "problem": result.problems.get(protocol, "")}
+            counts = {"n_pixels": result.n_pixels.get(protocol, 0), "n_filled": result.n_filled.get(protocol, 0)}
+            rows.append(row | counts | result.metrics.get(protocol, {}))
+    columns = dict.fromkeys(key for row in rows for key in row)
+    file = io.StringIO(newline="")
+    table = csv.DictWriter(file, list(columns))
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(path, file.getvalue())

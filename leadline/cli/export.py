@@ -1,0 +1,117 @@
+"""The verbs about runtimes: make a file for one, compare them all with PyTorch, and say which can run here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from leadline.cli.command import complain, emit, names, say
+from leadline.cli.flags import parse_size
+from leadline.core.text import shown
+from leadline.runtime.options import Precision
+
+if TYPE_CHECKING:
+    pass
+
+Size = Annotated[str | None, arg(metavar="HEIGHTxWIDTH")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER")]
+Count = Annotated[int | None, arg(metavar="N")]
+Model = Annotated[str, arg(metavar="NAME|FILE")]
+
+
+def export(
+    model: Model,
+    /,
+    *,
+    runtime: Annotated[str, arg(metavar="NAME")],
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
+    precision: Precision = "fp32",
+    frame: Size = None,
+    imgsz: Size = None,
+    calibration: Annotated[str | None, arg(metavar="FOLDER")] = None,
+    images: int = 128,
+    keep: Annotated[str | None, arg(metavar="LAYERS")] = None,
+    tuning: Folder = None,
+    trials: int = 0,
+    json: bool = False,
+) -> int:
+    """A file that a runtime runs, from a net's weights. It is run once and compared with PyTorch before it counts.
+
+    Args:
+        model: a net that ships with leadline, or a checkpoint
+        runtime: one of `leadline doctor`, such as onnx, openvino or litert
+        out: the file to write; by default the model's name with the runtime's ending, in the current folder
+        precision: the arithmetic of its layers; what the runtime has no kernels for stays float32
+        frame: take camera frames uint8 of this size, with resizing and normalising, and give depth of that size
+        imgsz: the net's input size; by default the model's own
+        calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
+        images: int8: how many of them, evenly spaced
+        keep: int8: layers that stay in floating point, by name with commas between
+        tuning: tvm: the folder where the tuner keeps what it has tried; by default one in leadline's cache
+        trials: tvm: how many schedules the tuner tries for each part of the net
+        json: print one JSON object
+    """
+    from dataclasses import replace
+
+    from leadline.nn.checkpoint import find, load
+    from leadline.runtime import backend, suffix
+    from leadline.runtime.export import calibration as pictures_for
+    from leadline.runtime.export import difference, tuning_folder
+    from leadline.runtime.export import export as export_model
+    from leadline.runtime.manifest import files_of
+    from leadline.runtime.options import CompileOptions
+
+    backend(runtime)
+    if precision == "int8" and calibration is None:
+        raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
+    how = load(model).spec.preprocess
+    how = replace(how, size=parse_size("imgsz", imgsz) or how.size)
+    if runtime == "tvm":
+        tuning = tuning_folder(tuning, trials)
+        if trials:
+            say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
+    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
+    if out is None:
+        out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
+    if calibration is not None:
+        options = replace(options, calibration=pictures_for(calibration, how, images, complain))
+    export_model(model, runtime, out, options, size=how.size)
+    found, files = difference(out, model), files_of(out)
+    n_bytes = sum(path.stat().st_size for path in files)
+    if json:
+        written = [str(path) for path in files]
+        facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": written}
+        emit(facts | {"bytes": n_bytes, "difference": found})
+    else:
+        takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
+        if options.frame is not None:
+            takes = "camera frames uint8 [1,{},{},3], RGB".format(*options.frame)
+        print(f"wrote {', '.join(map(shown, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
+        print(f"run once by {runtime}: differs from PyTorch by {found:.1e} of the largest value")
+    return 0
+
+
+def doctor(*, json: bool = False) -> int:
+    """Which runtimes can run and export here, what the others lack, and what machine this is.
+
+    Args:
+        json: print one JSON object
+    """
+    from leadline.bench.device import fingerprint
+    from leadline.core.report import grid
+    from leadline.runtime.availability import health
+
+    device, found = fingerprint(), health()
+    if json:
+        emit({"runtimes": found, "device": device})
+        return 0
+    rows = [["runtime", "runs files", "makes files"]]
+    for one in found:
+        runs = f"ready, {one['package']} {one['version']}" if one["ready"] else one["needs"]
+        rows.append([one["runtime"], runs, "ready" if one["exports"] else one["export_needs"]])
+    print(grid(rows))
+    print(f"\n{device['cpu']}, {device['usable_cores']} cores to use, {' '.join(device.get('isa', ['-']))}")
+    print(f"{device['os']}, Python {device['python']}")
+    return 0

@@ -1,0 +1,159 @@
+"""`leadline parity`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from leadline.cli.command import complain, emit, names, say
+from leadline.cli.export import Count, Folder, Model, Size
+from leadline.cli.flags import parse_size
+from leadline.core.text import shown
+
+if TYPE_CHECKING:
+    from leadline.bench.parity import Parity, Picture
+    from leadline.bench.rows import BenchOptions
+
+
+_N_DATA = 8  # images of a data set on which outputs are compared
+
+
+_FIGURES = {
+    "relative_max": "rel. max",
+    "relative_mean": "rel. mean",
+    "depth_max": "depth max",
+    "depth_mean": "depth mean",
+    "preprocess_max": "input max",
+}  # as `parity` names them, and the heads of their columns
+
+
+_METRICS = ("delta1", "abs_rel", "rmse")  # those in the table; --json has all
+
+
+_LEGEND = (
+    "Differences from PyTorch: rel. of the outputs, over PyTorch's largest or mean value; depth of the end results at "
+    "the picture's size, in the model's unit, behind pillow's resizing; input of the net, in grey levels."
+)
+
+
+def parity(
+    model: Model,
+    more: Annotated[tuple[str, ...], arg(metavar="SOURCE")] = (),
+    /,
+    *,
+    runtime: Annotated[str, arg(metavar="NAMES|all")] = "all",
+    precision: Annotated[str, arg(metavar="NAMES")] = "fp32",
+    reference: Annotated[str | None, arg(metavar="NAME|FILE")] = None,
+    frame: Size = None,
+    imgsz: Size = None,
+    data: Folder = None,
+    split: str = "test",
+    protocol: str = "indoor-metric@1",
+    limit: Count = None,
+    calibration: Folder = None,
+    images: int = 128,
+    threads: Count = None,
+    tolerance: float = 1e-4,
+    json: bool = False,
+) -> int:
+    """Run the same images through every runtime and compare with PyTorch; exit code 1 where float32 files differ.
+
+    Without images it takes the first of --data, or three made up.
+
+    Args:
+        model: a net that ships with leadline, a checkpoint, or an exported file
+        more: images to compare on (files, folders, patterns in quotes, .txt lists), and further exported files
+        runtime: all, or some such as onnx,openvino with commas between; not for exported files
+        precision: one or more of fp32,fp16,bf16,int8 with commas between; not for exported files
+        reference: the checkpoint that exported files were made from
+        frame: also compare files that take whole camera frames of this size
+        imgsz: the net's input size; by default the model's own
+        data: also measure the accuracy of each file on this data set
+        split: of the data: train, val, test or all
+        protocol: of the accuracy, such as nyu-eigen@1
+        limit: only the first N images, of those given and of the data
+        calibration: int8: folder of images from which it learns ranges
+        images: int8: how many of them, evenly spaced
+        threads: threads of each runtime; by default every core
+        tolerance: largest difference of a float32 file, relative to the largest value
+        json: print one JSON object
+    """
+    from leadline.bench.parity import parity as compare
+    from leadline.bench.rows import BenchOptions, is_artefact
+    from leadline.runtime import BACKENDS
+
+    files = [Path(name) for name in (model, *more) if is_artefact(name)]
+    if is_artefact(model) and reference is None:
+        raise ValueError(f"{model} is compared with the checkpoint it was made from: give that by --reference")
+    if not is_artefact(model) and reference is not None:
+        raise ValueError(f"{model} is a checkpoint itself; --reference is for exported files")
+    whole = parse_size("frame", frame)
+    options = BenchOptions(
+        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
+        precisions=names(precision, "precision"),  # type: ignore[arg-type]  # the comparison checks them
+        threads=() if threads is None else (threads,),
+        size=parse_size("imgsz", imgsz),
+        frame=whole or BenchOptions.frame,
+        whole_frame=whole is not None,
+        data=data,
+        split=split,
+        protocol=protocol,
+        limit=limit,
+        calibration=calibration,
+        n_calibration=images,
+    )
+    given = [name for name in more if not is_artefact(name)]
+    found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=say)
+    say("")
+    if json:
+        emit(found.to_json())
+    else:
+        print(_parity_table(found.rows))
+        for row in found.rows:
+            for why in filter(None, (row.get("error"), row.get("note"))):
+                print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {shown(why)}")
+        print(f"\n{_LEGEND}\n{_judgement(found)}")
+    return 0 if found.passed else 1
+
+
+def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
+    """The images that `given` names, otherwise the data's first ones, otherwise three made up."""
+    from leadline.core.image_sources import sources
+    from leadline.core.preprocess import read_image
+    from leadline.runtime.export import picture
+
+    if given:
+        paths = [path for source in given for path in sources(source, complain)]
+        return [partial(read_image, path) for path in paths[: options.limit]]
+    if options.data is not None:
+        from leadline.data.layouts.detect import open_dataset
+
+        samples = open_dataset(options.data, options.split)
+        return [lambda i=i: samples[i].image for i in range(min(options.limit or _N_DATA, _N_DATA, len(samples)))]  # type: ignore[misc]
+    return [partial(picture, options.frame, seed) for seed in range(3)]
+
+
+def _parity_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    from leadline.core.report import grid
+
+    figures = [key for key in _FIGURES if any(key in row for row in rows)]
+    metrics = [key for key in _METRICS if any(key in row.get("metrics", {}) for row in rows)]
+    cells = [["runtime", "precision", "takes", *(_FIGURES[key] for key in figures), *metrics, "verdict"]]
+    for row in rows:
+        takes = "net input" if row.get("frame") is None else "frame {}x{}".format(*row["frame"])
+        numbers = [f"{row[key]:.1e}" if key in row else "" for key in figures]
+        accuracy = [f"{row['metrics'][key]:.4g}" if "metrics" in row else "" for key in metrics]
+        cells.append([row["runtime"], row["precision"], takes, *numbers, *accuracy, row["verdict"]])
+    return grid(cells)
+
+
+def _judgement(found: Parity) -> str:
+    judged = [row for row in found.rows if row["precision"] == "fp32" and row["runtime"] != "eager"]
+    agree = sum(row["verdict"] == "agrees" for row in judged)
+    verdict = "passed" if found.passed else "NOT passed"
+    on = f"{found.n_images} picture{'s' if found.n_images > 1 else ''}"
+    return f"{verdict}: {agree} of {len(judged)} float32 files agree to {found.tolerance:g} (rel. max) on {on}"

@@ -1,0 +1,50 @@
+"""`leadline train`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leadline.distill.options import Teaching
+    from leadline.nn.build import Net
+
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from leadline.cli.command import complain, emit
+from leadline.core.report import Report, table
+from leadline.core.text import shown
+from leadline.distill.options import Teaching
+from leadline.nn.build import Net
+from leadline.training.distributed import process
+from leadline.training.options import Training
+
+
+def told(report: Report, run: Training, json: bool) -> int:
+    """Print what a training came to; of several processes one speaks. The command's exit code."""
+    if process()[0] > 0:
+        return 0
+    if json:
+        emit(report.to_json())
+    else:
+        print(f"{table([report])}\n\nwrote {shown(run.out)}")
+    return 0
+
+
+def run_training(run: Training, net: Net | None = None, teaching: Teaching | None = None) -> tuple[Net, Report]:
+    """`pipelines.train.train`; what it says goes to standard error."""
+    from leadline.pipelines.train import train
+
+    return train(run, net, teaching, say=complain)
+
+
+def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
+    """Train a net on one or more data sets; checkpoints, curves and pictures go to a folder, `--resume` goes on.
+
+    Args:
+        run: the run
+        json: print one JSON object
+    """
+
+    return told(run_training(run)[1], run, json)

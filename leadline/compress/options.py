@@ -1,0 +1,123 @@
+"""The options of pruning, from which `leadline prune` makes its flags."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of
+from leadline.training.options import FitOptions, Training
+
+Method = Literal["netadapt", "masks", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"]
+_SHORT = FitOptions(steps=20, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
+_BETWEEN = FitOptions(steps=100, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
+_MASKED = FitOptions(steps=600, optimizer="adam", lr=1e-4, weight_decay=0.0, schedule="constant", clip=1.0)
+METHODS: tuple[Method, ...] = typing.get_args(Method)
+
+
+@dataclass(frozen=True)
+class NetAdapt:
+    """How NetAdapt searches. Published for ImageNet (Yang et al. 2018): first steps of a few percent, decay 0.96 or
+    0.98, 40 000 images in a short training.
+    """
+
+    first_step: float = 0.05
+    """How much of the unpruned cost the first iteration saves."""
+    decay: float = 0.96
+    """Each further iteration saves so much of what the one before it did."""
+    max_iterations: int = 100
+    rule: Literal["accuracy", "ratio"] = "accuracy"
+    """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
+    short: FitOptions = _SHORT
+    """The training of each proposal."""
+    momentum: float = 0.3
+    """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
+    train: bool = True
+    """Whether proposals are trained at all before they are judged."""
+    processes: int = 1
+    """That make proposals side by side."""
+    threads: int | None = None
+    """Of each process; None: PyTorch's own choice."""
+
+    def __post_init__(self) -> None:
+        check(self, rule=one_of("accuracy", "ratio"), first_step=INSIDE, decay=UP_TO_1, momentum=UP_TO_1)
+        check(self, max_iterations=at_least(1), processes=at_least(1), threads=at_least(1))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """How joint masks are learned (Elkerdawy et al. 2019); the authors published no values."""
+
+    mode: Literal["total", "task"] = "total"
+    """total: task and sparsity; task: the task alone decides what goes."""
+    price: Literal["plain", "cost"] = "plain"
+    """What a channel that is on costs: 1, as published, or in proportion to what it adds to the budget's cost."""
+    strength: float = 1e-5
+    """Weight of the sparsity; with a target, where the net costs just what is planned."""
+    target: float | None = None
+    """The part of the cost to be kept, which the strength is steered to reach; None: what the budget leaves."""
+    steered: bool = True
+    """Whether the strength is steered; a fixed one leaves what it leaves, without the budget: to try several."""
+    reach_at: float = 0.7
+    """Part of the run after which the target is to be reached."""
+    tolerance: float = 0.02
+    """The weight is e times as large for each such part of the cost above the plan."""
+    start: float = 0.3
+    """First value of all masks; a channel is on above 0."""
+    speed: float = 100.0
+    """A mask moves so many times as fast as a weight (under Adam)."""
+    fit: FitOptions = _MASKED
+    """The training of masks and weights together."""
+
+    def __post_init__(self) -> None:
+        check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, speed=ABOVE_0, reach_at=UP_TO_1)
+        check(self, mode=one_of("total", "task"), price=one_of("plain", "cost"))
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """One pruning run, completely."""
+
+    method: Method
+    """netadapt: greedy, layer by layer; masks: learned with the weights; the others: a score for each channel, and one
+    threshold for all of them."""
+    budget: str
+    """KIND=VALUE, KIND one of params, macs, bytes, latency_ms; VALUE a number (800k, 2M) or a part (0.5x)."""
+    out: Path
+    """The file to write; a folder of the same name without its ending holds what is needed to go on."""
+    training: Training
+    """How the net learns: data, loss, batches, and the long training after pruning (fit.steps)."""
+    runtime: str | None = None
+    """latency_ms: what runs the net, such as openvino."""
+    threads: int | None = None
+    """latency_ms: its threads; by default every core."""
+    netadapt: NetAdapt = NetAdapt()
+    masks: Masks = Masks()
+    multiple: int = 8
+    """Widths are multiples of this."""
+    layers: tuple[str, ...] = ()
+    """Only groups of channels whose names start so may shrink (`leadline info MODEL --channels` names them). None: all.
+    The paper on masks: encoder.convs decoder.upconvs of monodepth."""
+    rounds: int = 1
+    """Scores: the budget is approached in so many steps, each but the last followed by `between`."""
+    between: FitOptions = _BETWEEN
+    n_batches: int = 16
+    """Batches that scores look at."""
+    finetune: bool = True
+    """Whether the pruned net is trained (as `training.fit` says)."""
+    teach: float = 0.0
+    """In that training the unpruned net teaches: weight of mean |ln p - ln t|, t its answer. 0: only the data does."""
+    fresh: bool = False
+    """Forget the weights after pruning and train the small shape from scratch, for comparison."""
+    name: str | None = None
+    """The net's new name; by default it keeps its own."""
+
+    def __post_init__(self) -> None:
+        check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
+        check(self, threads=at_least(1), teach=FROM_0)
+        if self.masks.target is not None and not self.masks.steered:
+            raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
+        if self.fresh and not self.finetune:
+            raise ValueError("fresh weights without a training are of no use; leave --fresh out, or let it train")

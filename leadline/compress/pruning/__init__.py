@@ -1,0 +1,1 @@
+"""Pruning: whole channels go."""

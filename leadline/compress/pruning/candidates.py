@@ -1,0 +1,157 @@
+"""NetAdapt's proposals: a group narrowed, trained a little and judged, in as many processes as there shall be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from leadline.compress.options import NetAdapt
+from leadline.compress.pruning.groups import Channels, Drop
+from leadline.compress.pruning.surgery import prune
+from leadline.compress.recovery import Judge, Lessons, Teach
+from leadline.core.errors import BadCheckpoint, BadData, TrainingFailed
+from leadline.core.storage import write_atomically
+from leadline.nn.checkpoint import load, save
+from leadline.training.fit import fit
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A group narrowed to a width, what the net then costs by estimate, and its accuracy after a short training."""
+
+    group: str
+    width: int
+    was: int
+    cost: float
+    accuracy: float = float("nan")
+
+
+Job = tuple[Path, Proposal, Path, int, Channels, Drop]
+"""The net's file, the proposal, the folder for what is made of it, the first batch to learn from, and what goes."""
+
+
+class Workers:
+    """Processes that make proposals, or this one (`pool` None) where one is enough."""
+
+    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
+        self.pool = pool
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Proposal]:
+        """The proposals with their accuracies, in the order of the jobs."""
+        return map(_propose, jobs) if self.pool is None else self.pool.map(_propose, jobs)
+
+    def judge(self, base: Path) -> float:
+        """The accuracy of the net in that file."""
+        return _judged(base) if self.pool is None else self.pool.submit(_judged, base).result()
+
+
+@contextmanager
+def workers(teach: Teach, options: NetAdapt) -> Iterator[Workers]:
+    """Workers that have their lessons. Afterwards this process is as it was."""
+    threads = torch.get_num_threads()
+    if options.processes > 1:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options)) as pool:
+            try:
+                pool.submit(_ready).result()
+                yield Workers(pool)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return
+    try:
+        _settle(teach, options)
+        _ready()
+        yield Workers(None)
+    finally:
+        _settled.clear()
+        torch.set_num_threads(threads)
+
+
+_settled: list[tuple[Teach, NetAdapt]] = []
+
+
+def _settle(teach: Teach, options: NetAdapt) -> None:
+    """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    _settled[:] = [(cache(teach), options)]
+
+
+def _end_with(parent: Any) -> None:
+    """A process whose parent was killed would wait for its next job for ever, with all its memory."""
+    parent.join()
+    os._exit(1)
+
+
+def _taught() -> tuple[Lessons, Judge, NetAdapt]:
+    teach, options = _settled[0]
+    lessons = teach()
+    if lessons.judge is None:
+        raise ValueError(
+            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--choose 10)"
+        )
+    return lessons, lessons.judge, options
+
+
+def _ready() -> None:
+    _taught()
+
+
+def _judged(path: Path) -> float:
+    _, judge, _ = _taught()
+    return float(judge(load(path)))
+
+
+def _propose(job: Job) -> Proposal:
+    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read.
+
+    One whose training fails, or after which there is nothing to measure, has no accuracy.
+    """
+    base, proposal, folder, first, channels, drop = job
+    path = file_of(folder, proposal.group)
+    said = path.with_suffix(".json")
+    if said.exists() and path.exists():
+        with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
+            found = Proposal(**json.loads(said.read_bytes()))
+            load(path)
+            if (found.group, found.width) == (proposal.group, proposal.width):
+                return found
+    lessons, judge, options = _taught()
+    net = prune(load(base), channels, drop)
+    if options.train:
+        for module in net.modules():  # few steps must do; the file forgets this
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = options.momentum
+        batches = lessons.batches(first)  # each iteration goes on in the data where the one before stopped
+        loss = copy.deepcopy(lessons.loss)  # one with weights must not bring what other proposals taught it
+        try:
+            net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
+        except TrainingFailed:  # of one proposal: the others may do
+            return proposal
+    try:
+        made = replace(proposal, accuracy=float(judge(net)))
+    except BadData:  # it leaves nothing to measure
+        return proposal
+    save(net, path)
+    write_atomically(said, json.dumps(asdict(made)).encode())
+    return made
+
+
+def file_of(folder: Path, group: str) -> Path:
+    """Where the proposal for that group leaves its net."""
+    return folder / f"{group.replace('#', '-')}.safetensors"

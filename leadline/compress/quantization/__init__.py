@@ -1,0 +1,1 @@
+"""Quantisation: which file is fast and accurate enough."""

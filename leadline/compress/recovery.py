@@ -1,0 +1,27 @@
+"""What a compression step needs besides the net: batches to recover on, a loss, and a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from leadline.data.loader import Batches
+from leadline.nn.build import Net
+from leadline.training.fit import Finish, Loss
+
+Judge = Callable[[Net], float]
+"""A net's accuracy, more is better, on images that it neither learned from nor is reported on."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """`batches` and `loss` as `fit` takes them; `judge` chooses among nets."""
+
+    batches: Batches
+    loss: Loss
+    judge: Judge | None = None
+    finish: Finish | None = None
+
+
+Teach = Callable[[], Lessons]
+"""Makes the lessons; what several processes are to use must survive pickling, as a partial of a module's function."""

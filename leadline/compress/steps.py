@@ -1,0 +1,69 @@
+"""compress(net, *steps): compression steps one after the other, and what a net must still be after each.
+
+A step is a function Net -> (Net, Report); data, budget, cost and loss are bound before, with `functools.partial`.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from leadline.core.errors import NotBetter
+from leadline.core.report import Report
+from leadline.nn.build import Net
+from leadline.nn.checkpoint import load, save
+
+Step = Callable[[Net], tuple[Net, Report]]
+
+
+def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
+    """A compressed copy of `net`, in eval mode, and each step's report. `net` stays as it is.
+
+    After each step the result must (1) give a finite map of the input's size, (2) be the same once saved and loaded,
+    all tensors to the bit; otherwise that is a NotBetter that names the step. Each adds a line to the provenance.
+    """
+    result, reports = copy.deepcopy(net).eval(), []
+    for step in steps:
+        result, report = step(result)
+        spec = result.spec
+        result.spec = replace(spec, provenance=(*spec.provenance, _described(step, report)))
+        _check(result.eval(), _name(step))
+        reports.append(report)
+    return result, reports
+
+
+def _check(net: Net, step: str) -> None:
+    image = torch.rand(1, 3, *net.spec.preprocess.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        depth = net(image)
+        if depth.shape != (1, 1, *image.shape[-2:]) or not depth.isfinite().all():
+            wild = int((~depth.isfinite()).sum())
+            raise NotBetter(
+                f"after the step {step} the net gives shape {tuple(depth.shape)} with {wild} values that are not "
+                "finite; finite depth of the input's size is needed"
+            )
+        again = load(save(net, Path(folder) / "net.safetensors"))
+        pairs = [(a, b) for a, b in zip(again.state_dict().values(), net.state_dict().values(), strict=True)]
+        same = all(torch.equal(a, b) for a, b in pairs if a.is_floating_point())  # a counter of batches is not stored
+        # the outputs may differ by rounding: training can leave weights in another memory layout
+        if not same or not torch.allclose(again(image), depth, 1e-3, 1e-3):
+            raise NotBetter(
+                f"after the step {step} the net, saved and loaded, is another: its Spec and shapes disagree"
+            )
+
+
+def _name(step: Step) -> str:
+    while isinstance(step, partial):
+        step = step.func
+    return getattr(step, "__name__", type(step).__name__)
+
+
+def _described(step: Step, report: Report) -> str:
+    said = report.context.get("step")
+    return str(said) if said else _name(step)

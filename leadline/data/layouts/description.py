@@ -1,0 +1,115 @@
+"""Description: what a folder of data means where its files cannot say it. Read from its `dataset.toml`, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from leadline.core.errors import BadData
+from leadline.core.spec import from_json
+from leadline.core.text import read_text, split_lines
+
+FILE_NAME = "dataset.toml"
+Items = Literal["depth", "pairs", "images"]
+_ALIASES = {"depth_max": "max_depth", "depth_min": "min_depth"}
+
+
+@dataclass(frozen=True)
+class Description:
+    """Every key is optional; None means what the layout's own publication says.
+
+    key            meaning
+    layout         a name of `leadline.data.layouts.detect.LAYOUTS`; None: found out from the files
+    depth_key      of files that hold several arrays, channels, datasets or pages: the name of the one that is depth
+    depth_scale    stored units per metre: metres = (value + depth_offset) / depth_scale
+    depth_offset   added to the stored value before dividing
+    depth_rotated  16-bit values were rotated left by so many bits (SUN RGB-D: 3), and are rotated back first
+    ray_distance   true: the numbers are distances along each pixel's ray; intrinsics turn them into depth (z)
+    invalid        the stored value, or a list of those, that mean "no depth"; -1: there is none; None: 0, and in
+                   16-bit files that do not state their scale 65535, too
+    split          "train", "val" or "test": the whole folder is that part; None: by the layout's folders and lists,
+                   else by test_fraction
+    test_fraction  without lists: the last share of the frames, in order, is the test part
+    min_depth      metres; nearer values do not count (`depth_min` is the same key)
+    max_depth      metres; farther values do not count (`depth_max` is the same key)
+    intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
+    masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
+    labels         a folder of class ids beside the depth, same stem
+    orientation    how depth and intrinsics lie beside photographs that EXIF turns: "stored", as the file's pixels;
+                   "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
+                   only upright fits
+    items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
+                   no published list leaves out, for a teacher or to learn from one
+    """
+
+    layout: str | None = None
+    depth_key: str | None = None
+    depth_scale: float | None = None
+    depth_offset: float = 0.0
+    depth_rotated: int = 0
+    ray_distance: bool = False
+    invalid: tuple[float, ...] | None = None
+    split: Literal["train", "val", "test"] | None = None
+    test_fraction: float | None = None
+    min_depth: float | None = None
+    max_depth: float | None = None
+    intrinsics: tuple[float, float, float, float] | None = None
+    masks: bool = True
+    labels: str | None = None
+    orientation: Literal["stored", "upright", "ignored"] | None = None
+    items: Items = "depth"
+
+
+def read_description(root: str | Path, **overrides: Any) -> Description:
+    """The Description in `root/dataset.toml` (defaults, if there is no such file), with `overrides` on top.
+
+    An unknown key, a wrong type or an impossible value is BadData in the file, ValueError in an override.
+    """
+    path = Path(root) / FILE_NAME
+    described = Description()
+    if path.is_file():
+        try:
+            described = _checked(tomllib.loads("\n".join(split_lines(read_text(path)))))
+        except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
+            raise BadData(f"{path}: {error}") from error
+    given = _by_one_name({key: value for key, value in overrides.items() if value is not None})
+    return _checked({**_said(described), **given})
+
+
+def _said(description: Description) -> dict[str, Any]:
+    values = {field.name: getattr(description, field.name) for field in dataclasses.fields(description)}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _by_one_name(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the second names that some keys have."""
+    named = dict(values)
+    for alias, key in _ALIASES.items():
+        if alias in named and named[alias] != named.setdefault(key, named[alias]):
+            raise ValueError(f"{alias} is {named[alias]!r} and {key} {named[key]!r}; they are one key: state it once")
+        named.pop(alias, None)
+    return named
+
+
+def _checked(values: dict[str, Any]) -> Description:
+    values = _by_one_name(values)
+    if isinstance(values.get("invalid"), int | float):
+        values["invalid"] = [values["invalid"]]
+    made = from_json(Description, values)
+    if not 0 <= made.depth_rotated < 16:
+        raise ValueError(f"depth_rotated is {made.depth_rotated}; 0 to 15 bits of 16-bit values, SUN RGB-D has 3")
+    if made.depth_scale is not None and not 0 < made.depth_scale < float("inf"):
+        raise ValueError(f"depth_scale is {made.depth_scale}; units per metre, above 0, are needed")
+    if not abs(made.depth_offset) < float("inf"):
+        raise ValueError(f"depth_offset is {made.depth_offset}; a finite number is needed")
+    if made.test_fraction is not None and not 0 <= made.test_fraction <= 1:
+        raise ValueError(f"test_fraction is {made.test_fraction}; 0 to 1 is allowed")
+    if not (made.min_depth or 0) < (float("inf") if made.max_depth is None else made.max_depth):
+        raise ValueError(f"min_depth is {made.min_depth} and max_depth {made.max_depth}; the first must be smaller")
+    camera = made.intrinsics
+    if camera is not None and not (all(abs(n) < float("inf") for n in camera) and camera[0] > 0 and camera[1] > 0):
+        raise ValueError(f"intrinsics are {made.intrinsics}; fx and fy above 0 are needed, then cx and cy, in pixels")
+    return made

@@ -1,0 +1,1 @@
+"""What a training does to an item or a batch."""

@@ -1,0 +1,1 @@
+"""`leadline data check`: a data set's likely faults."""

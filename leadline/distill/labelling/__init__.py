@@ -1,0 +1,1 @@
+"""A teacher over the images of a data set: what it says, kept as a label set."""

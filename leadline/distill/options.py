@@ -1,0 +1,120 @@
+"""The options of teaching, from which `leadline label` and `leadline distill` make their flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leadline.core.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
+from leadline.core.spec import Kind
+
+FLAG = "--foreign.kind, of distill --asking.foreign.kind"
+"""Where somebody says what a teacher does not say of itself."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a teacher that leadline has not made does not say of itself."""
+
+    kind: Kind | None = None
+    """What its numbers are: metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)."""
+    unit_m: float = 1.0
+    """Metres in one of its units, where it is metric."""
+    size: tuple[int, int] | None = None
+    """Height and width of its input, where it takes any."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Its input is (x - mean) / std of RGB in 0..1."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    output: str | None = None
+    """Which of its outputs is depth."""
+    depth_scale: float | None = None
+    """Of a folder of depth maps: stored units per metre."""
+    licences: tuple[str, ...] = ()
+    """The terms under which it came; stated in what it labels and in what learns from it."""
+
+    def __post_init__(self) -> None:
+        check(self, unit_m=ABOVE_0, depth_scale=ABOVE_0, size=SIZE, mean=each(FINITE, 3), std=each(ABOVE_0, 3))
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Which teachers are asked, and how."""
+
+    teacher: tuple[str, ...] = ()
+    """A net that ships, a checkpoint, an exported file, any .onnx or .tflite, a folder or name of Hugging Face's hub,
+    or a folder of depth maps. Of several the mean answer counts.
+    """
+    weights: tuple[float, ...] = ()
+    """Of several teachers: how much each counts; none: all alike."""
+    foreign: Foreign = Foreign()
+    """What files that leadline has not made do not say of themselves."""
+    flip: bool = False
+    """Ask about the mirrored picture too, and take the mean."""
+    zooms: tuple[float, ...] = (1.0,)
+    """Ask about the whole picture and about four cut-outs enlarged by each number above 1, to 2, and take the mean."""
+    metric: str | None = None
+    """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
+    or `SCALE,SHIFT`, known numbers; or a metric teacher.
+    """
+
+    def __post_init__(self) -> None:
+        check(self, weights=each(ABOVE_0), zooms=each(between(1, 2)))
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """One run of `leadline label`."""
+
+    out: Path
+    """The folder of the label set."""
+    split: Literal["train", "val", "test", "all"] = "train"
+    """The part of the data that is labelled."""
+    height: int | None = 240
+    """Labels of higher pictures are stored at so many rows; None: at the picture's size."""
+    label_scale: float = 1000.0
+    """Stored units per metre of metric labels: 1000 holds 65 m in steps of 1 mm, 256 holds 255 m in steps of 4 mm."""
+    shard: int = 64
+    """Pictures in a file."""
+    licences: tuple[str, ...] = ()
+    """The terms under which the pictures came; stated in what learns from them."""
+    again: bool = False
+    """Whether images that an earlier run has left out are tried once more, as after a repair."""
+    workers: int = 0
+    """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
+    ray: str | None = None
+    """Address of a Ray cluster; None: the workers are on this machine."""
+    device: str = "cpu"
+    """Where nets and models of the hub answer: cpu, cuda, mps. Exported files answer on the CPU."""
+
+    def __post_init__(self) -> None:
+        check(self, shard=at_least(1), workers=at_least(0), height=at_least(8), label_scale=ABOVE_0)
+        if self.ray is not None and not self.workers:
+            raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What a student learns from a teacher, besides its training."""
+
+    unlabelled: tuple[str, ...] = ()
+    """Folders whose images are learned from without their depth, if they have any; FOLDER:N puts N into each batch."""
+    labels: tuple[Path, ...] = ()
+    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher is asked."""
+    asking: Asking = Asking()
+    """The teacher that is asked about each batch, where there are no label sets or its features are learned."""
+    truth: float = 0.1
+    """Of labelled images: the part that their own depth has in the loss; the rest is the teacher's (lambda)."""
+    weight: float = 1.0
+    """Of unlabelled images in the loss."""
+    trust: float = 0.0
+    """Labels of a lower confidence do not count."""
+    ramped: bool = False
+    """Whether the teacher's part comes in slowly (LiteDepth's reweighting hook)."""
+    features: tuple[str, ...] = ()
+    """WAY:STUDENT=TEACHER,... of modules whose maps are compared; WAY is affinity, channel or hint, WAY*W has the
+    weight W in place of the published one. `affinity` alone: the layers of LiteDepth.
+    """
+
+    def __post_init__(self) -> None:
+        check(self, truth=PART, trust=PART, weight=FROM_0)

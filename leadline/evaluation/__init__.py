@@ -1,0 +1,1 @@
+"""How accurate depth is: metrics under named protocols."""

@@ -1,0 +1,138 @@
+"""Evaluation: one prediction for each image, judged under any number of protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from leadline.core.errors import BadData, BadImage
+from leadline.core.report import Report
+from leadline.core.spec import Kind
+from leadline.core.types import Depth, Sample
+from leadline.data.dataset import Dataset, first_readable
+from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
+
+Predict = Callable[[np.ndarray], Depth]
+"""A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
+
+Samples = Dataset | Sequence[Sample] | Iterable[Sample]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image: its metrics under each protocol (by id), how many pixels counted, how many of those the prediction had
+    left out. Where a protocol could not be measured, `problems` says why and `metrics` lacks it.
+    """
+
+    name: str
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    n_pixels: dict[str, int] = field(default_factory=dict)
+    n_filled: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate(
+    predict: Predict,
+    samples: Samples,
+    protocol: Protocol | str,
+    *,
+    name: str = "model",
+    on_image: Callable[[ImageResult], None] | None = None,
+) -> Report:
+    """The mean over images of the metrics that `protocol` (or `name@version`) asks for. See `evaluate_all`."""
+    return evaluate_all(predict, samples, [protocol], name=name, on_image=on_image)[0]
+
+
+def check_protocols(names: Sequence[str], kind: Kind, data: Dataset) -> None:
+    """A ValueError if one of these protocols is unknown or cannot judge a net of that `kind` on the first of `data`."""
+    target = first_readable(data).target
+    for name in names:
+        if why := misfit(find(name), kind, (target.shape[-2], target.shape[-1])):
+            raise ValueError(why)
+
+
+def evaluate_all(
+    predict: Predict,
+    samples: Samples,
+    protocols: Sequence[Protocol | str],
+    *,
+    name: str = "model",
+    on_image: Callable[[ImageResult], None] | None = None,
+) -> list[Report]:
+    """One Report for each protocol, from the same predictions; `predict` runs once for each image.
+
+    An image that cannot be read, has no pixel to count or has a metric that is not finite is left out of the mean, and
+    `context["skipped"]` names it and the reason; if no image is left, that is BadData. `on_image` is called with each
+    image's result, for a progress bar or a table of images. A prediction that does not fit a protocol is a ValueError.
+    """
+    chosen = [find(p) if isinstance(p, str) else p for p in protocols]
+    results = []
+    for result in evaluate_images(predict, samples, chosen):
+        results.append(result)
+        if on_image is not None:
+            on_image(result)
+    return [_report(name, protocol, results) for protocol in chosen]
+
+
+def evaluate_images(predict: Predict, samples: Samples, protocols: Sequence[Protocol | str]) -> Iterator[ImageResult]:
+    """Each image's result under each protocol, in the order of `samples`."""
+    chosen = [find(p) if isinstance(p, str) else p for p in protocols]
+    for name, read in _readers(samples):
+        try:
+            sample = read()
+            name = str(sample.name)
+            pred = predict(sample.image)
+        except (BadData, BadImage, OSError) as error:
+            yield ImageResult(name, problems={p.id: str(error) for p in chosen})
+            continue
+        yield _judge(name, pred, sample, chosen)
+
+
+def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Sample]]]:
+    """A name or number of each sample, and its reader; what can be indexed survives an item that fails."""
+    if isinstance(samples, Dataset | Sequence):
+        indexed = samples
+        for index in range(len(indexed)):
+            key = indexed.keys[index] if isinstance(indexed, Dataset) else None
+            name = str(getattr(key, "name", f"item {index}"))
+            yield name, lambda index=index: indexed[index]  # type: ignore[misc]
+    else:
+        for index, sample in enumerate(samples):
+            yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]
+
+
+def _judge(name: str, pred: Depth, sample: Sample, protocols: Sequence[Protocol]) -> ImageResult:
+    result = ImageResult(name)
+    for protocol in protocols:
+        matched = match(protocol, pred, sample.target, sample.valid)
+        result.n_pixels[protocol.id] = int(np.count_nonzero(matched.counts))
+        result.n_filled[protocol.id] = matched.n_filled
+        metrics = measure_matched(protocol, matched)
+        wild = [key for key, value in metrics.items() if not np.isfinite(value)]
+        if not matched.counts.any():
+            result.problems[protocol.id] = "no pixel counts: target or prediction has no valid one in range"
+        elif wild:
+            result.problems[protocol.id] = f"not finite: {', '.join(wild)}"
+        else:
+            result.metrics[protocol.id] = metrics
+    return result
+
+
+def _report(name: str, protocol: Protocol, results: Sequence[ImageResult]) -> Report:
+    key = protocol.id
+    good = [r for r in results if key in r.metrics]
+    skipped = [f"{r.name}: {r.problems[key]}" for r in results if key in r.problems]
+    if not good:
+        why = f"the first of {len(skipped)}: {skipped[0]}" if skipped else "there are no samples"
+        raise BadData(f"no image could be measured under {key}; {why}")
+    context = {
+        "protocol": asdict(protocol),
+        "protocol_hash": protocol_hash(protocol),
+        "n_pixels": sum(r.n_pixels[key] for r in good),
+        "n_filled": sum(r.n_filled[key] for r in good),
+        "skipped": skipped,
+    }
+    means = {metric: float(np.mean([r.metrics[key][metric] for r in good])) for metric in protocol.metrics}
+    return Report(name, protocol=key, n=len(good), metrics=means, context=context)

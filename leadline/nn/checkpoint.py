@@ -1,0 +1,199 @@
+"""Save and load a net as one safetensors file: tensors, and the Spec and provenance as JSON in its metadata.
+
+The shapes in the file's header are the architecture: a pruned net loads through the Spec of its parent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+
+from leadline.core.errors import BadCheckpoint, LeadlineError
+from leadline.core.spec import Spec, from_json, shown, to_json
+from leadline.core.storage import write_atomically as write_atomically
+from leadline.nn import zoo
+from leadline.nn.build import Net, fill_, outline
+from leadline.nn.resize import check_kernels, resize_
+
+FORMAT = "leadline-1"
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def save(
+    net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write `net` to `path`, atomically: a crash leaves the old file or the new one.
+
+    `provenance` is any JSON: data, licences, command, commit, metrics. With `dtype=torch.float16` the file is half as
+    large and the loaded net differs by rounding; a value that half precision cannot hold is a ValueError.
+    """
+    tensors = {}
+    for name, tensor in net.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        stored = tensor.detach().cpu().contiguous().to(dtype)
+        if not torch.isfinite(stored).all():
+            raise ValueError(f"the tensor {name!r} holds values that {dtype} cannot store")
+        tensors[name] = stored
+    metadata = {
+        "format": FORMAT,
+        "spec": json.dumps(to_json(net.spec)),
+        "provenance": json.dumps(dict(provenance or {})),
+    }
+    return write_atomically(Path(path), to_bytes(tensors, metadata))
+
+
+def load(name_or_path: Path | str) -> Net:
+    """The net, float32 and in eval mode, from a file, or by the name of one that ships with leadline.
+
+    A file that is missing, cut short, from another program or a pickle is a BadCheckpoint; nothing in it is ever run.
+    """
+    path = find(name_or_path)
+    metadata, tensors = _read(path)
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if wild:
+        raise BadCheckpoint(
+            f"{path} holds values that are not finite, first in {shown(wild[0])}: the training went wrong"
+        )
+    try:
+        net = outline(from_json(Spec, _parsed(path, metadata, "spec"))).eval()
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        check_kernels(net, shapes)
+        resize_(net, shapes)
+        fill_(net, tensors)
+        with torch.no_grad():  # shapes that contradict each other show in a pass
+            seen = net(torch.zeros(1, 3, 32, 32))
+    except LeadlineError:
+        raise
+    except Exception as error:  # shapes and numbers that nobody has thought of make torch raise nearly anything
+        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {_reason(error)}") from error
+    if not torch.isfinite(seen).all():
+        raise BadCheckpoint(f"{path} gives no number for a black picture: its weights are damaged, or the training was")
+    return net
+
+
+def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
+    """What the file says of its origin: data, licences (a list of texts, if it says any), command, commit, metrics."""
+    path = find(name_or_path)
+    metadata, _ = _read(path, tensors=False)
+    found: Any = _parsed(path, {"provenance": "{}", **metadata}, "provenance")
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"{path} says {shown(found)} of its origin; a JSON object is needed")
+    terms = found.get("licences", [])
+    if not isinstance(terms, list) or not all(isinstance(line, str) for line in terms):
+        raise BadCheckpoint(f"{path} names the licences {shown(terms)}; a list of texts is needed")
+    return found
+
+
+def stored_as(name_or_path: Path | str) -> torch.dtype:
+    """In which floating point numbers the file keeps its tensors; of several kinds, the widest."""
+    with safe_open(str(find(name_or_path)), framework="pt") as file:
+        found = {_STORED.get(file.get_slice(name).get_dtype(), torch.float32) for name in file.keys()}  # noqa: SIM118
+    return found.pop() if len(found) == 1 else torch.float32
+
+
+_STORED = {"F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def save_like(source: Path | str, net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> str:
+    """Write `net` in the numbers that the checkpoint `source` is stored in, as `save` does, and say in which. What half
+    precision cannot hold is stored in float32.
+    """
+    dtype = stored_as(source)
+    try:
+        save(net, path, provenance=provenance, dtype=dtype)
+    except ValueError:
+        dtype = torch.float32
+        save(net, path, provenance=provenance)
+    return str(dtype).removeprefix("torch.")
+
+
+def origin(name_or_path: Path | str) -> dict[str, Any]:
+    """The file's name, SHA-256 and licences: what those say of it that are made with its help."""
+    path = find(name_or_path)
+    terms = list(read_provenance(path).get("licences", ()))
+    return {"file": path.name, "sha256": sha256(path.read_bytes()).hexdigest(), "licences": terms}
+
+
+def shipped() -> dict[str, Path]:
+    """The models that come with leadline, by name."""
+    folder = Path(str(resources.files("leadline"))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find(name_or_path: Path | str) -> Path:
+    """The file of a shipped model's name, or the path itself if there is such a file."""
+    known = shipped()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    try:
+        if path.is_file():
+            return path
+        there = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise BadCheckpoint(f"the model {shown(str(path))} cannot be read: {error.strerror}") from error
+    if there:  # reading a pipe would wait for whoever writes into it
+        what = "folder" if path.is_dir() else "pipe or device"
+        raise BadCheckpoint(f"{path} is a {what}; a .safetensors file is needed")
+    if str(name_or_path) in zoo.names():
+        raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
+    raise BadCheckpoint(
+        f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
+    )
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}") from error
+    if not start:
+        raise BadCheckpoint(f"{path} is empty")
+    # a safetensors file is eight bytes of length and then JSON
+    if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
+        raise BadCheckpoint(
+            f"{path} is a pickle (torch.save), which could run code; for the authors' FastDepth files use "
+            "`leadline import`, otherwise save the weights as safetensors"
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except Exception as error:  # mostly SafetensorError, and what torch says of types that it does not have
+        if path.suffix != ".safetensors":
+            raise BadCheckpoint(f"{path} is no checkpoint: a .safetensors file is needed, or a shipped name") from error
+        raise BadCheckpoint(f"{path} is not a whole safetensors file: {_reason(error)}") from error
+    if metadata.get("format") != FORMAT:
+        said = shown(metadata.get("format"))
+        raise BadCheckpoint(f"{path} is a safetensors file of another program (format {said}, not {FORMAT!r})")
+    odd = [name for name, tensor in found.items() if tensor.dtype not in _FLOATS]
+    if odd:
+        raise BadCheckpoint(f"{path} holds {found[odd[0]].dtype} in {shown(odd[0])}; floating-point numbers are needed")
+    return metadata, found
+
+
+def _parsed(path: Path, metadata: Mapping[str, str], key: str) -> Any:
+    """The JSON in an entry of a file's metadata."""
+    if key not in metadata:
+        raise BadCheckpoint(f"{path} lacks its {key}; it is damaged, or another program has written it")
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"{path} is damaged, its {key} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else f"{said[:297]}..."

@@ -1,0 +1,1 @@
+"""Options in, files out: what the command line and the recipes share."""

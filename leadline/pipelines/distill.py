@@ -1,0 +1,176 @@
+"""From the options of `leadline distill` to what `run_parts` and `fit` take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from leadline.core.errors import BadData
+from leadline.core.spec import to_json
+from leadline.core.text import some, split_list
+from leadline.core.types import Sample
+from leadline.data.dataset import Dataset, with_depth
+from leadline.data.label_set import Labels, labels_of, open_labels, read_label, with_labels
+from leadline.distill import WAYS, Feature, Lesson
+from leadline.distill.options import Asking, Teaching
+from leadline.distill.teachers import Teacher, asked
+from leadline.nn.build import Net
+from leadline.pipelines.training_setup import Taught
+from leadline.training.losses import Term
+from leadline.training.options import Training
+
+LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
+"""The decoder layers, pre-activation, that LiteDepth's authors compare: 1/4, 1/8 and 1/16 of the image."""
+
+
+def taught(run: Training, how: Teaching) -> Taught:
+    """What the teacher has to say in `run`.
+
+    ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
+    are asked of what is no net; BadData if unlabelled images have no answers. All of it is seen before any work.
+    """
+    if how.asking.metric == "truth" and how.unlabelled:
+        raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
+    sets = tuple(open_labels(path) for path in how.labels)
+    teacher = asked(how.asking) if how.asking.teacher else None
+    if teacher is None and how.asking != Asking():
+        raise ValueError("no teacher is asked, so nothing says how: give --asking.teacher, or leave --asking out")
+    if how.weight != Teaching.weight and not how.unlabelled:
+        raise ValueError(f"weight is {how.weight}, of unlabelled images, and there are none; leave it out")
+    if teacher is None and not sets:
+        raise ValueError(
+            "nobody teaches: give a teacher (--asking.teacher), or label sets of `leadline label` (--labels)"
+        )
+    if "stereo" in run.loss:
+        raise ValueError("the loss 'stereo' learns from pairs of views alone and has no use for a teacher")
+    if run.weighting != "fixed":
+        raise ValueError(f"weighting is {run.weighting}, which a teacher's lesson has no use for; leave it out")
+    wanted = list(how.features)
+    if wanted and (teacher is None or teacher.net is None):
+        who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
+        raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
+    if how.truth == 1 and not (how.unlabelled and how.weight) and not wanted:
+        raise ValueError("truth is 1 and nothing else is learned from a teacher; lower it, or leave the teacher out")
+    if teacher is not None and sets and not wanted:
+        raise ValueError(f"label sets are given, so {teacher.name} would never be asked; leave one of the two out")
+    if teacher is not None and teacher.facts.get("by_name") and not sets:
+        raise ValueError(
+            f"{teacher.name} knows whole pictures, and a net learns from cut-outs of them: run `leadline label` with "
+            "it first, and give what that writes as --labels"
+        )
+    if how.trust and sets and not any(map(_unsure, sets)):
+        raise ValueError(
+            f"trust is {how.trust}, and no label set knows how sure its teacher was: leave it out, or label with "
+            "--flip, --zooms or several teachers"
+        )
+    online = teacher if not sets else None
+    return Taught(
+        how.unlabelled,
+        partial(_answered, labelled=len(run.data), sets=sets, trust=how.trust),
+        partial(_lesson, how=how, teacher=teacher, online=online is not None, seed=run.fit.seed),
+        {**to_json(replace(how, labels=())), **_facts(sets, teacher)},
+        online,
+    )
+
+
+def licences(facts: Mapping[str, Any]) -> list[str]:
+    """Under which terms the teachers, and the images that they have seen for this run, came."""
+    return sorted({line for one in (*facts["label_sets"], facts["teacher"] or {}) for line in one.get("licences", ())})
+
+
+def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
+    told = [
+        {"teacher": s.said["teacher"], "kind": s.kind, "data": s.said["data"]["name"], "n": s.said["n"],
+         "licences": s.said["licences"], "shards": _hash([shard["sha256"] for shard in s.said["shards"]])}
+        for s in sets
+    ]  # fmt: skip
+    return {"label_sets": told, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
+
+
+def _hash(said: list[str]) -> str:
+    return sha256(" ".join(said).encode()).hexdigest()[:16]
+
+
+def _answered(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], trust: float) -> list[Dataset]:
+    of_depth = [labels for labels in sets if _of_depth(labels)]
+    about = [(labels_of(one, sets) or _about_depth(one, of_depth)) if sets else None for one in data]
+    names, places = some([one.name for one in data]), some([str(labels.root) for labels in sets])
+    made = []
+    for i, (one, labels) in enumerate(zip(data, about, strict=True)):
+        truth = i < labelled
+        if labels is not None and _of_depth(labels):
+            one = with_depth(one)
+        if labels is not None:
+            made.append(with_labels(one, labels, truth=truth, trust=trust))
+        elif truth:
+            made.append(one)  # it has its own depth
+        elif sets:
+            raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
+        else:
+            made.append(replace(one, read=partial(_unlabelled, read=one.read)))
+    if any(not any(labels is one for one in about) for labels in sets):
+        raise BadData(
+            f"of the label sets {places} one or more are about none of {names}: none has their first image, or it has "
+            "other pixels; leave such sets out, or label these images anew"
+        )
+    return made
+
+
+def _of_depth(labels: Labels) -> bool:
+    """Whether only images with depth were labelled, since it gave the answers their scale."""
+    return bool(labels.said["data"].get("reading", {}).get("items") == "depth")
+
+
+def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
+    known = with_depth(data)
+    return labels_of(known, sets) if sets and len(known) else None
+
+
+def _unsure(labels: Labels) -> bool:
+    """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
+    said = [read_label(labels, name) for name in list(labels.places)[:8]]
+    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
+
+
+def _unlabelled(key: Any, read: Any) -> Sample:
+    sample: Sample = read(key)
+    return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))
+
+
+def _lesson(
+    terms: Mapping[str, Term], net: Net, *, how: Teaching, teacher: Teacher | None, online: bool, seed: int
+) -> Lesson:
+    features = []
+    if how.features:
+        assert teacher is not None and teacher.net is not None
+        size = net.spec.preprocess.size
+        features = [_feature(entry, net, teacher.net, size, seed) for entry in how.features]
+    return Lesson(
+        terms, truth=how.truth, unlabelled=how.weight, ramped=how.ramped, trust=how.trust, teacher=teacher,
+        online=online, features=features,
+    )  # fmt: skip
+
+
+def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed: int) -> Feature:
+    what, _, said = entry.partition(":")
+    way, _, weight = what.partition("*")
+    if way not in WAYS:
+        raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
+    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(said)]
+    if any(not name for pair in pairs for name in pair):
+        raise ValueError(f"{entry!r} has a module without a name; WAY:STUDENT=TEACHER,... is needed")
+    if not pairs:
+        pairs = [(name, name) for name in LITEDEPTH]
+    try:
+        factor = float(weight) if weight else None
+    except ValueError:
+        raise ValueError(f"{entry!r} has the weight {weight!r}; a number is needed") from None
+    if factor is not None and not 0 < factor < math.inf:
+        raise ValueError(f"{entry!r} has the weight {factor}; a number above 0 is needed")
+    return Feature(way, pairs, student, teacher, size=size, weight=factor, seed=seed)  # type: ignore[arg-type]

@@ -1,0 +1,152 @@
+"""A pruning run from its description: the net narrowed to the budget by the method, trained, saved, and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from leadline.compress.cost.budget import limit, parse
+from leadline.compress.cost.count import shapes_of
+from leadline.compress.options import Pruning
+from leadline.compress.steps import compress
+from leadline.core.errors import BadCheckpoint
+from leadline.core.report import Report
+from leadline.core.spec import to_json
+from leadline.core.storage import sha256, write_atomically
+from leadline.core.writing import may_be_written
+from leadline.distill import answered
+from leadline.nn.build import Net, fresh
+from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
+from leadline.pipelines.prune_methods import Say, check, distance, narrowed, resource_of, seen
+from leadline.pipelines.training_setup import Parts, parts
+from leadline.training.fit import fit
+from leadline.training.state import check_same, commit, read_json
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a run made: the net before (for stereo pairs with their camera's metres) and after, and what happened."""
+
+    before: Net
+    after: Net
+    report: Report
+    stored: str
+    """The numbers in the file: those that the net came in, such as float16."""
+
+
+def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
+    """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`, in the numbers
+    that the model is stored in.
+
+    The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
+    options it is a TrainingFailed. A budget that cannot be met is an OutOfReach, known before any training.
+    """
+    training, folder = options.training, options.out.with_suffix("")
+    if options.out.suffix != ".safetensors":
+        raise ValueError(f"out is {options.out}; the pruned net is a checkpoint, its name ends in .safetensors")
+    budget = parse(options.budget, options.runtime, options.threads)
+    if options.method == "netadapt" and not training.choose:
+        raise ValueError(
+            "NetAdapt needs images to choose on that are neither trained on nor reported; choose is 0, give --choose 10"
+        )
+    source = find(training.model)
+    may_be_written(options.out, reads=[source])
+    plan = _planned(folder, options, sha256(source), resume)
+    made = parts(replace(training, out=folder), load(source), say=say)
+    net, size = made.net, made.net.spec.preprocess.size
+    begun, measured = folder / "plan.json", folder / "unpruned.json"
+    # a second measurement would be another, and with it the budget
+    known = read_json(measured, (int, float)) if begun.exists() else None
+    resource = resource_of(budget, net, size, say, known)
+    whole = resource.cost_of(net)(shapes_of(net)) if known is None else known
+    most = limit(budget, whole)
+    if not begun.exists():
+        check(options, made, resource, most)
+        write_atomically(measured, json.dumps(whole).encode())  # not before: a mistake leaves nothing
+        write_atomically(begun, json.dumps(plan, indent=1).encode())
+    at = folder / "pruned.safetensors"
+    narrow = partial(narrowed, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
+    if at.exists():
+        pruned, facts = _kept(at), read_provenance(at)
+    else:
+        pruned, reports = compress(net, narrow)
+        facts = dict(reports[0].context)
+        save(pruned, at, provenance=facts)
+    for line in distance(facts, most, options):
+        say(line)
+    if options.fresh:
+        pruned, _ = compress(pruned, partial(_fresh, made=made, seed=training.fit.seed))
+    if options.name is not None:
+        pruned.spec = replace(pruned.spec, name=options.name)
+    report = Report(pruned.spec.name)
+    if options.finetune:
+        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
+    stored = save_like(source, pruned, options.out, provenance=_told(options, made, source, facts, report))
+    return Pruned(net.cpu().eval(), load(options.out), report, stored)
+
+
+def _kept(at: Path) -> Net:
+    try:
+        return load(at)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
+
+
+def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[Net, Report]:
+    """The long training."""
+    loss = partial(answered, made.loss, made.net, options.teach) if options.teach else made.loss
+    net, report = fit(
+        net, made.loading(workers=made.workers), loss, made.options, out=options.out.with_suffix("") / "training",
+        resume=resume, validate=made.validate, finish=made.finish, facts={**made.facts, "teach": options.teach},
+    )  # fmt: skip
+    return net, replace(report, context={**report.context, "step": f"trained for {made.options.steps} steps"})
+
+
+def _fresh(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
+    """The net's shape with weights of nothing, its head at the mean depth of a batch."""
+    new, batch = fresh(net, seed=seed), next(seen(made))
+    if batch.valid.any():
+        new.head.start_at(float(batch.target[batch.valid].mean()))
+    return new, Report(net.spec.name, context={"step": "fresh weights"})
+
+
+def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[str, Any]:
+    """What the run in `folder` is; one that was stopped there must be the same."""
+    spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
+    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads"}
+    plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
+    plan = dict(json.loads(json.dumps(plan, default=str)))
+    path = folder / "plan.json"
+    if path.exists() and not resume:
+        raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
+    if path.exists():
+        check_same(folder, read_json(path), plan)
+    return plan
+
+
+def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in plan.items():
+        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
+    return found
+
+
+def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The file's provenance: that of the net it came from, and what was done to it."""
+    plain = json.loads(json.dumps(to_json(options), default=str))
+    facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}  # what was found, too
+    was = read_provenance(source)
+    figures = {k: v for k, v in report.metrics.items() if k != "loss"}
+    return {
+        "licences": list(dict.fromkeys([*was.get("licences", []), *options.training.licences])),
+        "commit": commit(),
+        "pruning": {**plain, "training": made.facts["training"], "fit": plain["training"]["fit"], **facts},
+        "images": made.facts["images"],
+        "metrics": {f"{options.training.protocol} (choosing part)": figures} if figures else {},
+        "context": dict(report.context),
+        "from": {**was, "sha256": sha256(source), "name": options.training.model},
+    }

@@ -1,0 +1,113 @@
+"""`leadline train`: data sets in, a checkpoint out. The recipes call `train` with their own values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from leadline.core.errors import TrainingFailed
+from leadline.core.report import Report
+from leadline.core.spec import to_json
+from leadline.core.storage import write_atomically
+from leadline.core.writing import may_be_written
+from leadline.data.loader import Batches
+from leadline.distill.options import Teaching
+from leadline.nn.build import Net
+from leadline.nn.checkpoint import save, save_like
+from leadline.pipelines.distill import licences
+from leadline.pipelines.distill import taught as teaching_of
+from leadline.pipelines.training_data import Say
+from leadline.pipelines.training_setup import parts
+from leadline.training.autotune import autotune
+from leadline.training.autotune import chosen as chosen_of
+from leadline.training.distributed import process
+from leadline.training.fit import Finish, Loss, fit
+from leadline.training.options import FitOptions, Training
+from leadline.training.state import commit, read_json
+
+
+def train(
+    run: Training, net: Net | None = None, teaching: Teaching | None = None, *, say: Say = lambda _: None
+) -> tuple[Net, Report]:
+    """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`,
+    in the numbers of the checkpoint that it began from, if it did.
+
+    With `net` that one is the start, see `run_parts.parts`; with `teaching` it learns from a teacher, too.
+    `say` is told of what takes long or goes without.
+    """
+    if not run.resume and (run.out / "state.safetensors").exists():
+        raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
+    if run.autotune and process()[1] > 1:
+        raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
+    taught = None if teaching is None else teaching_of(run, teaching)
+    made = parts(run, net, taught=taught, say=say)
+    final = may_be_written(run.out / f"{made.net.spec.name}.safetensors", reads=[run.model])
+    started_from, rank = commit(), process()[0]
+    options, workers, enough = made.options, made.workers, made.enough
+    notes: dict[str, Any] = {}
+    if run.autotune:
+        counts = [0, 1, enough, 2 * enough] if run.workers < 0 else [run.workers]
+        tuned = _tuned(run, workers) or _tune(
+            made.net, made.loading, made.loss, options, counts, made.finish, run.batch, say
+        )
+        notes["autotune"] = tuned
+        options, workers = chosen_of(tuned, options)
+    net, report = fit(
+        made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
+        validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
+    )  # fmt: skip
+    if made.chosen is not None and len(report.metrics) > 1:  # more than the loss
+        report = replace(report, protocol=run.protocol, n=len(made.chosen))
+    if 0 < options.steps == report.context["skipped_steps"]:
+        raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
+    much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting
+    if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
+        said = f"the net waited {waiting:.0%} of the time for its batches"
+        say(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
+    reported = run.out / "report.json"
+    if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
+        with suppress(ValueError, TypeError):  # a report that is damaged is written again
+            return net, Report(**json.loads(reported.read_bytes()))
+    if rank == 0:
+        figures = {name: value for name, value in report.metrics.items() if name != "loss"}
+        metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
+        terms = [*run.licences, *made.facts.get("from", {}).get("licences", ())]
+        terms += [] if taught is None else licences(taught.facts)
+        facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
+        facts |= {"metrics": metrics, "context": dict(report.context)}
+        if "from" in made.facts:
+            save_like(run.model, net, final, provenance=facts)
+        else:
+            save(net, final, provenance=facts)
+        write_atomically(reported, json.dumps(report.to_json(), indent=2).encode())
+    return net, report
+
+
+def _tuned(run: Training, workers: int) -> dict[str, Any] | None:
+    """What was chosen when the run that goes on began, if it is one."""
+    path = run.out / "run.json"
+    if not (run.resume and path.is_file()):
+        return None
+    began: dict[str, Any] = read_json(path)
+    return began.get("autotune") or {"options": {}, "workers": workers}
+
+
+def _tune(
+    net: Net,
+    loading: Callable[..., Batches],
+    loss: Loss,
+    options: FitOptions,
+    counts: list[int],
+    finish: Finish | None,
+    images: int,
+    say: Say,
+) -> dict[str, Any]:
+    """Measure, and show what was measured."""
+    say("measuring what is fastest here, which takes some minutes")
+    tuned = autotune(net, lambda n: loading(workers=n), loss, options, workers=counts, finish=finish)
+    for line in tuned.table(images).splitlines():
+        say(line)
+    return tuned.to_json()

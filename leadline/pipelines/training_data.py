@@ -1,0 +1,133 @@
+"""What a training run reads: folders and their shares of a batch, what is kept for choosing, how items are changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.core.spec import Spec
+from leadline.core.types import Sample
+from leadline.core.writing import is_same, may_be_written
+from leadline.data.dataset import Dataset, called, hold_out
+from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
+from leadline.data.transforms.r2crop import r2crop
+from leadline.data.transforms.stereo import measured
+from leadline.training.options import Training
+
+Say = Callable[[str], None]
+
+
+def shares(data: tuple[str, ...], batch: int) -> tuple[list[Path], list[int]]:
+    """Folders, and how many images of each go into a batch. A folder whose name ends like a share is itself."""
+    if not data:
+        raise ValueError("data is empty; at least one folder is needed")
+    pairs = [_share(os.path.expanduser(entry)) for entry in data]
+    given = [share for _, share in pairs]
+    free = [i for i, share in enumerate(given) if share is None]
+    left = batch - sum(share or 0 for share in given)
+    shares = [share or 0 for share in given]
+    for place, i in enumerate(free):
+        shares[i] = left // len(free) + (place < left % len(free))
+    if min(shares) < 1 or sum(shares) != batch:
+        raise ValueError(
+            f"a batch of {batch} images cannot be shared as {' '.join(data)}; give FOLDER:N, or another --batch"
+        )
+    return [Path(folder) for folder, _ in pairs], shares
+
+
+def _share(entry: str) -> tuple[str, int | None]:
+    """(folder, N) of FOLDER:N, or (folder, None)."""
+    folder, _, share = entry.rpartition(":")
+    if not folder or not (share.isascii() and share.isdigit()) or os.path.exists(entry):
+        return entry, None
+    return folder, int(share)
+
+
+def refuse_data(out: Path, folders: list[Path], unlabelled: list[Path]) -> None:
+    """ValueError if the folder of a run is one of `folders` that it learns from, or in one of `unlabelled` photographs:
+    its pictures would become data.
+    """
+    may_be_written(out, apart=unlabelled)
+    for folder in folders:
+        if is_same(out, folder):
+            raise ValueError(f"{out} is the folder of a run, and {folder} is data to learn from: give another --out")
+
+
+def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
+    """(to learn from, to validate on), the second None if there is none."""
+    if not run.choose:
+        return data, None
+    if run.choose == 1:
+        raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
+    rest, chosen = hold_out(data, run.choose)
+    if not len(chosen):
+        say(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
+        return data, None
+    if from_pairs(run) and not len(chosen := measured(chosen)):
+        say(f"{data.name} has no depth in the part kept for choosing: there is no validation")
+        return rest, None
+    return rest, chosen
+
+
+def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Path, first: Path) -> Dataset:
+    """`data` without what is kept for choosing, if its folder is the first one too, and without images that follow it
+    and are not among those `learned` from there: neighbours show the same.
+    """
+    if chosen is None or folder.resolve() != first.resolve():
+        return data
+    kept, own = (set(map(called, one.keys)) for one in (chosen, learned))
+    rest, near = [], False
+    for key in data.keys:
+        near = called(key) in kept or (near and called(key) not in own)
+        if not near:
+            rest.append(key)
+    return replace(data, keys=tuple(rest))
+
+
+def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
+    """The transformed item, in which `taught` is above 0 where the picture is, and not what surrounds it."""
+    return transform(replace(sample, taught=np.ones(sample.image.shape[:2], np.float32)), rng)
+
+
+def from_pairs(run: Training) -> bool:
+    """Whether the run learns from stereo pairs."""
+    return run.loss == ("stereo",)
+
+
+def transform_of(run: Training) -> Transform:
+    """What the run does to each item before it is part of a batch."""
+    table: dict[str, Transform] = {
+        "view": partial(augment, view=run.view),
+        "fastdepth": fastdepth_train,
+        "litedepth": partial(r2crop, how=run.r2crop),
+        "hu": hu_train,
+    }
+    return table[run.transform]
+
+
+def seen(run: Training) -> tuple[int, int]:
+    """The size of the (largest) images that the transform gives the net, which is then asked at that size, too."""
+    table = {"view": run.view.pixels, "fastdepth": (224, 224), "litedepth": run.r2crop.image, "hu": (228, 304)}
+    return table[run.transform]
+
+
+def rows(run: Training, spec: Spec) -> int | None:
+    """How many rows of a frame the transform needs; None: all of them.
+
+    A net that later takes single pixels out of frames of 480x640, without averaging, has to learn from such pictures:
+    LiteDepth, taught by averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
+    """
+    least = 480 if spec.preprocess.resize == "corners" else 240
+    table = {
+        "view": max(least, run.view.pixels[0]),
+        "fastdepth": None,
+        "litedepth": run.r2crop.frame[0],
+        "hu": 240,
+    }
+    return table[run.transform]

@@ -1,0 +1,47 @@
+"""What a run measures while it goes: metrics on its validation split, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import numpy as np
+from PIL import Image
+
+from leadline.core.errors import BadData, BadImage
+from leadline.core.types import Depth
+from leadline.core.viz import panel
+from leadline.data.dataset import Dataset, evenly
+from leadline.evaluation.evaluate import evaluate
+from leadline.nn.build import Net
+from leadline.pipelines.training_data import (
+    Say,
+)
+from leadline.predict.predictor import predictor_of
+from leadline.training.options import Training
+
+
+def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+    """Metrics on the part kept for choosing, and a picture of four of its images. Where there is nothing to measure
+    that is said, and the training goes on.
+    """
+    predict = predictor_of(net)
+    rows = []
+    for i in evenly(4, len(data)):
+        with suppress(BadData, BadImage):  # it is named below
+            sample = data[i]
+            rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
+    if rows:
+        width = min(row.shape[1] for row in rows)
+        picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))
+        folder = run.out / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{step:06d}.jpg", quality=85)
+    try:
+        report = evaluate(predict, data, run.protocol, name=net.spec.name)
+    except BadData as error:
+        say(f"after {step} steps there are no figures: {error}")
+        return {}
+    if left_out := report.context["skipped"]:
+        say(f"{len(left_out)} of {len(data)} images kept for choosing do not count, such as {left_out[0]}")
+    return report.metrics

@@ -1,0 +1,176 @@
+"""Photographs in, depth out: `Predictor` for one, `predict_files` for many, from a checkpoint or an exported file.
+
+Loads no torch by itself, so a device that only has another runtime can use it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from leadline.core.errors import BadImage
+from leadline.core.geometry import merge_mirrored
+from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
+from leadline.core.spec import Head, Preprocess
+from leadline.core.types import Depth
+from leadline.runtime import SUFFIXES, load
+from leadline.runtime.manifest import Card
+from leadline.runtime.options import Precision
+
+if TYPE_CHECKING:
+    from leadline.nn.build import Net
+
+Picture = str | Path | Image.Image | np.ndarray
+"""A file, a pillow image, uint8 RGB [H,W,3] or uint8 grey [H,W]."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
+
+    `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
+    size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
+    `geometry.merge_mirrored` says, of other nets the mean of the depths.
+
+    Threads may share one, and each result is its caller's to keep. One that was loaded from a file can be pickled: it
+    is loaded anew where it arrives. A process that was forked after loading needs one of its own.
+    """
+
+    name: str
+    runner: Runner
+    preprocess: Preprocess
+    head: Head
+    card: Card | None = None
+    flip: bool = False
+
+    def __call__(self, image: Picture) -> Depth:
+        """The depth of one photograph, at the photograph's size."""
+        return self.timed(image)[0]
+
+    def timed(self, image: Picture) -> tuple[Depth, dict[str, float]]:
+        """The depth, and the milliseconds of each part: read_ms, preprocess_ms, inference_ms, postprocess_ms.
+
+        BadImage for a picture of another size than a whole-frame file is for.
+        """
+        times = [time.perf_counter()]
+        frame = image_array(image)
+        size = (frame.shape[0], frame.shape[1])
+        times.append(time.perf_counter())
+        if self.frame not in (None, size):
+            raise BadImage(_wrong_size(self.name, self.frame, size))
+        batch = prepare(frame, self.preprocess) if self.frame is None else frame[None]
+        times.append(time.perf_counter())
+        output = self._merged(batch) if self.flip else self.runner(batch)[0, 0]
+        times.append(time.perf_counter())
+        values, valid = restore(output, size, self.preprocess) if self.frame is None else self._seen(output)
+        times.append(time.perf_counter())
+        parts = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms")
+        latency_ms = {part: (b - a) * 1000 for part, (a, b) in zip(parts, pairwise(times), strict=True)}
+        return Depth(values, self.head.kind, valid), latency_ms
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """The (height, width) of the pictures that a whole-frame file takes; None: any size."""
+        return None if self.card is None else self.card.frame
+
+    @property
+    def runtime(self) -> str:
+        """What runs it."""
+        return "eager" if self.card is None else self.card.runtime
+
+    @property
+    def precision(self) -> Precision:
+        """Its arithmetic."""
+        return "fp32" if self.card is None else self.card.precision
+
+    def _merged(self, batch: np.ndarray) -> np.ndarray:
+        across = 3 if self.frame is None else 2
+        other = self.runner(np.ascontiguousarray(np.flip(batch, across)))[0, 0, :, ::-1]
+        own = self.runner(batch)[0, 0]
+        if self.head.layer != "disparity":
+            return np.asarray((own + other) / 2)
+        if self.head.kind != "metric":
+            return merge_mirrored(own, other)
+        return 1 / merge_mirrored(*(1 / depth.clip(min=1e-6) for depth in (own, other)))  # depth is metres / disparity
+
+    def _seen(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `restore`, of depth [H,W] that has the frame's size already."""
+        top, left, height, width = seen_part((values.shape[0], values.shape[1]), self.preprocess)
+        valid = np.zeros(values.shape, bool)
+        valid[top : top + height, left : left + width] = True
+        return values, valid & np.isfinite(values)
+
+
+def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int]) -> str:
+    made, given = (f"{height}x{width}" for height, width in (frame or size, size))
+    return (
+        f"the picture is {given} (height x width), but this file of {name} takes whole frames of {made} only: resize "
+        f"the picture, or export the model again with --frame {given}, or without --frame for pictures of any size"
+    )
+
+
+def load_predictor(model: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
+    """The Predictor of a shipped model's name, of a checkpoint or of an exported file.
+
+    A name or checkpoint is run by PyTorch, or by `runtime`: it is then exported first, or taken from the cache (see
+    `export`). An exported file says itself which runtime it needs. `threads` None is the runtime's own choice.
+
+    It has already run once, on a grey picture, so that no photograph's time contains the set-up.
+    BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
+    """
+    made_for = SUFFIXES.get(Path(model).suffix, "eager")
+    if made_for != "eager" and runtime not in (None, made_for):
+        raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
+    if made_for == "eager" and runtime in (None, "eager"):
+        predictor = _by_pytorch(model, threads)
+    else:
+        path = Path(model)
+        if made_for == "eager":
+            from leadline.runtime.export import export, tuning_folder
+            from leadline.runtime.options import CompileOptions
+
+            known = tuning_folder(None) if runtime == "tvm" else None
+            path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
+        runner, card = load(path, threads)
+        predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
+    predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
+    return predictor
+
+
+def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
+    from leadline.nn.checkpoint import load as load_net
+
+    return predictor_of(load_net(model), threads)
+
+
+def predictor_of(net: Net, threads: int | None = None) -> Predictor:
+    """A net in memory, run by PyTorch."""
+    from leadline.runtime.backends import eager
+
+    return Predictor(net.spec.name, eager.runner(net, threads), net.spec.preprocess, net.spec.head)
+
+
+def image_array(image: Picture) -> np.ndarray:
+    """The picture's pixels, uint8 RGB [H,W,3]; BadImage for an unusable file, ValueError for an unusable array."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        try:
+            return from_pillow(image)
+        except (OSError, SyntaxError) as error:  # pillow reads the pixels only now
+            raise BadImage(
+                f"{getattr(image, 'filename', '') or 'the pillow image'} cannot be decoded: {error}"
+            ) from error
+    if (
+        image.dtype != np.uint8
+        or 0 in image.shape
+        or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
+    ):
+        raise ValueError(f"the image is {image.dtype} {image.shape}; uint8 [H,W,3] (RGB) or [H,W] (grey) is needed")
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

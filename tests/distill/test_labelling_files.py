@@ -1,0 +1,93 @@
+"""`leadline label`: which images it takes, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support.tiny_scenes import render, write_folder
+from test_labelling import labelled
+
+from leadline.cli.main import main
+from leadline.core.errors import BadData
+from leadline.data.dataset import hold_out
+from leadline.data.label_set import open_labels
+from leadline.data.layouts.detect import open_dataset
+from leadline.data.options import View
+from leadline.data.validate.label_set import check_labels
+from leadline.distill.options import Asking, Teaching
+from leadline.pipelines.distill import taught
+from leadline.pipelines.training_data import without
+from leadline.pipelines.training_setup import parts
+from leadline.training.options import FitOptions, Training
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_a_damaged_plan_is_named(photos: Path, teacher: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "plan.json").write_text(text)
+    with pytest.raises(BadData, match=r"plan\.json is damaged, .* label anew"):
+        labelled(photos, teacher, tmp_path / "labels")
+
+
+def test_a_file_is_no_folder_to_write_to(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("")
+    with pytest.raises(BadData, match=r"labels is no folder that can be written: File exists; give another --out"):
+        labelled(photos, teacher, tmp_path / "labels")
+
+
+def test_all_images_of_a_data_set_are_labelled_not_only_those_with_depth(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(4)])
+    (data / "depth" / "002.png").unlink()
+    words = ["label", str(data), "--split", "all", "--teacher", str(teacher)]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert [*open_labels(tmp_path / "a").places] == ["000", "001", "002", "003"]
+    shutil.rmtree(data / "depth")
+    (data / "masks").mkdir()
+    shutil.copy(data / "images" / "001.png", data / "masks")
+    assert main([*words, "--out", str(tmp_path / "b")]) == 0
+    assert "1 pictures are not taken for photographs: depth, labels, masks" in capsys.readouterr().err
+
+
+def test_where_no_confidence_was_measured_there_is_no_least_sure(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    labelled(photos, teacher, tmp_path / "a")
+    assert not [one for one in check_labels(tmp_path / "a", 5)[1] if "least sure" in one.what]
+
+
+def test_photographs_of_a_set_with_depth_are_learned_from_too_but_not_the_neighbours_of_what_is_chosen_on(
+    teacher: Path, tmp_path: Path
+) -> None:
+    data = write_folder(tmp_path / "long", [render(seed % 3, size=(12, 16)) for seed in range(90)])
+    for i in range(1, 90, 2):
+        (data / "depth" / f"{i:03d}.png").unlink()  # 45 with depth, of which 36 to train on; 16 to 25 for choosing
+    asking = Asking((str(teacher),))
+    how = Training((f"{data}:2",), tmp_path / "out", model="litedepth", batch=4, choose=2, workers=0,
+                   view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
+    made = parts(how, taught=taught(how, Teaching((f"{data}:2",), asking=asking)))
+    chosen = {key.name for key in made.chosen.keys} if made.chosen else set()
+    (labelled, _), (every, n) = made.facts["images"][0], made.facts["images"][1]
+    assert chosen and n == 72 - 2 * len(chosen) and labelled and every
+
+
+def test_photographs_to_choose_on_take_no_others_with_them(teacher: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "plain", [render(seed % 3, size=(12, 16)) for seed in range(45)])
+    shutil.rmtree(folder / "depth")
+    data = open_dataset(folder, "train")
+    rest, chosen = hold_out(data, 2)
+    assert len(chosen) == 20 and without(chosen, rest, data, folder, folder).keys == rest.keys
+
+
+def test_labels_whose_scale_is_the_truth_teach_about_images_that_have_it(teacher: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(10)])
+    (data / "depth" / "000.png").unlink()
+    said = ["--foreign.kind", "relative_depth", "--metric", "truth", "--out", str(tmp_path / "a")]
+    assert main(["label", str(data), "--teacher", str(data / "depth"), *said]) == 0
+    how = Training((), tmp_path / "out", model="fastdepth_small", pretrained=True, batch=2, workers=0,
+                   view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
+    made = parts(how, taught=taught(how, Teaching((f"{data}:2",), labels=(tmp_path / "a",))))
+    assert made.facts["images"] == [["rooms train", 7]]

@@ -1,0 +1,133 @@
+"""Thin nets and made-up lessons for the tests of pruning; a process that NetAdapt starts imports this, not a test."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from support.tiny_training import batches, loss
+
+from leadline.compress.cost.count import macs_cost, shapes_of
+from leadline.compress.options import NetAdapt
+from leadline.compress.pruning import trace as traced
+from leadline.compress.pruning.groups import Channels
+from leadline.compress.pruning.netadapt import Resource, netadapt
+from leadline.compress.recovery import Lessons
+from leadline.core.report import Report
+from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
+from leadline.nn.build import Net, build
+from leadline.training.options import FitOptions
+
+SIZE = (32, 32)
+IMAGE = torch.zeros(1, 3, *SIZE)
+
+
+def fastdepth(skip: str = "add", width: int = 16) -> Spec:
+    """FastDepth with `width` channels in every layer."""
+    decoder = Decoder("nnconv5", (width,) * 5, skip)  # type: ignore[arg-type]
+    head = Head(batch_statistics=False)
+    return Spec("narrow", Encoder("mobilenet_v1", (width,) * 14), decoder, head, Preprocess(SIZE))
+
+
+def monodepth(width: int = 16) -> Spec:
+    """monodepth with `width` channels in every layer."""
+    decoder = Decoder("monodepth", (width,) * 14, "cat", depthwise=False, kernel=3)
+    head = Head("relative_disparity", "relative_disparity", layer="disparity", kernel=3)
+    return Spec("narrow", Encoder("vgg", (width,) * 14), decoder, head, Preprocess(SIZE))
+
+
+SPECS = {"none": fastdepth("none"), "add": fastdepth("add"), "cat": fastdepth("cat"), "monodepth": monodepth()}
+
+
+@cache
+def _whole(name: str) -> tuple[Net, Channels]:
+    net = build(SPECS[name], seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # batch norms that do something
+        for tensor in net.state_dict().values():
+            if tensor.ndim == 1 and tensor.is_floating_point():
+                tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.5)
+    if net.spec.head.layer == "norm":
+        net.head.start_at(2.5)  # above 0, where its ReLU passes gradients
+    return net.eval(), traced.trace(net, IMAGE)
+
+
+def traced_net(name: str) -> tuple[Net, Channels]:
+    """A net of SPECS of random weights and statistics, one's own, and its groups (tracing takes a second)."""
+    net, channels = _whole(name)
+    return copy.deepcopy(net), channels
+
+
+def judge(net: Net) -> float:
+    """Prefers width in the encoder's sixth block, and dislikes it everywhere else, more so further back."""
+    widths = {name: tensor.shape[0] for name, tensor in net.state_dict().items() if name.endswith(".3.weight")}
+    return sum(w * (1.0 if ".5.3" in name else -0.01 * i) for i, (name, w) in enumerate(widths.items()))
+
+
+def teach() -> Lessons:
+    """Eight small pictures, and a judge that looks at widths alone."""
+    return Lessons(batches(), loss, judge)
+
+
+def teach_by_weights() -> Lessons:
+    """The judge looks at the weights, so that what they learned matters."""
+    return replace(teach(), judge=lambda net: -float(net.head.conv.weight.detach().abs().sum()))
+
+
+def teach_without_judge() -> Lessons:
+    return Lessons(batches(), loss)
+
+
+def remembering(trace: Callable[..., Channels]) -> Callable[..., Channels]:
+    """`trace`, which knows again a net of the same shapes."""
+    known: dict[object, Channels] = {}
+
+    def once(net: Net, example: torch.Tensor) -> Channels:
+        key = (net.spec, tuple((name, tuple(tensor.shape)) for name, tensor in net.state_dict().items()))
+        if key not in known:
+            known[key] = trace(net, example)
+        return known[key]
+
+    return once
+
+
+def teach_until(calls: int, kill: bool = False) -> Lessons:
+    """`teach_by_weights`, and the judge ends everything when it is asked for so many times and once more."""
+    lessons, asked = teach_by_weights(), itertools.count()
+
+    def last(net: Net) -> float:
+        if next(asked) == calls:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+        assert lessons.judge is not None
+        return lessons.judge(net)
+
+    return replace(lessons, judge=last)
+
+
+SHORT = FitOptions(steps=2, optimizer="adam", lr=1e-3, precision="no", log_every=100)
+SEARCH = NetAdapt(first_step=0.06, decay=0.9, short=SHORT, threads=1)
+LAYERS = ("encoder.blocks.1.", "decoder")
+
+
+def searched(out: Path, calls: int = 1000, processes: int = 1, resume: bool = False) -> tuple[Net, Report]:
+    """A short NetAdapt that learns, to 0.8 of its multiply-accumulates; killed after so many judgements."""
+    net = traced_net("add")[0]
+    cost = macs_cost(net, SIZE)(shapes_of(net))
+    search, resource = replace(SEARCH, processes=processes), Resource(partial(macs_cost, size=SIZE))
+    teaching = partial(teach_until, calls, kill=True)
+    return netadapt(net, teaching, resource, 0.8 * cost, search, example=IMAGE, out=out, layers=LAYERS, resume=resume)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    searched(Path(sys.argv[1]), int(sys.argv[2]))
