@@ -81,7 +81,7 @@ def test_without_git_there_is_the_version(monkeypatch: pytest.MonkeyPatch) -> No
 
 ENDINGS = """
 import os, signal, time
-from leadline.train_state import curves
+from leadline.training.state import curves
 
 def failed(): raise ValueError("no")
 def interrupted(): raise KeyboardInterrupt
