@@ -34,7 +34,7 @@ def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = folder / "leadline"
     place.mkdir(parents=True)
     (place / "__init__.py").touch()
-    monkeypatch.setattr(train_state, "__file__", str(place / "train_state.py"))
+    monkeypatch.setattr(train_state, "__file__", str(place / "training" / "state.py"))
     return place
 
 
