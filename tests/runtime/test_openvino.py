@@ -76,7 +76,7 @@ def test_nobody_is_told_that_it_was_used(tmp_path: Path) -> None:
 def test_without_its_weights_it_is_named(tmp_path: Path) -> None:
     path = made(tmp_path)
     path.with_suffix(".bin").unlink()
-    with pytest.raises(BadArtefact, match=r"net\.xml, or net\.bin beside it"):
+    with pytest.raises(BadArtefact, match=r"net\.xml lacks its weights, net\.bin"):
         backend.load(path, 1)
 
 
