@@ -65,7 +65,10 @@ def finish(run: Training, resume: bool) -> dict[str, Any]:
     net, _ = train(replace(run, resume=resume and (run.out / "state.safetensors").exists()))
     predict = load_predictor(run.out / f"{net.spec.name}.safetensors")
     folder = run.data[0].rpartition(":")[0]
-    parts = {"choosing": hold_out(open_dataset(folder, "train"), run.choose)[1], "test": open_dataset(folder, "test")}
+    parts = {
+        "choosing": hold_out(open_dataset(folder, "train"), run.val_every)[1],
+        "test": open_dataset(folder, "test"),
+    }
     figures = {part: measured(predict, data) for part, data in parts.items()}
     result = {"steps": run.fit.steps, "n": {part: len(data) for part, data in parts.items()}, **figures}
     write_atomically(path, json.dumps(result, indent=2).encode())

@@ -34,7 +34,7 @@ def shipped(data: Path, rooms: Path, out: Path, seed: int = 0) -> Training:
         view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=4000, optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=200, clip=1.0, ema=0.998,
-            still_after=0.9, validate_every=1000, seed=seed,
+            freeze_bn_after=0.9, validate_every=1000, seed=seed,
         ),
         protocol="nyu-eigen@1",
         licences=LICENCES,

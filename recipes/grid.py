@@ -34,10 +34,10 @@ import tyro
 from leadline.cli.distill import label
 from leadline.cli.train import run_training as train
 from leadline.compress.pruning.importance import magnitude
-from leadline.compress.pruning.surgery import kept_best, prune
+from leadline.compress.pruning.surgery import keep_topk, prune
 from leadline.compress.pruning.trace import trace
 from leadline.data.options import View
-from leadline.distill.options import Asking, Labelling, Teaching
+from leadline.distill.options import Distillation, Labelling, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import load, origin
@@ -94,7 +94,7 @@ def streets(data: Path, out: Path) -> Path:
 
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = Asking(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
+    asking = TeacherOptions(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
     places = sets(data, rooms, out)
     mixtures.main(data=data, out=places["mixtures"])
     for name, licence in TERMS.items():
@@ -132,7 +132,7 @@ SIZE = (128, 160)
 students' own sizes take, and what a teacher is worth shows only in a student that has learned its labelled images.
 """
 
-FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
+FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, freeze_bn_after=0.9, warmup=50)
 
 
 def fresh(name: str, seed: int) -> Net:
@@ -156,7 +156,7 @@ def fastdepth_small(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
     small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
     widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
-    net = prune(net, channels, kept_best(magnitude(net, channels), widths))
+    net = prune(net, channels, keep_topk(magnitude(net, channels), widths))
     net.spec = replace(net.spec, name="fastdepth_small")
     return net, source
 
@@ -192,7 +192,7 @@ LAYERS = (
 def run_of(
     student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int,
     after: Path | None = None,
-) -> tuple[Training, Net | None, Teaching | None]:  # fmt: skip
+) -> tuple[Training, Net | None, Distillation | None]:  # fmt: skip
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given; of `first` also the net
     that it starts from, which no file holds.
     """
@@ -223,7 +223,7 @@ def run_of(
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         # what has learned for long loses more by a high rate than a row gives back
         fit=replace(FIT, steps=steps_first if first else steps, lr=lr / 5 if row in SHIPPED else lr, seed=seed),
-        choose=10 if truth else 0,
+        val_every=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
         licences=tuple(dict.fromkeys([*(TERMS.get(name, KITTI) for name in truth), *terms])),
@@ -231,10 +231,10 @@ def run_of(
     if row in ("first", "alone", "mixed"):
         return training, net, None
     structure = row in STRUCTURE
-    teaching = Teaching(
-        asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
+    teaching = Distillation(
+        teachers=TeacherOptions((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
-        truth=0.5 if row == "closer" else Teaching.truth,
+        label_weight=0.5 if row == "closer" else Distillation.label_weight,
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         # of a place whose depth is learned from, the teachers know less than who has measured it
         labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
@@ -278,8 +278,10 @@ def main(
     view = made.view if zoom is None else replace(made.view, zoom=(1.0, zoom))
     if truth is not None:
         if teaching is None:
-            raise SystemExit(f"{row} has no teacher, so all of its loss is the images' own depth: leave --truth out")
-        teaching = replace(teaching, truth=truth)
+            raise SystemExit(
+                f"{row} has no teacher, so all of its loss is the images' own depth: leave --label-weight out"
+            )
+        teaching = replace(teaching, label_weight=truth)
     train(replace(made, fit=fit, view=view, resume=resume), net, teaching)
 
 

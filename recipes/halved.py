@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from leadline.cli.command import complain
+from leadline.cli.command import warn
 from leadline.cli.train import run_training as train
 from leadline.compress.options import Pruning
 from leadline.pipelines.prune import run as prune
@@ -48,7 +48,7 @@ def main(
         replace(training, model=str(source), batch=own), runtime, threads, finetune=False,
     )  # fmt: skip
     if not narrow.out.exists():
-        prune(narrow, say=complain)
+        prune(narrow, say=warn)
     train(replace(training, model=str(narrow.out), resume=resume), teaching=teaching)
 
 

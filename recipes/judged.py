@@ -22,8 +22,8 @@ from leadline.core.storage import sha256
 from leadline.core.types import Depth, Sample
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts.detect import open_dataset
-from leadline.distill.options import Asking
-from leadline.distill.teachers import Teacher, asked
+from leadline.distill.options import TeacherOptions
+from leadline.distill.teachers import Teacher, build_teacher
 from leadline.evaluation.evaluate import evaluate_all
 from leadline.nn.checkpoint import find
 
@@ -83,7 +83,7 @@ def main(
         hashes = [sha256(find(file)) for file in group]
         if (name, hashes) in known:
             continue
-        facts = judged(asked(Asking(group, flip=flip, zooms=zooms)), data, test)
+        facts = judged(build_teacher(TeacherOptions(group, flip=flip, zooms=zooms)), data, test)
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:
             file.write(json.dumps({"model": name, "sha256": hashes, **facts}) + "\n")

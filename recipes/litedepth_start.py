@@ -21,7 +21,7 @@ from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import collate
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
-from leadline.distill.options import Asking, Teaching
+from leadline.distill.options import Distillation, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import save
@@ -76,17 +76,17 @@ def main(*, data: Path, rooms: Path, out: Path, steps: int = 1500, resume: bool 
         view=View(zoom=(1.0, 1.7), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=steps, optimizer="adamw", lr=4e-3, weight_decay=0.01, warmup=100, clip=1.0, ema=0.998,
-            still_after=0.9, validate_every=0, save_every=100, seed=0,
+            freeze_bn_after=0.9, validate_every=0, save_every=100, seed=0,
         ),
-        choose=0,
+        val_every=0,
         cache_gb=24,
         licences=(LICENCES[0], *(SETS[name] for name in SHARES)),
         resume=resume,
     )  # fmt: skip
-    teaching = Teaching(
+    teaching = Distillation(
         unlabelled=tuple(f"{places[name]}:{n}" for name, n in SHARES.items()),
-        asking=Asking((str(teacher),)),
-        truth=1.0,
+        teachers=TeacherOptions((str(teacher),)),
+        label_weight=1.0,
         weight=0.0,  # what it answers means nothing
         features=(f"hint*1:{pairs}",),
     )

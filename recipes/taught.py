@@ -2,8 +2,8 @@
 
     leadline data synth runs/rooms --n 1200 --seed 1 --textures DATA/photos --split train
     leadline data synth runs/pairs --n 1600 --kind street --size 156 512 --stereo --seed 11 --textures DATA/photos
-    python -m recipes.taught --data DATA --synthetic runs --out runs/taught
-    python -m recipes.taught --data DATA --synthetic runs --out runs/longer --start runs/taught/litedepth.safetensors \
+    python -m recipes.pseudo_depth --data DATA --synthetic runs --out runs/taught
+    python -m recipes.pseudo_depth --data DATA --synthetic runs --out runs/longer --start runs/taught/litedepth.safetensors \
         --steps 2500 --lr 1.5e-3
 
 No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net whose encoder had some:
@@ -69,7 +69,7 @@ PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
 
 @dataclass(frozen=True)
-class Taught(Sample):
+class TeacherSupervision(Sample):
     """A batch with what the teacher says: its depth [B,1,64,80] in metres, where it counts bool [B,1,64,80], its
     components at each place of GRIDS [B,k,h,w], and the weight of these in this step.
     """
@@ -81,7 +81,7 @@ class Taught(Sample):
 
 
 class Imitation(nn.Module):
-    """A loss for `fit` on Taught batches: `log_l1` + 0.3 `log_gradient` of both depths, and the mean squared errors of
+    """A loss for `fit` on TeacherSupervision batches: `log_l1` + 0.3 `log_gradient` of both depths, and the mean squared errors of
     the teacher's components, each in units that give a component its share in the feature's variance.
     """
 
@@ -92,7 +92,7 @@ class Imitation(nn.Module):
             scale = torch.from_numpy(basis[f"std{i}"] / basis[f"std{i}"].mean())
             self.register_buffer(f"scale{i}", scale.view(1, -1, 1, 1))
 
-    def forward(self, net: Any, batch: Taught) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, net: Any, batch: TeacherSupervision) -> tuple[Tensor, dict[str, float]]:
         with listening(net.net) as heard:
             raw = net(batch.image, raw=True)[0]
         depth = net.enlarged(raw, DEPTH)
@@ -100,7 +100,7 @@ class Imitation(nn.Module):
         for name, weight in (("log_l1", 1.0), ("log_gradient", 0.3)):
             values[name] = weight * LOSSES[name](depth, batch.target, batch.valid)
             values[f"taught {name}"] = weight * LOSSES[name](
-                depth, batch.taught.to(depth), batch.trusted.to(depth.device)
+                depth, batch.pseudo_depth.to(depth), batch.trusted.to(depth.device)
             )
         if batch.hint_weight:
             for i, want in batch.hints.items():
@@ -116,7 +116,7 @@ def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, se
     views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in shares}
     trusted = torch.tensor([name not in OUTDOORS for name, share in shares.items() for _ in range(share)])
 
-    def at(step: int) -> Taught:
+    def at(step: int) -> TeacherSupervision:
         rng = np.random.default_rng([seed, step])
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         for which, (name, share) in enumerate(shares.items()):
@@ -128,7 +128,7 @@ def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, se
         mirrored = torch.from_numpy(rng.random(len(trusted)) < 0.5)
         turned = {kind: _mirror(x, mirrored) for kind, x in whole.items()}
         depth, taught = turned["depth"].float()[:, None], turned["taught"].float()[:, None]
-        return Taught(
+        return TeacherSupervision(
             image=recolour(turned["image"], rng).permute(0, 3, 1, 2),
             target=depth,
             valid=depth > 0,
@@ -139,7 +139,7 @@ def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, se
             hint_weight=hint * max(0.0, 1 - step / (0.7 * steps)),
         )
 
-    def stream(start: int) -> Iterator[Taught]:
+    def stream(start: int) -> Iterator[TeacherSupervision]:
         step = start
         while True:
             yield at(step)
@@ -185,7 +185,7 @@ def main(
     if not resume and (out / "state.safetensors").exists():
         raise SystemExit(f"{out} holds a run already: give --resume to go on with it, or another --out")
     options = FitOptions(
-        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.05, warmup=200, clip=1.0, ema=0.999, still_after=0.9,
+        steps=steps, optimizer="adamw", lr=lr, weight_decay=0.05, warmup=200, clip=1.0, ema=0.999, freeze_bn_after=0.9,
         validate_every=2000, save_every=500, log_every=100, seed=seed,
     )  # fmt: skip
     net = _fresh(seed) if start is None else load(start)

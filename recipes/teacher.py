@@ -122,7 +122,7 @@ def main(
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=steps, optimizer="adamw", lr=8e-4, weight_decay=0.02, warmup=100, clip=1.0, ema=0.998,
-            still_after=0.9, validate_every=500, save_every=100, seed=seed,
+            freeze_bn_after=0.9, validate_every=500, save_every=100, seed=seed,
         ),
         protocol="nyu-eigen@1",
         licences=LICENCES,

@@ -21,7 +21,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.cli.command import complain
+from leadline.cli.command import warn
 from leadline.core.spec import to_json
 from leadline.core.storage import cache, sha256, write_atomically
 from leadline.core.types import Sample
@@ -98,9 +98,9 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
     if (folder / f"{name}.done").exists():
         return
     n, several = SETS[name], name == "mixed"
-    complain(f"drawing {n} views for {name}")
+    warn(f"drawing {n} views for {name}")
     shares = MIXED if several else {name: min(40, n)}
-    whole = cached([sets[one] for one in shares], cache() / "frames", gb=15, height=None, say=complain)
+    whole = cached([sets[one] for one in shares], cache() / "frames", gb=15, height=None, say=warn)
     transform = partial(_twice, view=WHOLE if several else VIEW)
     parts = [Part(data, share, transform) for data, share in zip(whole, shares.values(), strict=True)]
     seed = list(SETS).index(name)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from leadline.distill.feature_loss import listening
-from leadline.distill.options import Teaching
+from leadline.distill.options import Distillation
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import load, origin, save
@@ -105,12 +105,14 @@ def test_a_cell_goes_on_from_the_same_cell_of_another_grid(shared_data: Path, tm
 def test_flags_change_what_they_name_and_nothing_else(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Training, Net | None, Teaching]] = []
+    asked: list[tuple[Training, Net | None, Distillation]] = []
     monkeypatch.setattr(grid, "train", lambda *given: asked.append(given))
     for flags in ({}, {"truth": 1.0, "zoom": 1.0, "steps": 7}):
         grid.main("both", data=shared_data, rooms=tmp_path, out=tmp_path, after=tmp_path / "short", **flags)
     (row, _, said), (other, _, told) = asked
-    assert (said.truth, told.truth) == (Teaching.truth, 1) and told == replace(said, truth=1.0)
+    assert (said.label_weight, told.label_weight) == (Distillation.label_weight, 1) and told == replace(
+        said, label_weight=1.0
+    )
     assert other == replace(row, fit=replace(row.fit, steps=7), view=replace(row.view, zoom=(1.0, 1.0)))
 
 

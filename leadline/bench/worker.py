@@ -135,7 +135,7 @@ def metrics(
     samples = open_dataset(Path(data), split)
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
     predictor = load_predictor(file, threads=threads)
-    if size is not None and predictor.card is None:
+    if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
     report = evaluate(predictor, samples, protocol)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, complain, names, say, storable, write_whole
+from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
 from leadline.cli.flags import parse_size
 
 
@@ -95,8 +95,8 @@ def bench(
             apart = () if free or data is None else (data,)
             may_be_written(file, reads=reads, apart=apart, advice="give another name")
             check_writable(file)
-    found = measure(models, options, say)
-    say("")
+    found = measure(models, options, progress)
+    progress("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)
     if json not in (None, "-"):
         write_whole(Path(json or ""), text + "\n")
@@ -105,7 +105,7 @@ def bench(
         from leadline.bench.plot import plot as draw
 
         draw(found, plot)
-        complain(f"wrote {plot}")
+        warn(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, emit, names, say
+from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import parse_size
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
@@ -71,19 +71,19 @@ def export(
     if runtime == "tvm":
         tuning = tuning_folder(tuning, trials)
         if trials:
-            say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
+            progress(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
     options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
-        options = replace(options, calibration=pictures_for(calibration, how, images, complain))
+        options = replace(options, calibration=pictures_for(calibration, how, images, warn))
     export_model(model, runtime, out, options, size=how.size)
     found, files = difference(out, model), files_of(out)
     n_bytes = sum(path.stat().st_size for path in files)
     if json:
         written = [str(path) for path in files]
         facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": written}
-        emit(facts | {"bytes": n_bytes, "difference": found})
+        print_json(facts | {"bytes": n_bytes, "difference": found})
     else:
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
         if options.frame is not None:
@@ -105,7 +105,7 @@ def doctor(*, json: bool = False) -> int:
 
     device, found = fingerprint(), health()
     if json:
-        emit({"runtimes": found, "device": device})
+        print_json({"runtimes": found, "device": device})
         return 0
     rows = [["runtime", "runs files", "makes files"]]
     for one in found:

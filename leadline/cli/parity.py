@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, emit, names, say
+from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.export import Count, Folder, Model, Size
 from leadline.cli.flags import parse_size
 from leadline.core.text import shown
@@ -107,10 +107,10 @@ def parity(
         n_calibration=images,
     )
     given = [name for name in more if not is_artefact(name)]
-    found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=say)
-    say("")
+    found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=progress)
+    progress("")
     if json:
-        emit(found.to_json())
+        print_json(found.to_json())
     else:
         print(_parity_table(found.rows))
         for row in found.rows:
@@ -127,7 +127,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
     from leadline.runtime.export import picture
 
     if given:
-        paths = [path for source in given for path in sources(source, complain)]
+        paths = [path for source in given for path in sources(source, warn)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
         from leadline.data.layouts.detect import open_dataset

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, complain, emit, names
+from leadline.cli.command import check_writable, names, print_json, warn
 from leadline.cli.flags import AS_SAID, Read
 from leadline.compress.options import Masks, Method, NetAdapt, Pruning
 from leadline.core.text import shown
@@ -16,7 +16,7 @@ from leadline.training.options import FitOptions, Training
 
 # what a flag says by default
 _NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
-_LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, still_after=0.9)
+_LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, freeze_bn_after=0.9)
 
 
 def prune(
@@ -113,18 +113,18 @@ def prune(
     if len(test):
         check_protocols(protocols, "metric" if "stereo" in loss else load(model).spec.head.kind, test)
     else:
-        complain(f"{folder} has no test images: nothing will be said of accuracy")
+        warn(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(
-        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, choose=choose,
+        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, val_every=choose,
         protocol=protocols[0], reading=reading,
     )  # fmt: skip
     pruned = run(
         Pruning(
             method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
-            rounds, finetune=finetune, teach=teach, fresh=fresh, name=name,
+            rounds, finetune=finetune, distill_weight=teach, reinit=fresh, name=name,
         ),
         resume=resume,
-        say=complain,
+        say=warn,
     )  # fmt: skip
     reports = compared(
         pruned.before, pruned.after, files=(find(model), out), runtimes=runtimes, threads=threads,
@@ -133,7 +133,7 @@ def prune(
     if plot is not None:
         draw_widths(pruned.before, pruned.after, plot)
     if json:
-        emit({"out": str(out), "reports": [report.to_json() for report in reports]})
+        print_json({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
         print(f"\nwrote {shown(out)}, in {pruned.stored} as {model}")

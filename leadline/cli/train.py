@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leadline.distill.options import Teaching
+    from leadline.distill.options import Distillation
     from leadline.nn.build import Net
 
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, emit
+from leadline.cli.command import print_json, warn
 from leadline.core.report import Report, table
 from leadline.core.text import shown
-from leadline.distill.options import Teaching
+from leadline.distill.options import Distillation
 from leadline.nn.build import Net
 from leadline.training.distributed import process
 from leadline.training.options import Training
@@ -26,17 +26,17 @@ def told(report: Report, run: Training, json: bool) -> int:
     if process()[0] > 0:
         return 0
     if json:
-        emit(report.to_json())
+        print_json(report.to_json())
     else:
         print(f"{table([report])}\n\nwrote {shown(run.out)}")
     return 0
 
 
-def run_training(run: Training, net: Net | None = None, teaching: Teaching | None = None) -> tuple[Net, Report]:
+def run_training(run: Training, net: Net | None = None, teaching: Distillation | None = None) -> tuple[Net, Report]:
     """`pipelines.train.train`; what it says goes to standard error."""
     from leadline.pipelines.train import train
 
-    return train(run, net, teaching, say=complain)
+    return train(run, net, teaching, say=warn)
 
 
 def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:

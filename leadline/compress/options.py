@@ -52,21 +52,21 @@ class Masks:
 
     mode: Literal["total", "task"] = "total"
     """total: task and sparsity; task: the task alone decides what goes."""
-    price: Literal["plain", "cost"] = "plain"
+    regulariser: Literal["plain", "cost"] = "plain"
     """What a channel that is on costs: 1, as published, or in proportion to what it adds to the budget's cost."""
     strength: float = 1e-5
     """Weight of the sparsity; with a target, where the net costs just what is planned."""
     target: float | None = None
     """The part of the cost to be kept, which the strength is steered to reach; None: what the budget leaves."""
-    steered: bool = True
+    controlled: bool = True
     """Whether the strength is steered; a fixed one leaves what it leaves, without the budget: to try several."""
-    reach_at: float = 0.7
+    target_at: float = 0.7
     """Part of the run after which the target is to be reached."""
     tolerance: float = 0.02
     """The weight is e times as large for each such part of the cost above the plan."""
     start: float = 0.3
     """First value of all masks; a channel is on above 0."""
-    speed: float = 100.0
+    lr_scale: float = 100.0
     """A mask moves so many times as fast as a weight (under Adam)."""
     fit: FitOptions = _MASKED
     """The training of masks and weights together."""
@@ -107,9 +107,9 @@ class Pruning:
     """Batches that scores look at."""
     finetune: bool = True
     """Whether the pruned net is trained (as `training.fit` says)."""
-    teach: float = 0.0
+    distill_weight: float = 0.0
     """In that training the unpruned net teaches: weight of mean |ln p - ln t|, t its answer. 0: only the data does."""
-    fresh: bool = False
+    reinit: bool = False
     """Forget the weights after pruning and train the small shape from scratch, for comparison."""
     name: str | None = None
     """The net's new name; by default it keeps its own."""
@@ -117,7 +117,7 @@ class Pruning:
     def __post_init__(self) -> None:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
         check(self, threads=at_least(1), teach=FROM_0)
-        if self.masks.target is not None and not self.masks.steered:
+        if self.masks.target is not None and not self.masks.controlled:
             raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
-        if self.fresh and not self.finetune:
-            raise ValueError("fresh weights without a training are of no use; leave --fresh out, or let it train")
+        if self.reinit and not self.finetune:
+            raise ValueError("fresh weights without a training are of no use; leave --reinit out, or let it train")

@@ -9,19 +9,19 @@ from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.training.fit import Finish, Loss
 
-Judge = Callable[[Net], float]
+Validate = Callable[[Net], float]
 """A net's accuracy, more is better, on images that it neither learned from nor is reported on."""
 
 
 @dataclass(frozen=True)
-class Lessons:
+class Recovery:
     """`batches` and `loss` as `fit` takes them; `judge` chooses among nets."""
 
     batches: Batches
     loss: Loss
-    judge: Judge | None = None
+    validate: Validate | None = None
     finish: Finish | None = None
 
 
-Teach = Callable[[], Lessons]
+MakeRecovery = Callable[[], Recovery]
 """Makes the lessons; what several processes are to use must survive pickling, as a partial of a module's function."""

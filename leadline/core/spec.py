@@ -171,7 +171,7 @@ class Head:
     kernel: int = 1
     relu: bool = True
     resize: Literal["nearest", "corners"] = "nearest"
-    metres: float = 0.0
+    focal_times_baseline: float = 0.0
 
     def __post_init__(self) -> None:
         units = ("m", "relative_depth", "relative_disparity")
@@ -179,7 +179,10 @@ class Head:
             *_words(self),
             _odd(self.kernel),
             (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
-            (0 <= self.metres <= 1e6, f"metres is {self.metres}; 0 (unknown) to 1000000 is needed"),
+            (
+                0 <= self.focal_times_baseline <= 1e6,
+                f"metres is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
+            ),
         )
 
 

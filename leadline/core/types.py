@@ -38,8 +38,8 @@ class Sample:
     intrinsics: Any = None
     right: Any = None
     baseline_m: float | None = None
-    taught: Any = None
-    kind: Any = "metric"
+    pseudo_depth: Any = None
+    pseudo_kind: Any = "metric"
 
 
 @dataclass(frozen=True)

@@ -106,15 +106,15 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
         intrinsics=None if said["intrinsics"] is None else np.array(said["intrinsics"], np.float64),
         right=parts[3].reshape(rows, columns, 3) if said["stereo"] else None,
         baseline_m=said["baseline_m"],
-        taught=parts[1].view(np.float32).reshape(rows, columns) if some else None,
-        kind=said["taught"] or "metric",
+        pseudo_depth=parts[1].view(np.float32).reshape(rows, columns) if some else None,
+        pseudo_kind=said["taught"] or "metric",
     )
 
 
 def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
     """A frame's bytes, and its line of the index but for the place."""
     right = b"" if sample.right is None else np.asarray(sample.right, np.uint8).tobytes()
-    taught = b"" if sample.taught is None else np.asarray(sample.taught, np.float32).tobytes()
+    taught = b"" if sample.pseudo_depth is None else np.asarray(sample.pseudo_depth, np.float32).tobytes()
     depth, image = np.asarray(sample.target, np.float32).tobytes(), np.asarray(sample.image, np.uint8).tobytes()
     block = depth + taught + image + right + np.packbits(sample.valid).tobytes()
     said = {
@@ -123,7 +123,7 @@ def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
         "size": list(sample.image.shape[:2]),
         "name": sample.name,
         "stereo": sample.right is not None,
-        "taught": sample.kind if sample.taught is not None else None,
+        "taught": sample.pseudo_kind if sample.pseudo_depth is not None else None,
         "intrinsics": None if sample.intrinsics is None else np.asarray(sample.intrinsics, np.float64).tolist(),
         "baseline_m": sample.baseline_m,
     }

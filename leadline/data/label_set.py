@@ -258,7 +258,7 @@ def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: floa
         # between a pixel that is known and one that is not, bilinear gives something that neither is
         sharp = Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
         values = np.asarray(smooth if known.all() else sharp) * (np.asarray(near) > 0)
-    sample = replace(sample, taught=values.astype(np.float32), kind=labels.kind)
+    sample = replace(sample, pseudo_depth=values.astype(np.float32), pseudo_kind=labels.kind)
     if truth:
         return sample
     return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from leadline.distill.feature_loss import WAYS, Feature, affinity, channel_kl, hint
-from leadline.distill.loss import Lesson, ramp
+from leadline.distill.loss import DistillationLoss, ramp
 from leadline.distill.output_loss import distilled
 from leadline.distill.self_loss import answered
 
-__all__ = ["WAYS", "Feature", "Lesson", "affinity", "answered", "channel_kl", "distilled", "hint", "ramp"]
+__all__ = ["WAYS", "DistillationLoss", "Feature", "affinity", "answered", "channel_kl", "distilled", "hint", "ramp"]

@@ -1,4 +1,4 @@
-"""Lesson: all that a student learns from a teacher in one loss for `fit`."""
+"""DistillationLoss: all that a student learns from a teacher in one loss for `fit`."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def told(teacher: Teacher, batch: Sample, trust: float = 0.0) -> Sample:
     """
     depth, confidence, _ = teacher(batch)
     known = torch.isfinite(depth) & (confidence >= trust)
-    if batch.taught is not None:
-        known &= _like(batch.taught > 0, depth)
+    if batch.pseudo_depth is not None:
+        known &= _like(batch.pseudo_depth > 0, depth)
     if teacher.kind == "relative_disparity":
         low = torch.where(known, depth, torch.inf).amin((1, 2, 3), keepdim=True)
         high = torch.where(known, depth, -torch.inf).amax((1, 2, 3), keepdim=True)
         depth = (1 + (TOP - 1) * (depth - low) / (high - low).clamp(min=1e-9)) / TOP
-    return replace(batch, taught=torch.where(known, depth, 0), kind=(teacher.kind,) * len(batch.name))
+    return replace(batch, pseudo_depth=torch.where(known, depth, 0), pseudo_kind=(teacher.kind,) * len(batch.name))
 
 
-class Lesson(nn.Module):
+class DistillationLoss(nn.Module):
     """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
 
     teacher     asked about each batch as the student sees it, if `online` and its answers count at all; otherwise they
-                come with the batch (`Sample.taught`, label sets), which costs nothing and allows any teacher
+                come with the batch (`Sample.pseudo_depth`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
     trust       answers of a lower confidence do not count, where the teacher is asked
     ramped      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
@@ -105,8 +105,8 @@ def _compared(batch: Sample) -> Tensor:
     or else everywhere. bool [B,1,H,W].
     """
     known = batch.valid
-    if batch.taught is not None:
-        known = torch.where(_none(known), _like(batch.taught > 0, known), known)
+    if batch.pseudo_depth is not None:
+        known = torch.where(_none(known), _like(batch.pseudo_depth > 0, known), known)
     found: Tensor = known | _none(known)
     return found
 

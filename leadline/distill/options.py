@@ -9,12 +9,12 @@ from typing import Literal
 from leadline.core.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
 from leadline.core.spec import Kind
 
-FLAG = "--foreign.kind, of distill --asking.foreign.kind"
+FLAG = "--external.kind, of distill --external.kind"
 """Where somebody says what a teacher does not say of itself."""
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ExternalModel:
     """What a teacher that leadline has not made does not say of itself."""
 
     kind: Kind | None = None
@@ -38,7 +38,7 @@ class Foreign:
 
 
 @dataclass(frozen=True)
-class Asking:
+class TeacherOptions:
     """Which teachers are asked, and how."""
 
     teacher: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Asking:
     """
     weights: tuple[float, ...] = ()
     """Of several teachers: how much each counts; none: all alike."""
-    foreign: Foreign = Foreign()
+    external: ExternalModel = ExternalModel()
     """What files that leadline has not made do not say of themselves."""
     flip: bool = False
     """Ask about the mirrored picture too, and take the mean."""
@@ -78,7 +78,7 @@ class Labelling:
     """Pictures in a file."""
     licences: tuple[str, ...] = ()
     """The terms under which the pictures came; stated in what learns from them."""
-    again: bool = False
+    retry_skipped: bool = False
     """Whether images that an earlier run has left out are tried once more, as after a repair."""
     workers: int = 0
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
@@ -94,22 +94,22 @@ class Labelling:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class Distillation:
     """What a student learns from a teacher, besides its training."""
 
     unlabelled: tuple[str, ...] = ()
     """Folders whose images are learned from without their depth, if they have any; FOLDER:N puts N into each batch."""
     labels: tuple[Path, ...] = ()
     """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher is asked."""
-    asking: Asking = Asking()
+    teachers: TeacherOptions = TeacherOptions()
     """The teacher that is asked about each batch, where there are no label sets or its features are learned."""
-    truth: float = 0.1
+    label_weight: float = 0.1
     """Of labelled images: the part that their own depth has in the loss; the rest is the teacher's (lambda)."""
     weight: float = 1.0
     """Of unlabelled images in the loss."""
-    trust: float = 0.0
+    min_confidence: float = 0.0
     """Labels of a lower confidence do not count."""
-    ramped: bool = False
+    warmup_distill: bool = False
     """Whether the teacher's part comes in slowly (LiteDepth's reweighting hook)."""
     features: tuple[str, ...] = ()
     """WAY:STUDENT=TEACHER,... of modules whose maps are compared; WAY is affinity, channel or hint, WAY*W has the

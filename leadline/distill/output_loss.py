@@ -27,14 +27,14 @@ def distilled(
     2. u: L(p, answer). Images with neither teach nothing.
     3. Answers that are relative are compared without their scale (and shift): `losses.relative`, weight 1.
 
-    The answers are `batch.taught`, 0 where there is none, and `batch.kind` says of what kind. How many x and u there
+    The answers are `batch.pseudo_depth`, 0 where there is none, and `batch.kind` says of what kind. How many x and u there
     are in a batch is the sampling ratio: a matter of the data sets' shares. Published: `truth` about 0.1, which L and
     ratio is not (`unlabelled` 1 by the paper's sum). Logs, each before its weight, `truth` (of images
     without an answer `only_truth`), `taught` and `unlabelled`.
     """
     seen = outputs(terms, net, batch.image)
     known = batch.valid.flatten(1).any(1)
-    told = torch.zeros_like(known) if batch.taught is None else (batch.taught > 0).flatten(1).any(1)
+    told = torch.zeros_like(known) if batch.pseudo_depth is None else (batch.pseudo_depth > 0).flatten(1).any(1)
     values: dict[str, tuple[float, Tensor]] = {}
     n = int(known.sum())
     for both in (True, False):
@@ -63,9 +63,9 @@ def _truth(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample,
 def _answers(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample, rows: Tensor) -> Tensor:
     """Each kind by its own criterion; the mean over the images."""
     total = []
-    for kind in sorted({batch.kind[int(i)] for i in rows}):
-        mine = torch.stack([i for i in rows if batch.kind[int(i)] == kind])
-        taught = batch.taught[mine]
+    for kind in sorted({batch.pseudo_kind[int(i)] for i in rows}):
+        mine = torch.stack([i for i in rows if batch.pseudo_kind[int(i)] == kind])
+        taught = batch.pseudo_depth[mine]
         part = replace(batch, target=taught, valid=taught > 0)
         preds = {at: pred[mine] for at, pred in seen.items()}
         if kind == "metric":

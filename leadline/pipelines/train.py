@@ -14,11 +14,11 @@ from leadline.core.spec import to_json
 from leadline.core.storage import write_atomically
 from leadline.core.writing import may_be_written
 from leadline.data.loader import Batches
-from leadline.distill.options import Teaching
+from leadline.distill.options import Distillation
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save, save_like
 from leadline.pipelines.distill import licences
-from leadline.pipelines.distill import taught as teaching_of
+from leadline.pipelines.distill import teacher_supervision as teaching_of
 from leadline.pipelines.training_data import Say
 from leadline.pipelines.training_setup import parts
 from leadline.training.autotune import autotune
@@ -30,7 +30,7 @@ from leadline.training.state import commit, read_json
 
 
 def train(
-    run: Training, net: Net | None = None, teaching: Teaching | None = None, *, say: Say = lambda _: None
+    run: Training, net: Net | None = None, teaching: Distillation | None = None, *, say: Say = lambda _: None
 ) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`,
     in the numbers of the checkpoint that it began from, if it did.
@@ -59,8 +59,8 @@ def train(
         made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
     )  # fmt: skip
-    if made.chosen is not None and len(report.metrics) > 1:  # more than the loss
-        report = replace(report, protocol=run.protocol, n=len(made.chosen))
+    if made.validation is not None and len(report.metrics) > 1:  # more than the loss
+        report = replace(report, protocol=run.protocol, n=len(made.validation))
     if 0 < options.steps == report.context["skipped_steps"]:
         raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
     much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting

@@ -59,15 +59,15 @@ def refuse_data(out: Path, folders: list[Path], unlabelled: list[Path]) -> None:
             raise ValueError(f"{out} is the folder of a run, and {folder} is data to learn from: give another --out")
 
 
-def kept_for_choosing(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
+def split_validation(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
     """(to learn from, to validate on), the second None if there is none."""
-    if not run.choose:
+    if not run.val_every:
         return data, None
-    if run.choose == 1:
+    if run.val_every == 1:
         raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
-    rest, chosen = hold_out(data, run.choose)
+    rest, chosen = hold_out(data, run.val_every)
     if not len(chosen):
-        say(f"{data.name} has too few images to keep every {run.choose}th block of 20: there is no validation")
+        say(f"{data.name} has too few images to keep every {run.val_every}th block of 20: there is no validation")
         return data, None
     if from_pairs(run) and not len(chosen := measured(chosen)):
         say(f"{data.name} has no depth in the part kept for choosing: there is no validation")
@@ -92,7 +92,7 @@ def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Pat
 
 def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
     """The transformed item, in which `taught` is above 0 where the picture is, and not what surrounds it."""
-    return transform(replace(sample, taught=np.ones(sample.image.shape[:2], np.float32)), rng)
+    return transform(replace(sample, pseudo_depth=np.ones(sample.image.shape[:2], np.float32)), rng)
 
 
 def from_pairs(run: Training) -> bool:

@@ -35,12 +35,12 @@ from leadline.nn.pretrained.tflite import give_from_file_
 from leadline.pipelines.training_data import (
     Say,
     from_pairs,
-    kept_for_choosing,
     marked,
     refuse_data,
     rows,
     seen,
     shares,
+    split_validation,
     transform_of,
     without,
 )
@@ -57,8 +57,8 @@ _SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
 
 
 @dataclass(frozen=True)
-class Taught:
-    """How a teacher has a say in a run. `teaching.taught` makes one."""
+class TeacherSupervision:
+    """How a teacher has a say in a run. `teaching.pseudo_depth` makes one."""
 
     unlabelled: tuple[str, ...]
     """Folders beside those of `Training.data`, whose depth does not count."""
@@ -83,7 +83,7 @@ class Parts:
     finish: Finish | None
     options: FitOptions
     """The run's, with `epochs` as steps."""
-    chosen: Dataset | None
+    validation: Dataset | None
     """The part of the first data set that is kept for choosing, as it is stored; None: there is none."""
     validate: Validate | None
     """Metrics on `chosen` under the run's protocol; leaves a picture in the run's folder."""
@@ -99,7 +99,7 @@ def parts(
     run: Training,
     net: Net | None = None,
     *,
-    taught: Taught | None = None,
+    taught: TeacherSupervision | None = None,
     say: Say = lambda _: None,
 ) -> Parts:
     """What `run` is made of; equal runs give equal parts, also in another process.
@@ -134,12 +134,12 @@ def parts(
     camera = metres(sets) if stereo else 0.0
     chosen = None
     if run.data:
-        sets[0], chosen = kept_for_choosing(run, sets[0], say)
+        sets[0], chosen = split_validation(run, sets[0], say)
         sets[1:] = [
             without(chosen, sets[0], data, folder, folders[0])
             for data, folder in zip(sets[1:], folders[1:], strict=True)
         ]
-    elif run.choose:
+    elif run.val_every:
         say("no labelled data are given: there is no validation")
     if taught is not None:
         sets = taught.answered(sets)  # after the choice, which shall not depend on what the teacher left out
@@ -253,7 +253,11 @@ def _start(run: Training, data: Dataset, teacher: Teacher | None = None) -> Net:
     some = [data[i] for i in evenly(64, len(data))]
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
-        depths = [float(s.taught[s.taught > 0].mean()) for s in some if s.kind == "metric" and np.any(told(s))]
+        depths = [
+            float(s.pseudo_depth[s.pseudo_depth > 0].mean())
+            for s in some
+            if s.pseudo_kind == "metric" and np.any(told(s))
+        ]
     if not depths and teacher is not None and teacher.kind == "metric":
         answers = [teacher(collate([s])).depth for s in some[:8]]
         depths = [float(a[torch.isfinite(a)].mean()) for a in answers if torch.isfinite(a).any()]

@@ -20,7 +20,7 @@ from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, r
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.runtime import SUFFIXES, load
-from leadline.runtime.manifest import Card
+from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import Precision
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Predictor:
     runner: Runner
     preprocess: Preprocess
     head: Head
-    card: Card | None = None
+    manifest: Manifest | None = None
     flip: bool = False
 
     def __call__(self, image: Picture) -> Depth:
@@ -77,17 +77,17 @@ class Predictor:
     @property
     def frame(self) -> tuple[int, int] | None:
         """The (height, width) of the pictures that a whole-frame file takes; None: any size."""
-        return None if self.card is None else self.card.frame
+        return None if self.manifest is None else self.manifest.frame
 
     @property
     def runtime(self) -> str:
         """What runs it."""
-        return "eager" if self.card is None else self.card.runtime
+        return "eager" if self.manifest is None else self.manifest.runtime
 
     @property
     def precision(self) -> Precision:
         """Its arithmetic."""
-        return "fp32" if self.card is None else self.card.precision
+        return "fp32" if self.manifest is None else self.manifest.precision
 
     def _merged(self, batch: np.ndarray) -> np.ndarray:
         across = 3 if self.frame is None else 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from leadline.core.errors import BadArtefact, NoRuntime
 from leadline.core.preprocess import Runner
-from leadline.runtime.manifest import Card, check_runtime, read_beside
+from leadline.runtime.manifest import Manifest, check_runtime, read_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import Loaded
 
@@ -79,33 +79,33 @@ def suffix(name: str) -> str:
     return next(ending for ending, other in SUFFIXES.items() if other == name)
 
 
-def card(path: Path) -> Card:
+def manifest(path: Path) -> Manifest:
     """What the artefact says of itself; BadArtefact if it says nothing."""
     name = SUFFIXES.get(path.suffix)
     if name in (None, "eager"):
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
         raise BadArtefact(f"{path} is not an exported file; those end in {', '.join(endings)}")
     if name == "onnx":
-        from leadline.runtime.backends.onnx import read_card
+        from leadline.runtime.backends.onnx import read_manifest
 
-        found = read_card(path)
+        found = read_manifest(path)
     else:
         found = read_beside(path)
     check_runtime(path, found, str(name))
     return found
 
 
-def load(path: Path, threads: int | None = None) -> tuple[Runner, Card]:
+def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
     """The artefact at `path`, ready to run, and its card. The runtime's package must be installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
-    found = card(path)
+    found = manifest(path)
     run = installed(found.runtime).load(path, threads)
     return Loaded(run, _again, path.absolute(), threads, found), found
 
 
-def _again(path: Path, threads: int | None, expected: Card) -> Runner:
+def _again(path: Path, threads: int | None, expected: Manifest) -> Runner:
     run, found = load(path, threads)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")

@@ -22,7 +22,7 @@ MAX_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class Card:
+class Manifest:
     """The net's Spec (with preprocessing, kind and unit), the runtime and precision the file was made for.
 
     `size` is the input (height, width) of the net. `frame` is None where the file takes float32 [1,3,h,w] in 0..1 and
@@ -47,13 +47,13 @@ class Card:
     machine: tuple[str, ...] = ()
 
 
-def dumps(card: Card) -> str:
+def dumps(card: Manifest) -> str:
     """The card as JSON text."""
     plain = to_json(card) | {"versions": card.versions, "provenance": card.provenance, "format": FORMAT}
     return json.dumps(plain, sort_keys=True)
 
 
-def loads(text: str | bytes, path: Path) -> Card:
+def loads(text: str | bytes, path: Path) -> Manifest:
     """The card from JSON text; BadArtefact, naming the file `path`, if it is something else or its values cannot be."""
     try:
         whole = text if isinstance(text, str) else text.decode("utf-8-sig")
@@ -61,7 +61,7 @@ def loads(text: str | bytes, path: Path) -> Card:
         if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         versions, provenance = _texts(plain, "versions"), _origin(plain)
-        card = replace(from_json(Card, plain), versions=versions, provenance=provenance)
+        card = replace(from_json(Manifest, plain), versions=versions, provenance=provenance)
         _check_values(card)
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         said = str(error) if len(str(error)) <= 300 else f"{str(error)[:300]} ..."
@@ -98,7 +98,7 @@ def _origin(plain: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def _check_values(card: Card) -> None:
+def _check_values(card: Manifest) -> None:
     """A ValueError for a value of the right type that no exported file has."""
     for name, pixels in (("size", card.size), ("frame", card.frame or (1, 1))):
         if min(pixels) < 1 or pixels[0] * pixels[1] > MAX_PIXELS:
@@ -131,7 +131,7 @@ def _weights(path: Path) -> list[Path]:
     return others + ([path.with_name(path.name + ".bin")] if path.suffix == ".param" else [])
 
 
-def write_beside(path: Path, card: Card) -> None:
+def write_beside(path: Path, card: Manifest) -> None:
     """Put the card next to the artefact `path`, bound to its files as they are now."""
     hashes = tuple(sha256(file) for file in (path, *_weights(path)))
     beside(path).write_text(dumps(replace(card, hashes=hashes)) + "\n", "utf-8")
@@ -146,7 +146,7 @@ def is_described(path: Path) -> bool:
         return False
 
 
-def read_beside(path: Path) -> Card:
+def read_beside(path: Path) -> Manifest:
     """The card next to the artefact `path`; BadArtefact if there is none."""
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
@@ -165,7 +165,7 @@ def read_beside(path: Path) -> Card:
     return loads(content, path)
 
 
-def opened(path: Path, runtime: str) -> Card:
+def opened(path: Path, runtime: str) -> Manifest:
     """As `read_beside`, for who is about to load the file by `runtime`: BadArtefact if the card is another file's, or
     of a file for another runtime or machine. A native loader may crash on what is refused here.
     """
@@ -186,7 +186,7 @@ def _hash(file: Path, artefact: Path) -> str:
         raise BadArtefact(f"{file} cannot be read: {error}") from error
 
 
-def check_hashes(path: Path, card: Card, found: Sequence[str]) -> None:
+def check_hashes(path: Path, card: Manifest, found: Sequence[str]) -> None:
     """BadArtefact unless the files of the artefact `path`, whose SHA-256 are `found`, are those of the card."""
     if card.hashes == tuple(found):
         return
@@ -198,7 +198,7 @@ def check_hashes(path: Path, card: Card, found: Sequence[str]) -> None:
     )
 
 
-def check_runtime(path: Path, card: Card, runtime: str) -> None:
+def check_runtime(path: Path, card: Manifest, runtime: str) -> None:
     """BadArtefact if the card is not of a file for `runtime`."""
     if card.runtime != runtime:
         raise BadArtefact(
@@ -206,7 +206,7 @@ def check_runtime(path: Path, card: Card, runtime: str) -> None:
         )
 
 
-def check_machine(path: Path, card: Card) -> None:
+def check_machine(path: Path, card: Manifest) -> None:
     """BadArtefact if `path` is native code that needs what this machine lacks: running it could end the process."""
     here = machine.native() if card.machine else ()
     if lacking := [need for need in card.machine if need not in here]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from leadline.core.errors import BadArtefact
-from leadline.runtime.manifest import MAX_BYTES, Card, check_hashes, loads
+from leadline.runtime.manifest import MAX_BYTES, Manifest, check_hashes, loads
 
 KEY = "leadline"  # of the metadata entry
 _METADATA_PROPS = 14  # the field of ONNX's ModelProto
@@ -19,13 +19,13 @@ _MAX_FIELDS = 100_000  # of the model itself; the graph is one
 _CHUNK = 2**20
 
 
-def card_of(path: Path) -> Card | None:
+def card_of(path: Path) -> Manifest | None:
     """What the file says of itself; None if leadline has not written it. BadArtefact if it is damaged."""
     entry = _entry(path)
     return None if entry is None else loads(entry[2], path)
 
 
-def check_content(path: Path, card: Card) -> None:
+def check_content(path: Path, card: Manifest) -> None:
     """BadArtefact if the file, its card apart, is not as it was exported. A card without hash fits every file."""
     entry = _entry(path) if card.hashes else None
     if entry is not None:

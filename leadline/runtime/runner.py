@@ -11,7 +11,7 @@ import numpy as np
 
 from leadline.core.errors import BadArtefact, LeadlineError, NoRuntime
 from leadline.core.preprocess import Runner
-from leadline.runtime.manifest import Card
+from leadline.runtime.manifest import Manifest
 
 FORKED = (
     "the model was loaded before this process was forked from another, and a runtime's threads do not follow: load it "
@@ -20,7 +20,7 @@ FORKED = (
 
 
 def runner(
-    card: Card, call: Callable[[np.ndarray], np.ndarray], lock: AbstractContextManager[object] | None = None
+    card: Manifest, call: Callable[[np.ndarray], np.ndarray], lock: AbstractContextManager[object] | None = None
 ) -> Runner:
     """A Runner from `call`, which takes one contiguous input that fits the card and gives an array of its own.
 

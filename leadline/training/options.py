@@ -55,7 +55,7 @@ class FitOptions:
     """Largest norm of the gradient; 0: any."""
     ema: float = 0.0
     """Decay of the running mean of the weights that is returned; 0: the weights themselves."""
-    still_after: float = 1.0
+    freeze_bn_after: float = 1.0
     """Part of the run after which batch norms keep their statistics."""
     precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 arithmetic; auto: where the processor multiplies matrices of it (AMX, a GPU)."""
@@ -116,7 +116,7 @@ class Training:
     stereo: Stereo = Stereo()
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
-    choose: int = 10
+    val_every: int = 10
     """Every so-manieth block of 20 images of the first data set is kept for validation; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""

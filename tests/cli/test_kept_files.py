@@ -21,8 +21,8 @@ from leadline.runtime.export import export
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Captured = pytest.CaptureFixture[str]
-TRAIN = ["--batch", "2", "--fit.steps", "1", "--fit.precision", "no", "--choose", "0", "--workers", "0"]
-PRUNE = ["--batch", "2", "--fit.steps", "1", "--fit.precision", "no", "--choose", "0", "--method", "l2"]
+TRAIN = ["--batch", "2", "--fit.steps", "1", "--fit.precision", "no", "--val-every", "0", "--workers", "0"]
+PRUNE = ["--batch", "2", "--fit.steps", "1", "--fit.precision", "no", "--val-every", "0", "--method", "l2"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_run_never_lies_in_its_data_or_over_its_start(capsys: Captured, kept: 
         rooms,
         "--unlabelled",
         rooms / "images",
-        "--asking.teacher",
+        "--teacher",
         kept / "net.safetensors",
     ]
     among = ["--out", rooms / "images" / "run", "--model", "fastdepth_pruned", *TRAIN]

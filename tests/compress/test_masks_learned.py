@@ -16,8 +16,8 @@ from test_masks import masked, take_off_, views
 from torch import Tensor
 
 from leadline.compress.pruning.masks import Masked
-from leadline.compress.pruning.surgery import prune, rounded
-from leadline.core.errors import OutOfReach
+from leadline.compress.pruning.surgery import prune, round_to_multiple
+from leadline.core.errors import BudgetInfeasible
 from leadline.core.machine import compiler
 from leadline.core.types import Sample
 from leadline.training.fit import fit
@@ -51,13 +51,13 @@ def test_a_harvest_meets_its_limit() -> None:
     rounding = made.harvest(multiple=8)
     on = {name: int((v > 0).sum()) for name, v in zip(made.names, made.values, strict=True)}
     for name, width in on.items():
-        assert 16 - len(rounding.get(name, [])) == rounded(width, 16, 8)
+        assert 16 - len(rounding.get(name, [])) == round_to_multiple(width, 16, 8)
     with torch.no_grad():
         for v in made.values:
             v.fill_(-1.0)
     assert {len(which) for which in made.harvest().values()} == {15}  # one stays
     assert 0 < made.kept() < 0.1
-    with pytest.raises(OutOfReach):
+    with pytest.raises(BudgetInfeasible):
         made.harvest(1.0)
 
 

@@ -69,11 +69,11 @@ def make(rng: Rng, folder: Path, prepared: Path) -> Case:
 
 def asked(path: Path) -> Any:
     """Take it for another program's file, without its description, as a teacher: told what it gives."""
-    from leadline.distill.options import Foreign
+    from leadline.distill.options import ExternalModel
     from leadline.distill.teachers import open_teacher
 
     path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-    open_teacher(path, Foreign("metric"))
+    open_teacher(path, ExternalModel("metric"))
 
 
 def used(path: Path) -> Any:

@@ -268,7 +268,7 @@ def _labelled(root: Path, out: Path) -> None:
         for i in range(min(len(taught), 4)):
             said = taught[i]
             _sound(said)
-            assert np.isfinite(said.taught).all() and (said.taught >= 0).all()
+            assert np.isfinite(said.pseudo_depth).all() and (said.pseudo_depth >= 0).all()
 
 
 OWN = (_read, _checked, _predicted, _labelled, _stereo, _cached)

@@ -230,7 +230,7 @@ def test_every_verb_refuses_such_a_file_in_one_line(
         ["predict", photo, "--model", bad, "--out", str(tmp_path / "p")],
         ["val", "--data", data, "--model", bad],
         ["train", "--data", data, "--model", bad, "--out", str(tmp_path / "t"), "--workers", "0"],
-        ["distill", "--data", data, "--model", "litedepth", "--asking.teacher", bad, "--out", str(tmp_path / "d")],
+        ["distill", "--data", data, "--model", "litedepth", "--teacher", bad, "--out", str(tmp_path / "d")],
         ["label", data, "--teacher", bad, "--out", str(tmp_path / "l")],
         ["prune", bad, "--method", "l1", "--budget", "macs=0.9x", "--data", data, "--out", out],
         ["quantize", bad, "--runtime", "eager", "--data", data, "--out", out, "--images", "1"],

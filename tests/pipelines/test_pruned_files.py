@@ -28,5 +28,5 @@ def test_a_net_that_is_cut_far_below_its_budget_is_told() -> None:
     assert near == ["the budget is 100, reached is 91, 91% of it"]
     assert far[0] == "the budget is 100, reached is 50, 50% of it"
     assert "more was cut than asked" in far[1] and "--multiple 1 may come closer" in far[1]
-    free = replace(plan, method="masks", masks=Masks(steered=False))
+    free = replace(plan, method="masks", masks=Masks(controlled=False))
     assert narrowing.distance({"cost": 50.0}, 100.0, free) == []  # which go where they will

@@ -1,4 +1,4 @@
-"""recipes.taught: views are drawn once, both nets look at the same ones, and only who knows something has a say."""
+"""recipes.pseudo_depth: views are drawn once, both nets look at the same ones, and only who knows something has a say."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: P
     some = [next(first) for _ in range(4)]
     again = next(make(3))
     assert torch.equal(some[3].image, again.image) and torch.equal(some[3].hints[2], again.hints[2])
-    stored = torch.from_numpy(np.load(views / "rooms.taught.npy")).float()
+    stored = torch.from_numpy(np.load(views / "rooms.pseudo_depth.npy")).float()
     images = torch.from_numpy(np.load(views / "rooms.image.npy")).float().mean(dim=-1)
     for batch in some:
         for place in range(2):  # the rooms
-            depth, grey = batch.taught[place, 0], batch.image[place].mean(dim=0)
+            depth, grey = batch.pseudo_depth[place, 0], batch.image[place].mean(dim=0)
             found = [
                 (i, turned) for i in range(6) for turned in (False, True)
                 if torch.equal(stored[i].flip(-1) if turned else stored[i], depth)
@@ -109,8 +109,8 @@ def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: P
 
 def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
     make = taught.batches(views, SHARES, 100, 0.2, seed=0)(0)
-    stored = np.load(views / "rooms.taught.npy").astype(np.float32)
-    seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).taught[:2, 0]]
+    stored = np.load(views / "rooms.pseudo_depth.npy").astype(np.float32)
+    seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).pseudo_depth[:2, 0]]
     both = [[min(np.abs(s - x).max(), np.abs(s[:, ::-1] - x).max()) == 0 for s in stored] for x in seen]
     assert np.array(both).sum(axis=0).tolist() == [1] * 6
 
@@ -122,12 +122,12 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
     assert batch.valid.flatten(1).any(dim=1).tolist() == [True, True, False, True]
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
 
-    def value(changed: taught.Taught) -> dict[str, float]:
+    def value(changed: taught.TeacherSupervision) -> dict[str, float]:
         logs: dict[str, float] = run.loss(run.shell.eval(), changed)[1]
         return logs
 
     plain = value(batch)
-    other = batch.taught.clone()
+    other = batch.pseudo_depth.clone()
     other[3] += 5
     assert value(replace(batch, taught=other)) == plain
     other[2] += 5

@@ -36,7 +36,7 @@ class StandIn(types.ModuleType):
         self.compiled.append(options)
         eager.compile(net, example, out, CompileOptions())
         out.with_suffix(".bin").write_text(self.fault)
-        write_beside(out, graph.card(net, example, "standin", options, ["numpy"]))
+        write_beside(out, graph.manifest(net, example, "standin", options, ["numpy"]))
         if self.fault == "refuses":
             raise ExportFailed("standin has no kernel for Conv")
         return out

@@ -21,7 +21,7 @@ from torch import nn
 from leadline.compress.options import NetAdapt
 from leadline.compress.pruning.groups import Channels, Drop
 from leadline.compress.pruning.surgery import prune
-from leadline.compress.recovery import Judge, Lessons, Teach
+from leadline.compress.recovery import MakeRecovery, Recovery, Validate
 from leadline.core.errors import BadCheckpoint, BadData, TrainingFailed
 from leadline.core.storage import write_atomically
 from leadline.nn.checkpoint import load, save
@@ -29,7 +29,7 @@ from leadline.training.fit import fit
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Candidate:
     """A group narrowed to a width, what the net then costs by estimate, and its accuracy after a short training."""
 
     group: str
@@ -39,7 +39,7 @@ class Proposal:
     accuracy: float = float("nan")
 
 
-Job = tuple[Path, Proposal, Path, int, Channels, Drop]
+Job = tuple[Path, Candidate, Path, int, Channels, Drop]
 """The net's file, the proposal, the folder for what is made of it, the first batch to learn from, and what goes."""
 
 
@@ -49,7 +49,7 @@ class Workers:
     def __init__(self, pool: ProcessPoolExecutor | None) -> None:
         self.pool = pool
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Proposal]:
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Candidate]:
         """The proposals with their accuracies, in the order of the jobs."""
         return map(_propose, jobs) if self.pool is None else self.pool.map(_propose, jobs)
 
@@ -59,7 +59,7 @@ class Workers:
 
 
 @contextmanager
-def workers(teach: Teach, options: NetAdapt) -> Iterator[Workers]:
+def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
     """Workers that have their lessons. Afterwards this process is as it was."""
     threads = torch.get_num_threads()
     if options.processes > 1:
@@ -80,10 +80,10 @@ def workers(teach: Teach, options: NetAdapt) -> Iterator[Workers]:
         torch.set_num_threads(threads)
 
 
-_settled: list[tuple[Teach, NetAdapt]] = []
+_settled: list[tuple[MakeRecovery, NetAdapt]] = []
 
 
-def _settle(teach: Teach, options: NetAdapt) -> None:
+def _settle(teach: MakeRecovery, options: NetAdapt) -> None:
     """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -98,14 +98,14 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _taught() -> tuple[Lessons, Judge, NetAdapt]:
+def _taught() -> tuple[Recovery, Validate, NetAdapt]:
     teach, options = _settled[0]
     lessons = teach()
-    if lessons.judge is None:
+    if lessons.validate is None:
         raise ValueError(
-            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--choose 10)"
+            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--val-every 10)"
         )
-    return lessons, lessons.judge, options
+    return lessons, lessons.validate, options
 
 
 def _ready() -> None:
@@ -117,7 +117,7 @@ def _judged(path: Path) -> float:
     return float(judge(load(path)))
 
 
-def _propose(job: Job) -> Proposal:
+def _propose(job: Job) -> Candidate:
     """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read.
 
     One whose training fails, or after which there is nothing to measure, has no accuracy.
@@ -127,7 +127,7 @@ def _propose(job: Job) -> Proposal:
     said = path.with_suffix(".json")
     if said.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
-            found = Proposal(**json.loads(said.read_bytes()))
+            found = Candidate(**json.loads(said.read_bytes()))
             load(path)
             if (found.group, found.width) == (proposal.group, proposal.width):
                 return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from leadline.compress.pruning.symbolic import Place
+from leadline.compress.pruning.symbolic import ParamAxis
 
 Drop = Mapping[str, Iterable[int]]
 """Group's name -> which of its channels go."""
@@ -24,15 +24,15 @@ class Group:
 
     name: str
     size: int
-    places: Mapping[Place, Tensor]
-    read: frozenset[Place]
-    make: frozenset[Place]
+    param_axes: Mapping[ParamAxis, Tensor]
+    read: frozenset[ParamAxis]
+    make: frozenset[ParamAxis]
     frozen: str | None = None
 
     @property
     def modules(self) -> list[str]:
         """The modules whose outputs these channels are, each once, in the order in which they run."""
-        return list(dict.fromkeys(place[0].rpartition(".")[0] for place in self.places if place in self.make))
+        return list(dict.fromkeys(place[0].rpartition(".")[0] for place in self.param_axes if place in self.make))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Channels:
             group = self.group(name)
             if not 1 <= width <= group.size:
                 raise ValueError(f"the group {name!r} has {group.size} channels; {width} are not among 1 to that")
-            for (tensor, dim), indices in group.places.items():
+            for (tensor, dim), indices in group.param_axes.items():
                 shapes[tensor][dim] -= (group.size - width) * indices.shape[1]
         return {name: tuple(shape) for name, shape in shapes.items()}
 

@@ -27,7 +27,7 @@ from leadline.compress.cost.count import Cost
 from leadline.compress.options import Masks
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.select import choose
-from leadline.compress.pruning.surgery import kept_best, rounded
+from leadline.compress.pruning.surgery import keep_topk, round_to_multiple
 from leadline.core.types import Sample
 from leadline.training.fit import Loss
 
@@ -47,13 +47,13 @@ class Masked(nn.Module):
         self.base, self.channels, self.cost, self.options, self.steps = base, channels, cost, options, steps
         self.names = list(channels.free)
         sizes = [group.size for group in channels.free.values()]
-        self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
-        self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
+        self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.lr_scale)) for n in sizes)
+        self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.regulariser)))
         self.register_buffer("done", torch.tensor(0))
         self.full = cost(channels.shapes)
 
     def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-        values = [_faster(v, self.options.speed) for v in self.values]
+        values = [_faster(v, self.options.lr_scale) for v in self.values]
         masks = [_step(v) for v in values]
         task, logs = self.base(_Reading(net, self._read(net, masks)), batch)
         logs = {**logs, "kept": self.kept()}
@@ -71,7 +71,7 @@ class Masked(nn.Module):
 
     def scores(self) -> dict[str, Tensor]:
         """What each masked channel is worth: v, above 0 where it is on."""
-        return {n: self.options.speed * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
+        return {n: self.options.lr_scale * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
 
     def off(self) -> dict[str, list[int]]:
         """The channels that are off; of each group one stays, the best."""
@@ -85,10 +85,10 @@ class Masked(nn.Module):
         cost that this does not meet, more, those with the lowest v.
         """
         scores, off = self.scores(), self.off()
-        widths = {name: rounded(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
+        widths = {name: round_to_multiple(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
         if limit is not None and self.cost(self.channels.shapes_with(widths)) > limit:
             return choose(self.channels, scores, self.cost, limit, multiple=multiple)
-        return kept_best(scores, widths)
+        return keep_topk(scores, widths)
 
     def _read(self, net: nn.Module, masks: Iterable[Tensor]) -> dict[str, Tensor]:
         """The weights that read a masked channel, times the masks, under their names in `net`."""
@@ -101,7 +101,7 @@ class Masked(nn.Module):
                 key = prefix + tensor
                 weight = found.get(key, parameters[key])
                 whole = torch.ones(weight.shape[dim], device=weight.device)
-                indices = group.places[tensor, dim].to(weight.device)
+                indices = group.param_axes[tensor, dim].to(weight.device)
                 whole = whole.index_put((indices.flatten(),), mask.repeat_interleave(indices.shape[1]))
                 found[key] = weight * whole.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
         return found
@@ -115,10 +115,10 @@ class Masked(nn.Module):
         how = self.options
         if how.target is None:
             return how.strength
-        part = float(self.done) / (how.reach_at * self.steps)
+        part = float(self.done) / (how.target_at * self.steps)
         planned = 1 - (1 - how.target) * min(1.0, part)
         soft = how.start / 3  # so that at the start it is 0.95
-        now = self._part([torch.sigmoid(how.speed * v / soft) for v in self.values]) if part <= 1 else self.kept()
+        now = self._part([torch.sigmoid(how.lr_scale * v / soft) for v in self.values]) if part <= 1 else self.kept()
         gap = now - planned
         return how.strength * math.exp(max(-10.0, min(10.0, gap / how.tolerance)))
 

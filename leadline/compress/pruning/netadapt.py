@@ -26,14 +26,14 @@ import torch
 
 from leadline.compress.cost.count import Cost
 from leadline.compress.options import NetAdapt
-from leadline.compress.pruning.candidates import Proposal, file_of, workers
+from leadline.compress.pruning.candidates import Candidate, file_of, workers
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.importance import magnitude
 from leadline.compress.pruning.select import check_reach, within
-from leadline.compress.pruning.surgery import kept_best
+from leadline.compress.pruning.surgery import keep_topk
 from leadline.compress.pruning.trace import trace
-from leadline.compress.recovery import Teach
-from leadline.core.errors import BadCheckpoint, OutOfReach, TrainingFailed
+from leadline.compress.recovery import MakeRecovery
+from leadline.core.errors import BadCheckpoint, BudgetInfeasible, TrainingFailed
 from leadline.core.report import Report
 from leadline.core.spec import to_json
 from leadline.core.storage import write_atomically
@@ -43,7 +43,7 @@ from leadline.training.state import check_same, read_json
 
 
 @dataclass(frozen=True)
-class Resource:
+class CostModel:
     """What shall shrink: `cost_of(net)` estimates it from shapes; `measure(net)`, where there is one, decides."""
 
     cost_of: Callable[[Net], Cost]
@@ -52,8 +52,8 @@ class Resource:
 
 def netadapt(
     net: Net,
-    teach: Teach,
-    resource: Resource,
+    teach: MakeRecovery,
+    resource: CostModel,
     limit: float,
     options: NetAdapt,
     *,
@@ -69,7 +69,7 @@ def netadapt(
     `out` receives `history.json` (every proposal of every iteration) and the net after each iteration; with `resume` a
     run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. Only
     groups whose names start with one of `layers` shrink (all without any), to multiples of `multiple`. A limit that
-    cannot be met is an OutOfReach; Lessons without a judge are a ValueError.
+    cannot be met is an BudgetInfeasible; Recovery without a judge are a ValueError.
     """
     spared = ("max_iterations", "processes", "threads")  # may differ when a run goes on
     kept = {name: value for name, value in to_json(options).items() if name not in spared}
@@ -93,22 +93,22 @@ def netadapt(
             if measured <= limit:
                 break
             if iteration >= options.max_iterations:
-                raise OutOfReach(
+                raise BudgetInfeasible(
                     f"after {iteration} iterations the cost is {measured:.6g}, above {limit:.6g}; raise max_iterations "
                     f"and resume, or begin anew with a larger first_step"
                 )
             scale = measured / estimate
             target = max(measured - options.first_step * start * options.decay**iteration, limit)
-            wanted = list(proposals(channels.only(within(channels, layers)), cost, target / scale, multiple))
+            wanted = list(candidates(channels.only(within(channels, layers)), cost, target / scale, multiple))
             if not wanted:
-                raise OutOfReach(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
+                raise BudgetInfeasible(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
             folder = out / f"proposals_{iteration:03d}"
             base = save(net, folder / "base.safetensors")
             scores, first = magnitude(net, channels), iteration * options.short.steps
-            jobs = [(base, p, folder, first, channels, kept_best(scores, {p.group: p.width})) for p in wanted]
+            jobs = [(base, p, folder, first, channels, keep_topk(scores, {p.group: p.width})) for p in wanted]
             done = list(evaluate(jobs))
             before = float(history[-1]["chosen"]["accuracy"]) if history else evaluate.judge(base)
-            best = chosen(done, options.rule, before, estimate)
+            best = best_candidate(done, options.rule, before, estimate)
             history.append(
                 {
                     "iteration": iteration,
@@ -129,7 +129,7 @@ def netadapt(
     return net.eval(), Report(net.spec.name, context={"netadapt": facts})
 
 
-def proposals(channels: Channels, cost: Cost, target: float, multiple: int) -> Iterator[Proposal]:
+def candidates(channels: Channels, cost: Cost, target: float, multiple: int) -> Iterator[Candidate]:
     """One for each group that may shrink: the largest multiple of `multiple` channels with which the net costs at most
     `target`; if there is none, the smallest, as long as it costs less than now.
     """
@@ -145,10 +145,10 @@ def proposals(channels: Channels, cost: Cost, target: float, multiple: int) -> I
 
         width = next((w for w in widths if at(w) <= target), widths[-1])
         if at(width) < now:
-            yield Proposal(name, width, group.size, at(width))
+            yield Candidate(name, width, group.size, at(width))
 
 
-def chosen(done: Iterable[Proposal], rule: str, before: float, cost: float) -> Proposal:
+def best_candidate(done: Iterable[Candidate], rule: str, before: float, cost: float) -> Candidate:
     """The proposal to keep: of the highest accuracy (the paper's rule), or of the least loss of accuracy for what it
     saves (the released code's). One that could not be judged is none.
     """

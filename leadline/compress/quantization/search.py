@@ -20,7 +20,7 @@ import torch
 from leadline.compress.quantization.equalize import equalized
 from leadline.compress.quantization.sensitivity import sensitivity, with_corrected_biases
 from leadline.core.allowed import FROM_0, at_least, check
-from leadline.core.errors import BadData, NotBetter
+from leadline.core.errors import AcceptanceFailed, BadData
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.report import Report
 from leadline.core.spec import Spec
@@ -45,7 +45,7 @@ _RANKED_ON = 8
 
 
 @dataclass(frozen=True)
-class Demands:
+class AcceptanceCriteria:
     """When a file is good: it is worse by at most `max_drop` in `metric`, in that metric's unit, and faster than its
     float32 twin.
 
@@ -78,7 +78,7 @@ class Candidate:
     metrics: dict[str, float] = field(default_factory=dict)
     times: dict[str, Times] = field(default_factory=dict)
 
-    def is_good(self, demands: Demands) -> bool:
+    def is_good(self, demands: AcceptanceCriteria) -> bool:
         """Whether it keeps both promises."""
         return self.drop <= demands.max_drop and self.ratio < 1
 
@@ -96,7 +96,7 @@ def quantize(
     *,
     precision: Precision = "int8",
     calibration: Sequence[np.ndarray] = (),
-    demands: Demands = Demands(),
+    demands: AcceptanceCriteria = AcceptanceCriteria(),
     frame: tuple[int, int] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
@@ -104,7 +104,7 @@ def quantize(
 
     `samples` judge (with depth, never those it was calibrated on); `calibration` are network inputs float32 [1,3,h,w].
     With `frame` the file that is handed over takes camera frames; it is judged by its twin for network inputs.
-    NotBetter, with the figures of every candidate, if none meets the `demands`; nothing is written then.
+    AcceptanceFailed, with the figures of every candidate, if none meets the `demands`; nothing is written then.
     """
     module = installed(runtime)
     if precision == "fp32" or precision not in module.PRECISIONS:
@@ -130,7 +130,7 @@ def quantize(
             worst = ", ".join(f"{name} {value:.4f}" for name, value in list(harm.items())[:3])
             say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
-        for method, changed, keep in _ways(net, options, list(harm), tried):
+        for method, changed, keep in _candidates(net, options, list(harm), tried):
             candidate = work.judged(method, changed, replace(options, keep=keep), floating, expected, counted)
             tried.append(candidate)
             say(described(candidate, demands))
@@ -139,7 +139,7 @@ def quantize(
         best = min(tried, key=lambda c: (not c.is_good(demands), c.harm))
         if not best.is_good(demands) and not demands.force:
             figures = "; ".join(described(c, demands) for c in tried)
-            raise NotBetter(
+            raise AcceptanceFailed(
                 f"no {precision} file of {model} for {runtime} is worse by at most {demands.max_drop} in "
                 f"{demands.metric} and faster than its float32 twin: {figures}. Allow more with --max-drop, take "
                 "another runtime or precision, or --force the best of these"
@@ -155,7 +155,7 @@ def quantize(
     )
 
 
-def described(candidate: Candidate, demands: Demands) -> str:
+def described(candidate: Candidate, demands: AcceptanceCriteria) -> str:
     """One line: how it was made, what it loses, how fast it is."""
     kept = f", {len(candidate.keep)} layers kept in float" if candidate.keep else ""
     speed = f"{1 / candidate.ratio:.2f} times as fast as float32"
@@ -165,7 +165,7 @@ def described(candidate: Candidate, demands: Demands) -> str:
     return f"{candidate.method}{kept}: {demands.metric} {change:+.4f}, {speed}"
 
 
-def _ways(
+def _candidates(
     net: Net, options: CompileOptions, ranked: Sequence[str], tried: Sequence[Candidate]
 ) -> Iterator[tuple[str, Net, tuple[str, ...]]]:
     """(method, net, layers to keep) of each candidate; later ones look at how the earlier ones did.
@@ -192,7 +192,7 @@ class _Work:
     """The folder in which candidates are made, and how they are judged."""
 
     def __init__(
-        self, module: Backend, spec: Spec, samples: Dataset, demands: Demands, folder: Path, name: str
+        self, module: Backend, spec: Spec, samples: Dataset, demands: AcceptanceCriteria, folder: Path, name: str
     ) -> None:
         self.module, self.spec, self.samples, self.demands = module, spec, samples, demands
         self.folder, self.name = folder, name
@@ -239,7 +239,7 @@ def _report(
     floating: Path,
     expected: dict[str, float],
     tried: Sequence[Candidate],
-    demands: Demands,
+    demands: AcceptanceCriteria,
     n: int,
 ) -> Report:
     rows: list[dict[str, Any]] = [

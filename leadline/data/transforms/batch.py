@@ -59,7 +59,7 @@ def draw(sample: Sample, rng: np.random.Generator, view: View) -> Viewed:
 def gather(items: Sequence[Viewed]) -> Frames:
     """Items as a batch, still on the CPU."""
     frames = [item.frame for item in items]
-    groups, answered = [], any(frame.taught is not None for frame in frames)
+    groups, answered = [], any(frame.pseudo_depth is not None for frame in frames)
     for size in dict.fromkeys(frame.image.shape for frame in frames):
         places = [i for i, frame in enumerate(frames) if frame.image.shape == size]
         stacked = (np.stack([getattr(frames[i], what) for i in places]) for what in ("image", "target", "valid"))
@@ -67,7 +67,9 @@ def gather(items: Sequence[Viewed]) -> Frames:
         taught = torch.from_numpy(np.stack([told(frames[i]) for i in places])) if answered else None
         groups.append((torch.tensor(places), image, target, valid, taught))
     drawn = torch.from_numpy(np.stack([item.drawn for item in items]))
-    return Frames(tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.kind for frame in frames))
+    return Frames(
+        tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.pseudo_kind for frame in frames)
+    )
 
 
 def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
@@ -93,7 +95,9 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
             says = group[4].to(device, non_blocking=True).flatten(1).gather(1, pixel)
             says = torch.where(metric[places, None], says / rows[:, 6:7], says)  # as `transforms.zoomed`
             taught[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
-    return Sample(_recoloured(image, drawn, view), target, valid, batch.name, taught=taught, kind=batch.kind)
+    return Sample(
+        _recoloured(image, drawn, view), target, valid, batch.name, pseudo_depth=taught, pseudo_kind=batch.kind
+    )
 
 
 def _seen(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

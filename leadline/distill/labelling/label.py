@@ -72,7 +72,7 @@ def _all(
 ) -> Iterator[Progress]:
     claim(run.out, said)
     n_shards = -(-said["data"]["n"] // run.shard)
-    if run.again:
+    if run.retry_skipped:
         _reopen(run.out, said, n_shards)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
     done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()

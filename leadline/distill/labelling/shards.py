@@ -80,7 +80,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     numbers, extent = stored(depth, teacher.kind, run.label_scale)
     trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"silent": 1})}
-    facts |= {"unheard": answer.unheard} if answer.unheard else {}
+    facts |= {"unheard": answer.abstained} if answer.abstained else {}
     said = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))

@@ -36,7 +36,7 @@ class Stated:
             raise ValueError(f"scale is {self.scale}, shift {self.shift}; a scale above 0, finite numbers, are needed")
 
 
-def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1.0,)) -> Teacher:
+def with_test_time_augmentation(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1.0,)) -> Teacher:
     """The teacher's mean answer over mirrored pictures and over cut-outs that are enlarged by each of `zooms`.
 
     The whole picture is always asked about. An enlarged cut-out (four of them, which cover the picture) looks nearer:
@@ -72,7 +72,7 @@ def averaged(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1
     return replace(teacher, ask=ask, facts={**teacher.facts, "averaged": how}, net=None)
 
 
-def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
+def ensemble(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
     """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`, their own counted, times
     the part of the weights that have answered. A mixture of kinds is a ValueError: make relative ones metric first
     (`fused`).
@@ -91,7 +91,7 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
         sure = torch.stack([answer.confidence for answer in answers])
         made = _mean([answer.depth for answer in answers], kind, shares, sum(shares), sure)
         dumb = [t.name for t, answer in zip(teachers, answers, strict=True) if not torch.isfinite(answer.depth).any()]
-        return made._replace(unheard=tuple(dumb))
+        return made._replace(abstained=tuple(dumb))
 
     facts: dict[str, Any] = {
         "together": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
@@ -103,7 +103,7 @@ def together(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
     return Teacher(name, kind, ask, facts, files_of=_files_of(teachers))
 
 
-def fused(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m: float = 100.0) -> Teacher:
+def to_metric(teacher: Teacher, reference: Teacher | Stated | None = None, *, far_m: float = 100.0) -> Teacher:
     """A relative teacher that gives metres: scale and shift of each picture by a robust fit to `reference`.
 
     reference   a metric teacher, or a scale and shift that hold for all pictures; None: the depth that the batch

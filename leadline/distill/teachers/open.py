@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from leadline.core.errors import BadArtefact
-from leadline.distill.options import FLAG, Asking, Foreign
+from leadline.distill.options import FLAG, ExternalModel, TeacherOptions
 from leadline.distill.teachers.checkpoint import net_teacher
 from leadline.distill.teachers.depth_maps import folder_teacher
-from leadline.distill.teachers.ensemble import Stated, averaged, fused, together
-from leadline.distill.teachers.exported import exported_teacher, foreign_teacher
+from leadline.distill.teachers.ensemble import Stated, ensemble, to_metric, with_test_time_augmentation
+from leadline.distill.teachers.exported import exported_teacher, external_teacher
 from leadline.distill.teachers.huggingface import hub_teacher, is_hub_folder
 from leadline.distill.teachers.teacher import Teacher
 from leadline.nn.checkpoint import load, origin, shipped
@@ -23,7 +23,7 @@ FOREIGN = (".onnx", ".tflite")
 """Files of these kinds that leadline has not made can be teachers, too."""
 
 
-def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int | None = None) -> Teacher:
+def open_teacher(source: str | Path, foreign: ExternalModel = ExternalModel(), threads: int | None = None) -> Teacher:
     """The teacher that `source` names:
 
     1. a net that ships with leadline, or a checkpoint of one;
@@ -43,7 +43,7 @@ def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int 
     if path.suffix in SUFFIXES or path.suffix in FOREIGN:
         if not path.is_file():
             raise BadArtefact(f"there is no file {path}")
-        return exported_teacher(path, threads) if _ours(path) else foreign_teacher(path, foreign, threads)
+        return exported_teacher(path, threads) if _ours(path) else external_teacher(path, foreign, threads)
     if str(source).count("/") == 1 and not path.exists() and not path.parent.exists():
         return hub_teacher(str(source), foreign)
     there = "" if path.exists() else " and no file or folder"
@@ -53,39 +53,39 @@ def open_teacher(source: str | Path, foreign: Foreign = Foreign(), threads: int 
     )
 
 
-def asked(how: Asking, threads: int | None = None) -> Teacher:
+def build_teacher(how: TeacherOptions, threads: int | None = None) -> Teacher:
     """The teacher that `how` describes, all its parts joined."""
     if not how.teacher:
         raise ValueError("teacher is empty; at least one is needed")
     made = []
     for source in how.teacher:
-        one = open_teacher(source, how.foreign, threads)
+        one = open_teacher(source, how.external, threads)
         if how.flip or tuple(how.zooms) != (1.0,):
-            one = averaged(one, flip=how.flip, zooms=how.zooms)
+            one = with_test_time_augmentation(one, flip=how.flip, zooms=how.zooms)
         if how.metric is not None and one.kind != "metric":
-            one = fused(one, _reference(how.metric, how.foreign, threads))
+            one = to_metric(one, _reference(how.metric, how.external, threads))
         made.append(one)
-    if how.foreign.kind is not None and how.metric is None and all(one.kind != how.foreign.kind for one in made):
+    if how.external.kind is not None and how.metric is None and all(one.kind != how.external.kind for one in made):
         told = ", ".join(f"{one.name} gives {one.kind}" for one in made)
-        raise ValueError(f"{told} and says so itself; {how.foreign.kind} ({FLAG}) is wrong: leave it out")
+        raise ValueError(f"{told} and says so itself; {how.external.kind} ({FLAG}) is wrong: leave it out")
     told = ", ".join(one.name for one in made)
-    if how.foreign != Foreign() and how.metric is None and not any(_SAID & one.facts.keys() for one in made):
+    if how.external != ExternalModel() and how.metric is None and not any(_SAID & one.facts.keys() for one in made):
         raise ValueError(f"{told}: all is known without what --foreign says; leave it out")
     if len(made) == 1 and how.weights:
         raise ValueError(f"weights are {how.weights}, and there is one teacher; leave them out")
     if how.metric is not None and all("fused" not in one.facts for one in made):
         raise ValueError(f"{told}: metric already; leave its `metric` out")
-    return made[0] if len(made) == 1 else together(made, how.weights or None)
+    return made[0] if len(made) == 1 else ensemble(made, how.weights or None)
 
 
-def _reference(said: str, foreign: Foreign, threads: int | None) -> Teacher | Stated | None:
+def _reference(said: str, foreign: ExternalModel, threads: int | None) -> Teacher | Stated | None:
     if said == "truth":
         return None
     try:
         numbers = [float(word) for word in said.split(",")]
     except ValueError:
         names_kind = is_hub_folder(Path(said)) or not Path(said).exists()
-        plain = Foreign(None if names_kind else "metric", depth_scale=foreign.depth_scale)
+        plain = ExternalModel(None if names_kind else "metric", depth_scale=foreign.depth_scale)
         return open_teacher(said, plain, threads)
     if len(numbers) > 2:
         raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")

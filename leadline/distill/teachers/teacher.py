@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
     depth: Tensor
     confidence: Tensor
-    unheard: tuple[str, ...] = ()
+    abstained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

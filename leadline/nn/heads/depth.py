@@ -63,12 +63,12 @@ class DisparityHead(nn.Module):
 
     def __init__(self, inputs: int, spec: Head) -> None:
         super().__init__()
-        if inputs != 2 or (spec.kind == "metric") != (spec.metres > 0) or spec.kind == "relative_depth":
+        if inputs != 2 or (spec.kind == "metric") != (spec.focal_times_baseline > 0) or spec.kind == "relative_depth":
             raise ValueError(
-                f"the disparity head has {inputs} maps, kind {spec.kind!r} and metres {spec.metres}; it needs left and "
+                f"the disparity head has {inputs} maps, kind {spec.kind!r} and metres {spec.focal_times_baseline}; it needs left and "
                 "right disparities, and is metric with metres above 0 or relative_disparity with metres 0"
             )
-        self.metres = spec.metres
+        self.metres = spec.focal_times_baseline
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         left = maps[0][:, :1]

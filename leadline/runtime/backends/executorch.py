@@ -61,7 +61,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             module = graph.around(module, _integers(inner, example, options.calibration, layers))
         content = _program(graph.exported(module, inputs))
     out.write_bytes(content)
-    write_beside(out, graph.card(net, example, "executorch", options, ("torch", "executorch", "torchao")))
+    write_beside(out, graph.manifest(net, example, "executorch", options, ("torch", "executorch", "torchao")))
     return out
 
 

@@ -59,7 +59,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             torch._inductor.aoti_compile_and_package(
                 graph.exported(module, inputs), package_path=str(out), inductor_configs={"freezing": True}
             )
-    write_beside(out, replace(graph.card(net, example, "inductor", options, ("torch",)), machine=native()))
+    write_beside(out, replace(graph.manifest(net, example, "inductor", options, ("torch",)), machine=native()))
     return out
 
 

@@ -68,7 +68,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             content = _integers(content, bare, options.calibration, layers)
         content = _unnamed(content)
     out.write_bytes(content)
-    write_beside(out, graph.card(net, example, "litert", options, _PACKAGES))
+    write_beside(out, graph.manifest(net, example, "litert", options, _PACKAGES))
     return out
 
 

@@ -20,7 +20,7 @@ from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
 from leadline.runtime.conversion import check, converting
-from leadline.runtime.manifest import Card, opened, write_beside
+from leadline.runtime.manifest import Manifest, opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
 
@@ -52,7 +52,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     with converting("ncnn"), tempfile.TemporaryDirectory() as folder:
         param, weights = _converted(module, inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)
-    card = graph.card(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
+    card = graph.manifest(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
     out.with_name(out.name + ".bin").write_bytes(weights)
     out.write_text(param, "utf-8")
     write_beside(out, card)
@@ -83,7 +83,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     return runner(card, call)
 
 
-def _opened(path: Path, card: Card, threads: int) -> Any:
+def _opened(path: Path, card: Manifest, threads: int) -> Any:
     """The net in `path` and its .bin; both are read completely, so that later changes of the files do not matter."""
     import ncnn
 

@@ -18,7 +18,7 @@ from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.runtime.conversion import check, converting
-from leadline.runtime.manifest import Card, check_runtime, dumps
+from leadline.runtime.manifest import Manifest, check_runtime, dumps
 from leadline.runtime.onnx_file import card_of, check_content, with_card
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -59,7 +59,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         else:
             model = _converted(module, inputs, "image" if options.frame is None else "frame", "depth")
         content = model.SerializeToString()
-    card = graph.card(net, example, "onnx", options, _PACKAGES)
+    card = graph.manifest(net, example, "onnx", options, _PACKAGES)
     card = replace(card, hashes=(hashlib.sha256(content).hexdigest(),))
     out.write_bytes(with_card(content, dumps(card)))
     return out
@@ -68,7 +68,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 def load(path: Path, threads: int | None = None) -> Runner:
     """The network at `path` as a Runner with its own `threads`."""
     n_threads = check_threads(threads)
-    card = read_card(path)
+    card = read_manifest(path)
     check_runtime(path, card, "onnx")
     check_content(path, card)
     import onnxruntime
@@ -89,7 +89,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     return runner(card, call, nullcontext())  # a session may run in several threads at once
 
 
-def read_card(path: Path) -> Card:
+def read_manifest(path: Path) -> Manifest:
     """What the file says of itself. It takes no package."""
     card = card_of(path)
     if card is None:

@@ -81,7 +81,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         model.outputs[0].set_names({"depth"})
         openvino.save_model(model, out, compress_to_fp16=options.precision == "fp16")
     packages = _PACKAGES if options.precision == "int8" else _PACKAGES[:2]
-    write_beside(out, graph.card(net, example, "openvino", options, packages))
+    write_beside(out, graph.manifest(net, example, "openvino", options, packages))
     return out
 
 

@@ -70,7 +70,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
         library.export_library(str(out))
-    write_beside(out, replace(graph.card(net, example, "tvm", options, ("apache-tvm",)), machine=native()))
+    write_beside(out, replace(graph.manifest(net, example, "tvm", options, ("apache-tvm",)), machine=native()))
     return out
 
 
