@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from leadline.core.text import shown
@@ -40,6 +40,21 @@ class Report:
 
 
 _PARTS = ("metrics", "cost", "latency_ms", "context")
+
+
+def from_json(plain: Any) -> Report:
+    """The Report that `to_json` gave; ValueError if `plain` is none."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("name"), str):
+        raise ValueError("a report is a JSON object with a name")
+    for part in _PARTS:
+        if not isinstance(plain.get(part, {}), dict):
+            raise ValueError(f"{part} of the report {plain['name']!r} is no JSON object")
+    figures = [(part, *fact) for part in _PARTS[:3] for fact in plain.get(part, {}).items()]
+    for part, key, value in figures:
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{part}.{key} of the report {plain['name']!r} is no number")
+    known = {field.name for field in fields(Report)}
+    return Report(**{key: value for key, value in plain.items() if key in known})
 
 
 def table(reports: Sequence[Report]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from leadline.core.errors import TrainingFailed
-from leadline.core.report import Report
+from leadline.core.report import Report, from_json
 from leadline.core.spec import to_json
 from leadline.core.storage import write_atomically
 from leadline.core.writing import may_be_written
@@ -69,8 +69,8 @@ def train(
         say(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     reported = run.out / "report.json"
     if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
-        with suppress(ValueError, TypeError):  # a report that is damaged is written again
-            return net, Report(**json.loads(reported.read_bytes()))
+        with suppress(ValueError, RecursionError):  # a report that is damaged is written again
+            return net, from_json(json.loads(reported.read_bytes()))
     if rank == 0:
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
         metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}

@@ -231,7 +231,10 @@ def _opened(path: Path, needed: tuple[str, ...]) -> Any:
     file = opened_h5(path)
     missing = [name for name in needed if not _leads_somewhere(file, name)]
     if missing:
-        have = ", ".join(file) or "nothing"
+        try:
+            have = ", ".join(file) or "nothing"
+        except RuntimeError:  # its list of names is damaged
+            have = "nothing that can be read"
         file.close()
         raise BadData(f"{path} lacks {' and '.join(missing)}; it holds {have}")
     return file
