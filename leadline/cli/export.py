@@ -29,7 +29,7 @@ def export(
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
     precision: Precision = "fp32",
     frame: Size = None,
-    imgsz: Size = None,
+    size: Size = None,
     calibration: Annotated[str | None, arg(metavar="FOLDER")] = None,
     images: int = 128,
     keep: Annotated[str | None, arg(metavar="LAYERS")] = None,
@@ -45,7 +45,7 @@ def export(
         out: the file to write; by default the model's name with the runtime's ending, in the current folder
         precision: the arithmetic of its layers; what the runtime has no kernels for stays float32
         frame: take camera frames uint8 of this size, with resizing and normalising, and give depth of that size
-        imgsz: the net's input size; by default the model's own
+        size: the net's input size; by default the model's own
         calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
         images: int8: how many of them, evenly spaced
         keep: int8: layers that stay in floating point, by name with commas between
@@ -67,7 +67,7 @@ def export(
     if precision == "int8" and calibration is None:
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
     how = load(model).spec.preprocess
-    how = replace(how, size=parse_size("imgsz", imgsz) or how.size)
+    how = replace(how, size=parse_size("size", size) or how.size)
     if runtime == "tvm":
         tuning = tuning_folder(tuning, trials)
         if trials:

@@ -148,11 +148,11 @@ def _masked(
     if _aims(options):
 
         def cut(asked: float) -> Net:
-            return prune(masked, channels, loss.harvest(asked, options.multiple))
+            return prune(masked, channels, loss.prune_plan(asked, options.multiple))
 
         small, found = _met(resource, most, cut, say)
     else:
-        small = prune(masked, channels, loss.harvest(multiple=options.multiple))
+        small = prune(masked, channels, loss.prune_plan(multiple=options.multiple))
         found, whole = cost(shapes_of(small)), cost(channels.shapes)
         say(f"masks alone decided, without the budget {most:.6g}: the net costs {found:.6g}, {found / whole:.3g}x")
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}

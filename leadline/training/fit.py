@@ -248,7 +248,7 @@ def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish 
     sample: Sample = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
-    there = {k: x.to(device) for k in ("target", "valid", "taught") if (x := getattr(sample, k)) is not None}
+    there = {k: x.to(device) for k in ("target", "valid", "pseudo_depth") if (x := getattr(sample, k)) is not None}
     return replace(sample, image=image, right=right, **there)
 
 

@@ -73,7 +73,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         check(self, steps=at_least(1), save_every=at_least(1), log_every=at_least(1), validate_every=at_least(0))
         check(self, optimizer=one_of("sgd", "adam", "adamw"), lr=ABOVE_0, momentum=BELOW_1, betas=each(BELOW_1, 2))
-        check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, still_after=PART, seed=SEED)
+        check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, freeze_bn_after=PART, seed=SEED)
         check(
             self,
             schedule=one_of("cosine", "step", "constant", "poly", "halve"),

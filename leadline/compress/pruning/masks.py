@@ -80,7 +80,7 @@ class Masked(nn.Module):
             for name, v in self.scores().items()
         }
 
-    def harvest(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
+    def prune_plan(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
         """What to drop: the channels that are off, as many as leave a multiple of `multiple`; with a `limit` on the
         cost that this does not meet, more, those with the lowest v.
         """
