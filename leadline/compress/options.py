@@ -72,7 +72,7 @@ class Masks:
     """The training of masks and weights together."""
 
     def __post_init__(self) -> None:
-        check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, speed=ABOVE_0, reach_at=UP_TO_1)
+        check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1)
         check(self, mode=one_of("total", "task"), price=one_of("plain", "cost"))
 
 
@@ -116,7 +116,7 @@ class Pruning:
 
     def __post_init__(self) -> None:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
-        check(self, threads=at_least(1), teach=FROM_0)
+        check(self, threads=at_least(1), distill_weight=FROM_0)
         if self.masks.target is not None and not self.masks.controlled:
             raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
         if self.reinit and not self.finetune:

@@ -117,4 +117,4 @@ class Distillation:
     """
 
     def __post_init__(self) -> None:
-        check(self, truth=PART, trust=PART, weight=FROM_0)
+        check(self, label_weight=PART, min_confidence=PART, weight=FROM_0)
