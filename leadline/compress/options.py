@@ -73,7 +73,7 @@ class Masks:
 
     def __post_init__(self) -> None:
         check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1)
-        check(self, mode=one_of("total", "task"), price=one_of("plain", "cost"))
+        check(self, mode=one_of("total", "task"), regulariser=one_of("plain", "cost"))
 
 
 @dataclass(frozen=True)
