@@ -19,7 +19,7 @@ from leadline.core.storage import STALE_S, is_abandoned, sweep, write_atomically
 def killed_draft(folder: Path) -> Path:
     """The draft of a process that was killed while it wrote."""
     code = (
-        "import os, sys, signal; from pathlib import Path; from leadline import drafts\n"
+        "import os, sys, signal; from pathlib import Path; from leadline.core import storage as drafts\n"
         "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
         "drafts.write_atomically(Path(sys.argv[1]), b'half')"
     )

@@ -62,7 +62,7 @@ def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Pat
     assert batch.valid.flatten(1).any(1).tolist() == [True, True, False, False]
     assert (batch.pseudo_depth > 0).flatten(1).any(1).all()
     value, logs = made.loss(made.net, batch)
-    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled"}
+    assert torch.isfinite(value) and set(logs) == {"truth", "distilled", "unlabelled"}
 
 
 def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Path, tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Pa
     train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
     assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
-    told = said["teaching"]["label_sets"]
+    told = said["distillation"]["label_sets"]
     assert [(one["data"], one["n"], one["teacher"]["name"]) for one in told] == [
         ("rooms train", 5, "litedepth"),
         ("photos train", 5, "litedepth"),
     ]
-    assert said["teaching"]["truth"] == 0.1 and str(tmp_path) not in json.dumps(said["teaching"])
+    assert said["distillation"]["label_weight"] == 0.1 and str(tmp_path) not in json.dumps(said["distillation"])
 
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_pat
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid[2:].any()
     _, logs = made.loss(made.net.eval(), batch)
-    assert logs["taught"] < 1e-4 and logs["unlabelled"] < 1e-4 < logs["truth"]
+    assert logs["distilled"] < 1e-4 and logs["unlabelled"] < 1e-4 < logs["truth"]
 
 
 @pytest.mark.parametrize("transform", ["view", "fastdepth", "litedepth", "hu"])
@@ -125,7 +125,7 @@ def test_a_teacher_can_be_asked_about_what_any_list_of_changes_makes(
     )
     made = parts(training, supervision=teacher_supervision(training, how))
     value, logs = made.loss(made.net, next(made.loading(workers=0)(0)))
-    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled", "affinity"}
+    assert torch.isfinite(value) and set(logs) == {"truth", "distilled", "unlabelled", "affinity"}
 
 
 def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
     how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
     with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
         teacher_supervision(training, how)
-    with pytest.raises(ValueError, match=r"weighting is dynamic, which a teacher's lesson has no use for"):
+    with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
         teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))
 
 
