@@ -17,7 +17,8 @@ from leadline.core.text import some, split_list
 from leadline.core.types import Sample
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.label_set import Labels, labels_of, open_labels, read_label, with_labels
-from leadline.distill import WAYS, DistillationLoss, Feature
+from leadline.distill.feature_loss import WAYS, Feature
+from leadline.distill.loss import DistillationLoss
 from leadline.distill.options import Distillation, TeacherOptions
 from leadline.distill.teachers import Teacher, build_teacher
 from leadline.nn.build import Net

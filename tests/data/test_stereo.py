@@ -18,7 +18,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import Stereo
 from leadline.data.synthetic.dataset import BASELINE_M, FOCAL, synthetic, write
-from leadline.data.transforms.stereo import augment_pair, measured, focal_times_baseline, mirror_pair, open_pairs
+from leadline.data.transforms.stereo import augment_pair, focal_times_baseline, measured, mirror_pair, open_pairs
 
 SIZE = (8, 16)
 STILL = Stereo(flip=0.0, colours=0.0)

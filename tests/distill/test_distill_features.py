@@ -11,7 +11,8 @@ import torch
 from support.tiny_training import batches, options, tiny
 from torch import Tensor, nn
 
-from leadline.distill import WAYS, DistillationLoss, Feature, affinity, channel_kl, hint, ramp
+from leadline.distill.feature_loss import WAYS, Feature, affinity, channel_kl, hint
+from leadline.distill.loss import DistillationLoss, ramp
 from leadline.distill.teachers.checkpoint import net_teacher
 from leadline.nn import zoo
 from leadline.nn.build import build

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.distill import DistillationLoss, distilled, ramp
+from leadline.distill.loss import DistillationLoss, ramp
+from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Answer, Teacher
 from leadline.nn.build import Net, build
 from leadline.training.fit import fit

@@ -57,7 +57,10 @@ def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -
     def label_by(teachers: TeacherOptions, data: Path) -> None:
         list(
             label(
-                lambda: build_teacher(teachers), lambda: open_dataset(data, "all"), "it", Labelling(tmp_path / "o", "all")
+                lambda: build_teacher(teachers),
+                lambda: open_dataset(data, "all"),
+                "it",
+                Labelling(tmp_path / "o", "all"),
             )
         )
 
