@@ -11,7 +11,7 @@
     python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
     python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
 
-Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
+Labelled X: NYU's 795 frames, 75 of them kept for validation. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.blend_images`. Kitchen, robot, office and tum are left out of
 everything, so that they show what a net makes of places that neither it nor its teacher has ever seen.
 

@@ -44,9 +44,9 @@ def looking(teacher: Teacher) -> Callable[[np.ndarray], Depth]:
 
 
 def judged(teacher: Teacher, data: Path, test: bool = True) -> dict[str, dict[str, float]]:
-    """Metrics by set and protocol: on what is kept for choosing, and unless `test` is False on the rest."""
+    """Metrics by set and protocol: on the validation split, and unless `test` is False on the rest."""
     sets: dict[str, tuple[Dataset, tuple[str, ...]]] = {
-        "choosing": (hold_out(open_dataset(data / "nyu", "train"))[1], ("nyu-eigen@1",))
+        "validation": (hold_out(open_dataset(data / "nyu", "train"))[1], ("nyu-eigen@1",))
     }
     if test:
         sets["nyu"] = open_dataset(data / "nyu", "test"), ("nyu-eigen@1",)
@@ -74,13 +74,13 @@ def main(
         together: their mean
         flip: the mirrored picture too
         zooms: enlarged cut-outs too
-        test: no: only on what is kept for choosing
+        test: no: only on the validation split
     """
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = [(line["model"], line["sha256"]) for line in lines]
     for group in [files] if together else [(file,) for file in files]:
         name = "+".join(group) + (" flip" if flip else "") + (f" {zooms}" if zooms != (1.0,) else "")
-        name += "" if test else " (choosing part)"
+        name += "" if test else " (validation split)"
         hashes = [sha256(find(file)) for file in group]
         if (name, hashes) in known:
             continue

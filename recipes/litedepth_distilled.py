@@ -217,7 +217,7 @@ def main(
         measured = dict(validate(net, steps))
         facts |= {"images": [[part.name, len(part)] for part in sets.values()], "fit": to_json(options)}
         facts |= {"licences": [*LICENCES, PHOTOS_LICENCE], "context": context, "scale": scale}
-        facts |= {"metrics": {f"{PROTOCOL} (choosing part)": measured}}
+        facts |= {"metrics": {f"{PROTOCOL} (validation split)": measured}}
         save(net, out / f"{net.spec.name}.safetensors", provenance=facts)
     return net, report
 

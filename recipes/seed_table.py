@@ -51,7 +51,7 @@ def main(judged: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") ->
     """
     found = cells(judged.read_text().splitlines(), folder)
     metres, aligned = ([f"{place} {protocol}" for place in PLACES] for protocol in AWAY)
-    for columns in (["choosing nyu-eigen@1", "nyu nyu-eigen@1", *metres], aligned):
+    for columns in (["validation nyu-eigen@1", "nyu nyu-eigen@1", *metres], aligned):
         print("| student | row | seeds |", " | ".join(columns), "|")
         print("|" + "---|" * (3 + len(columns)))
         for (student, row), seeds in found.items():

@@ -21,7 +21,7 @@ def choose(
     Within a group as many stay as are not among the lowest, rounded to a multiple of `multiple`, one of them at least.
     Of equal scores, which counts such as a rank have many of, groups give up theirs in step, each the same part of
     them. The fewest channels go that do, none where the limit is met already. A limit that the smallest net does not
-    meet is an BudgetInfeasible that says what is.
+    meet is a BudgetInfeasible that says what is.
     """
     check_reach(channels, cost, limit, scores, multiple)
     if cost(channels.shapes) <= limit:
