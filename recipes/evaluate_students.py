@@ -65,7 +65,7 @@ def main(
     files: tyro.conf.Positional[tuple[str, ...]], /, *, data: Path, out: Path, together: bool = False,
     flip: bool = False, zooms: tuple[float, ...] = (1.0,), test: bool = True,
 ) -> None:  # fmt: skip
-    """Judge each file, or all together as one teacher.
+    """Measure each file, or all together as one teacher.
 
     Args:
         files: nets

@@ -51,7 +51,7 @@ class AcceptanceFailed(LeadlineError):
 
 
 class BudgetInfeasible(LeadlineError):
-    """A budget that narrowing cannot meet: the message holds what can be met."""
+    """A budget that pruning cannot meet: the message holds what can be met."""
 
 
 class MissingPackage(LeadlineError):
