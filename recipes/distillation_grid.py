@@ -8,8 +8,8 @@
     python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
         --after runs/grid/litedepth_both_0
-    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/evaluated.jsonl
+    python -m recipes.seed_table runs/evaluated.jsonl --folder runs/grid
 
 Labelled X: NYU's 795 frames, 75 of them kept for validation. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.blend_images`. Kitchen, robot, office and tum are left out of
