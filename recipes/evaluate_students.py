@@ -5,8 +5,8 @@
         --data DATA --out runs/evaluated.jsonl
 
 NYU by `nyu-eigen@1`; all frames of kitchen, robot, office and tum by `indoor-metric@1` (metres as they are) and
-`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not evaluated again, as long as
-it has the same bytes.
+`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not evaluated again, as long
+as it has the same bytes.
 """
 
 from __future__ import annotations
