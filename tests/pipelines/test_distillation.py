@@ -237,7 +237,7 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
     with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
         parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
     how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
+    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
         teacher_supervision(training, how)
     with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
         teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))

@@ -6,10 +6,10 @@ those channels will compute. `Masked` is a loss: task + strength x the regularis
 
 The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the
 regulariser of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with
-what the channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam.
-To hit a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance). The
-gap is measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only after v
-has come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
+what the channel costs (the cost of the net less that without it). v moves `lr_scale` times as fast as a weight under
+Adam. To hit a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance).
+The gap is measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only
+after v has come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
 """
 
 from __future__ import annotations
