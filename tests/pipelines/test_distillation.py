@@ -338,7 +338,7 @@ def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp
     how = Distillation((f"{place / 'photos'}:2",), (tmp_path / "labels",))
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
-    assert batch.kind == ("metric", "metric", "relative_disparity", "relative_disparity")
+    assert batch.pseudo_kind == ("metric", "metric", "relative_disparity", "relative_disparity")
     before, _ = made.loss(made.net, batch)
     batch.pseudo_depth[2:] *= 100
     after, _ = made.loss(made.net, batch)

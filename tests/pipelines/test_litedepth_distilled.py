@@ -131,9 +131,9 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
     plain = value(batch)
     other = batch.pseudo_depth.clone()
     other[3] += 5
-    assert value(replace(batch, taught=other)) == plain
+    assert value(replace(batch, pseudo_depth=other)) == plain
     other[2] += 5
-    assert value(replace(batch, taught=other))["taught log_l1"] != plain["taught log_l1"]
+    assert value(replace(batch, pseudo_depth=other))["distilled log_l1"] != plain["taught log_l1"]
 
 
 def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
