@@ -62,12 +62,12 @@ def tasks(root: Path) -> list[Task]:
     frames, net = _frames(root / "frames", 40), _net(root / "net.safetensors")
     common = ("--data", str(frames), "--batch", "2", "--view.size", "32", "64")
     train = (
-        "--model", net, "--out", "{out}/run", "--workers", "0", "--choose", "2", "--fit.steps", "40",
+        "--model", net, "--out", "{out}/run", "--workers", "0", "--val-every", "2", "--fit.steps", "40",
         "--fit.save-every", "3", "--fit.log-every", "5", "--fit.validate-every", "20", "--fit.ema", "0.9",
         "--fit.precision", "no",
     )  # fmt: skip
     prune = (
-        net, "--method", "netadapt", "--budget", "macs=0.85x", "--out", "{out}/out.safetensors", "--choose", "2",
+        net, "--method", "netadapt", "--budget", "macs=0.85x", "--out", "{out}/out.safetensors", "--val-every", "2",
         "--layers", "encoder.blocks.1.", "decoder", "--netadapt.first-step", "0.08", "--netadapt.short.steps", "1",
         "--netadapt.short.precision", "no", "--fit.precision", "no", "--fit.steps", "12", "--fit.save-every", "3",
     )  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 import leadline
 from leadline.compress.cost.latency import table, table_error
 from leadline.compress.pruning.importance import random
-from leadline.compress.pruning.surgery import kept_best, prune, rounded
+from leadline.compress.pruning.surgery import keep_topk, prune, round_to_multiple
 from leadline.compress.pruning.trace import trace
 
 
@@ -39,8 +39,8 @@ def main() -> None:
     shares |= {f"all {share}": dict.fromkeys(scores, share) for share in (0.25, 0.5, 0.75, 0.9)}
     nets, sizes = {}, {group: len(score) for group, score in scores.items()}
     for name, lot in shares.items():
-        widths = {group: rounded(int(share * sizes[group]), sizes[group], 8) for group, share in lot.items()}
-        nets[name] = prune(net, channels, kept_best(scores, widths))
+        widths = {group: round_to_multiple(int(share * sizes[group]), sizes[group], 8) for group, share in lot.items()}
+        nets[name] = prune(net, channels, keep_topk(scores, widths))
 
     found = table(net, size, options.runtime, threads=options.threads, say=print)
     report = table_error(net, size, found, nets)

@@ -24,7 +24,9 @@ LICENCES = (
 
 
 def shipped(data: Path, rooms: Path, out: Path, seed: int = 0) -> Training:
-    """The weights in the package: 720 labelled (75 are kept for choosing) and 528 raw NYU frames, ImageNet encoder."""
+    """The weights in the package: 720 labelled (75 are the validation split) and 528 raw NYU frames, ImageNet
+    encoder.
+    """
     return Training(
         data=(f"{data / 'nyu'}:8", f"{data / 'nyu_raw'}:4"),
         out=out,
@@ -34,7 +36,7 @@ def shipped(data: Path, rooms: Path, out: Path, seed: int = 0) -> Training:
         view=View(zoom=(1.0, 1.35), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=4000, optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=200, clip=1.0, ema=0.998,
-            still_after=0.9, validate_every=1000, seed=seed,
+            freeze_bn_after=0.9, validate_every=1000, seed=seed,
         ),
         protocol="nyu-eigen@1",
         licences=LICENCES,

@@ -4,7 +4,7 @@
 
 The authors start from ImageNet weights of MobileNetV3-Small-Minimal; those of MobileNetV2 are at hand. So its features
 at strides 4 to 32 are learned by hints (Romero et al. 2015), through 1x1 convolutions that are thrown away. No depth
-takes part in this. `recipes.grid` gives the encoder, and nothing else of the net, to every row alike.
+takes part in this. `recipes.distillation_grid` gives the encoder, and nothing else of the net, to every row alike.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import collate
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
-from leadline.distill.options import Asking, Teaching
+from leadline.distill.options import Distillation, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import save
 from leadline.nn.pretrained.tflite import give_from_file_
 from leadline.training.options import FitOptions, Training
-from recipes.grid import SETS, fresh, sets
+from recipes.distillation_grid import SETS, fresh, sets
 from recipes.teacher import LICENCES, STILL
 
 SHARES = {"nyu": 8, "nyu_raw": 8, "photos": 12, "rooms": 8, "streets": 12}
@@ -76,21 +76,21 @@ def main(*, data: Path, rooms: Path, out: Path, steps: int = 1500, resume: bool 
         view=View(zoom=(1.0, 1.7), stretch=1.15, colour_shift=0.1),
         fit=FitOptions(
             steps=steps, optimizer="adamw", lr=4e-3, weight_decay=0.01, warmup=100, clip=1.0, ema=0.998,
-            still_after=0.9, validate_every=0, save_every=100, seed=0,
+            freeze_bn_after=0.9, validate_every=0, save_every=100, seed=0,
         ),
-        choose=0,
+        val_every=0,
         cache_gb=24,
         licences=(LICENCES[0], *(SETS[name] for name in SHARES)),
         resume=resume,
     )  # fmt: skip
-    teaching = Teaching(
+    distillation = Distillation(
         unlabelled=tuple(f"{places[name]}:{n}" for name, n in SHARES.items()),
-        asking=Asking((str(teacher),)),
-        truth=1.0,
+        teachers=TeacherOptions((str(teacher),)),
+        label_weight=1.0,
         weight=0.0,  # what it answers means nothing
         features=(f"hint*1:{pairs}",),
     )
-    train(run, fresh("litedepth", seed=0), teaching)
+    train(run, fresh("litedepth", seed=0), distillation)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     fit = replace(training.fit, steps=5000, lr=1e-3, warmup=100)
     search = NetAdapt(first_step=0.05, short=replace(_SHORT, seed=seed), processes=2, threads=1)
     training = replace(training, model="fastdepth", init=None, fit=fit)
-    return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search, teach=1.0)
+    return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search, distill_weight=1.0)
 
 
 def netadapt_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
@@ -69,7 +69,7 @@ def masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     run = _scored("masks", data, out, seed)
     fit = replace(_SHORT, steps=400, lr=3e-4, seed=seed)
     training = replace(run.training, fit=replace(run.training.fit, steps=600))
-    return replace(run, training=training, masks=Masks(fit=fit, speed=33.0))
+    return replace(run, training=training, masks=Masks(fit=fit, lr_scale=33.0))
 
 
 def masks_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
@@ -77,13 +77,13 @@ def masks_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     run = netadapt_latency(data, out, start, seed)
     fit = replace(_SHORT, steps=800, lr=3e-4, seed=seed)
     training = replace(run.training, fit=replace(run.training.fit, steps=4200))
-    return replace(run, method="masks", training=training, masks=Masks(price="cost", fit=fit, speed=33.0))
+    return replace(run, method="masks", training=training, masks=Masks(regulariser="cost", fit=fit, lr_scale=33.0))
 
 
 def masks_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """The shape that `masks` found (if it lies beside `out`, without another search), from fresh weights."""
     run = masks(data, out, start, seed)
-    return replace(run, training=_from_nothing(run.training, 1000), fresh=True)
+    return replace(run, training=_from_nothing(run.training, 1000), reinit=True)
 
 
 def netadapt_twice(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
@@ -98,13 +98,13 @@ def netadapt_short(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning
     """The shape that `netadapt_macs` found (likewise), trained for 2000 steps of 8 without a teacher."""
     run = netadapt_macs(data, out, start, seed)
     fit = replace(run.training.fit, steps=2000, lr=5e-4, warmup=50)
-    return replace(run, training=replace(run.training, fit=fit), teach=0.0)
+    return replace(run, training=replace(run.training, fit=fit), distill_weight=0.0)
 
 
 def netadapt_fresh(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     """The same from fresh weights."""
     run = netadapt_short(data, out, start, seed)
-    return replace(run, training=_from_nothing(run.training, 2000), fresh=True)
+    return replace(run, training=_from_nothing(run.training, 2000), reinit=True)
 
 
 def _from_nothing(training: Training, steps: int) -> Training:
@@ -138,8 +138,8 @@ def stereo_masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
 
 
 def stereo_task(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
-    """Masks without a price: the task alone decides (the paper's L_task), to the single channel. They begin at 0.15: in
-    so few steps none falls from 0.3.
+    """Masks without a regulariser: the task alone decides (the paper's L_task), to the single channel. They begin at
+    0.15: in so few steps none falls from 0.3.
     """
     run = stereo_masks(data, out, start, seed)
     return replace(run, budget="params=0.999x", masks=replace(run.masks, mode="task", start=0.15), multiple=1)
@@ -172,7 +172,7 @@ def main(
         start: the net that the runs on stereo pairs prune
         resume: go on with a run that was stopped
     """
-    from leadline.cli.command import complain
+    from leadline.cli.command import warn
     from leadline.cli.train import run_training as train
     from leadline.core.storage import write_atomically
     from leadline.pipelines.prune import run as prune
@@ -187,7 +187,7 @@ def main(
     if isinstance(run, Training):
         train(replace(run, resume=resume))
     else:
-        prune(run, resume=resume, say=complain)
+        prune(run, resume=resume, say=warn)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ import tyro
 from leadline.core.types import Sample
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
-from leadline.distill.options import Asking
-from leadline.distill.teachers import asked
+from leadline.distill.options import TeacherOptions
+from leadline.distill.teachers import build_teacher
 from leadline.evaluation.evaluate import Predict
 from leadline.evaluation.protocols import find, match
-from recipes.judged import looking
+from recipes.evaluate_students import looking
 
 
 def parts(predict: Predict, data: Dataset | Sequence[Sample], protocol: str = "nyu-eigen@1") -> dict[str, float]:
@@ -50,7 +50,7 @@ def main(
     """
     test = open_dataset(data, "test")
     for group in [files] if together else [(file,) for file in files]:
-        facts = parts(looking(asked(Asking(group, flip=flip))), test)
+        facts = parts(looking(build_teacher(TeacherOptions(group, flip=flip))), test)
         print("+".join(group), " ".join(f"{name} {value:.3f}" for name, value in facts.items()), flush=True)
 
 

@@ -28,7 +28,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
         workers: dict[int, Worker] = {}
         for i, row in enumerate(rows):
             say(f"loading {row.runtime} {row.precision}, threads {row.threads}")
-            with noted(row):
+            with record_error(row):
                 worker = stack.enter_context(working(pick_cores(row.threads), row.threads))
                 row.facts |= worker.ask("load", file=str(row.file), threads=row.threads, size=options.size)
                 fits = row.frame in (None, options.frame)
@@ -47,7 +47,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
             for i, worker in workers.items():
                 if rows[i].error is not None or (spent[i] > options.at_most_s * 1000 and calls[i]):
                     continue
-                with noted(rows[i]):
+                with record_error(rows[i]):
                     ms, whole = _turn(worker, rows[i].frame or options.frame, options.end_to_end)
                     spent[i] += sum(ms) + sum(whole.get("end_to_end", []))
                     if turn:
@@ -55,12 +55,12 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
                         parts[i] = {part: parts[i].get(part, []) + values for part, values in whole.items()}
         for i, worker in workers.items():
             if rows[i].error is None:
-                with noted(rows[i]):
+                with record_error(rows[i]):
                     rows[i].facts |= _figures(calls[i], parts[i]) | worker.ask("memory")
 
 
 @contextlib.contextmanager
-def noted(row: Row) -> Iterator[None]:
+def record_error(row: Row) -> Iterator[None]:
     """What fails in the block is the row's error."""
     try:
         yield

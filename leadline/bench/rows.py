@@ -15,7 +15,7 @@ from leadline.core.image_sources import sources
 from leadline.core.machine import usable_cores
 from leadline.core.storage import sha256
 from leadline.nn.checkpoint import find
-from leadline.runtime import BACKENDS, SUFFIXES, backend, card
+from leadline.runtime import BACKENDS, SUFFIXES, backend, manifest
 from leadline.runtime.options import Precision
 
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
@@ -102,7 +102,7 @@ def check(options: BenchOptions) -> None:
         raise ValueError(f"{options.data} has no {options.split} images to measure accuracy on")
 
 
-def planned(models: Sequence[str], options: BenchOptions, say: Callable[[str], None]) -> list[Row]:
+def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str], None]) -> list[Row]:
     """A Row for each model, runtime, precision and number of threads, PyTorch's own first; for a file, each threads.
 
     What has to be exported is exported here, each in a process of its own. What cannot be is a Row with its error.
@@ -151,7 +151,7 @@ def _threads(options: BenchOptions) -> tuple[int, ...]:
 
 def _of_file(model: str, options: BenchOptions) -> list[Row]:
     path = Path(model)
-    found = card(path)
+    found = manifest(path)
     return [Row(model, found.runtime, found.precision, n, found.source, found.frame, path) for n in _threads(options)]
 
 

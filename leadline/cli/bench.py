@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, complain, names, say, storable, write_whole
+from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
 from leadline.cli.flags import parse_size
 
 
@@ -18,7 +18,7 @@ def bench(
     runtime: Annotated[str, arg(metavar="NAMES|all")] = "all",
     precision: Annotated[str, arg(metavar="NAMES")] = "fp32",
     threads: Annotated[str | None, arg(metavar="NUMBERS")] = None,
-    imgsz: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
+    size: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
     frame: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
     data: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     split: str = "test",
@@ -43,7 +43,7 @@ def bench(
         runtime: which to export to, such as onnx,openvino with commas between, or all
         precision: fp32, fp16, bf16 or int8, with commas between
         threads: one or more numbers with commas between; by default every core
-        imgsz: the net's input size; by default the model's own
+        size: the net's input size; by default the model's own
         frame: the camera's size for end to end, by default 480x640; given, files that take such frames are measured too
         data: a data set; the accuracy of each exported file is measured on it
         split: train, val, test or all of it; where there is no test part, val stands in for it
@@ -72,7 +72,7 @@ def bench(
         runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
         precisions=names(precision, "precision"),  # type: ignore[arg-type]  # checked by `bench`
         threads=_numbers(threads),
-        size=parse_size("imgsz", imgsz),
+        size=parse_size("size", size),
         frame=parse_size("frame", frame) or BenchOptions.frame,
         whole_frame=frame is not None,
         data=data,
@@ -95,8 +95,8 @@ def bench(
             apart = () if free or data is None else (data,)
             may_be_written(file, reads=reads, apart=apart, advice="give another name")
             check_writable(file)
-    found = measure(models, options, say)
-    say("")
+    found = measure(models, options, progress)
+    progress("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)
     if json not in (None, "-"):
         write_whole(Path(json or ""), text + "\n")
@@ -105,7 +105,7 @@ def bench(
         from leadline.bench.plot import plot as draw
 
         draw(found, plot)
-        complain(f"wrote {plot}")
+        warn(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
 
 

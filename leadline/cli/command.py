@@ -42,7 +42,7 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
         return code
     except KeyboardInterrupt:
-        complain("interrupted")
+        warn("interrupted")
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has gone; Python must not flush into the pipe again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,12 +50,12 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
     except (LeadlineError, ValueError, OSError) as error:
         if os.environ.get("LEADLINE_DEBUG"):
             raise
-        complain(str(error))
+        warn(str(error))
         return 1
     except Exception as error:  # not foreseen: still one line, and the way to more
         if os.environ.get("LEADLINE_DEBUG"):
             raise
-        complain(f"{type(error).__name__}: {error} (this is a fault of leadline; LEADLINE_DEBUG=1 shows where)")
+        warn(f"{type(error).__name__}: {error} (this is a fault of leadline; LEADLINE_DEBUG=1 shows where)")
         return 1
 
 
@@ -71,7 +71,7 @@ def _run(verbs: Verbs, args: list[str]) -> int:
             return 0
         if first not in verbs:
             near = difflib.get_close_matches(first, verbs, n=1) or list(verbs)
-            complain(f"there is no {' '.join([*words[1:], 'verb'])} {first!r}; nearest: {', '.join(near)}")
+            warn(f"there is no {' '.join([*words[1:], 'verb'])} {first!r}; nearest: {', '.join(near)}")
             return 2
         words.append(first)
         found = verbs[first]
@@ -87,10 +87,10 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     def bind(*positional: Any, **flags: Any) -> Any:
         return functools.partial(verb, *positional, **flags)
 
-    args = [_at_home(word) for word in args]
+    args = _with_new_flags([_at_home(word) for word in args])
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
-        complain(f"{flag} is given twice, and the last counts; several values go behind one")
+        warn(f"{flag} is given twice, and the last counts; several values go behind one")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -102,8 +102,62 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     # tyro draws a box, of lines or of dashes: a title, then the reason up to a rule or an empty line.
     lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
     reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
-    complain(f"{' '.join(reason)} (see {prog} --help)")
+    warn(f"{' '.join(reason)} (see {prog} --help)")
     return lambda: 2
+
+
+OLD_FLAGS = {
+    "--asking.foreign.": "--external.",
+    "--asking.": "--",
+    "--foreign.": "--external.",
+    "--truth": "--label-weight",
+    "--trust": "--min-confidence",
+    "--ramped": "--warmup-distill",
+    "--teach": "--distill-weight",
+    "--fresh": "--reinit",
+    "--again": "--retry-skipped",
+    "--choose": "--val-every",
+    "--imgsz": "--size",
+    "--fit.still-after": "--fit.freeze-bn-after",
+    "--masks.fit.still-after": "--masks.fit.freeze-bn-after",
+    "--netadapt.short.still-after": "--netadapt.short.freeze-bn-after",
+    "--masks.price": "--masks.regulariser",
+    "--masks.steered": "--masks.controlled",
+    "--masks.reach-at": "--masks.target-at",
+    "--masks.speed": "--masks.lr-scale",
+}
+"""A flag of the release before -> the flag now, until the next release; one that ends in "." is a beginning."""
+
+
+def new_flag(flag: str) -> str:
+    """The flag as it is called now; `--no-` forms and underscores as in `OLD_FLAGS`."""
+    plain = flag.replace("_", "-")
+    for old, new in OLD_FLAGS.items():
+        if old.endswith(".") and plain.startswith(old):
+            return new + plain[len(old) :]
+        if plain == old:
+            return new
+        if plain == _negated(old):
+            return _negated(new)
+    return flag
+
+
+def _negated(flag: str) -> str:
+    """`--masks.no-controlled` of `--masks.controlled`."""
+    before, dot, name = flag[2:].rpartition(".")
+    return f"--{before}{dot}no-{name}"
+
+
+def _with_new_flags(args: Sequence[str]) -> list[str]:
+    """The arguments with the old flags as they are called now; each is named on standard error."""
+    found = []
+    for word in args:
+        flag, equals, value = word.partition("=")
+        new = new_flag(flag) if flag.startswith("--") else flag
+        if new != flag:
+            warn(f"{flag} is now {new}; the old name goes with the next release")
+        found.append(f"{new}{equals}{value}")
+    return found
 
 
 def _at_home(word: str) -> str:
@@ -166,7 +220,7 @@ def _overview(verbs: Verbs, prog: str) -> str:
     return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
 
 
-def emit(facts: Mapping[str, Any]) -> None:
+def print_json(facts: Mapping[str, Any]) -> None:
     """Print the one JSON object of `--json`, made `storable`."""
     print(dumps(storable(facts), allow_nan=False))
 
@@ -186,27 +240,27 @@ _python_writes = warnings.formatwarning
 def _one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning of ours as `complain` has it, any other as Python writes it."""
+    """A warning of ours as `warn` has it, any other as Python writes it."""
     if issubclass(category, Lost):
         return f"leadline: {' '.join(str(message).split())}\n"
     return _python_writes(message, category, filename, lineno, line)
 
 
-def complain(message: str) -> None:
-    """Print one line on standard error, in place of what `say` has left on a terminal, without what would move the
+def warn(message: str) -> None:
+    """Print one line on standard error, in place of what `progress` has left on a terminal, without what would move the
     cursor.
     """
-    say("")
+    progress("")
     print(f"leadline: {shown(' '.join(message.split()))}", file=sys.stderr)
 
 
 def tell(note: str) -> None:
-    """As `complain`, unless there is nothing to say."""
+    """As `warn`, unless there is nothing to say."""
     if note:
-        complain(note)
+        warn(note)
 
 
-def say(line: str) -> None:
+def progress(line: str) -> None:
     """Tell a person who waits what goes on, in a line on standard error that the next one overwrites; "" clears it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

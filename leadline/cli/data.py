@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from leadline.cli.command import Verbs, complain, emit, tell
+from leadline.cli.command import Verbs, print_json, tell, warn
 from leadline.cli.flags import AS_SAID, Read
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.text import shown
@@ -38,7 +38,7 @@ def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool =
     tell_unread([path])
     if json:
         findings = [to_json(finding) for finding in checked.findings]
-        emit({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
+        print_json({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
     else:
         facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in checked.summary.items()}
         print(shown(", ".join(f"{key} {value}" for key, value in facts.items())))
@@ -46,7 +46,7 @@ def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool =
             print(shown(f"{finding.severity}: {finding.where}: {finding.what}"), f"    {finding.advice}", sep="\n")
     if not checked.ok:
         n_errors = sum(finding.severity == "error" for finding in checked.findings)
-        complain(f"{path} has {n_errors} fault(s) of severity error; the first: {checked.findings[0].what}")
+        warn(f"{path} has {n_errors} fault(s) of severity error; the first: {checked.findings[0].what}")
     return 0 if checked.ok else 1
 
 
@@ -87,7 +87,7 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         },
     }
     if json:
-        emit(facts)
+        print_json(facts)
         return 0
     said = {key: value for key, value in facts["description"].items() if value is not None}
     print(shown(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}"))
@@ -166,11 +166,11 @@ def show(
         Image.fromarray(_drawn(sample, vmin, vmax)).save(file)
         drawn.append(str(file))
     if json:
-        emit({"drawn": drawn, "left_out": left_out})
+        print_json({"drawn": drawn, "left_out": left_out})
     else:
         print("\n".join(map(shown, drawn)))
     for why in left_out.values():
-        complain(why)
+        warn(why)
     return 0 if drawn else 1
 
 
@@ -180,10 +180,10 @@ def _drawn(sample: Sample, vmin: float | None, vmax: float | None) -> np.ndarray
     from leadline.core.types import Depth
 
     truth = Depth(sample.target, "metric", sample.valid)
-    if sample.taught is None:
+    if sample.pseudo_depth is None:
         return viz.side_by_side(sample.image, truth, vmin=vmin, vmax=vmax) if sample.valid.any() else sample.image
-    label = Depth(sample.taught, sample.kind, sample.taught > 0)
-    if sample.valid.any() and sample.kind == "metric":
+    label = Depth(sample.pseudo_depth, sample.pseudo_kind, sample.pseudo_depth > 0)
+    if sample.valid.any() and sample.pseudo_kind == "metric":
         return viz.panel(sample.image, truth, label, vmin=vmin, vmax=vmax, captions=("truth", "label"))
     return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
 
@@ -224,7 +224,7 @@ def synth(
     scenes = synthetic(n, seed=seed, kind=kind, size=size, textures_folder=textures, stereo=stereo)
     drawn = write(scenes, path, workers=workers, split=split)
     if json:
-        emit({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
+        print_json({"path": str(path), "n": n, "drawn": drawn, "kind": kind, "seed": seed, "size": list(size)})
     else:
         where = shown(path)
         print(f"{where}: {n} scenes, {drawn} drawn now; look at them with: leadline data show {where} --out PICTURES")

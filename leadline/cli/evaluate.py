@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 from leadline.cli import data as cli_data
 from leadline.cli import flags
-from leadline.cli.command import check_writable, complain, emit, names, write_whole
+from leadline.cli.command import check_writable, names, print_json, warn, write_whole
 from leadline.cli.flags import AS_SAID, Count, Model, Number, Read, Runtime
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def val(
     samples = open_dataset(data, split, **reading.given())
     cli_data.tell_unread([data])
     if samples.note:
-        complain(samples.note)
+        warn(samples.note)
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):
@@ -109,10 +109,10 @@ def val(
     if csv is not None:
         write_table(csv, results)
     for skipped in reports[0].context["skipped"]:
-        complain(f"left out: {skipped}")
+        warn(f"left out: {skipped}")
     if json:
         many = {"model": model, "reports": [r.to_json() for r in reports], "unfit": unfit}
-        emit(reports[0].to_json() if len(reports) == 1 and not unfit else many)
+        print_json(reports[0].to_json() if len(reports) == 1 and not unfit else many)
     else:
         print(table(reports))
         print("".join(f"\ndoes not fit: {why}" for why in unfit.values()), end="\n" if unfit else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, emit, names, say
+from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import parse_size
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
@@ -29,7 +29,7 @@ def export(
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
     precision: Precision = "fp32",
     frame: Size = None,
-    imgsz: Size = None,
+    size: Size = None,
     calibration: Annotated[str | None, arg(metavar="FOLDER")] = None,
     images: int = 128,
     keep: Annotated[str | None, arg(metavar="LAYERS")] = None,
@@ -45,7 +45,7 @@ def export(
         out: the file to write; by default the model's name with the runtime's ending, in the current folder
         precision: the arithmetic of its layers; what the runtime has no kernels for stays float32
         frame: take camera frames uint8 of this size, with resizing and normalising, and give depth of that size
-        imgsz: the net's input size; by default the model's own
+        size: the net's input size; by default the model's own
         calibration: int8: images (a folder, a pattern or a .txt list) from which it learns ranges
         images: int8: how many of them, evenly spaced
         keep: int8: layers that stay in floating point, by name with commas between
@@ -67,23 +67,23 @@ def export(
     if precision == "int8" and calibration is None:
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
     how = load(model).spec.preprocess
-    how = replace(how, size=parse_size("imgsz", imgsz) or how.size)
+    how = replace(how, size=parse_size("size", size) or how.size)
     if runtime == "tvm":
         tuning = tuning_folder(tuning, trials)
         if trials:
-            say(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
+            progress(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
     options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:
-        options = replace(options, calibration=pictures_for(calibration, how, images, complain))
+        options = replace(options, calibration=pictures_for(calibration, how, images, warn))
     export_model(model, runtime, out, options, size=how.size)
     found, files = difference(out, model), files_of(out)
     n_bytes = sum(path.stat().st_size for path in files)
     if json:
         written = [str(path) for path in files]
         facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": written}
-        emit(facts | {"bytes": n_bytes, "difference": found})
+        print_json(facts | {"bytes": n_bytes, "difference": found})
     else:
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
         if options.frame is not None:
@@ -105,7 +105,7 @@ def doctor(*, json: bool = False) -> int:
 
     device, found = fingerprint(), health()
     if json:
-        emit({"runtimes": found, "device": device})
+        print_json({"runtimes": found, "device": device})
         return 0
     rows = [["runtime", "runs files", "makes files"]]
     for one in found:

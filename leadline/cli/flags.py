@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, say
+from leadline.cli.command import progress, warn
 from leadline.data.options import Reading
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def predictor(model: str, runtime: str | None, threads: int | None) -> Predictor
         return load_predictor(model, threads=threads)
     from leadline.bench.fastest import choose
 
-    choice = choose(model, threads=threads, say=say)
-    say("")
-    complain(choice.why)
+    choice = choose(model, threads=threads, say=progress)
+    progress("")
+    warn(choice.why)
     return load_predictor(choice.file, threads=threads)
 
 

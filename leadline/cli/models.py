@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import emit
+from leadline.cli.command import print_json
 from leadline.core.text import shown
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_models(*, json: bool = False) -> int:
             {"name": name, "kind": head.kind, "unit": head.unit, "input": spec.preprocess.size, "weights": weights}
         )
     if json:
-        emit({"models": models})
+        print_json({"models": models})
         return 0
     for m in models:
         height, width = m["input"]
@@ -75,7 +75,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         "provenance": {} if file is None else read_provenance(name),
     }
     if json:
-        emit(facts)
+        print_json(facts)
     else:
         for key, value in facts.items():
             text = f"{value:,}".replace(",", " ") if isinstance(value, int) else value
@@ -94,7 +94,7 @@ def _print_channels(net: Net, json: bool) -> int:
         keys = ("group", "channels", "tied", "why_frozen")
         facts = [(g.name, g.size, g.modules, g.frozen) for g in found.groups]
         groups = [dict(zip(keys, fact, strict=True)) for fact in facts]
-        emit({"groups": groups, "unknown_operations": list(found.unknown)})
+        print_json({"groups": groups, "unknown_operations": list(found.unknown)})
         return 0
     print(grid([("group", "channels", "made or passed on by", "may it shrink"), *found.explained()]))
     if found.unknown:
@@ -124,7 +124,7 @@ def import_model(
     net = import_fastdepth(source)
     save(net, out, provenance={"imported from": source.name})
     if json:
-        emit({"source": str(source), "wrote": str(out), "widths": list(net.spec.encoder.widths)})
+        print_json({"source": str(source), "wrote": str(out), "widths": list(net.spec.encoder.widths)})
     else:
         print(shown(f"{source}: {net.spec.name}; wrote {out}"))
     return 0

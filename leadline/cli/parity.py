@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import complain, emit, names, say
+from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.export import Count, Folder, Model, Size
 from leadline.cli.flags import parse_size
 from leadline.core.text import shown
@@ -49,7 +49,7 @@ def parity(
     precision: Annotated[str, arg(metavar="NAMES")] = "fp32",
     reference: Annotated[str | None, arg(metavar="NAME|FILE")] = None,
     frame: Size = None,
-    imgsz: Size = None,
+    size: Size = None,
     data: Folder = None,
     split: str = "test",
     protocol: str = "indoor-metric@1",
@@ -71,7 +71,7 @@ def parity(
         precision: one or more of fp32,fp16,bf16,int8 with commas between; not for exported files
         reference: the checkpoint that exported files were made from
         frame: also compare files that take whole camera frames of this size
-        imgsz: the net's input size; by default the model's own
+        size: the net's input size; by default the model's own
         data: also measure the accuracy of each file on this data set
         split: of the data: train, val, test or all
         protocol: of the accuracy, such as nyu-eigen@1
@@ -96,7 +96,7 @@ def parity(
         runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
         precisions=names(precision, "precision"),  # type: ignore[arg-type]  # the comparison checks them
         threads=() if threads is None else (threads,),
-        size=parse_size("imgsz", imgsz),
+        size=parse_size("size", size),
         frame=whole or BenchOptions.frame,
         whole_frame=whole is not None,
         data=data,
@@ -107,10 +107,10 @@ def parity(
         n_calibration=images,
     )
     given = [name for name in more if not is_artefact(name)]
-    found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=say)
-    say("")
+    found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=progress)
+    progress("")
     if json:
-        emit(found.to_json())
+        print_json(found.to_json())
     else:
         print(_parity_table(found.rows))
         for row in found.rows:
@@ -127,7 +127,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
     from leadline.runtime.export import picture
 
     if given:
-        paths = [path for source in given for path in sources(source, complain)]
+        paths = [path for source in given for path in sources(source, warn)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
         from leadline.data.layouts.detect import open_dataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli import flags
-from leadline.cli.command import complain, emit, names
+from leadline.cli.command import names, print_json, warn
 from leadline.cli.flags import Count, Model, Number, Out, Runtime, Source
 from leadline.core.text import shown
 
@@ -57,7 +57,7 @@ def predict(
     from leadline.core.image_sources import sources
     from leadline.predict.files import predict_files
 
-    paths = sources(source, complain)
+    paths = sources(source, warn)
     predictor = replace(flags.predictor(model, runtime, threads), flip=flip)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
@@ -65,7 +65,7 @@ def predict(
     for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
         outcomes.append(outcome)
         if outcome.error is not None:
-            complain(outcome.error)
+            warn(outcome.error)
         elif not json:
             print(_described(outcome), flush=True)
     n_failed = sum(outcome.error is not None for outcome in outcomes)
@@ -73,7 +73,7 @@ def predict(
         files = [outcome.to_json() for outcome in outcomes]
         facts = {"model": predictor.name, "runtime": predictor.runtime, "precision": predictor.precision}
         facts |= {"kind": predictor.head.kind, "unit": predictor.head.unit}
-        emit(facts | {"n": len(files), "n_failed": n_failed, "files": files})
+        print_json(facts | {"n": len(files), "n_failed": n_failed, "files": files})
     return 1 if n_failed else 0
 
 

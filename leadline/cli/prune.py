@@ -1,4 +1,4 @@
-"""The verb `prune`: a net narrowed to a budget, trained again, and compared with what it was."""
+"""The verb `prune`: a net pruned to a budget, trained again, and compared with what it was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, complain, emit, names
+from leadline.cli.command import check_writable, names, print_json, warn
 from leadline.cli.flags import AS_SAID, Read
 from leadline.compress.options import Masks, Method, NetAdapt, Pruning
 from leadline.core.text import shown
@@ -16,7 +16,7 @@ from leadline.training.options import FitOptions, Training
 
 # what a flag says by default
 _NETADAPT, _MASKS, _VIEW, _STEREO = NetAdapt(), Masks(), View(), Stereo()
-_LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, still_after=0.9)
+_LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, freeze_bn_after=0.9)
 
 
 def prune(
@@ -39,10 +39,10 @@ def prune(
     fit: FitOptions = _LONG,
     view: View = _VIEW,
     stereo: Stereo = _STEREO,
-    choose: int = 10,
+    val_every: int = 10,
     finetune: bool = True,
-    teach: float = 0.0,
-    fresh: bool = False,
+    distill_weight: float = 0.0,
+    reinit: bool = False,
     name: Annotated[str | None, arg(metavar="NAME")] = None,
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     measure: Annotated[str, arg(metavar="RUNTIMES")] = "",
@@ -75,10 +75,11 @@ def prune(
         fit: the training of the pruned net
         view: how a frame is looked at in training
         stereo: what the loss `stereo` does
-        choose: every so-manieth block of 20 images of the first folder is kept for choosing (netadapt) and validation
+        val_every: every N-th block of 20 images of the first folder is kept for validation, which netadapt needs
         finetune: whether the pruned net is trained
-        teach: in that training the unpruned net teaches too: weight of the mean |ln p - ln t|, t its answer
-        fresh: forget its weights first, to see what they are worth
+        distill_weight: in that training the unpruned net is the teacher, too: weight of the mean |ln p - ln t|, t its
+            answer
+        reinit: forget its weights first, to see what they are worth
         name: the net's new name
         protocol: how accuracy is measured, before and after, on the test part of the first folder; names with commas
         measure: runtimes, with commas between, in which both nets are timed
@@ -113,18 +114,18 @@ def prune(
     if len(test):
         check_protocols(protocols, "metric" if "stereo" in loss else load(model).spec.head.kind, test)
     else:
-        complain(f"{folder} has no test images: nothing will be said of accuracy")
+        warn(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(
-        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, choose=choose,
+        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, val_every=val_every,
         protocol=protocols[0], reading=reading,
     )  # fmt: skip
     pruned = run(
         Pruning(
             method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
-            rounds, finetune=finetune, teach=teach, fresh=fresh, name=name,
+            rounds, finetune=finetune, distill_weight=distill_weight, reinit=reinit, name=name,
         ),
         resume=resume,
-        say=complain,
+        say=warn,
     )  # fmt: skip
     reports = compared(
         pruned.before, pruned.after, files=(find(model), out), runtimes=runtimes, threads=threads,
@@ -133,7 +134,7 @@ def prune(
     if plot is not None:
         draw_widths(pruned.before, pruned.after, plot)
     if json:
-        emit({"out": str(out), "reports": [report.to_json() for report in reports]})
+        print_json({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
         print(f"\nwrote {shown(out)}, in {pruned.stored} as {model}")

@@ -1,4 +1,4 @@
-"""What a compression step needs besides the net: batches to recover on, a loss, and a judge."""
+"""What a compression step needs besides the net: batches to fine-tune on, a loss, and a validation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.training.fit import Finish, Loss
 
-Judge = Callable[[Net], float]
+Validate = Callable[[Net], float]
 """A net's accuracy, more is better, on images that it neither learned from nor is reported on."""
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """`batches` and `loss` as `fit` takes them; `judge` chooses among nets."""
+class Recovery:
+    """`batches` and `loss` as `fit` takes them; `validate` is how nets are compared."""
 
     batches: Batches
     loss: Loss
-    judge: Judge | None = None
+    validate: Validate | None = None
     finish: Finish | None = None
 
 
-Teach = Callable[[], Lessons]
-"""Makes the lessons; what several processes are to use must survive pickling, as a partial of a module's function."""
+MakeRecovery = Callable[[], Recovery]
+"""Makes the Recovery; what several processes are to use must survive pickling, as a partial of a module's function."""

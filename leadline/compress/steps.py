@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.errors import NotBetter
+from leadline.core.errors import AcceptanceFailed
 from leadline.core.report import Report
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, save
@@ -26,7 +26,8 @@ def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
     """A compressed copy of `net`, in eval mode, and each step's report. `net` stays as it is.
 
     After each step the result must (1) give a finite map of the input's size, (2) be the same once saved and loaded,
-    all tensors to the bit; otherwise that is a NotBetter that names the step. Each adds a line to the provenance.
+    all tensors to the bit; otherwise that is an AcceptanceFailed that names the step. Each adds a line to the
+    provenance.
     """
     result, reports = copy.deepcopy(net).eval(), []
     for step in steps:
@@ -44,7 +45,7 @@ def _check(net: Net, step: str) -> None:
         depth = net(image)
         if depth.shape != (1, 1, *image.shape[-2:]) or not depth.isfinite().all():
             wild = int((~depth.isfinite()).sum())
-            raise NotBetter(
+            raise AcceptanceFailed(
                 f"after the step {step} the net gives shape {tuple(depth.shape)} with {wild} values that are not "
                 "finite; finite depth of the input's size is needed"
             )
@@ -53,7 +54,7 @@ def _check(net: Net, step: str) -> None:
         same = all(torch.equal(a, b) for a, b in pairs if a.is_floating_point())  # a counter of batches is not stored
         # the outputs may differ by rounding: training can leave weights in another memory layout
         if not same or not torch.allclose(again(image), depth, 1e-3, 1e-3):
-            raise NotBetter(
+            raise AcceptanceFailed(
                 f"after the step {step} the net, saved and loaded, is another: its Spec and shapes disagree"
             )
 

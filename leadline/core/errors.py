@@ -7,8 +7,8 @@
     |-- BadArtefact          an exported file is missing, damaged, without its description, or not for what was asked
     |-- NoRuntime            a runtime's packages are not installed; the message holds the command that brings them
     |-- ExportFailed         a runtime's own compiler refuses a net
-    |-- NotBetter            a compressed file is refused since it is slower or less accurate than allowed
-    |-- OutOfReach           no net of the kind asked for meets the budget; the message holds the smallest reachable
+    |-- AcceptanceFailed     a compressed file is refused since it is slower or less accurate than allowed
+    |-- BudgetInfeasible     no net of the kind asked for meets the budget; the message holds the smallest reachable
     |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
     `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
 
@@ -46,12 +46,12 @@ class ExportFailed(LeadlineError):
     """A runtime's compiler refuses a net."""
 
 
-class NotBetter(LeadlineError):
+class AcceptanceFailed(LeadlineError):
     """A compressed file does not keep what it promises: the message holds the figures."""
 
 
-class OutOfReach(LeadlineError):
-    """A budget that narrowing cannot meet: the message holds what can be met."""
+class BudgetInfeasible(LeadlineError):
+    """A budget that pruning cannot meet: the message holds what can be met."""
 
 
 class MissingPackage(LeadlineError):

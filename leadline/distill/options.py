@@ -1,4 +1,4 @@
-"""The options of teaching, from which `leadline label` and `leadline distill` make their flags."""
+"""The options of distillation, from which `leadline label` and `leadline distill` make their flags."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 from leadline.core.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
 from leadline.core.spec import Kind
 
-FLAG = "--foreign.kind, of distill --asking.foreign.kind"
+FLAG = "--external.kind"
 """Where somebody says what a teacher does not say of itself."""
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ExternalModel:
     """What a teacher that leadline has not made does not say of itself."""
 
     kind: Kind | None = None
@@ -38,21 +38,21 @@ class Foreign:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """Which teachers are asked, and how."""
+class TeacherOptions:
+    """Which teachers, and how their depth is made."""
 
     teacher: tuple[str, ...] = ()
     """A net that ships, a checkpoint, an exported file, any .onnx or .tflite, a folder or name of Hugging Face's hub,
-    or a folder of depth maps. Of several the mean answer counts.
+    or a folder of depth maps. Of several the mean counts.
     """
     weights: tuple[float, ...] = ()
     """Of several teachers: how much each counts; none: all alike."""
-    foreign: Foreign = Foreign()
+    external: ExternalModel = ExternalModel()
     """What files that leadline has not made do not say of themselves."""
     flip: bool = False
-    """Ask about the mirrored picture too, and take the mean."""
+    """Predict the mirrored picture too, and take the mean."""
     zooms: tuple[float, ...] = (1.0,)
-    """Ask about the whole picture and about four cut-outs enlarged by each number above 1, to 2, and take the mean."""
+    """Predict the whole picture and four cut-outs enlarged by each number above 1, to 2, and take the mean."""
     metric: str | None = None
     """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
     or `SCALE,SHIFT`, known numbers; or a metric teacher.
@@ -78,14 +78,14 @@ class Labelling:
     """Pictures in a file."""
     licences: tuple[str, ...] = ()
     """The terms under which the pictures came; stated in what learns from them."""
-    again: bool = False
+    retry_skipped: bool = False
     """Whether images that an earlier run has left out are tried once more, as after a repair."""
     workers: int = 0
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
     ray: str | None = None
     """Address of a Ray cluster; None: the workers are on this machine."""
     device: str = "cpu"
-    """Where nets and models of the hub answer: cpu, cuda, mps. Exported files answer on the CPU."""
+    """Where nets and models of the hub run: cpu, cuda, mps. Exported files run on the CPU."""
 
     def __post_init__(self) -> None:
         check(self, shard=at_least(1), workers=at_least(0), height=at_least(8), label_scale=ABOVE_0)
@@ -94,22 +94,22 @@ class Labelling:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class Distillation:
     """What a student learns from a teacher, besides its training."""
 
     unlabelled: tuple[str, ...] = ()
     """Folders whose images are learned from without their depth, if they have any; FOLDER:N puts N into each batch."""
     labels: tuple[Path, ...] = ()
-    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher is asked."""
-    asking: Asking = Asking()
-    """The teacher that is asked about each batch, where there are no label sets or its features are learned."""
-    truth: float = 0.1
+    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher predicts."""
+    teachers: TeacherOptions = TeacherOptions()
+    """The teacher that sees each batch, where there are no label sets or its features are learned."""
+    label_weight: float = 0.1
     """Of labelled images: the part that their own depth has in the loss; the rest is the teacher's (lambda)."""
     weight: float = 1.0
     """Of unlabelled images in the loss."""
-    trust: float = 0.0
+    min_confidence: float = 0.0
     """Labels of a lower confidence do not count."""
-    ramped: bool = False
+    warmup_distill: bool = False
     """Whether the teacher's part comes in slowly (LiteDepth's reweighting hook)."""
     features: tuple[str, ...] = ()
     """WAY:STUDENT=TEACHER,... of modules whose maps are compared; WAY is affinity, channel or hint, WAY*W has the
@@ -117,4 +117,4 @@ class Teaching:
     """
 
     def __post_init__(self) -> None:
-        check(self, truth=PART, trust=PART, weight=FROM_0)
+        check(self, label_weight=PART, min_confidence=PART, weight=FROM_0)

@@ -20,7 +20,7 @@ from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, r
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.runtime import SUFFIXES, load
-from leadline.runtime.manifest import Card
+from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import Precision
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Picture = str | Path | Image.Image | np.ndarray
 class Predictor:
     """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
 
-    `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
+    `manifest` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
     size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
     `geometry.merge_mirrored` says, of other nets the mean of the depths.
 
@@ -46,7 +46,7 @@ class Predictor:
     runner: Runner
     preprocess: Preprocess
     head: Head
-    card: Card | None = None
+    manifest: Manifest | None = None
     flip: bool = False
 
     def __call__(self, image: Picture) -> Depth:
@@ -77,17 +77,17 @@ class Predictor:
     @property
     def frame(self) -> tuple[int, int] | None:
         """The (height, width) of the pictures that a whole-frame file takes; None: any size."""
-        return None if self.card is None else self.card.frame
+        return None if self.manifest is None else self.manifest.frame
 
     @property
     def runtime(self) -> str:
         """What runs it."""
-        return "eager" if self.card is None else self.card.runtime
+        return "eager" if self.manifest is None else self.manifest.runtime
 
     @property
     def precision(self) -> Precision:
         """Its arithmetic."""
-        return "fp32" if self.card is None else self.card.precision
+        return "fp32" if self.manifest is None else self.manifest.precision
 
     def _merged(self, batch: np.ndarray) -> np.ndarray:
         across = 3 if self.frame is None else 2
@@ -137,8 +137,8 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
 
             known = tuning_folder(None) if runtime == "tvm" else None
             path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
-        runner, card = load(path, threads)
-        predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
+        runner, manifest = load(path, threads)
+        predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from leadline.core.preprocess import Runner
     from leadline.nn.build import Net
-    from leadline.runtime.manifest import Card
+    from leadline.runtime.manifest import Manifest
 
 BACKENDS: dict[str, str] = {
     name: f"leadline.runtime.backends.{name}"
@@ -47,14 +47,14 @@ class Backend(Protocol):
         """None where the backend can run here, otherwise the command that installs what it lacks."""
 
     def compile(self, net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-        """The artefact written at `out`, with its card: the net for inputs float32 [1,3,h,w] shaped as `example`.
+        """The artefact written at `out`, with its manifest: the net for inputs float32 [1,3,h,w] shaped as `example`.
 
         `net` is left as it is. What the backend cannot do is a ValueError; a compiler that fails is an ExportFailed.
         """
 
     def load(self, path: Path, threads: int | None) -> Runner:
         """The artefact as a function, see `Runner` and `calls.runner`. `threads` None: every core that the process may
-        use. A BadArtefact if its files or this machine are not those of its card."""
+        use. A BadArtefact if its files or this machine are not those of its manifest."""
 
 
 def backend(name: str) -> Backend:
@@ -78,7 +78,7 @@ def suffix(name: str) -> str:
     return next(ending for ending, other in SUFFIXES.items() if other == name)
 
 
-def card(path: Path) -> Card:
+def manifest(path: Path) -> Manifest:
     """What the artefact says of itself; BadArtefact if it says nothing."""
     from leadline.runtime.manifest import check_runtime, read_beside
 
@@ -87,28 +87,28 @@ def card(path: Path) -> Card:
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
         raise BadArtefact(f"{path} is not an exported file; those end in {', '.join(endings)}")
     if name == "onnx":
-        from leadline.runtime.backends.onnx import read_card
+        from leadline.runtime.backends.onnx import read_manifest
 
-        found = read_card(path)
+        found = read_manifest(path)
     else:
         found = read_beside(path)
     check_runtime(path, found, str(name))
     return found
 
 
-def load(path: Path, threads: int | None = None) -> tuple[Runner, Card]:
-    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed.
+def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
+    """The artefact at `path`, ready to run, and its manifest. The runtime's package must be installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
     from leadline.runtime.runner import Loaded
 
-    found = card(path)
+    found = manifest(path)
     run = installed(found.runtime).load(path, threads)
     return Loaded(run, _again, path.absolute(), threads, found), found
 
 
-def _again(path: Path, threads: int | None, expected: Card) -> Runner:
+def _again(path: Path, threads: int | None, expected: Manifest) -> Runner:
     run, found = load(path, threads)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")

@@ -24,7 +24,7 @@ from leadline.core.storage import cache, kept, sha256
 from leadline.core.writing import may_be_written
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load, read_provenance
-from leadline.runtime import Backend, card, installed, suffix
+from leadline.runtime import Backend, installed, manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
 from leadline.runtime.whole_frame import Framed
@@ -47,7 +47,7 @@ def export(
 
     `size` is the net's input (height, width) where it is not to be the checkpoint's own. Without `out`, a file that was
     made earlier from the same checkpoint, options and package versions is used again. The artefact's second files
-    (weights, card) lie beside it under its own name.
+    (weights, manifest) lie beside it under its own name.
 
     A file that PyTorch's own output does not confirm (see `difference`) is an ExportFailed; whatever fails, nothing is
     left behind, and an older file at `out` stays as it was.
@@ -81,7 +81,7 @@ def difference(path: Path, model: str | Path) -> float:
     The largest difference, relative to PyTorch's largest value; for a whole-frame file at the frame's size. NaN if
     either is not finite.
     """
-    found = None if path.suffix == ".safetensors" else card(path)
+    found = None if path.suffix == ".safetensors" else manifest(path)
     module = installed("eager" if found is None else found.runtime)
     with _torch_threads_as_before():
         net = _resized(load(model), found.size if found else load(path).spec.preprocess.size)
@@ -193,7 +193,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
     try:
         with _torch_threads_as_before():
             module.load(path, None)
-        versions = {} if path.suffix == ".safetensors" else card(path).versions
+        versions = {} if path.suffix == ".safetensors" else manifest(path).versions
     except (BadArtefact, BadCheckpoint):
         return False
     return all(installed_version(name) in (None, version) for name, version in versions.items())

@@ -16,7 +16,7 @@ from leadline.core.errors import ExportFailed
 from leadline.core.machine import installed_version
 from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
-from leadline.runtime.manifest import Card
+from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import CompileOptions
 from leadline.runtime.whole_frame import Framed
 
@@ -43,15 +43,15 @@ def exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram
         return torch.export.export(module, (example,))
 
 
-def card(net: Net, example: Tensor, runtime: str, options: CompileOptions, packages: Sequence[str]) -> Card:
-    """The card of the artefact that `runtime` makes of `net`; `packages` are those whose versions matter."""
+def manifest(net: Net, example: Tensor, runtime: str, options: CompileOptions, packages: Sequence[str]) -> Manifest:
+    """The manifest of the artefact that `runtime` makes of `net`; `packages` are those whose versions matter."""
     spec = net.spec
     size = _size(example)
     spec = dataclasses.replace(spec, preprocess=dataclasses.replace(spec.preprocess, size=size))
     versions = {name: v for name in packages if (v := installed_version(name)) is not None}
     versions["leadline"] = __version__
     origin = options.source, versions, dict(options.provenance)
-    return Card(spec, runtime, options.precision, size, options.frame, options.keep, *origin)
+    return Manifest(spec, runtime, options.precision, size, options.frame, options.keep, *origin)
 
 
 class Layers(NamedTuple):

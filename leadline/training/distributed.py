@@ -17,7 +17,7 @@ from accelerate import PartialState
 from torch import Tensor, distributed, nn
 
 
-class WholeBatchNorm2d(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """Rule 1: batch norm whose training statistics are those of all processes' parts. torch's own needs a GPU."""
 
     whole: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -39,7 +39,7 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
         return result
 
 
-class _WholeBatchNorm(torch.autograd.Function):
+class _SyncBatchNorm(torch.autograd.Function):
     """(x, weight, bias, eps) -> (y, mean, biased variance, values in a channel), over all processes."""
 
     @staticmethod
@@ -74,25 +74,27 @@ def _wide(channels: Tensor) -> Tensor:
     return channels[:, None, None]
 
 
-def join_(net: nn.Module, compiled: bool = False) -> None:
+def convert_sync_batchnorm_(net: nn.Module, compiled: bool = False) -> None:
     """Give `net` batch norms over the whole batch, in place; parameters and states stay what they are. In a net that
     is to be compiled they stay outside the graph. A batch norm of a class of its own, which may compute more than
     torch's, is a ValueError that names it.
     """
     for name, module in net.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and type(module) not in (nn.BatchNorm2d, WholeBatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and type(module) not in (nn.BatchNorm2d, SyncBatchNorm2d):
             raise ValueError(
                 f"the layer {name} is a {type(module).__name__}, whose statistics would be those of one process's "
                 "part of the batch; several processes can train torch's BatchNorm2d only: train this net in one process"
             )
-    whole: Any = _WholeBatchNorm.apply
+    whole: Any = _SyncBatchNorm.apply
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = WholeBatchNorm2d
+            module.__class__ = SyncBatchNorm2d
             module.whole = torch.compiler.disable(whole) if compiled else whole  # type: ignore[no-untyped-call]
 
 
-def average_(parameters: Sequence[nn.Parameter], value: float | None, device: torch.device) -> float | None:
+def all_reduce_gradients_(
+    parameters: Sequence[nn.Parameter], value: float | None, device: torch.device
+) -> float | None:
     """Rule 2: gradients become their means over the processes whose part says something (`value` is not None), in
     place, in one message. The mean of their values; None if no part says anything.
 
@@ -110,7 +112,7 @@ def average_(parameters: Sequence[nn.Parameter], value: float | None, device: to
     return total / speaking if speaking else None
 
 
-def silent(outputs: Sequence[Tensor]) -> None:
+def zero_gradients_(outputs: Sequence[Tensor]) -> None:
     """Zero gradients: the backward pass of a process whose part says nothing, since the others' wait for it."""
     led = [output for output in outputs if output.requires_grad]
     if led:

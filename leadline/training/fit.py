@@ -30,8 +30,8 @@ from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save
 from leadline.nn.depthwise import DepthwiseConv2d
-from leadline.training.distributed import average_, join_, silent
-from leadline.training.optim import average_into, learning_rate, optimizer
+from leadline.training.distributed import all_reduce_gradients_, convert_sync_batchnorm_, zero_gradients_
+from leadline.training.optim import ema_update_, learning_rate, optimizer
 from leadline.training.options import FitOptions
 from leadline.training.rate import Rate
 from leadline.training.state import State, curves, read_state, record_run, write_state
@@ -139,7 +139,7 @@ class Steps:
         if options.channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.together:
-            join_(self.net, options.compile)
+            convert_sync_batchnorm_(self.net, options.compile)
         if options.depthwise == "torch":
             for module in self.net.modules():
                 module.__class__ = nn.Conv2d if isinstance(module, DepthwiseConv2d) else module.__class__
@@ -157,7 +157,7 @@ class Steps:
         lr = learning_rate(options, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if step + 1e-6 >= options.still_after * options.steps:  # 0.7 x 10 is above 7
+        if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 0.7 x 10 is above 7
             _still(self.net)
         self.optimizer.zero_grad(set_to_none=True)
         self.shell.outputs.clear()
@@ -167,10 +167,10 @@ class Steps:
         if scalar is not None and math.isfinite(scalar):
             value.backward()  # type: ignore[no-untyped-call]
         elif self.together:
-            silent(self.shell.outputs)
+            zero_gradients_(self.shell.outputs)
         self.shell.outputs.clear()  # they hold the graph
         if self.together:
-            scalar = average_(self.parameters, scalar, self.device)
+            scalar = all_reduce_gradients_(self.parameters, scalar, self.device)
         if scalar is None:
             return None
         if not math.isfinite(scalar):
@@ -179,7 +179,7 @@ class Steps:
             nn.utils.clip_grad_norm_(self.parameters, options.clip)
         self.optimizer.step()
         if options.ema:
-            average_into(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
+            ema_update_(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
         return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
 
     def _asked(self, batch: Sample) -> tuple[Tensor, dict[str, float]]:
@@ -248,7 +248,7 @@ def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish 
     sample: Sample = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
-    there = {k: x.to(device) for k in ("target", "valid", "taught") if (x := getattr(sample, k)) is not None}
+    there = {k: x.to(device) for k in ("target", "valid", "pseudo_depth") if (x := getattr(sample, k)) is not None}
     return replace(sample, image=image, right=right, **there)
 
 

@@ -62,7 +62,7 @@ def optimizer(net: nn.Module, options: FitOptions, others: Iterable[nn.Parameter
             return torch.optim.AdamW(groups, options.lr, options.betas, options.eps, decay, fused=True)
 
 
-def average_into(mean: nn.Module, net: nn.Module, decay: float) -> None:
+def ema_update_(mean: nn.Module, net: nn.Module, decay: float) -> None:
     """One step of the running mean: decay x mean + (1 - decay) x net; counters are copied."""
     with torch.no_grad():
         pairs = list(zip(mean.state_dict().values(), net.state_dict().values(), strict=True))

@@ -55,7 +55,7 @@ class FitOptions:
     """Largest norm of the gradient; 0: any."""
     ema: float = 0.0
     """Decay of the running mean of the weights that is returned; 0: the weights themselves."""
-    still_after: float = 1.0
+    freeze_bn_after: float = 1.0
     """Part of the run after which batch norms keep their statistics."""
     precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 arithmetic; auto: where the processor multiplies matrices of it (AMX, a GPU)."""
@@ -73,7 +73,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         check(self, steps=at_least(1), save_every=at_least(1), log_every=at_least(1), validate_every=at_least(0))
         check(self, optimizer=one_of("sgd", "adam", "adamw"), lr=ABOVE_0, momentum=BELOW_1, betas=each(BELOW_1, 2))
-        check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, still_after=PART, seed=SEED)
+        check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, freeze_bn_after=PART, seed=SEED)
         check(
             self,
             schedule=one_of("cosine", "step", "constant", "poly", "halve"),
@@ -116,8 +116,8 @@ class Training:
     stereo: Stereo = Stereo()
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
-    choose: int = 10
-    """Every so-manieth block of 20 images of the first data set is kept for validation; 0: none."""
+    val_every: int = 10
+    """Every N-th block of 20 images of the first data set is kept for validation; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
     augment: Literal["auto", "workers", "device"] = "auto"
@@ -138,6 +138,6 @@ class Training:
     """Stated in the weight file: under which terms the data came."""
 
     def __post_init__(self) -> None:
-        check(self, batch=at_least(1), epochs=ABOVE_0, choose=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
+        check(self, batch=at_least(1), epochs=ABOVE_0, val_every=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
         check(self, transform=one_of("view", "fastdepth", "litedepth", "hu"), weighting=one_of("fixed", "dynamic"))
         check(self, augment=one_of("auto", "workers", "device"))

@@ -166,14 +166,14 @@ def test_limits_come_with_the_fraction_reached(model: str) -> None:
 
 def test_an_exported_file_is_compared_with_its_own_checkpoint_only(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from leadline.core.storage import sha256
-    from leadline.runtime.manifest import Card
+    from leadline.runtime.manifest import Manifest
 
     spec, source = small_net().spec, sha256(Path(model))
 
-    def card_of(path: Path) -> Card:
-        return Card(spec, "onnx", "fp32", (64, 96), source=source if path.name == "mine.onnx" else "0" * 64)
+    def manifest_of(path: Path) -> Manifest:
+        return Manifest(spec, "onnx", "fp32", (64, 96), source=source if path.name == "mine.onnx" else "0" * 64)
 
-    monkeypatch.setattr(plan, "card", card_of)
+    monkeypatch.setattr(plan, "manifest", manifest_of)
     for name in ("mine.onnx", "other.onnx"):
         Path(name).touch()
         monkeypatch.setitem(SPEED_MS, name, 8.0)

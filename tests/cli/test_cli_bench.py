@@ -43,7 +43,7 @@ def test_without_flags_all_runtimes_are_measured(asked: list[Any], capsys: pytes
 
 
 def test_flags_become_options(asked: list[Any], tmp_path: Path) -> None:
-    words = "a b.onnx --runtime onnx,openvino --precision fp32,int8 --threads 1,2 --imgsz 96x128 --frame 240x320"
+    words = "a b.onnx --runtime onnx,openvino --precision fp32,int8 --threads 1,2 --size 96x128 --frame 240x320"
     words += " --data photos --protocol nyu-eigen@1 --limit 5 --calibration pictures --n 50 --roofline"
     assert command(*words.split(), "--tuning", str(tmp_path), "--trials", "8") == 0
     models, options = asked

@@ -121,7 +121,7 @@ def test_a_frame_that_is_not_there_does_not_stop_a_training(capsys: Captured, tm
     rows = "".join(f"rgb/{name}.png depth/{name}.png 500\n" for name in ("0\x1b", "1\x1b", "2\x1b", "no\0", "y" * 300))
     (folder / "nyu_train_files_with_gt.txt").write_bytes(b"\xef\xbb\xbf" + rows.replace("/", "\\").encode())
     args = ["train", "--data", folder, "--model", teacher, "--out", tmp_path / "run", "--batch", "2"]
-    args += ["--fit.steps", "1", "--view.size", "32", "32", "--choose", "0", "--workers", "0"]
+    args += ["--fit.steps", "1", "--view.size", "32", "32", "--val-every", "0", "--workers", "0"]
     assert main([str(arg) for arg in args]) == 0
     err = capsys.readouterr().err
     assert r"left out 2 of 5 frames whose files are missing or empty: rgb\no\x00.png" in err and "\x1b" not in err

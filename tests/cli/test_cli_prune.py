@@ -34,7 +34,20 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def typed(source: str, rooms: str, out: Path, *more: str, budget: str = "macs=0.8x") -> list[str]:
-    plain = ["--method", "l2", "--budget", budget, "--data", rooms, "--out", str(out), "--batch", "2", "--choose", "0"]
+    plain = [
+        "--method",
+        "l2",
+        "--budget",
+        budget,
+        "--data",
+        rooms,
+        "--out",
+        str(out),
+        "--batch",
+        "2",
+        "--val-every",
+        "0",
+    ]
     return ["prune", source, *plain, "--fit.steps", "2", "--fit.precision", "no", *more]
 
 
@@ -72,7 +85,7 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
         ("latency_ms=3", (), "say --runtime"),
         ("macs=0.5x", ("--runtime", "openvinno"), "nearest: openvino"),
         ("macs=0.5x", ("--layers", "encoder.nothing"), "starts with encoder.nothing"),
-        ("macs=0.5x", ("--method", "netadapt"), "choose is 0, give --choose 10"),
+        ("macs=0.5x", ("--method", "netadapt"), "val_every is 0, give --val-every 10"),
         ("macs=0.5x", ("--measure", "onyx"), "nearest: onnx"),
         ("macs=0.5x", ("--plot", "widths.xyz"), "its name must end in one of "),
         ("macs=0.5x", ("--plot", "widths.xyz"), "pdf, pgf, png"),  # what else depends on pillow

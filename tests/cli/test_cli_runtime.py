@@ -19,7 +19,7 @@ from support.tiny_scenes import render, write_folder
 from leadline.cli.flags import parse_size
 from leadline.cli.main import main
 from leadline.nn.checkpoint import save
-from leadline.runtime import BACKENDS, card
+from leadline.runtime import BACKENDS, manifest
 from leadline.runtime import availability as health
 
 Captured = pytest.CaptureFixture[str]
@@ -61,14 +61,14 @@ def test_export_tells_what_it_wrote_and_how_far_it_is_from_pytorch(
     capsys: Captured, backend: StandIn, checkpoint: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "net.standin"
-    assert main(["export", checkpoint, "--runtime", "standin", "--out", str(out), "--imgsz", "32x64"]) == 0
+    assert main(["export", checkpoint, "--runtime", "standin", "--out", str(out), "--size", "32x64"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert f"wrote {out}" in first and "net.standin.json" in first and "MB, fp32, takes float32 [1,3,32,64]" in first
     assert "run once by standin: differs from PyTorch by 0.0e+00" in second
     facts = answer(capsys, "export", checkpoint, "--runtime", "standin", "--out", out, "--frame", "60x80")
     assert (facts["frame"], facts["precision"], facts["runtime"]) == ([60, 80], "fp32", "standin")
     assert facts["difference"] < 1e-6 and facts["bytes"] >= out.stat().st_size
-    assert card(out).frame == (60, 80) and card(out).size == SIZE
+    assert manifest(out).frame == (60, 80) and manifest(out).size == SIZE
 
 
 def test_export_without_a_place_writes_into_the_current_folder(
@@ -88,7 +88,7 @@ def test_export_without_a_place_writes_into_the_current_folder(
     [
         (("--runtime", "standinn"), "nearest: standin"),
         (("--runtime", "standin", "--frame", "480"), "--frame is '480'; HEIGHTxWIDTH"),
-        (("--runtime", "standin", "--imgsz", "0x5"), "--imgsz is '0x5'"),
+        (("--runtime", "standin", "--size", "0x5"), "--size is '0x5'"),
         (("--runtime", "standin", "--out", "net.onnx"), "end in .standin"),
         (("--runtime", "standin", "--precision", "int8"), "--calibration"),
         (("--runtime", "standin", "--precision", "int8", "--calibration", "none"), "there is no none"),

@@ -58,7 +58,7 @@ def run(folder: Path, tmp_path: Path) -> Training:
     options = FitOptions(steps=3, precision="no", log_every=1)
     view = View(size=(64, 64))
     return Training(
-        (str(folder),), tmp_path / "run", "fastdepth_pruned", batch=2, view=view, fit=options, choose=0, workers=0
+        (str(folder),), tmp_path / "run", "fastdepth_pruned", batch=2, view=view, fit=options, val_every=0, workers=0
     )
 
 
@@ -79,7 +79,7 @@ def test_the_head_starts_at_the_mean_depth_of_the_data(run: Training) -> None:
     assert float(net.head.norm.bias.detach()) == pytest.approx(2.55, abs=0.1)
 
 
-def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, tmp_path: Path) -> None:
+def test_a_validation_split_is_kept_and_pictured(run: Training, folder: Path, tmp_path: Path) -> None:
     from leadline.data.dataset import hold_out
     from leadline.data.layouts.detect import open_dataset
 
@@ -91,7 +91,7 @@ def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, t
             (many / part / f"{i:02}{suffix}").symlink_to(folder / part / f"{i % 12:02}{suffix}")
     assert [len(part) for part in hold_out(open_dataset(many, "train", test_fraction=0.0), 2)] == [20, 20]
     (many / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
-    _, report = train(replace(run, data=(str(many),), choose=2))
+    _, report = train(replace(run, data=(str(many),), val_every=2))
     assert {"delta1", "rmse", "loss"} <= set(report.metrics)
     assert (report.protocol, report.n) == (run.protocol, 20)
     assert (run.out / "pictures" / "000003.jpg").is_file()
@@ -131,7 +131,9 @@ def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) 
 
 
 def test_train_is_a_verb(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = f"train --data {folder} --out {tmp_path / 'run'} --model fastdepth_pruned --batch 2 --choose 0 --workers 0"
+    words = (
+        f"train --data {folder} --out {tmp_path / 'run'} --model fastdepth_pruned --batch 2 --val-every 0 --workers 0"
+    )
     words += " --fit.steps 2 --fit.precision no --view.size 64 64 --loss l1:0.5 gradient --json"
     assert main(words.split()) == 0
     assert {"loss"} <= set(json.loads(capsys.readouterr().out)["metrics"])
@@ -157,7 +159,7 @@ def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
     run: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("leadline.pipelines.training_data.hold_out", lambda data, every: hold_out(data, every, block=2))
-    run = replace(run, choose=2)
+    run = replace(run, val_every=2)
     net, report = train(run)
     kept = [run.out / f"{net.spec.name}.safetensors", run.out / "report.json"]
     before = [path.read_bytes() for path in kept]
@@ -174,7 +176,7 @@ def test_a_run_killed_after_its_last_step_still_gets_its_checkpoint(
 
 def test_what_cannot_work_is_said_before_the_work(run: Training, tmp_path: Path) -> None:
     for changes, message in (
-        ({"choose": 1}, "keeps everything"),
+        ({"val_every": 1}, "keeps everything"),
         ({"protocol": "nyu"}, "the protocol 'nyu' is unknown"),
         ({"init": tmp_path / "none.tflite"}, "no file"),
         ({"data": (run.data[0] + ":4",)}, "cannot be shared"),
@@ -288,7 +290,7 @@ def test_where_nothing_can_be_measured_the_training_still_ends_with_its_net(
     run: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("leadline.pipelines.training_data.hold_out", lambda data, every: hold_out(data, every, block=2))
-    far = replace(run, choose=2, reading=Reading(depth_scale=10.0))  # 100 to 400 m, of which indoors counts nothing
+    far = replace(run, val_every=2, reading=Reading(depth_scale=10.0))  # 100 to 400 m, of which indoors counts nothing
     net, report = train(far)
     assert "there are no figures: no image could be measured" in capsys.readouterr().err
     assert (run.out / f"{net.spec.name}.safetensors").is_file() and set(report.metrics) == {"loss"}

@@ -39,7 +39,14 @@ def run(tmp_path: Path) -> Training:
     (root / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
     options = FitOptions(steps=3, precision="no", log_every=1)
     return Training(
-        (str(root),), tmp_path / "run", "litedepth", batch=2, choose=0, workers=0, view=View(size=(64, 64)), fit=options
+        (str(root),),
+        tmp_path / "run",
+        "litedepth",
+        batch=2,
+        val_every=0,
+        workers=0,
+        view=View(size=(64, 64)),
+        fit=options,
     )
 
 

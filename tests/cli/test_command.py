@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import leadline
-from leadline.cli.command import check_writable, complain, names, run, write_whole
+from leadline.cli.command import check_writable, names, run, warn, write_whole
 from leadline.cli.main import VERBS, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +148,7 @@ def test_a_tilde_is_the_user_s_folder_behind_any_flag(capsys: Captured, monkeypa
 
 
 def test_what_is_complained_of_cannot_move_the_cursor(capsys: Captured) -> None:
-    complain("no \x1b[2Jfile\r\n called\x00 caf\udce9")
+    warn("no \x1b[2Jfile\r\n called\x00 caf\udce9")
     assert capsys.readouterr().err == "leadline: no \\x1b[2Jfile called\\x00 caf\\xe9\n"
 
 

@@ -12,7 +12,7 @@ from support.small_nets import Choosing, conv, net
 from torch import nn
 
 from leadline.compress.pruning.groups import Channels
-from leadline.compress.pruning.surgery import prune, unread
+from leadline.compress.pruning.surgery import mask_consumers, prune
 from leadline.compress.pruning.trace import trace
 from leadline.nn import zoo
 from leadline.nn.build import build
@@ -65,7 +65,7 @@ def test_a_hard_case_pruned_computes_what_it_does_with_the_channels_unread(name:
     image = torch.rand(OTHER, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         whole, masked, pruned = (
-            maps(x(image)) for x in (made, unread(made, channels, drop), prune(made, channels, drop))
+            maps(x(image)) for x in (made, mask_consumers(made, channels, drop), prune(made, channels, drop))
         )
     for before, expected, found in zip(whole, masked, pruned, strict=True):
         assert found.shape == expected.shape
@@ -80,7 +80,7 @@ def assert_disjoint(channels: Channels) -> None:
     """The groups partition the channels: every index along a dim of a tensor is in one at most."""
     seen = set()
     for group in channels.groups:
-        for (tensor, dim), indices in group.places.items():
+        for (tensor, dim), indices in group.param_axes.items():
             assert indices.shape[0] == group.size
             for index in indices.flatten().tolist():
                 assert 0 <= index < channels.shapes[tensor][dim]
@@ -103,7 +103,7 @@ def test_the_skips_of_fastdepth_tie_encoder_and_decoder_by_themselves() -> None:
 def test_the_published_widths_of_fastdepth_are_in_reach() -> None:
     whole, channels = fastdepth()
     published = {n: tuple(t.shape) for n, t in build(zoo.fastdepth_pruned(), seed=0).state_dict().items()}
-    widths = {name: published[next(iter(group.places))[0]][0] for name, group in channels.free.items()}
+    widths = {name: published[next(iter(group.param_axes))[0]][0] for name, group in channels.free.items()}
     drop = {name: range(width, channels.group(name).size) for name, width in widths.items()}
     assert {n: tuple(t.shape) for n, t in prune(whole, channels, drop).state_dict().items()} == published
     shapes = channels.shapes_with(widths)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.compress.pruning.surgery import prune, unread
+from leadline.compress.pruning.surgery import mask_consumers, prune
 from leadline.compress.pruning.trace import trace
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn import zoo
@@ -82,7 +82,7 @@ def test_an_encoder_of_timm_pruned_computes_what_it_does_with_the_channels_unrea
     assert len(drop) >= 10
     image = torch.rand(1, 3, 160, 224, dtype=torch.float64)
     with torch.no_grad():
-        masked, whole = unread(net, channels, drop)(image), net(image)
+        masked, whole = mask_consumers(net, channels, drop)(image), net(image)
         pruned: Net = prune(net, channels, drop)
         found = pruned(image)
     assert found.isfinite().all() and not torch.equal(masked, whole)

@@ -14,9 +14,9 @@ from torch import Tensor
 from leadline.compress.cost.count import Cost, macs, macs_cost, parameter_cost, parameters
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.select import check_reach, choose, within
-from leadline.compress.pruning.surgery import prune, rounded
+from leadline.compress.pruning.surgery import prune, round_to_multiple
 from leadline.compress.pruning.trace import trace
-from leadline.core.errors import OutOfReach
+from leadline.core.errors import BudgetInfeasible
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,7 @@ def first_that_do(
     counts = {name: len(score) for name, score in scores.items()}
     for *_, name in sorted(queue):
         counts[name] -= 1
-        widths = {name: rounded(count, len(scores[name]), multiple) for name, count in counts.items()}
+        widths = {name: round_to_multiple(count, len(scores[name]), multiple) for name, count in counts.items()}
         if cost(channels.shapes_with(widths)) <= limit:
             return widths
     raise AssertionError("out of reach")
@@ -62,9 +62,9 @@ def test_the_limit_is_met_by_the_fewest_of_the_lowest_that_do(
     net, channels = traced_net(name)
     cost = macs_cost(net, SIZE) if by_macs else parameter_cost(net)
     scores, limit = drawn(channels, seed), part * cost(channels.shapes)
-    least = {n: rounded(0, g.size, multiple) for n, g in channels.free.items()}
+    least = {n: round_to_multiple(0, g.size, multiple) for n, g in channels.free.items()}
     if cost(channels.shapes_with(least)) > limit:
-        with pytest.raises(OutOfReach):
+        with pytest.raises(BudgetInfeasible):
             choose(channels, scores, cost, limit, multiple=multiple)
         return
     drop = choose(channels, scores, cost, limit, multiple=multiple)
@@ -134,10 +134,10 @@ def test_what_cannot_be_reached_is_told_with_what_can() -> None:
     least = dict.fromkeys(channels.free, 8)
     smallest = cost(channels.shapes_with(least))
     said = rf"a cost of 100 cannot be .* these {len(least)} groups of layers: with 8 channels in each it is still "
-    with pytest.raises(OutOfReach, match=rf"{said}{smallest:.6g}, the smallest reachable"):
+    with pytest.raises(BudgetInfeasible, match=rf"{said}{smallest:.6g}, the smallest reachable"):
         choose(channels, drawn(channels, 0), cost, 100)
     drop = choose(channels, drawn(channels, 0), cost, smallest)
     assert widths_of(channels, drop) == least
     check_reach(channels, cost, smallest, channels.free, 8)
-    with pytest.raises(OutOfReach):
+    with pytest.raises(BudgetInfeasible):
         check_reach(channels, cost, smallest - 1, channels.free, 8)

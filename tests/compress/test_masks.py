@@ -18,7 +18,7 @@ from leadline.compress.options import Masks
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.masks import Masked
 from leadline.compress.pruning.select import within
-from leadline.compress.pruning.surgery import prune, unread
+from leadline.compress.pruning.surgery import mask_consumers, prune
 from leadline.core.types import Sample
 from leadline.nn.build import Net
 from leadline.training.fit import Loss
@@ -81,7 +81,7 @@ def test_masks_that_are_on_change_no_bit(name: str, start: float) -> None:
         found, _ = made(copy.deepcopy(net), batch)
         expected, _ = base(copy.deepcopy(net), batch)
         assert float(found.detach()) == float(expected.detach())
-    assert made.kept() == 1.0 and made.harvest() == {}
+    assert made.kept() == 1.0 and made.prune_plan() == {}
 
 
 @every_net
@@ -92,8 +92,8 @@ def test_the_masked_loss_is_that_of_the_net_without_the_channels(name: str, trai
     base, batch = task(name)
     batch, net = doubled(batch), net.double().train(training)
     found, logs = made(copy.deepcopy(net), batch)
-    assert drop == made.harvest() and len(drop) > 10
-    for smaller in (unread(net, channels, drop), prune(net, channels, drop)):
+    assert drop == made.prune_plan() and len(drop) > 10
+    for smaller in (mask_consumers(net, channels, drop), prune(net, channels, drop)):
         assert value(base(smaller, batch)) == pytest.approx(float(found.detach()), rel=1e-9)
     assert abs(value(base(net, batch)) - float(found.detach())) > 1e-6
     small = prune(net, channels, drop)
@@ -109,7 +109,7 @@ def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
     base, batch = task(name)
     batch, net = doubled(batch), net.double()
     made(net, batch)[0].backward()
-    zeroed = unread(net, channels, drop)
+    zeroed = mask_consumers(net, channels, drop)
     zeroed.zero_grad()
     base(zeroed, batch)[0].backward()
     for group_name, v in zip(made.names, made.values, strict=True):
@@ -119,7 +119,7 @@ def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
             weight, gradient = net.get_parameter(tensor).detach(), zeroed.get_parameter(tensor).grad
             assert gradient is not None
             for channel in range(group.size):
-                for index in group.places[tensor, dim][channel].tolist():
+                for index in group.param_axes[tensor, dim][channel].tolist():
                     expected[channel] += float((weight * gradient).select(dim, index).sum()) / 3.0
         assert v.grad is not None
         assert v.grad.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-7)
@@ -170,7 +170,7 @@ def test_the_published_layers_are_masked_and_no_other() -> None:
         for v in made.values:
             v[3:] = -1.0
     net, _ = traced_net("monodepth")
-    small = prune(net, channels, made.harvest())
+    small = prune(net, channels, made.prune_plan())
     widths = {key: t.shape[0] for key, t in small.state_dict().items() if key.endswith(".weight") and t.ndim == 4}
     for key, width in widths.items():
         kind = key.split(".")[1]
@@ -184,7 +184,7 @@ def test_the_strength_follows_the_plan() -> None:
     made(net.eval(), batch)
     assert int(made.done) == 0  # looking changes nothing
     net.train()
-    soft = made._part([torch.sigmoid(made.options.speed * v * 3 / made.options.start) for v in made.values])
+    soft = made._part([torch.sigmoid(made.options.lr_scale * v * 3 / made.options.start) for v in made.values])
     assert 0.85 < soft < 0.95 and made.kept() == 1.0
     strengths = [made(net, batch)[1]["strength"] for _ in range(6)]
     gaps = [soft - planned for planned in (0.9, 0.8, 0.7, 0.6, 0.5)] + [1.0 - 0.5]  # then the hard masks count

@@ -28,10 +28,10 @@ from leadline.compress.cost.count import macs, macs_cost, parameter_cost
 from leadline.compress.options import NetAdapt
 from leadline.compress.pruning import netadapt as module
 from leadline.compress.pruning.importance import magnitude
-from leadline.compress.pruning.netadapt import Proposal, Resource, chosen, netadapt, proposals
-from leadline.compress.pruning.surgery import kept_best, prune
+from leadline.compress.pruning.netadapt import Candidate, CostModel, best_candidate, candidates, netadapt
+from leadline.compress.pruning.surgery import keep_topk, prune
 from leadline.compress.pruning.trace import trace
-from leadline.compress.recovery import Lessons
+from leadline.compress.recovery import Recovery
 from leadline.core.errors import TrainingFailed
 from leadline.core.report import Report
 from leadline.nn.build import Net
@@ -40,7 +40,7 @@ from leadline.training.losses import LOSSES, Reweighted, Term
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 once = remembering(trace)
-BY_MACS = Resource(partial(macs_cost, size=SIZE))
+BY_MACS = CostModel(partial(macs_cost, size=SIZE))
 PLAIN = replace(SEARCH, train=False)
 FEW = ("encoder.blocks.2.", "encoder.blocks.3.", "encoder.blocks.4.", "encoder.blocks.5.", "decoder")
 """Groups of which none is a tenth of the whole."""
@@ -58,8 +58,8 @@ def narrowed(
     options: NetAdapt = PLAIN,
     *,
     part: float = 0.8,
-    teaching: Callable[[], Lessons] = teach,
-    resource: Resource = BY_MACS,
+    teaching: Callable[[], Recovery] = teach,
+    resource: CostModel = BY_MACS,
     **more: Any,
 ) -> tuple[Net, Report]:
     net, channels = traced_net("add")
@@ -79,7 +79,7 @@ def test_a_proposal_is_the_largest_multiple_that_meets_the_target_or_the_smalles
     met, missed = 0, 0
     for part in (0.999, 0.97, 0.9, 0.8):
         for multiple in (1, 3, 4, 8):
-            found = {p.group: p for p in proposals(channels, cost, part * whole, multiple)}
+            found = {p.group: p for p in candidates(channels, cost, part * whole, multiple)}
             assert list(found) == list(channels.free)
             for name, p in found.items():
                 below = list(range(multiple, 16, multiple))
@@ -99,30 +99,30 @@ def test_widths_that_are_no_multiples_go_to_the_next_one() -> None:
     channels = once(odd, IMAGE)
     cost = parameter_cost(odd)
     now = cost(channels.shapes)
-    found = {p.group: p.width for p in proposals(channels, cost, now - 1, 4)}
+    found = {p.group: p.width for p in candidates(channels, cost, now - 1, 4)}
     expected = {15: 12, 14: 12, 13: 12, 12: 8, 11: 8, 10: 8, 9: 8, 8: 4, 7: 4, 16: 12}  # 4, 3, 1: too thin to shrink
     sizes = {name: group.size for name, group in channels.free.items()}
     assert found == {name: expected[size] for name, size in sizes.items() if size > 4}
     only = channels.only(name for name in channels.free if name.startswith("decoder"))
-    assert {p.group.split(".")[0] for p in proposals(only, cost, now - 1, 4)} == {"decoder"}
+    assert {p.group.split(".")[0] for p in candidates(only, cost, now - 1, 4)} == {"decoder"}
 
 
 def test_the_choice_follows_the_rule() -> None:
-    a, b = Proposal("a", 8, 16, 90.0, 0.70), Proposal("b", 8, 16, 50.0, 0.60)
-    same_loss = Proposal("c", 8, 16, 80.0, 0.70)
-    assert chosen([a, b], "accuracy", 0.8, 100.0) == a
-    assert chosen([a, b], "ratio", 0.8, 100.0) == b  # 0.1 for 10 against 0.2 for 50
-    assert chosen([a, replace(b, accuracy=0.2)], "ratio", 0.8, 100.0) == a
-    assert chosen([a, same_loss], "ratio", 0.8, 100.0) == same_loss
-    assert chosen([same_loss, a], "accuracy", 0.8, 100.0) == same_loss  # of equals the first
+    a, b = Candidate("a", 8, 16, 90.0, 0.70), Candidate("b", 8, 16, 50.0, 0.60)
+    same_loss = Candidate("c", 8, 16, 80.0, 0.70)
+    assert best_candidate([a, b], "accuracy", 0.8, 100.0) == a
+    assert best_candidate([a, b], "ratio", 0.8, 100.0) == b  # 0.1 for 10 against 0.2 for 50
+    assert best_candidate([a, replace(b, accuracy=0.2)], "ratio", 0.8, 100.0) == a
+    assert best_candidate([a, same_loss], "ratio", 0.8, 100.0) == same_loss
+    assert best_candidate([same_loss, a], "accuracy", 0.8, 100.0) == same_loss  # of equals the first
 
 
 def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
-    good, bad = Proposal("a", 8, 16, 90.0, 0.6), Proposal("b", 8, 16, 50.0)
+    good, bad = Candidate("a", 8, 16, 90.0, 0.6), Candidate("b", 8, 16, 50.0)
     for rule in ("accuracy", "ratio"):
-        assert chosen([bad, good], rule, 0.8, 100.0) == chosen([good, bad], rule, 0.8, 100.0) == good
-        with pytest.raises(TrainingFailed, match="no proposal could be judged"):
-            chosen([bad], rule, 0.8, 100.0)
+        assert best_candidate([bad, good], rule, 0.8, 100.0) == best_candidate([good, bad], rule, 0.8, 100.0) == good
+        with pytest.raises(TrainingFailed, match="no candidate could be validated"):
+            best_candidate([bad], rule, 0.8, 100.0)
 
 
 @pytest.mark.parametrize("rule", ["accuracy", "ratio"])
@@ -142,8 +142,8 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
     for i, row in enumerate(history):
         assert row["iteration"] == i and row["measured"] == costs[i + 1]
         assert row["target"] == pytest.approx(max(costs[i] - 0.06 * start * 0.9**i, limit))
-        rows = [Proposal(**p) for p in row["proposals"]]
-        best = Proposal(**row["chosen"])
+        rows = [Candidate(**p) for p in row["candidates"]]
+        best = Candidate(**row["chosen"])
         if rule == "accuracy":
             assert best.accuracy == max(p.accuracy for p in rows)
         else:
@@ -165,7 +165,7 @@ def test_the_largest_filters_stay(tmp_path: Path) -> None:
     row, net = said(tmp_path)[0], load(tmp_path / "iteration_001.safetensors")
     whole, channels = traced_net("add")
     name, width = row["chosen"]["group"], row["chosen"]["width"]
-    expected = prune(whole, channels, kept_best(magnitude(whole, channels), {name: width}))
+    expected = prune(whole, channels, keep_topk(magnitude(whole, channels), {name: width}))
     assert same(net, expected)
 
 
@@ -177,25 +177,25 @@ def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None
     plain, _ = narrowed(tmp_path / "plain", part=ENOUGH, layers=FEW)
     assert same(net, plain)
     for a, b in zip(said(tmp_path), said(tmp_path / "plain"), strict=True):
-        assert a["proposals"] == b["proposals"] and a["cost_before"] == 1.5 * b["cost_before"]
+        assert a["candidates"] == b["candidates"] and a["cost_before"] == 1.5 * b["cost_before"]
 
 
 def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
     starts: list[int] = []
 
-    def watched() -> Lessons:
+    def watched() -> Recovery:
         def noted(start: int) -> Any:
             starts.append(start)
             return batches()(start)
 
-        return Lessons(noted, teach().loss, judge)
+        return Recovery(noted, teach().loss, judge)
 
     narrowed(tmp_path, SEARCH, teaching=watched, layers=LAYERS)
-    counts = [len(row["proposals"]) for row in said(tmp_path)]
+    counts = [len(row["candidates"]) for row in said(tmp_path)]
     assert starts == [2 * i for i, count in enumerate(counts) for _ in range(count)] and len(counts) > 1
 
 
-def reweighted() -> Lessons:
+def reweighted() -> Recovery:
     return replace(teach_by_weights(), loss=Reweighted({"l1": Term(LOSSES["l1"])}))
 
 
@@ -204,6 +204,6 @@ def test_what_a_loss_learned_with_one_proposal_does_not_reach_another(tmp_path: 
     learning = partial(narrowed, options=replace(SEARCH, short=short, first_step=0.01), teaching=reweighted, part=0.995)
     learning(tmp_path / "both", layers=("decoder.blocks.0", "decoder.blocks.4"))
     learning(tmp_path / "one", layers=("decoder.blocks.4",))
-    both, one = (said(tmp_path / name)[0]["proposals"] for name in ("both", "one"))
+    both, one = (said(tmp_path / name)[0]["candidates"] for name in ("both", "one"))
     assert [p["group"] for p in both] == ["decoder.blocks.0.3", "decoder.blocks.4.3"]
     assert both[1] == one[0]

@@ -18,7 +18,7 @@ from support.tiny_pruning_nets import (
     searched,
     teach_by_weights,
     teach_until,
-    teach_without_judge,
+    teach_without_validation,
     traced_net,
 )
 from support.tiny_training import same
@@ -26,8 +26,8 @@ from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, once, said
 
 from leadline.compress.pruning import candidates as settled
 from leadline.compress.pruning import netadapt as module
-from leadline.compress.recovery import Lessons
-from leadline.core.errors import OutOfReach, TrainingFailed
+from leadline.compress.recovery import Recovery
+from leadline.core.errors import BudgetInfeasible, TrainingFailed
 from leadline.nn.build import Net
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,23 +59,23 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     expected, there = whole_run
     teaching = partial(teach_until, calls)
     with pytest.raises(KeyboardInterrupt):
-        learning(tmp_path, teaching=teaching)
+        learning(tmp_path, distillation=teaching)
     asked: list[Net] = []
 
-    def counting() -> Lessons:
-        lessons = teach_by_weights()
+    def counting() -> Recovery:
+        recovery = teach_by_weights()
 
         def counted(net: Net) -> float:
             asked.append(net)
-            assert lessons.judge is not None
-            return lessons.judge(net)
+            assert recovery.validate is not None
+            return recovery.validate(net)
 
-        return replace(lessons, judge=counted)
+        return replace(recovery, validate=counted)
 
     found, _ = learning(tmp_path, teaching=counting, resume=True)
     assert same(found, expected) and said(tmp_path) == said(there)
-    n_judged = sum(len(row["proposals"]) for row in said(there)) + 1  # and the whole net
-    assert len(asked) == n_judged - calls  # nothing is done twice
+    n_validated = sum(len(row["candidates"]) for row in said(there)) + 1  # and the whole net
+    assert len(asked) == n_validated - calls  # nothing is done twice
     again, report = learning(tmp_path, teaching=counting, resume=True)  # over already
     assert same(again, expected) and report.context["netadapt"]["iterations"] == len(said(there))
 
@@ -99,22 +99,22 @@ def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path
 
 def test_more_iterations_may_be_allowed_later(tmp_path: Path) -> None:
     options = replace(PLAIN, max_iterations=2)
-    with pytest.raises(OutOfReach, match=r"after 2 iterations the cost is .*; raise max_iterations and resume"):
+    with pytest.raises(BudgetInfeasible, match=r"after 2 iterations the cost is .*; raise max_iterations and resume"):
         narrowed(tmp_path, options, part=ENOUGH, layers=FEW)
     net, _ = narrowed(tmp_path, replace(options, max_iterations=50), part=ENOUGH, layers=FEW, resume=True)
     assert same(net, narrowed(tmp_path / "at_once", part=ENOUGH, layers=FEW)[0])
 
 
 def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
-    def never() -> Lessons:
+    def never() -> Recovery:
         raise AssertionError
 
-    with pytest.raises(OutOfReach, match=r"a cost of .* cannot be reached by narrowing these 16 groups"):
+    with pytest.raises(BudgetInfeasible, match=r"a cost of .* cannot be reached by pruning these 16 groups"):
         narrowed(tmp_path, teaching=never, part=0.01)
     with pytest.raises(ValueError, match=r"multiple is 0; at least 1 is needed"):
         narrowed(tmp_path, teaching=never, multiple=0)
-    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on .*: keep some \(--choose 10\)"):
-        narrowed(tmp_path, teaching=teach_without_judge)
+    with pytest.raises(ValueError, match=r"NetAdapt needs a validation split, .*: give --val-every 10"):
+        narrowed(tmp_path, teaching=teach_without_validation)
     assert not list(tmp_path.iterdir())
     net, _ = narrowed(tmp_path, part=1.0)  # met already
     assert same(net, traced_net("add")[0])
@@ -132,8 +132,8 @@ def test_two_processes_find_what_one_does(tmp_path: Path, whole_run: tuple[Net, 
     found, _ = searched(tmp_path, processes=2)
     assert same(found, expected) and said(tmp_path) == said(there)
     two = replace(SEARCH, processes=2)
-    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on"):
-        narrowed(tmp_path / "nothing", two, teaching=teach_without_judge)
+    with pytest.raises(ValueError, match=r"NetAdapt needs a validation split"):
+        narrowed(tmp_path / "nothing", two, teaching=teach_without_validation)
     assert not (tmp_path / "nothing").exists()
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from leadline.compress.quantization import search as quantize_module
 from leadline.compress.quantization.equalize import equalized
-from leadline.compress.quantization.search import Demands, quantize
+from leadline.compress.quantization.search import AcceptanceCriteria, quantize
 from leadline.compress.quantization.sensitivity import (
     quantized_input,
     quantized_weight,
@@ -23,7 +23,7 @@ from leadline.compress.quantization.sensitivity import (
     simulated,
     with_corrected_biases,
 )
-from leadline.core.errors import NotBetter
+from leadline.core.errors import AcceptanceFailed
 from leadline.core.preprocess import Runner
 from leadline.core.timing import Times
 from leadline.core.types import Sample
@@ -33,7 +33,7 @@ from leadline.nn.checkpoint import save
 from leadline.nn.fold import convolutions, fold
 from leadline.runtime import backend
 from leadline.runtime.backends import eager
-from leadline.runtime.manifest import Card, write_beside
+from leadline.runtime.manifest import Manifest, write_beside
 from leadline.runtime.options import CompileOptions
 
 EXAMPLE = torch.zeros(1, 3, *SIZE)
@@ -171,7 +171,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, error: Mapping[int, float], slo
             tried.append(len(options.keep))
             factor = 1 + error.get(len(options.keep), 0.0)
         out.write_text(str(factor))
-        write_beside(out, Card(net.spec, "onnx", options.precision, SIZE, options.frame, options.keep))
+        write_beside(out, Manifest(net.spec, "onnx", options.precision, SIZE, options.frame, options.keep))
         FILES[out.parent.name] = (net, factor)
         return out
 
@@ -193,11 +193,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, error: Mapping[int, float], slo
 FILES: dict[str, tuple[Net, float]] = {}
 
 
-def run_quantize(net: Net, folder: Path, **demands: object) -> object:
+def run_quantize(net: Net, folder: Path, **criteria: object) -> object:
     model, out = save(net, folder / "net.safetensors"), folder / "net.onnx"
     said: list[str] = []
     report = quantize(
-        model, "onnx", out, rooms(net), calibration=images(2), demands=Demands(**demands), say=said.append
+        model, "onnx", out, rooms(net), calibration=images(2), criteria=AcceptanceCriteria(**criteria), say=said.append
     )
     assert out.is_file() and said
     return report
@@ -225,7 +225,7 @@ def test_a_file_that_loses_too_much_is_refused_with_its_figures(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, error=dict.fromkeys(range(40), 0.5))
-    with pytest.raises(NotBetter, match=r"delta1 -1\.0000, 2\.00 times as fast as float32"):
+    with pytest.raises(AcceptanceFailed, match=r"delta1 -1\.0000, 2\.00 times as fast as float32"):
         run_quantize(net, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
 
@@ -241,7 +241,9 @@ def test_of_an_error_more_is_worse(metric: str, net: Net, tmp_path: Path, monkey
 
 def test_an_error_that_grows_is_shown_with_its_sign(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, error=dict.fromkeys(range(40), 2.0))
-    with pytest.raises(NotBetter, match=r"worse by at most 0\.01 in abs_rel and faster .*: all layers: abs_rel \+\d"):
+    with pytest.raises(
+        AcceptanceFailed, match=r"worse by at most 0\.01 in abs_rel and faster .*: all layers: abs_rel \+\d"
+    ):
         run_quantize(net, tmp_path, metric="abs_rel")
 
 
@@ -261,7 +263,7 @@ def test_a_slower_file_is_refused_and_force_hands_it_over(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, error={}, slower=True)
-    with pytest.raises(NotBetter, match=r"0\.50 times as fast"):
+    with pytest.raises(AcceptanceFailed, match=r"0\.50 times as fast"):
         run_quantize(net, tmp_path)
     report = run_quantize(net, tmp_path, force=True)
     assert report.context["forced"] is True

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leadline.compress.cost import count as cost
 from leadline.compress.pruning.groups import Channels
-from leadline.compress.pruning.surgery import kept_best, prune, rounded, unread
+from leadline.compress.pruning.surgery import keep_topk, mask_consumers, prune, round_to_multiple
 from leadline.compress.pruning.trace import trace
 from leadline.core.spec import Spec
 from leadline.nn import checkpoint, zoo
@@ -71,7 +71,7 @@ def test_a_pruned_net_computes_what_the_whole_one_does_without_reading_the_chann
     assert {group.frozen for group in channels.groups} <= {None, "the net's output", ONE}
     drop = some(channels)
     pruned = prune(net, channels, drop)
-    for whole, expected, found in zip(maps(net), maps(unread(net, channels, drop)), maps(pruned), strict=True):
+    for whole, expected, found in zip(maps(net), maps(mask_consumers(net, channels, drop)), maps(pruned), strict=True):
         assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
         assert not torch.equal(expected, whole)
     assert pruned.spec == net.spec and type(pruned) is Net
@@ -89,7 +89,7 @@ def test_every_index_is_in_one_group_at_most(name: str) -> None:
     _, channels = made(name)
     seen = set()
     for group in channels.groups:
-        for (tensor, dim), indices in group.places.items():
+        for (tensor, dim), indices in group.param_axes.items():
             here = {(tensor, dim, index) for index in indices.flatten().tolist()}
             assert len(here) == indices.numel() and not here & seen
             seen |= here
@@ -139,14 +139,16 @@ def test_pruning_nothing_is_the_identity() -> None:
         same = prune(net, channels, drop)
         assert same is not net
         assert all(torch.equal(t, same.state_dict()[n]) for n, t in net.state_dict().items())
-        assert all(torch.equal(t, unread(net, channels, drop).state_dict()[n]) for n, t in net.state_dict().items())
+        assert all(
+            torch.equal(t, mask_consumers(net, channels, drop).state_dict()[n]) for n, t in net.state_dict().items()
+        )
 
 
 def test_the_net_that_is_pruned_stays_as_it_was() -> None:
     net, channels = made("litedepth")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     prune(net, channels, some(channels))
-    unread(net, channels, some(channels))
+    mask_consumers(net, channels, some(channels))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
@@ -172,7 +174,7 @@ def test_what_does_not_learn_and_the_mode_stay_as_they_are() -> None:
 def test_what_cannot_go_is_refused(which: list[int], message: str) -> None:
     net = nn.Sequential(conv(3, 16), conv(16, 1))
     channels = trace(net, torch.rand(1, 3, 8, 8))
-    for cut in (prune, unread):
+    for cut in (prune, mask_consumers):
         with pytest.raises(ValueError, match=message):
             cut(net, channels, {"0": which})
         with pytest.raises(ValueError, match=r"the group '1' may not shrink: the net's output"):
@@ -181,7 +183,7 @@ def test_what_cannot_go_is_refused(which: list[int], message: str) -> None:
 
 @given(width=st.floats(1, 600), size=st.integers(1, 600), multiple=st.sampled_from([1, 2, 8, 16]))
 def test_a_rounded_width_is_a_multiple_or_the_whole(width: float, size: int, multiple: int) -> None:
-    found = rounded(width, size, multiple)
+    found = round_to_multiple(width, size, multiple)
     assert 1 <= found <= size
     assert found % multiple == 0 or found == size
     if multiple <= width <= size - size % multiple:
@@ -191,14 +193,14 @@ def test_a_rounded_width_is_a_multiple_or_the_whole(width: float, size: int, mul
 @pytest.mark.parametrize("name", ["litedepth"])
 def test_a_net_pruned_to_rounded_widths_has_multiples_of_eight(name: str) -> None:
     net, channels = made(name)
-    widths = {group: rounded(0.6 * free.size, free.size) for group, free in channels.free.items()}
+    widths = {group: round_to_multiple(0.6 * free.size, free.size) for group, free in channels.free.items()}
     generator = torch.Generator().manual_seed(0)
     scores = {group: torch.rand(channels.group(group).size, generator=generator) for group in widths}
-    pruned = prune(net, channels, kept_best(scores, widths))
+    pruned = prune(net, channels, keep_topk(scores, widths))
     for group, width in widths.items():
         size = channels.group(group).size
         assert width % 8 == 0 or width == size < 8
-        for (tensor, dim), indices in channels.group(group).places.items():
+        for (tensor, dim), indices in channels.group(group).param_axes.items():
             whole = channels.shapes[tensor][dim]
             assert pruned.state_dict()[tensor].shape[dim] <= whole - (size - width) * indices.shape[1]
     assert maps(pruned)[0].isfinite().all()
@@ -206,4 +208,4 @@ def test_a_net_pruned_to_rounded_widths_has_multiples_of_eight(name: str) -> Non
 
 def test_the_best_stay_and_of_equal_ones_the_first() -> None:
     scores = {"a": torch.tensor([0.1, 3.0, 2.0, 0.5]), "b": torch.ones(3), "c": torch.ones(2)}
-    assert kept_best(scores, {"a": 2, "b": 1, "c": 2}) == {"a": [0, 3], "b": [1, 2]}
+    assert keep_topk(scores, {"a": 2, "b": 1, "c": 2}) == {"a": [0, 3], "b": [1, 2]}

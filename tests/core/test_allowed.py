@@ -11,9 +11,9 @@ import pytest
 
 from leadline.cli.main import main
 from leadline.compress.options import Masks, NetAdapt, Pruning
-from leadline.compress.quantization.search import Demands
+from leadline.compress.quantization.search import AcceptanceCriteria
 from leadline.data.options import R2Crop, Stereo, View
-from leadline.distill.options import Asking, Foreign, Labelling, Teaching
+from leadline.distill.options import Distillation, ExternalModel, Labelling, TeacherOptions
 from leadline.runtime.options import CompileOptions
 from leadline.training.options import FitOptions, Training
 
@@ -57,7 +57,7 @@ NONSENSE: list[tuple[Callable[..., Any], str, list[Any]]] = [
     (FitOptions, "step_every", [0, -0.1, 1.5, NAN]),
     (FitOptions, "clip", [-1, NAN, INF]),
     (FitOptions, "ema", [1, -0.1, NAN]),
-    (FitOptions, "still_after", [-0.1, 1.1, NAN]),
+    (FitOptions, "freeze_bn_after", [-0.1, 1.1, NAN]),
     (FitOptions, "seed", [-1, 0.5, 2**32]),
     (FitOptions, "save_every", [0, -3]),
     (FitOptions, "validate_every", [-3, 1.5]),
@@ -67,7 +67,7 @@ NONSENSE: list[tuple[Callable[..., Any], str, list[Any]]] = [
     (CompileOptions, "trials", [-1]),
     (TRAINING, "batch", [0, -8, 1.5]),
     (TRAINING, "epochs", [0, -1, NAN, INF]),
-    (TRAINING, "choose", [-1]),
+    (TRAINING, "val_every", [-1]),
     (TRAINING, "workers", [-2, 0.5]),
     (TRAINING, "cache_gb", [-1, NAN]),
     (TRAINING, "transform", ["none"]),
@@ -79,30 +79,30 @@ NONSENSE: list[tuple[Callable[..., Any], str, list[Any]]] = [
     (NetAdapt, "threads", [0, -1]),
     (NetAdapt, "rule", ["best"]),
     (Masks, "target", [0, 1, NAN]),
-    (Masks, "speed", [0, -1, INF]),
-    (Masks, "reach_at", [0, 1.5, NAN]),
+    (Masks, "lr_scale", [0, -1, INF]),
+    (Masks, "target_at", [0, 1.5, NAN]),
     (Masks, "mode", ["both"]),
     (PRUNING, "rounds", [0]),
     (PRUNING, "multiple", [0, -8, 2.5]),
     (PRUNING, "n_batches", [0]),
-    (PRUNING, "teach", [-1, NAN, INF]),
+    (PRUNING, "distill_weight", [-1, NAN, INF]),
     (PRUNING, "method", ["magnitude"]),
-    (Foreign, "unit_m", [0, -1, NAN]),
-    (Foreign, "depth_scale", [0, NAN]),
-    (Foreign, "size", [(0, 0)]),
-    (Foreign, "mean", [(NAN, 0, 0), (0, 0)]),
-    (Foreign, "std", [(0, 1, 1), (1, 1, INF)]),
-    (Asking, "weights", [(0.5, -1), (NAN,)]),
-    (Asking, "zooms", [(0.5,), (3,), (NAN,)]),
+    (ExternalModel, "unit_m", [0, -1, NAN]),
+    (ExternalModel, "depth_scale", [0, NAN]),
+    (ExternalModel, "size", [(0, 0)]),
+    (ExternalModel, "mean", [(NAN, 0, 0), (0, 0)]),
+    (ExternalModel, "std", [(0, 1, 1), (1, 1, INF)]),
+    (TeacherOptions, "weights", [(0.5, -1), (NAN,)]),
+    (TeacherOptions, "zooms", [(0.5,), (3,), (NAN,)]),
     (LABELLING, "shard", [0]),
     (LABELLING, "workers", [-1]),
     (LABELLING, "height", [7, -1]),
     (LABELLING, "label_scale", [0, NAN, INF]),
-    (Teaching, "truth", [-0.1, 2, NAN]),
-    (Teaching, "trust", [1.5, NAN]),
-    (Teaching, "weight", [-1, INF, NAN]),
-    (Demands, "max_drop", [-0.1, NAN, INF]),
-    (Demands, "threads", [0]),
+    (Distillation, "label_weight", [-0.1, 2, NAN]),
+    (Distillation, "min_confidence", [1.5, NAN]),
+    (Distillation, "weight", [-1, INF, NAN]),
+    (AcceptanceCriteria, "max_drop", [-0.1, NAN, INF]),
+    (AcceptanceCriteria, "threads", [0]),
 ]
 
 
@@ -121,8 +121,8 @@ def test_the_message_says_what_was_given_and_what_is_allowed() -> None:
 
 def test_what_lies_on_the_border_is_allowed() -> None:
     View(size=(1, 1), zoom=(1, 1), rotate=0, shift=0, flip=1, jitter=1, colour_shift=0)
-    FitOptions(steps=1, momentum=0, weight_decay=0, clip=0, ema=0, still_after=0, step_every=1, seed=2**32 - 1)
-    TRAINING(batch=1, choose=0, workers=-1, cache_gb=0, epochs=0.001)
+    FitOptions(steps=1, momentum=0, weight_decay=0, clip=0, ema=0, freeze_bn_after=0, step_every=1, seed=2**32 - 1)
+    TRAINING(batch=1, val_every=0, workers=-1, cache_gb=0, epochs=0.001)
     Masks(target=None)
 
 

@@ -18,7 +18,7 @@ from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Sample
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.filelist import depth_stem
-from leadline.distill.options import Foreign
+from leadline.distill.options import ExternalModel
 from leadline.distill.teachers import open_teacher
 from leadline.predict.files import Outcome, predict_files
 from leadline.predict.predictor import Predictor
@@ -126,7 +126,7 @@ def test_results_are_the_depth_of_a_data_set(photos: Path, tmp_path: Path) -> No
 def test_results_are_a_teacher(photos: Path, tmp_path: Path, save: list[str]) -> None:
     predicted(photos, tmp_path / "out", save)
     scale = 1000 if save[-1] == "png16" else 1
-    teacher = open_teacher(tmp_path / "out", Foreign(kind="metric", depth_scale=scale))
+    teacher = open_teacher(tmp_path / "out", ExternalModel(kind="metric", depth_scale=scale))
     depth = teacher(Sample(torch.rand(2, 3, 32, 48), None, None, ("001", "000_depth"))).depth
     assert float(depth[0].mean()) == pytest.approx(1 + 120 / 255, abs=0.01)
     assert float(depth[1].mean()) == pytest.approx(1 + 60 / 255, abs=0.01)  # a picture may be called so
@@ -136,12 +136,12 @@ def test_two_maps_of_one_picture_are_refused_unless_leadline_s_names_tell(tmp_pa
     np.save(tmp_path / "a.npy", np.ones((4, 4)))
     np.savez(tmp_path / "a.npz", depth=np.ones((4, 4)))
     with pytest.raises(BadData, match=r"a\.npz and a\.npy are for one picture"):
-        open_teacher(tmp_path, Foreign(kind="metric", depth_scale=1))
+        open_teacher(tmp_path, ExternalModel(kind="metric", depth_scale=1))
 
 
 def test_a_map_of_the_picture_as_stored_is_named_as_turned(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((6, 8)))
-    teacher = open_teacher(tmp_path, Foreign(kind="metric", depth_scale=1))
+    teacher = open_teacher(tmp_path, ExternalModel(kind="metric", depth_scale=1))
     with pytest.raises(ValueError, match=r"not one shape \(turned by 90 degrees.*EXIF orientation"):
         teacher(Sample(torch.rand(1, 3, 8, 6), None, None, ("a",)))
 

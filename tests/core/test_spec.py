@@ -71,9 +71,9 @@ WRONG: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("depth", lambda: zoo.fastdepth_resnet(101)),  # type: ignore[arg-type]
     ("taps", lambda: zoo.litedepth(6)),  # type: ignore[arg-type]
     ("unit", lambda: Head(unit="feet")),
-    ("metres", lambda: Head(metres=-1)),
-    ("metres", lambda: Head(metres=NAN)),
-    ("metres", lambda: Head(metres=INF)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=-1)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=NAN)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=INF)),
     ("skipped", lambda: replace(NET, skipped=("encoder.blocks.3",))),
     ("gates", lambda: replace(NET, gates=("decoder",))),
     *((f"name is {shown(name)}", lambda name=name: replace(NET, name=name))  # type: ignore[misc]
@@ -99,7 +99,7 @@ def test_the_limits_are_allowed() -> None:
     Preprocess(size=(MAX_SIDE, MAX_SEEN // MAX_SIDE))
     Encoder("timm:any", ())
     Decoder("nnconv5", (1, MAX_WIDTH), kernel=MAX_KERNEL)
-    Head("relative_disparity", "relative_disparity", kernel=1, metres=0)
+    Head("relative_disparity", "relative_disparity", kernel=1, focal_times_baseline=0)
     replace(NET, name="tiefe 2.0 (größer)")
 
 

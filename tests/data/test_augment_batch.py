@@ -44,8 +44,8 @@ def share_close(a: torch.Tensor, b: torch.Tensor, within: float) -> float:
 
 def test_a_batch_has_the_same_form_names_and_order() -> None:
     workers, device = both(NO_COLOUR)
-    assert (device.name, device.kind) == (workers.name, workers.kind)
-    assert device.taught is None and workers.taught is None
+    assert (device.name, device.pseudo_kind) == (workers.name, workers.pseudo_kind)
+    assert device.pseudo_depth is None and workers.pseudo_depth is None
     for what in ("image", "target", "valid"):
         a, b = getattr(workers, what), getattr(device, what)
         assert a.shape == b.shape and a.dtype == b.dtype
@@ -119,13 +119,13 @@ def test_what_a_teacher_says_goes_with_its_frame() -> None:
     def taught(key: int) -> Sample:
         whole = frame(key)
         kind = "metric" if key % 2 else "relative_depth"
-        return whole if key % 4 == 3 else replace(whole, taught=whole.target, kind=kind)
+        return whole if key % 4 == 3 else replace(whole, pseudo_depth=whole.target, pseudo_kind=kind)
 
     items = [augment(taught(i), np.random.default_rng(i), NO_COLOUR) for i in range(12)]
     workers = collate(items)
     device = augmented(
         gather([draw(taught(i), np.random.default_rng(i), NO_COLOUR) for i in range(12)]), CPU, NO_COLOUR
     )
-    assert device.kind == workers.kind and device.taught.shape == workers.taught.shape
-    assert share_close(workers.taught, device.taught, 1e-5) > 0.99
-    assert not workers.taught[3].any() and workers.taught[1].any()
+    assert device.pseudo_kind == workers.pseudo_kind and device.pseudo_depth.shape == workers.pseudo_depth.shape
+    assert share_close(workers.pseudo_depth, device.pseudo_depth, 1e-5) > 0.99
+    assert not workers.pseudo_depth[3].any() and workers.pseudo_depth[1].any()

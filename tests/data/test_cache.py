@@ -45,9 +45,9 @@ def same(a: Sample, b: Sample) -> bool:
         np.array_equal(getattr(a, k), getattr(b, k)) and getattr(a, k).dtype == getattr(b, k).dtype
         for k in ("image", "target", "valid")
     )
-    views = [(a.right, b.right), (a.intrinsics, b.intrinsics), (a.taught, b.taught)]
+    views = [(a.right, b.right), (a.intrinsics, b.intrinsics), (a.pseudo_depth, b.pseudo_depth)]
     others = all((x is None) == (y is None) and (x is None or np.array_equal(x, y)) for x, y in views)
-    return arrays and others and (a.name, a.baseline_m, a.kind) == (b.name, b.baseline_m, b.kind)
+    return arrays and others and (a.name, a.baseline_m, a.pseudo_kind) == (b.name, b.baseline_m, b.pseudo_kind)
 
 
 def equal(a: Dataset, b: Dataset) -> bool:

@@ -115,7 +115,7 @@ def test_labels_made_with_another_decoder_are_used_and_of_another_picture_refuse
 
     elsewhere = seen_as(other_decoder)
     assert labels_of(elsewhere, [labels]) is labels
-    assert all(with_labels(elsewhere, labels)[i].taught.all() for i in range(3))
+    assert all(with_labels(elsewhere, labels)[i].pseudo_depth.all() for i in range(3))
     upside_down = seen_as(lambda image: np.ascontiguousarray(image[::-1]))
     assert labels_of(upside_down, [labels]) is None
     with pytest.raises(BadData, match="is of another picture"):
@@ -123,7 +123,7 @@ def test_labels_made_with_another_decoder_are_used_and_of_another_picture_refuse
     file = io.BytesIO()
     Image.fromarray(data[1].image).save(file, format="PNG")
     (folder / "1.jpg").write_bytes(file.getvalue())  # the same pixels in another file
-    assert with_labels(opened(), labels)[1].taught.all()
+    assert with_labels(opened(), labels)[1].pseudo_depth.all()
 
 
 def test_pixels_that_agree_cost_no_reading_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_a_label_of_another_shape_than_its_picture_is_named(root: Path) -> None:
     data = with_labels(open_dataset(folder, "all"), open_labels(root))
     with pytest.raises(BadData, match=r"the label of '000' is 32 x 8, the picture 32 x 24: not one shape"):
         data[0]
-    assert data[1].taught.all()
+    assert data[1].pseudo_depth.all()
 
 
 LINES: dict[str, Change] = {
@@ -176,7 +176,7 @@ LINES: dict[str, Change] = {
     "a name that is there twice": lambda line: line.update(name="001"),
     "the name of another archive's": lambda line: line.update(name="002"),
     "left out without a reason": lambda line: line.update(skipped=True, at=None),
-    "a number of nothing": lambda line: line.update(silent="many"),
+    "a number of nothing": lambda line: line.update(no_prediction="many"),
 }
 
 

@@ -110,19 +110,19 @@ def test_each_item_has_what_the_teacher_said_of_it(folder: Path, tmp_path: Path)
     for i in range(5):
         item, image = data[i], torch.from_numpy(plain[i].image).permute(2, 0, 1)[None].float() / 255
         wanted = bright(replace(plain[i], image=image))[0, 0].numpy()
-        assert item.taught == pytest.approx(wanted, abs=6e-4)
-        assert item.kind == "metric" and item.valid.any() and np.array_equal(item.target, plain[i].target)
+        assert item.pseudo_depth == pytest.approx(wanted, abs=6e-4)
+        assert item.pseudo_kind == "metric" and item.valid.any() and np.array_equal(item.target, plain[i].target)
 
 
 def test_without_its_truth_an_item_has_no_depth(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    item = answered(open_dataset(folder, "all"), [labels], truth=False)[3]
-    assert not item.valid.any() and not item.target.any() and (item.taught > 0).all()
+    item = answered(open_dataset(folder, "all"), [labels], keep_depth=False)[3]
+    assert not item.valid.any() and not item.target.any() and (item.pseudo_depth > 0).all()
 
 
 def test_labels_of_fewer_rows_are_enlarged(folder: Path, tmp_path: Path) -> None:
     small, large = (labelled(folder, tmp_path / f"{h}", height=h) for h in (24, None))
-    a, b = (answered(open_dataset(folder, "all"), [open_labels(path)])[0].taught for path in (small, large))
+    a, b = (answered(open_dataset(folder, "all"), [open_labels(path)])[0].pseudo_depth for path in (small, large))
     assert read_label(open_labels(small), open_dataset(folder, "all")[0].name)[0].shape == (24, 32)
     assert a.shape == b.shape == (48, 64) and np.abs(a - b).mean() < 0.1
 
@@ -131,13 +131,15 @@ def test_a_part_of_a_data_set_finds_its_labels(folder: Path, tmp_path: Path) -> 
     labels = open_labels(labelled(folder, tmp_path / "labels"))
     data = answered(open_dataset(folder, "all"), [labels])
     rest, kept = hold_out(data, every=2, block=1)
-    assert len(rest) + len(kept) == 5 and all((part[i].taught > 0).all() for part in (rest, kept) for i in range(2))
+    assert len(rest) + len(kept) == 5 and all(
+        (part[i].pseudo_depth > 0).all() for part in (rest, kept) for i in range(2)
+    )
 
 
 def test_the_label_set_that_knows_the_images_is_found(folder: Path, tmp_path: Path) -> None:
     other = write_folder(tmp_path / "others", [render(seed, size=(48, 64)) for seed in range(10, 15)])
     sets = [open_labels(labelled(where, tmp_path / f"{i}")) for i, where in enumerate((other, folder))]
-    assert (answered(open_dataset(folder, "all"), sets)[0].taught > 0).all()
+    assert (answered(open_dataset(folder, "all"), sets)[0].pseudo_depth > 0).all()
 
 
 def test_labels_of_other_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(
     for _ in label(lambda: Teacher("t", "metric", first_alone), lambda: data, "x", run):
         pass
     labels = open_labels(run.out)
-    assert [len(answered(data, [labels], truth=truth)) for truth in (True, False)] == [5, 1]
+    assert [len(answered(data, [labels], keep_depth=keep)) for keep in (True, False)] == [5, 1]
 
 
 def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path) -> None:
@@ -198,8 +200,8 @@ def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path
     for _ in label(lambda: Teacher("t", "metric", half_sure), lambda: open_dataset(folder, "all"), "x", run):
         pass
     labels, data = open_labels(run.out), open_dataset(folder, "all")
-    sure = answered(data, [labels], trust=0.5)[0].taught > 0
-    assert (answered(data, [labels])[0].taught > 0).all()
+    sure = answered(data, [labels], min_confidence=0.5)[0].pseudo_depth > 0
+    assert (answered(data, [labels])[0].pseudo_depth > 0).all()
     assert not sure[:, :31].any() and sure[:, 33:].all()
 
 
@@ -227,7 +229,7 @@ def item(kind: Kind = "metric") -> Sample:
     rng = np.random.default_rng(1)
     depth = rng.uniform(1, 4, (480, 640)).astype(np.float32)
     image = rng.integers(0, 255, (480, 640, 3), np.uint8)
-    return Sample(image, depth, np.ones((480, 640), bool), "a", taught=2 * depth, kind=kind)
+    return Sample(image, depth, np.ones((480, 640), bool), "a", pseudo_depth=2 * depth, pseudo_kind=kind)
 
 
 @pytest.mark.parametrize("way", ["view", "fastdepth", "hu", "mirror"])
@@ -241,24 +243,30 @@ def test_what_a_teacher_says_goes_where_the_depth_goes(way: str, kind: Kind) -> 
     }
     for seed in range(4):
         seen = table[way](item(kind), np.random.default_rng(seed))
-        assert seen.kind == kind and seen.taught.shape == seen.target.shape
-        told = seen.taught[seen.valid] / seen.target[seen.valid]
+        assert seen.pseudo_kind == kind and seen.pseudo_depth.shape == seen.target.shape
+        told = seen.pseudo_depth[seen.valid] / seen.target[seen.valid]
         assert told == pytest.approx(2.0, rel=1e-5) if kind == "metric" else np.ptp(told) < 1e-4 * told.max()
         if kind != "metric" and seen.valid.all() and way != "view":
-            assert math.isclose(seen.taught.max(), item().taught.max(), rel_tol=0.05)  # no metres: zoom leaves it
+            assert math.isclose(
+                seen.pseudo_depth.max(), item().pseudo_depth.max(), rel_tol=0.05
+            )  # no metres: zoom leaves it
 
 
 def test_a_batch_of_taught_and_other_items_says_nothing_of_the_others() -> None:
-    taught, other = item(), replace(item(), taught=None)
+    taught, other = item(), replace(item(), pseudo_depth=None)
     batch = collate([taught, other])
-    assert (batch.taught[0] > 0).all() and not batch.taught[1].any() and batch.kind == ("metric", "metric")
-    assert collate([other, other]).taught is None
+    assert (
+        (batch.pseudo_depth[0] > 0).all()
+        and not batch.pseudo_depth[1].any()
+        and batch.pseudo_kind == ("metric", "metric")
+    )
+    assert collate([other, other]).pseudo_depth is None
 
 
 def test_batches_carry_what_the_teacher_said() -> None:
     data = Dataset("d", (0, 1), lambda key: replace(item(), name=str(key)))
     batch = next(loader([Part(data, 2, lambda s, rng: augment(s, rng, View((48, 64))))], seed=0, workers=0)(0))
-    assert torch.allclose(batch.taught[batch.valid], 2 * batch.target[batch.valid])
+    assert torch.allclose(batch.pseudo_depth[batch.valid], 2 * batch.target[batch.valid])
 
 
 def test_the_check_of_a_label_set_names_what_is_missing_unsure_and_damaged(folder: Path, tmp_path: Path) -> None:

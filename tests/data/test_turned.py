@@ -172,7 +172,7 @@ def test_labels_are_of_the_upright_photograph(tmp_path: Path) -> None:
         pass
     labels = open_labels(tmp_path / "labels")
     sample = with_labels(open_dataset(tmp_path, "all"), labels)[0]
-    assert sample.taught.shape == sample.image.shape[:2] == (16, 12)
-    assert np.allclose(sample.taught, np.arange(1, 17)[:, None], atol=0.01)
+    assert sample.pseudo_depth.shape == sample.image.shape[:2] == (16, 12)
+    assert np.allclose(sample.pseudo_depth, np.arange(1, 17)[:, None], atol=0.01)
     with pytest.raises(BadData, match="is of another picture"):  # read as it is stored, it is another one
         with_labels(open_dataset(tmp_path, "all", orientation="ignored"), labels)[0]

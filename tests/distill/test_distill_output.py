@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.distill.loss import Lesson, ramp
+from leadline.distill.loss import DistillationLoss, ramp
 from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Answer, Teacher
 from leadline.nn.build import Net, build
@@ -36,7 +36,7 @@ def batch(known: tuple[bool, ...], told: tuple[bool, ...], kind: tuple[Kind, ...
     answer = torch.where(said, 1.3 * made.target + 0.2, 0)
     kinds: tuple[Kind, ...] = kind or ("metric",) * 4
     valid = made.valid & has
-    return replace(made, valid=valid, target=torch.where(valid, made.target, 0), taught=answer, kind=kinds)
+    return replace(made, valid=valid, target=torch.where(valid, made.target, 0), pseudo_depth=answer, pseudo_kind=kinds)
 
 
 def slow(pred: Tensor, target: Tensor, rows: list[int]) -> float:
@@ -52,8 +52,8 @@ def test_both_sets_are_summed_as_published(truth: float, unlabelled: float) -> N
     value, logs = distilled(TERMS, truth, unlabelled, net, made)
     pred = net(made.image)
     x, u = [0, 1], [2, 3]
-    wanted = truth * slow(pred, made.target, x) + (1 - truth) * slow(pred, made.taught, x)
-    wanted += unlabelled * slow(pred, made.taught, u)
+    wanted = truth * slow(pred, made.target, x) + (1 - truth) * slow(pred, made.pseudo_depth, x)
+    wanted += unlabelled * slow(pred, made.pseudo_depth, u)
     assert float(value.detach()) == pytest.approx(wanted, rel=1e-5)
     assert ("unlabelled" in logs) == (unlabelled > 0)
 
@@ -62,7 +62,7 @@ def test_a_labelled_image_without_an_answer_has_its_own_depth() -> None:
     net, made = tiny().eval(), batch((True, True, True, True), (True, False, False, False))
     value, _ = distilled(TERMS, 0.1, 1.0, net, made)
     pred = net(made.image)
-    first = 0.1 * slow(pred, made.target, [0]) + 0.9 * slow(pred, made.taught, [0])
+    first = 0.1 * slow(pred, made.target, [0]) + 0.9 * slow(pred, made.pseudo_depth, [0])
     wanted = 0.25 * first + 0.75 * slow(pred, made.target, [1, 2, 3])
     assert float(value.detach()) == pytest.approx(wanted, rel=1e-5)
 
@@ -74,7 +74,7 @@ def test_images_with_neither_teach_nothing_and_a_batch_of_them_is_skipped() -> N
     assert alone == pytest.approx(slow(net(some.image), some.target, [0]), rel=1e-5)
     value, logs = distilled(TERMS, 0.1, 1.0, net, all_)
     assert float(value.detach()) == 0 and logs == {"skipped": 1.0}
-    assert distilled(TERMS, 0.1, 1.0, net, replace(all_, taught=None))[1] == {"skipped": 1.0}
+    assert distilled(TERMS, 0.1, 1.0, net, replace(all_, pseudo_depth=None))[1] == {"skipped": 1.0}
 
 
 @pytest.mark.parametrize("kind", ["relative_depth", "relative_disparity"])
@@ -84,9 +84,9 @@ def test_relative_answers_have_no_scale(kind: Kind) -> None:
     own = right if kind == "relative_depth" else 1 / right
     shift = 0.0 if kind == "relative_depth" else 0.3
     for taught in (own, 7 * own + shift):
-        told = replace(made, taught=taught, kind=(kind,) * 4)
+        told = replace(made, pseudo_depth=taught, pseudo_kind=(kind,) * 4)
         assert float(distilled(TERMS, 0.1, 1.0, net, told)[0].detach()) == pytest.approx(0, abs=1e-4)
-    confused = replace(made, taught=1 / own, kind=(kind,) * 4)
+    confused = replace(made, pseudo_depth=1 / own, pseudo_kind=(kind,) * 4)
     assert float(distilled(TERMS, 0.1, 1.0, net, confused)[0].detach()) > 0.05
 
 
@@ -96,9 +96,9 @@ def test_each_kind_in_a_batch_has_its_own_criterion() -> None:
     made = batch((False,) * 4, (True,) * 4, kinds)
     pred = net(made.image)
     value, _ = distilled(TERMS, 0.1, 1.0, net, made)
-    wanted = slow(pred, made.taught, [0, 2]) / 2
+    wanted = slow(pred, made.pseudo_depth, [0, 2]) / 2
     for row, way in ((1, to_depth), (3, to_disparity)):
-        part = pred[row : row + 1], made.taught[row : row + 1], made.taught[row : row + 1] > 0
+        part = pred[row : row + 1], made.pseudo_depth[row : row + 1], made.pseudo_depth[row : row + 1] > 0
         wanted += float(way(*part).detach()) / 4
     assert float(value.detach()) == pytest.approx(wanted, rel=1e-5)
 
@@ -154,21 +154,21 @@ def test_asked_about_each_batch_it_says_what_stored_labels_say() -> None:
     net, (other, asked) = tiny(), teacher()
     made = batch((True, True, False, False), (False,) * 4)
     with torch.no_grad():
-        labels = replace(made, taught=other(made.image))
-    everywhere = replace(made, taught=torch.ones_like(made.target))
-    live, _ = Lesson(TERMS, teacher=asked)(net, everywhere)
-    stored, _ = Lesson(TERMS)(net, labels)
+        labels = replace(made, pseudo_depth=other(made.image))
+    everywhere = replace(made, pseudo_depth=torch.ones_like(made.target))
+    live, _ = DistillationLoss(TERMS, teacher=asked)(net, everywhere)
+    stored, _ = DistillationLoss(TERMS)(net, labels)
     assert float(live.detach()) == pytest.approx(float(stored.detach()), rel=1e-6)
 
 
 def test_a_disparity_that_is_asked_for_has_no_zero() -> None:
     """Plus anything: the farthest of a picture is learned too, wherever the teacher's zero is."""
     made, losses = batch((False,) * 4, (False,) * 4), []
-    everywhere = replace(made, taught=torch.ones_like(made.target))
+    everywhere = replace(made, pseudo_depth=torch.ones_like(made.target))
     for shift in (1.0, -0.5, -3.0):
         shape = torch.linspace(0, 1, made.image.shape[-1]).expand_as(made.image[:, :1])
         asked = Teacher("flat", "relative_disparity", lambda s, m=shape + shift: m)
-        losses.append(float(Lesson(TERMS, teacher=asked)(tiny(), everywhere)[0].detach()))
+        losses.append(float(DistillationLoss(TERMS, teacher=asked)(tiny(), everywhere)[0].detach()))
     assert losses[0] > 0 and losses == pytest.approx([losses[0]] * 3, rel=1e-4)
 
 
@@ -180,17 +180,17 @@ def test_answers_of_a_low_confidence_do_not_count() -> None:
             sure = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
             return Answer(torch.full_like(sure, 3.0), sure)
 
-        lesson = Lesson(TERMS, trust=trust, teacher=Teacher("half", "metric", half))
-        losses.append(lesson(tiny(), replace(made, taught=torch.ones_like(made.target))))
+        loss = DistillationLoss(TERMS, min_confidence=trust, teacher=Teacher("half", "metric", half))
+        losses.append(loss(tiny(), replace(made, pseudo_depth=torch.ones_like(made.target))))
     assert losses[0][0] != losses[1][0] and set(losses[1][1]) == {"unlabelled"}
 
 
 def test_the_teacher_comes_in_slowly_and_a_resumed_run_goes_on_at_its_step(tmp_path: Path) -> None:
     _, asked = teacher()
-    made = partial(Lesson, TERMS, teacher=asked, ramped=True)
-    lesson, shares = made(), []
+    made = partial(DistillationLoss, TERMS, teacher=asked, warmup=True)
+    loss, shares = made(), []
     for _ in range(3):
-        shares.append(lesson(tiny(), batch((True,) * 4, (True,) * 4))[1]["ramp"])
+        shares.append(loss(tiny(), batch((True,) * 4, (True,) * 4))[1]["ramp"])
     assert shares == [ramp(0), ramp(1), ramp(2)]
 
     def stopped(start: int) -> Iterator[Sample]:
@@ -215,8 +215,8 @@ def test_only_the_student_learns_from_photographs_without_depth() -> None:
     def stream(start: int) -> Iterator[Sample]:
         return (nothing[i % 8] for i in range(start, 10**6))
 
-    lesson = Lesson({"log_l1": Term(log_l1)}, teacher=asked)
-    _, first = fit(net, stream, lesson, options(steps=1))
-    _, last = fit(net, stream, lesson, options(steps=60, optimizer="adam", lr=1e-2))
+    loss = DistillationLoss({"log_l1": Term(log_l1)}, teacher=asked)
+    _, first = fit(net, stream, loss, options(steps=1))
+    _, last = fit(net, stream, loss, options(steps=60, optimizer="adam", lr=1e-2))
     assert last.metrics["loss"] < 0.5 * first.metrics["loss"]
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, other.parameters(), strict=True))

@@ -15,8 +15,8 @@ import torch
 
 from leadline.core.errors import BadCheckpoint
 from leadline.core.types import Sample
-from leadline.distill.options import Asking, Foreign
-from leadline.distill.teachers import asked, open_teacher
+from leadline.distill.options import ExternalModel, TeacherOptions
+from leadline.distill.teachers import build_teacher, open_teacher
 
 transformers = pytest.importorskip("transformers")
 pytestmark = [
@@ -120,7 +120,7 @@ def stored(make: Callable[[], tuple[Any, Any]], folder: Path) -> Path:
     ids=["depth anything", "depth anything metric", "dpt", "zoedepth", "glpn"],
 )
 def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]], kind: str, tmp_path: Path) -> None:
-    teacher = open_teacher(stored(make, tmp_path / "model"), Foreign(licences=("apache-2.0",)))
+    teacher = open_teacher(stored(make, tmp_path / "model"), ExternalModel(licences=("apache-2.0",)))
     assert teacher.kind == kind and teacher.facts["licences"] == ["apache-2.0"] and len(teacher.facts["sha256"]) == 64
     answer = teacher(pictures())
     assert answer.depth.shape == (2, 1, 48, 64)
@@ -133,10 +133,10 @@ def test_the_kind_that_somebody_states_counts_where_the_model_says_nothing(tmp_p
     folder = stored(dpt_on_dinov2, tmp_path / "model")
     with pytest.raises(ValueError, match=r"model is a dpt, and nothing says what its numbers are"):
         open_teacher(folder)
-    assert open_teacher(folder, Foreign(kind="metric")).kind == "metric"
+    assert open_teacher(folder, ExternalModel(kind="metric")).kind == "metric"
     told = stored(depth_anything, tmp_path / "told")
     with pytest.raises(ValueError, match=r"told gives relative_disparity and says so itself; metric .* is wrong"):
-        asked(Asking((str(told),), foreign=Foreign(kind="metric")))
+        build_teacher(TeacherOptions((str(told),), external=ExternalModel(kind="metric")))
 
 
 def test_a_model_stored_in_half_precision_answers_too(tmp_path: Path) -> None:

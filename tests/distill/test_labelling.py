@@ -24,8 +24,8 @@ from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling import label as labelling
 from leadline.distill.labelling.label import Progress, label
-from leadline.distill.options import Asking, Labelling
-from leadline.distill.teachers import asked, averaged, open_teacher
+from leadline.distill.options import Labelling, TeacherOptions
+from leadline.distill.teachers import build_teacher, open_teacher, with_test_time_augmentation
 from leadline.nn.checkpoint import save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +33,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:
     run = Labelling(out, **{"shard": 3, **changes})  # type: ignore[arg-type]
-    return list(label(lambda: asked(Asking((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run))
+    return list(
+        label(
+            lambda: build_teacher(TeacherOptions((str(teacher),))),
+            lambda: open_dataset(photos, "train"),
+            "../photos",
+            run,
+        )
+    )
 
 
 def test_a_bad_image_is_left_out_and_named(photos: Path, teacher: Path, tmp_path: Path) -> None:
@@ -114,8 +121,9 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
     fewer = write_folder(tmp_path / "fewer", [render(seed, size=(48, 64)) for seed in range(4)])
     with pytest.raises(BadData, match=r"made otherwise: data"):
         labelled(fewer, teacher, out)
-    twice, data = lambda: averaged(open_teacher(teacher)), lambda: open_dataset(photos, "train")
-    with pytest.raises(BadData, match=r"made otherwise: teacher.averaged \{'flip': True.*\} \(there: None\)"):
+    twice, data = lambda: with_test_time_augmentation(open_teacher(teacher)), lambda: open_dataset(photos, "train")
+    otherwise = r"made otherwise: teacher.test_time_augmentation \{'flip': True.*\} \(there: None\)"
+    with pytest.raises(BadData, match=otherwise):
         list(label(twice, data, "../photos", Labelling(out, shard=3)))
     with pytest.raises(BadData, match=r"made otherwise: height 24 \(there: 240\)"):
         labelled(photos, teacher, out, height=24)
@@ -127,7 +135,9 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
 
 def test_two_runs_do_not_write_to_one_folder(photos: Path, teacher: Path, tmp_path: Path) -> None:
     run = Labelling(tmp_path / "labels", shard=3)
-    first = label(lambda: asked(Asking((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run)
+    first = label(
+        lambda: build_teacher(TeacherOptions((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run
+    )
     next(first)
     with pytest.raises(BadData, match=r"another run writes to .*labels"):
         labelled(photos, teacher, run.out)
@@ -173,7 +183,7 @@ def test_a_lost_disk_is_no_matter_of_bad_images(
     share, out = tmp_path / "share", tmp_path / "labels"
     shutil.copytree(photos, share)
     run, opened = Labelling(out, shard=2), lambda: open_dataset(share, "train")
-    begun = label(lambda: asked(Asking((str(teacher),))), opened, "../share", run)
+    begun = label(lambda: build_teacher(TeacherOptions((str(teacher),))), opened, "../share", run)
     next(begun)
     if gone == "its folder":
         share.rename(tmp_path / "away")
@@ -191,7 +201,7 @@ def test_a_lost_disk_is_no_matter_of_bad_images(
     monkeypatch.undo()
     if gone == "its folder":
         (tmp_path / "away").rename(share)
-    list(label(lambda: asked(Asking((str(teacher),))), opened, "../share", run))
+    list(label(lambda: build_teacher(TeacherOptions((str(teacher),))), opened, "../share", run))
     assert [line["i"] for line in open_labels(out).said["skipped"]] == [6]
 
 
@@ -214,7 +224,7 @@ def test_a_repaired_image_is_labelled_without_the_others(
     answers: list[int] = []
     original = labelling.piece
     monkeypatch.setattr(labelling, "piece", lambda t, d, i, run: answers.append(i) or original(t, d, i, run))
-    labelled(mended, teacher, tmp_path / "labels", again=True)
+    labelled(mended, teacher, tmp_path / "labels", retry_skipped=True)
     assert answers == [6]
     labelled(mended, teacher, tmp_path / "whole")
     assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")
@@ -262,7 +272,7 @@ def test_the_command_says_what_it_did(
     said, heard = capsys.readouterr()
     facts = json.loads(said)
     assert (facts["n"], facts["kind"], len(facts["skipped"])) == (10, "metric", 1)
-    assert facts["teacher"]["averaged"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
+    assert facts["teacher"]["test_time_augmentation"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
     assert open_labels(out).said["licences"] == ["mine", "tests"]
     assert main(["label", str(photos), "--teacher", str(teacher), "--ray", "here:1", "--out", str(out)]) in (1, 2)
     assert "say how many workers" in capsys.readouterr().err

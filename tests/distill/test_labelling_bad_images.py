@@ -20,8 +20,8 @@ from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling import shards
 from leadline.distill.labelling.label import label
-from leadline.distill.options import Foreign, Labelling
-from leadline.distill.teachers import Answer, Teacher, open_teacher, together
+from leadline.distill.options import ExternalModel, Labelling
+from leadline.distill.teachers import Answer, Teacher, ensemble, open_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,7 +98,7 @@ def test_a_confidence_of_another_shape_is_an_error() -> None:
 def test_weights_of_teachers_are_finite(weight: float) -> None:
     one = Teacher("t", "metric", lambda seen: seen.image[:, :1])
     with pytest.raises(ValueError, match=r"one above 0 for each, finite, is needed"):
-        together([one, one], [1.0, weight])
+        ensemble([one, one], [1.0, weight])
 
 
 def net_of(path: Path, make: Any) -> Path:
@@ -136,13 +136,13 @@ def flat_list(make: Any) -> Any:
 @pytest.mark.parametrize("make", [one_number, several_channels, flat_list])
 def test_a_net_that_gives_no_map_is_refused_as_it_is_opened(tmp_path: Path, make: Any) -> None:
     with pytest.raises(BadArtefact, match="one map is needed"):
-        open_teacher(net_of(tmp_path / "net.onnx", make), Foreign(kind="metric"))
+        open_teacher(net_of(tmp_path / "net.onnx", make), ExternalModel(kind="metric"))
 
 
 def test_a_net_that_gives_no_numbers_says_nothing(photos: Path, tmp_path: Path) -> None:
     net = net_of(tmp_path / "net.onnx", not_a_number)
-    with pytest.raises(BadData, match=r"net says nothing about any of 10 images; 1 more were left out"):
-        list(label(lambda: open_teacher(net, Foreign(kind="metric")), lambda: open_dataset(photos, "train"), "x",
+    with pytest.raises(BadData, match=r"net has no prediction for any of 10 images; 1 more were left out"):
+        list(label(lambda: open_teacher(net, ExternalModel(kind="metric")), lambda: open_dataset(photos, "train"), "x",
                    Labelling(tmp_path / "labels")))  # fmt: skip
 
 
@@ -162,11 +162,11 @@ def test_a_map_that_cannot_be_read_leaves_out_its_picture_alone(tmp_path: Path, 
     else:
         one.unlink()
         one.mkdir()
-    said = Foreign(kind="metric", depth_scale=1000.0)
+    said = ExternalModel(kind="metric", depth_scale=1000.0)
     run = Labelling(tmp_path / "labels", split="all")
     list(label(lambda: open_teacher(maps, said), lambda: open_dataset(folder, "all"), "x", run))
     made = open_labels(run.out)
     if bad == "a folder":  # there is no map
-        assert [name for name, line in made.places.items() if line.get("silent")] == ["001"]
+        assert [name for name, line in made.places.items() if line.get("no_prediction")] == ["001"]
     else:
         assert [line["name"] for line in made.said["skipped"]] == ["001"] and len(made) == 3

@@ -16,8 +16,8 @@ from support.tiny_scenes import bytes_of, render, write_folder, write_photos
 
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling.label import label
-from leadline.distill.options import Asking, Labelling
-from leadline.distill.teachers import asked
+from leadline.distill.options import Labelling, TeacherOptions
+from leadline.distill.teachers import build_teacher
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,9 @@ def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) 
     pytest.importorskip("ray")
     out = tmp_path / "labels"
     where, run = os.path.relpath(photos.resolve(), out.resolve()), Labelling(out, shard=4)
-    begun = label(lambda: asked(Asking(("litedepth",))), lambda: open_dataset(photos, "train"), where, run)
+    begun = label(
+        lambda: build_teacher(TeacherOptions(("litedepth",))), lambda: open_dataset(photos, "train"), where, run
+    )
     next(begun)
     begun.close()  # type: ignore[attr-defined]
     shutil.rmtree(out / "pieces", ignore_errors=True)

@@ -16,8 +16,8 @@ from leadline.core.types import Sample
 from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling.label import label
-from leadline.distill.options import Asking, Foreign, Labelling
-from leadline.distill.teachers import Teacher, asked, together
+from leadline.distill.options import ExternalModel, Labelling, TeacherOptions
+from leadline.distill.teachers import Teacher, build_teacher, ensemble
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,29 +42,36 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
         )
 
     made(2.0, "a")
-    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["silent"] == 0
+    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["no_prediction"] == 0
     made(-2.0, "b")
     assert [line["why"] for line in open_labels(tmp_path / "b").said["skipped"]] == ["too thin"]
-    with pytest.raises(BadData, match=r"t says nothing about any of 2 images"):
+    with pytest.raises(BadData, match=r"t has no prediction for any of 2 images"):
         made(float("nan"), "c")
 
 
 def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(2)])
     bare = write_photos(tmp_path / "bare")
-    said = Foreign(kind="relative_disparity")
+    said = ExternalModel(kind="relative_disparity")
 
-    def label_by(asking: Asking, data: Path) -> None:
-        list(label(lambda: asked(asking), lambda: open_dataset(data, "all"), "it", Labelling(tmp_path / "o", "all")))
+    def label_by(teachers: TeacherOptions, data: Path) -> None:
+        list(
+            label(
+                lambda: build_teacher(teachers),
+                lambda: open_dataset(data, "all"),
+                "it",
+                Labelling(tmp_path / "o", "all"),
+            )
+        )
 
     with pytest.raises(BadData, match=r"it has no depth that could give depth its scale: state one \(--metric SCALE"):
-        label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), bare)
+        label_by(TeacherOptions((str(folder / "depth"),), external=said, metric="truth"), bare)
     with pytest.raises(BadData, match=r"a fit that is upside down.* is its stated kind right"):
-        label_by(Asking((str(folder / "depth"),), foreign=said, metric="truth"), folder)
+        label_by(TeacherOptions((str(folder / "depth"),), external=said, metric="truth"), folder)
     (maps := tmp_path / "maps").mkdir()
     np.save(maps / "other.npy", np.ones((48, 64), np.float32))
     with pytest.raises(BadData, match=r"its maps are found by the pictures' names, such as images/\d+: is it"):
-        label_by(Asking((str(maps),), foreign=said), bare)
+        label_by(TeacherOptions((str(maps),), external=said), bare)
     hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     with pytest.raises(BadData, match=r"a metric teacher's numbers must be above 0"):
         list(label(lambda: hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))
@@ -76,13 +83,13 @@ def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
     hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     list(
         label(
-            lambda: together([one, hole, hole]),
+            lambda: ensemble([one, hole, hole]),
             lambda: open_dataset(folder, "all"),
             "it",
             Labelling(tmp_path / "o", "all"),
         )
     )
-    assert open_labels(tmp_path / "o").said["unheard"] == {"hole": 3}
+    assert open_labels(tmp_path / "o").said["abstained"] == {"hole": 3}
 
 
 def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> None:
@@ -91,11 +98,11 @@ def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> Non
     (maps := tmp_path / "maps").mkdir()
     np.save(maps / "000.npy", np.ones((48, 64), np.float32))
 
-    def label_by(asking: Asking, out: str) -> None:
+    def label_by(teachers: TeacherOptions, out: str) -> None:
         data = lambda: open_dataset(tmp_path, "all", layout="unlabelled")  # noqa: E731
-        list(label(lambda: asked(asking), data, "it", Labelling(tmp_path / out, "all")))
+        list(label(lambda: build_teacher(teachers), data, "it", Labelling(tmp_path / out, "all")))
 
-    by_name = Asking((str(maps),), foreign=Foreign(kind="relative_depth"))
+    by_name = TeacherOptions((str(maps),), external=ExternalModel(kind="relative_depth"))
     with pytest.raises(BadData, match=r"000\.npy would be the depth of hall/images/000 and of kitchen/images/000"):
         label_by(by_name, "a")
     with pytest.raises(BadData, match=r"000\.npy would be the depth of"):
@@ -115,9 +122,9 @@ def test_a_teacher_whose_weights_lie_beside_it_is_another_with_other_weights(tmp
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     path = tmp_path / "net.onnx"
     onnx.save_model(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
-    asking = Asking((str(path),), foreign=Foreign(kind="metric"))
-    before = asked(asking).facts["sha256"]
-    assert asked(asking).facts["sha256"] == before
+    teachers = TeacherOptions((str(path),), external=ExternalModel(kind="metric"))
+    before = build_teacher(teachers).facts["sha256"]
+    assert build_teacher(teachers).facts["sha256"] == before
     values = np.fromfile(tmp_path / "w.data", np.float32)
     (3 * values).tofile(tmp_path / "w.data")
-    assert asked(asking).facts["sha256"] != before
+    assert build_teacher(teachers).facts["sha256"] != before

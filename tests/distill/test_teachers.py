@@ -17,8 +17,17 @@ from leadline.core.errors import BadArtefact, BadCheckpoint
 from leadline.core.geometry import robust_line
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.distill.options import Asking, Foreign
-from leadline.distill.teachers import Answer, Stated, Teacher, asked, averaged, fused, open_teacher, together
+from leadline.distill.options import ExternalModel, TeacherOptions
+from leadline.distill.teachers import (
+    Answer,
+    Stated,
+    Teacher,
+    build_teacher,
+    ensemble,
+    open_teacher,
+    to_metric,
+    with_test_time_augmentation,
+)
 from leadline.distill.teachers.checkpoint import net_teacher
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
@@ -76,7 +85,7 @@ def test_a_checkpoint_knows_its_hash_and_licences(tmp_path: Path) -> None:
 
 
 def test_the_mean_over_mirrored_pictures_does_not_depend_on_the_side() -> None:
-    teacher, seen = averaged(net_teacher(litedepth())), batch()
+    teacher, seen = with_test_time_augmentation(net_teacher(litedepth())), batch()
     mirrored = teacher(replace(seen, image=seen.image.flip(-1)))
     for a, b in zip(teacher(seen)[:2], mirrored[:2], strict=True):
         assert torch.allclose(a, b.flip(-1), atol=1e-5)
@@ -91,7 +100,9 @@ def test_what_is_enlarged_looks_nearer_and_counts_as_much_as_the_whole() -> None
 
     fine = torch.arange(64).remainder(8).ge(4).float().expand(1, 3, 48, 64)  # stripes: the same everywhere
     seen = replace(batch(n=1), image=fine)
-    plain, zoomed = (averaged(says(size_of_texture), flip=False, zooms=z)(seen) for z in ((1.0,), (1.0, 2.0)))
+    plain, zoomed = (
+        with_test_time_augmentation(says(size_of_texture), flip=False, zooms=z)(seen) for z in ((1.0,), (1.0, 2.0))
+    )
     assert torch.allclose(plain.depth, zoomed.depth, rtol=0.1)
     assert zoomed.confidence.min() > 0.9
 
@@ -100,29 +111,29 @@ def test_confidence_is_lower_where_the_answers_differ() -> None:
     def left_is_unsure(seen: Sample) -> Tensor:
         return 1 + seen.image[:, :1] * torch.linspace(1, 0, seen.image.shape[-1])
 
-    answer = averaged(says(left_is_unsure))(batch())
+    answer = with_test_time_augmentation(says(left_is_unsure))(batch())
     assert answer.confidence.min() < 0.95 and ((answer.confidence >= 0) & (answer.confidence <= 1)).all()
 
 
 def test_several_teachers_give_their_weighted_mean() -> None:
     one, two = says(lambda s: s.target), says(lambda s: 3 * s.target, name="other")
     seen = batch()
-    assert torch.allclose(together([one, two])(seen).depth, 2 * seen.target)
-    assert torch.allclose(together([one, two], [3, 1])(seen).depth, 1.5 * seen.target)
+    assert torch.allclose(ensemble([one, two])(seen).depth, 2 * seen.target)
+    assert torch.allclose(ensemble([one, two], [3, 1])(seen).depth, 1.5 * seen.target)
 
 
 def test_where_one_says_nothing_the_others_are_heard() -> None:
     half = says(lambda s: torch.where(s.target > 2, s.target, torch.nan))
     seen = batch()
-    assert torch.allclose(together([half, says(lambda s: s.target)])(seen).depth, seen.target)
-    depth, confidence, _ = together([half, half])(seen)
+    assert torch.allclose(ensemble([half, says(lambda s: s.target)])(seen).depth, seen.target)
+    depth, confidence, _ = ensemble([half, half])(seen)
     assert torch.equal(torch.isnan(depth), seen.target <= 2) and (confidence[torch.isnan(depth)] == 0).all()
 
 
 def test_who_says_the_opposite_is_not_heard_and_nobody_is_then_sure() -> None:
     one = says(lambda seen: seen.image[:, :1], "relative_disparity")
     other = says(lambda seen: -seen.image[:, :1], "relative_disparity")
-    depth, confidence, _ = together([one, other])(batch())
+    depth, confidence, _ = ensemble([one, other])(batch())
     assert torch.equal(depth, batch().image[:, :1]) and torch.allclose(confidence, torch.tensor(0.5))
 
 
@@ -130,7 +141,7 @@ def test_where_the_first_says_nothing_relative_answers_of_the_others_are_heard()
     silent = says(lambda seen: torch.full_like(seen.image[:, :1], torch.nan), "relative_depth")
     good = says(lambda seen: seen.image[:, :1] + 1, "relative_depth")
     for teachers in ([silent, good], [good, silent]):
-        assert torch.equal(together(teachers)(batch()).depth, batch().image[:, :1] + 1)
+        assert torch.equal(ensemble(teachers)(batch()).depth, batch().image[:, :1] + 1)
 
 
 def test_what_each_of_several_doubts_of_itself_counts() -> None:
@@ -143,22 +154,22 @@ def test_what_each_of_several_doubts_of_itself_counts() -> None:
         return Teacher(name, "metric", ask)
 
     one, far = doubting(1.0, 0.3, "a"), doubting(math.exp(0.8), 0.3, "b")
-    assert together([one, one])(batch()).confidence.allclose(torch.tensor(math.exp(-0.3)))
+    assert ensemble([one, one])(batch()).confidence.allclose(torch.tensor(math.exp(-0.3)))
     middle = (1 + math.exp(0.8)) / 2
     between = (math.log(middle) ** 2 + (0.8 - math.log(middle)) ** 2) / 2
-    assert together([one, far])(batch()).confidence.allclose(torch.tensor(math.exp(-math.sqrt(between + 0.09))))
+    assert ensemble([one, far])(batch()).confidence.allclose(torch.tensor(math.exp(-math.sqrt(between + 0.09))))
 
 
 def test_who_of_several_says_nothing_is_named() -> None:
     silent = says(lambda s: torch.full_like(s.target, torch.nan), name="silent")
-    assert together([says(lambda s: s.target), silent])(batch()).unheard == ("silent",)
-    assert together([says(lambda s: s.target)])(batch()).unheard == ()
+    assert ensemble([says(lambda s: s.target), silent])(batch()).abstained == ("silent",)
+    assert ensemble([says(lambda s: s.target)])(batch()).abstained == ()
 
 
 def test_a_mean_of_kinds_has_no_meaning() -> None:
     metric, relative = says(lambda s: s.target), says(lambda s: 1 / s.target, "relative_disparity", "midas")
     with pytest.raises(ValueError, match=r"midas gives relative_disparity: their mean has no meaning"):
-        together([metric, relative])
+        ensemble([metric, relative])
 
 
 @pytest.mark.parametrize("kind", ["relative_depth", "relative_disparity"])
@@ -170,7 +181,7 @@ def test_relative_answers_of_other_scales_agree(kind: Kind) -> None:
         own = 1 + seen.image[:, :1]
         return torch.where(seen.image[:, :1, :1, :1] > seen.image[:, :1, :1, -1:], 3 * own + shift, own)
 
-    depth, confidence, _ = averaged(says(answer, kind))(batch())
+    depth, confidence, _ = with_test_time_augmentation(says(answer, kind))(batch())
     assert confidence.min() > 0.999 and torch.isfinite(depth).all()
 
 
@@ -184,7 +195,7 @@ def test_a_relative_teacher_finds_metres_in_spite_of_a_third_of_wrong_ones(kind:
 
     wrong = seen.target.clone()
     wrong[..., :16, :] = 9.0
-    depth = fused(says(answer, kind))(replace(seen, target=wrong)).depth
+    depth = to_metric(says(answer, kind))(replace(seen, target=wrong)).depth
     assert torch.allclose(depth, seen.target, rtol=1e-3)
 
 
@@ -194,9 +205,9 @@ def test_a_scale_may_come_from_the_data_a_metric_teacher_or_somebody() -> None:
     sparse = replace(seen, valid=torch.zeros_like(seen.valid))
     sparse.valid[:, :, 24, :] = True
     for made, asked_about in (
-        (fused(relative), sparse),
-        (fused(relative, says(lambda s: seen.target)), sparse),
-        (fused(relative, Stated(0.5, -0.5)), sparse),
+        (to_metric(relative), sparse),
+        (to_metric(relative, says(lambda s: seen.target)), sparse),
+        (to_metric(relative, Stated(0.5, -0.5)), sparse),
     ):
         assert made.kind == "metric"
         assert torch.allclose(made(asked_about).depth, seen.target, rtol=1e-3)
@@ -207,17 +218,17 @@ def test_without_a_scale_or_upside_down_nothing_is_said() -> None:
     relative = says(lambda s: 1 / s.target, "relative_disparity")
     few = replace(seen, valid=torch.zeros_like(seen.valid))
     few.valid[0, 0, 0, :20] = True
-    assert torch.isnan(fused(relative)(few).depth).all()
+    assert torch.isnan(to_metric(relative)(few).depth).all()
     upside_down = says(lambda s: s.target, "relative_disparity", "it gives depth")
-    assert torch.isnan(fused(upside_down)(seen).depth).all()
+    assert torch.isnan(to_metric(upside_down)(seen).depth).all()
 
 
 def test_metric_teachers_need_no_reference_and_relative_ones_give_none() -> None:
     metric, relative = says(lambda s: s.target), says(lambda s: s.target, "relative_depth", "pydnet")
     with pytest.raises(ValueError, match=r"gives metres already"):
-        fused(metric)
+        to_metric(metric)
     with pytest.raises(ValueError, match=r"pydnet gives relative_depth; a metric teacher is needed"):
-        fused(relative, relative)
+        to_metric(relative, relative)
     with pytest.raises(ValueError, match=r"scale is -1"):
         Stated(-1)
 
@@ -248,26 +259,35 @@ def test_words_that_name_no_teacher(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"neither a file nor one of"):
         open_teacher("none.safetensors")
     with pytest.raises(ValueError, match=r"teacher is empty"):
-        asked(Asking())
+        build_teacher(TeacherOptions())
     with pytest.raises(ValueError, match=r"metric already"):
-        asked(Asking(("litedepth",), metric="truth"))
+        build_teacher(TeacherOptions(("litedepth",), metric="truth"))
 
 
 def test_options_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights are \(3.0,\), and there is one teacher"):
-        asked(Asking(("litedepth",), weights=(3.0,)))
+        build_teacher(TeacherOptions(("litedepth",), weights=(3.0,)))
     with pytest.raises(ValueError, match=r"metric is '0.5,0,7'; SCALE or SCALE,SHIFT"):
-        asked(Asking((str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),), metric="0.5,0,7"))
+        build_teacher(
+            TeacherOptions(
+                (str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),), metric="0.5,0,7"
+            )
+        )
     with pytest.raises(ValueError, match=r"is no teacher and no file or folder"):
-        asked(Asking((str(tmp_path / "nothing"),)))
-    with pytest.raises(ValueError, match=r"litedepth: all is known without what --foreign says; leave it out"):
-        asked(Asking(("litedepth",), foreign=Foreign(size=(10, 10))))
+        build_teacher(TeacherOptions((str(tmp_path / "nothing"),)))
+    with pytest.raises(ValueError, match=r"litedepth: all is known without what --external says; leave it out"):
+        build_teacher(TeacherOptions(("litedepth",), external=ExternalModel(size=(10, 10))))
 
 
 def test_what_several_options_make(tmp_path: Path) -> None:
     paths = [save(litedepth(), tmp_path / f"{n}.safetensors", provenance={"licences": [n]}) for n in "ab"]
-    made = asked(Asking(tuple(map(str, paths)), weights=(2, 1), flip=True))
+    made = build_teacher(TeacherOptions(tuple(map(str, paths)), weights=(2, 1), flip=True))
     assert made.facts["licences"] == ["a", "b"]
-    assert [(t["weight"], t["averaged"]["flip"]) for t in made.facts["together"]] == [(2, True), (1, True)]
+    assert [(t["weight"], t["test_time_augmentation"]["flip"]) for t in made.facts["ensemble"]] == [
+        (2, True),
+        (1, True),
+    ]
     assert json.loads(json.dumps(made.facts)) == made.facts
-    assert torch.allclose(made(batch()).depth, averaged(open_teacher(paths[0]))(batch()).depth, rtol=1e-4)
+    assert torch.allclose(
+        made(batch()).depth, with_test_time_augmentation(open_teacher(paths[0]))(batch()).depth, rtol=1e-4
+    )

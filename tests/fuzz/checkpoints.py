@@ -186,14 +186,14 @@ def _trained(path: Path, folder: Path, prepared: Path) -> None:
     _verb(
         "train", "--data", str(prepared / "rooms"), "--out", str(folder / "run"), "--model", str(path),
         "--fit.steps", "1",
-        "--batch", "2", "--view.size", "32", "48", "--choose", "0", "--workers", "0", "--cache-gb", "0",
+        "--batch", "2", "--view.size", "32", "48", "--val-every", "0", "--workers", "0", "--cache-gb", "0",
     )  # fmt: skip
 
 
 def _pruned(path: Path, folder: Path, prepared: Path) -> None:
     _verb(
         "prune", str(path), "--method", "l1", "--budget", "macs=0.9x", "--data", str(prepared / "rooms"), "--out",
-        str(folder / "small.safetensors"), "--no-finetune", "--batch", "2", "--choose", "0", "--multiple", "1",
+        str(folder / "small.safetensors"), "--no-finetune", "--batch", "2", "--val-every", "0", "--multiple", "1",
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def _run(home: Path, out: Path, words: tuple[str, ...], *, resume: bool) -> None
     assert code != 2 and (resume or code == 0), f"the words {given} ended with {code}"
 
 
-_FIT = ("--fit.steps", "2", "--fit.precision", "no", "--fit.save-every", "1", "--batch", "2", "--choose", "0")
+_FIT = ("--fit.steps", "2", "--fit.precision", "no", "--fit.save-every", "1", "--batch", "2", "--val-every", "0")
 COMMANDS = {
     "trained": (
         "train", "--data", "{home}/rooms", "--out", "{out}/run", "--model", "{home}/nets/fastdepth.safetensors", *_FIT,

@@ -10,7 +10,7 @@ from support.tiny_pruning_nets import SPECS, traced_net
 
 from leadline.compress.pruning.surgery import prune
 from leadline.nn import zoo
-from leadline.nn.build import Net, build, fresh
+from leadline.nn.build import Net, build, reinitialised
 
 
 def equal(a: Net, b: Net) -> bool:
@@ -31,10 +31,10 @@ def test_fresh_weights_are_those_of_build(name: str) -> None:
     expected = build(spec, seed=3)
     trained = disturbed(build(spec, seed=5))
     kept = copy.deepcopy(trained)
-    found = fresh(trained, seed=3)
+    found = reinitialised(trained, seed=3)
     assert found.spec == spec and equal(found, expected)
     assert equal(trained, kept)  # which is left as it was
-    assert not equal(fresh(trained, seed=4), expected)
+    assert not equal(reinitialised(trained, seed=4), expected)
 
 
 def test_a_net_without_a_seed_follows_the_callers_own() -> None:
@@ -55,7 +55,7 @@ def test_a_net_without_a_seed_follows_the_callers_own() -> None:
 def test_a_pruned_net_keeps_its_shapes() -> None:
     net, channels = traced_net("add")
     small = prune(net, channels, {name: range(0, 16, 3) for name in channels.free})
-    new, again = fresh(small, seed=0), fresh(small, seed=0)
+    new, again = reinitialised(small, seed=0), reinitialised(small, seed=0)
     assert {k: v.shape for k, v in new.state_dict().items()} == {k: v.shape for k, v in small.state_dict().items()}
     assert equal(new, again)
     conv = new.get_parameter("encoder.blocks.1.3.weight").detach()

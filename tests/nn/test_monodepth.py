@@ -33,7 +33,7 @@ def test_parameters_and_macs_are_the_published_ones(spec: Spec, parameters: int,
 def small(metres: float = 0.0) -> Spec:
     spec = zoo.monodepth_pruned()
     kind = "metric" if metres else "relative_disparity"
-    head = replace(spec.head, kind=kind, unit="m" if metres else kind, metres=metres)  # type: ignore[arg-type]
+    head = replace(spec.head, kind=kind, unit="m" if metres else kind, focal_times_baseline=metres)  # type: ignore[arg-type]
     widths = tuple(max(4, w // 16) for w in spec.encoder.widths)
     decoder = replace(spec.decoder, widths=tuple(max(4, w // 16) for w in spec.decoder.widths))
     return replace(spec, encoder=replace(spec.encoder, widths=widths), decoder=decoder, head=head)
@@ -80,15 +80,15 @@ def test_widths_and_kinds_that_do_not_fit_are_refused() -> None:
         build(replace(spec, encoder=replace(spec.encoder, widths=(1, 2, 3))))
     with pytest.raises(ValueError, match="7 upconvs and 7 iconvs"):
         build(replace(spec, decoder=replace(spec.decoder, widths=(1, 2, 3))))
-    for head in (replace(spec.head, metres=0.3), replace(spec.head, kind="metric")):
-        with pytest.raises(ValueError, match="metric with metres above 0 or relative_disparity with metres 0"):
+    for head in (replace(spec.head, focal_times_baseline=0.3), replace(spec.head, kind="metric")):
+        with pytest.raises(ValueError, match="metric with focal_times_baseline above 0"):
             build(replace(spec, head=head))
 
 
 def test_a_calibrated_net_is_saved_with_its_metres(tmp_path: Path) -> None:
     net = calibrated(build(small(), seed=0), 0.31, (32, 64)).eval()
     again = checkpoint.load(checkpoint.save(net, tmp_path / "net.safetensors"))
-    assert again.spec.head.metres == 0.31 and again.spec.preprocess.size == (32, 64)
+    assert again.spec.head.focal_times_baseline == 0.31 and again.spec.preprocess.size == (32, 64)
     image = torch.rand(1, 3, 32, 64)
     with torch.no_grad():
         assert torch.equal(net(image), again(image))
@@ -116,7 +116,7 @@ def test_disparities_are_merged_as_disparities_and_depths_as_depths() -> None:
     assert np.allclose(depth, 2)
     disparity = look(Head("relative_disparity", layer="disparity"), values)(frame).values[0]
     assert np.allclose(disparity, merge_mirrored(values[None], values[None, ::-1])[0], atol=1e-5)
-    metric = look(Head(layer="disparity", metres=0.3), values)(frame).values[0]
+    metric = look(Head(layer="disparity", focal_times_baseline=0.3), values)(frame).values[0]
     merged = merge_mirrored(1 / values[None], 1 / values[None, ::-1])[0]
     assert np.allclose(metric, 1 / merged, atol=1e-5)
 

@@ -37,7 +37,9 @@ def run(rooms: Path, tmp_path: Path) -> Training:
     """Two steps on views of four rooms of five."""
     options = FitOptions(steps=2, precision="no", log_every=1)
     view = View(size=(64, 96))
-    return Training((str(rooms),), tmp_path / "run", "litedepth", batch=2, choose=0, workers=0, view=view, fit=options)
+    return Training(
+        (str(rooms),), tmp_path / "run", "litedepth", batch=2, val_every=0, workers=0, view=view, fit=options
+    )
 
 
 def small(size: tuple[int, int]) -> Net:
@@ -67,7 +69,7 @@ def test_another_process_makes_the_same_batches(run: Training, augment: str) -> 
 def test_fitting_the_parts_is_what_train_does(run: Training) -> None:
     run = replace(run, epochs=1.5)
     made = parts(run)
-    assert (made.options.steps, made.workers, made.chosen, made.validate, made.finish) == (3, 0, None, None, None)
+    assert (made.options.steps, made.workers, made.validation, made.validate, made.finish) == (3, 0, None, None, None)
     assert made.facts["images"] == [[f"{Path(run.data[0]).name} train", 4]]  # the fifth is the test part
     ours, _ = fit(made.net, made.loading(workers=made.workers), made.loss, made.options)
     theirs, _ = train(run)
@@ -100,7 +102,9 @@ def test_a_given_net_that_learns_from_pairs_gives_metres_at_its_own_size(run: Tr
 
     write_drive(tmp_path / "drive")
     net = build(replace(narrow(), preprocess=replace(narrow().preprocess, size=(32, 64))), seed=0)
-    plain = Training((str(tmp_path / "drive"),), run.out, loss=("stereo",), batch=2, choose=0, workers=0, fit=run.fit)
+    plain = Training(
+        (str(tmp_path / "drive"),), run.out, loss=("stereo",), batch=2, val_every=0, workers=0, fit=run.fit
+    )
     made = parts(replace(plain, stereo=replace(plain.stereo, size=(64, 128))), net)
     assert net.spec.head.kind == "relative_disparity"
     assert (made.net.spec.head.kind, made.net.spec.preprocess.size) == ("metric", (32, 64))
@@ -108,11 +112,11 @@ def test_a_given_net_that_learns_from_pairs_gives_metres_at_its_own_size(run: Tr
     assert next(made.loading(workers=0)(0)).image.shape == (2, 3, 32, 64)
 
 
-def test_what_is_kept_for_choosing_is_never_learned_from(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_split_is_never_learned_from(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadline.pipelines.training_data.hold_out", partial(hold_out, block=1))
-    made = parts(replace(run, choose=2))
-    assert made.chosen is not None and made.validate is not None
-    kept = {made.chosen[i].name for i in range(len(made.chosen))}
+    made = parts(replace(run, val_every=2))
+    assert made.validation is not None and made.validate is not None
+    kept = {made.validation[i].name for i in range(len(made.validation))}
     batches = made.loading(workers=0)(0)
     learned = {name for _ in range(6) for name in next(batches).name}
     assert (len(kept), len(learned)) == (2, 2) and not kept & learned
@@ -122,7 +126,7 @@ def test_what_is_kept_for_choosing_is_never_learned_from(run: Training, monkeypa
 
 def test_who_asks_is_told_that_there_is_no_validation(run: Training, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
-    made = parts(replace(run, choose=10, cache_gb=0), say=told.append)
-    assert made.chosen is None and len(told) == 1 and told[0].endswith("there is no validation")
-    parts(replace(run, choose=10, cache_gb=0))
+    made = parts(replace(run, val_every=10, cache_gb=0), say=told.append)
+    assert made.validation is None and len(told) == 1 and told[0].endswith("there is no validation")
+    parts(replace(run, val_every=10, cache_gb=0))
     assert capfd.readouterr().err == ""

@@ -1,4 +1,6 @@
-"""What every runtime promises, whatever it is: the same numbers as PyTorch, one card, errors that say what to do."""
+"""What every runtime promises, whatever it is: the same numbers as PyTorch, one manifest, errors that say what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from leadline.core.preprocess import prepare, restore
 from leadline.core.spec import Preprocess
 from leadline.nn import checkpoint, zoo
 from leadline.nn.build import build
-from leadline.runtime import BACKENDS, SUFFIXES, backend, card, load, suffix
+from leadline.runtime import BACKENDS, SUFFIXES, backend, load, manifest, suffix
 from leadline.runtime.options import CompileOptions
 
 QUICK = {"eager", "onnx", "openvino"}  # the compilers of the others take their time
@@ -62,7 +64,7 @@ def test_an_artefact_gives_the_numbers_of_pytorch_and_knows_what_it_is(name: str
     net = small_net()
     path = compiled(name, net, tmp_path)
     run, found = load(path, threads=2)
-    assert found == card(path)
+    assert found == manifest(path)
     assert (found.runtime, found.precision, found.size, found.frame) == (name, "fp32", SIZE, None)
     assert dataclasses.replace(found.spec, provenance=()) == dataclasses.replace(net.spec, provenance=())
     assert "leadline" in found.versions
@@ -209,7 +211,7 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadArtefact, match=path.name):
         load(path, threads=1)
-    if name != "onnx":  # its card was at the end that is gone
+    if name != "onnx":  # its manifest was at the end that is gone
         with pytest.raises(BadArtefact, match=path.name):
             load(unbound(path), threads=1)
     with pytest.raises(BadArtefact, match="there is no file"):
@@ -222,7 +224,7 @@ def test_a_device_without_torch_can_run_it(name: str, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import numpy as np; from pathlib import Path; from leadline.runtime import load\n"
-        f"run, card = load(Path({str(path)!r}), 1); print(run(np.zeros((1, 3, *card.size), np.float32)).shape)"
+        f"run, manifest = load(Path({str(path)!r}), 1); print(run(np.zeros((1, 3, *manifest.size), np.float32)).shape)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

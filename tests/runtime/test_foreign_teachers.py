@@ -12,11 +12,11 @@ import torch
 
 from leadline.core.errors import BadArtefact
 from leadline.core.types import Sample
-from leadline.distill.options import Asking, Foreign
-from leadline.distill.teachers import asked, open_teacher
+from leadline.distill.options import ExternalModel, TeacherOptions
+from leadline.distill.teachers import build_teacher, open_teacher
 from leadline.runtime.export import export
 
-RELATIVE = Foreign(kind="relative_depth")
+RELATIVE = ExternalModel(kind="relative_depth")
 
 
 def pictures(height: int = 40, width: int = 60) -> Sample:
@@ -66,7 +66,7 @@ def test_pictures_go_in_as_the_file_wants_them(
     tmp_path: Path, given: Sequence[Any], dtype: str, axis: int, keep: int
 ) -> None:
     path, seen = model(tmp_path / "net.onnx", given, dtype, axis, keep), pictures()
-    said = Foreign(kind="relative_depth", size=(40, 60), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    said = ExternalModel(kind="relative_depth", size=(40, 60), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     teacher = open_teacher(path, said)
     assert ("mean" in teacher.facts) == (dtype != "UINT8")
     depth = teacher(seen).depth
@@ -108,9 +108,9 @@ def test_what_a_file_does_not_say_has_to_be_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"several outputs: depth0 .*, depth1 .*; say which is depth"):
         open_teacher(path, RELATIVE)
     with pytest.raises(ValueError, match=r"has no output 'disp'"):
-        open_teacher(path, Foreign(kind="relative_depth", output="disp"))
+        open_teacher(path, ExternalModel(kind="relative_depth", output="disp"))
     with pytest.raises(ValueError, match=r"takes pictures of any size"):
-        open_teacher(path, Foreign(kind="relative_depth", output="depth1"))
+        open_teacher(path, ExternalModel(kind="relative_depth", output="depth1"))
 
 
 def test_a_file_that_gives_no_map_is_refused(tmp_path: Path) -> None:
@@ -171,14 +171,14 @@ def test_integers_that_stand_for_real_numbers_are_read_as_those(
     monkeypatch.setattr(interpreter, "Interpreter", Quantised)
     path, seen = tmp_path / "net.tflite", pictures()
     path.write_bytes(b"stands for a file")
-    depth = open_teacher(path, Foreign(kind="metric"))(seen).depth
+    depth = open_teacher(path, ExternalModel(kind="metric"))(seen).depth
     assert torch.allclose(depth, seen.image.mean(1, keepdim=True), atol=0.011)
 
 
 def test_a_metric_reference_may_be_anybodys_file(tmp_path: Path) -> None:
     teacher = model(tmp_path / "a.onnx", (1, 3, 40, 60))
     reference = model(tmp_path / "b.onnx", (1, 3, 40, 60))
-    made = asked(Asking((str(teacher),), foreign=RELATIVE, metric=str(reference)))
+    made = build_teacher(TeacherOptions((str(teacher),), external=RELATIVE, metric=str(reference)))
     depth = made(pictures()).depth
     assert made.kind == "metric" and torch.allclose(depth, pictures().image.mean(1, keepdim=True) + 1, atol=1e-3)
 
@@ -189,10 +189,10 @@ def test_somebody_elses_net_with_a_metric_reference(shared_data: Path) -> None:
     path = shared_data / "init" / "pydnet_matterport.tflite"
     with pytest.raises(ValueError, match=r"has several outputs: PSD/resize_images/ResizeBilinear"):
         open_teacher(path, RELATIVE)
-    said = Foreign(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
+    said = ExternalModel(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
     seen = pictures(96, 128)
-    made = asked(Asking((str(path),), foreign=said, metric="litedepth"))
-    assert made.kind == "metric" and made.facts["fused"]["name"] == "litedepth"
+    made = build_teacher(TeacherOptions((str(path),), external=said, metric="litedepth"))
+    assert made.kind == "metric" and made.facts["to_metric"]["name"] == "litedepth"
     depth, reference = made(seen).depth, open_teacher("litedepth")(seen).depth
     known = torch.isfinite(depth)
     assert known.any() and 0.3 < float(depth[known].median() / reference.median()) < 3

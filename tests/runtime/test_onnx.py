@@ -62,7 +62,7 @@ def test_a_file_of_another_program_is_told_apart(tmp_path: Path) -> None:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     path = tmp_path / "other.onnx"
     onnx.save(model, path)
-    for read in (backend.read_card, backend.load):
+    for read in (backend.read_manifest, backend.load):
         with pytest.raises(BadArtefact, match=r"other\.onnx was not written by leadline"):
             read(path)
 

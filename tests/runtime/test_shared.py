@@ -25,13 +25,15 @@ from leadline.predict.predictor import Predictor, load_predictor
 from leadline.runtime import BACKENDS, backend, suffix
 from leadline.runtime import conversion as converter
 from leadline.runtime import runner as calls
-from leadline.runtime.manifest import Card
+from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import CompileOptions
 
 QUICK = ("eager", "onnx", "openvino", "ncnn")  # the compilers of the others take their time
 RNG = np.random.default_rng(0)
 FRAMES = [RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(6)]
-CARD = Card(Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((2, 3))), "any", "fp32", (2, 3))
+CARD = Manifest(
+    Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((2, 3))), "any", "fp32", (2, 3)
+)
 INPUT = np.zeros((1, 3, 2, 3), np.float32)
 
 
@@ -132,7 +134,7 @@ def test_two_threads_that_load_at_once_leave_the_output_as_it_was(capfd: pytest.
 def test_a_pickled_predictor_is_loaded_anew_and_gives_the_same(name: str, tmp_path: Path) -> None:
     predictor = dataclasses.replace(load_predictor(made(name, tmp_path), threads=1), flip=True)
     other = pickle.loads(pickle.dumps(predictor))
-    assert (other.flip, other.card, other.head) == (True, predictor.card, predictor.head)
+    assert (other.flip, other.manifest, other.head) == (True, predictor.manifest, predictor.head)
     assert np.array_equal(other(FRAMES[0]).values, predictor(FRAMES[0]).values)
     assert copy.deepcopy(predictor).runner is predictor.runner
 

@@ -1,4 +1,4 @@
-"""Thin nets and made-up lessons for the tests of pruning; a process that NetAdapt starts imports this, not a test."""
+"""Thin nets and made-up recovery for the tests of pruning; a process that NetAdapt starts imports this, not a test."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from leadline.compress.cost.count import macs_cost, shapes_of
 from leadline.compress.options import NetAdapt
 from leadline.compress.pruning import trace as traced
 from leadline.compress.pruning.groups import Channels
-from leadline.compress.pruning.netadapt import Resource, netadapt
-from leadline.compress.recovery import Lessons
+from leadline.compress.pruning.netadapt import CostModel, netadapt
+from leadline.compress.recovery import Recovery
 from leadline.core.report import Report
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn.build import Net, build
@@ -72,18 +72,18 @@ def judge(net: Net) -> float:
     return sum(w * (1.0 if ".5.3" in name else -0.01 * i) for i, (name, w) in enumerate(widths.items()))
 
 
-def teach() -> Lessons:
+def teach() -> Recovery:
     """Eight small pictures, and a judge that looks at widths alone."""
-    return Lessons(batches(), loss, judge)
+    return Recovery(batches(), loss, judge)
 
 
-def teach_by_weights() -> Lessons:
+def teach_by_weights() -> Recovery:
     """The judge looks at the weights, so that what they learned matters."""
-    return replace(teach(), judge=lambda net: -float(net.head.conv.weight.detach().abs().sum()))
+    return replace(teach(), validate=lambda net: -float(net.head.conv.weight.detach().abs().sum()))
 
 
-def teach_without_judge() -> Lessons:
-    return Lessons(batches(), loss)
+def teach_without_validation() -> Recovery:
+    return Recovery(batches(), loss)
 
 
 def remembering(trace: Callable[..., Channels]) -> Callable[..., Channels]:
@@ -99,19 +99,19 @@ def remembering(trace: Callable[..., Channels]) -> Callable[..., Channels]:
     return once
 
 
-def teach_until(calls: int, kill: bool = False) -> Lessons:
+def teach_until(calls: int, kill: bool = False) -> Recovery:
     """`teach_by_weights`, and the judge ends everything when it is asked for so many times and once more."""
-    lessons, asked = teach_by_weights(), itertools.count()
+    recovery, asked = teach_by_weights(), itertools.count()
 
     def last(net: Net) -> float:
         if next(asked) == calls:
             if kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
-        assert lessons.judge is not None
-        return lessons.judge(net)
+        assert recovery.validate is not None
+        return recovery.validate(net)
 
-    return replace(lessons, judge=last)
+    return replace(recovery, validate=last)
 
 
 SHORT = FitOptions(steps=2, optimizer="adam", lr=1e-3, precision="no", log_every=100)
@@ -123,7 +123,7 @@ def searched(out: Path, calls: int = 1000, processes: int = 1, resume: bool = Fa
     """A short NetAdapt that learns, to 0.8 of its multiply-accumulates; killed after so many judgements."""
     net = traced_net("add")[0]
     cost = macs_cost(net, SIZE)(shapes_of(net))
-    search, resource = replace(SEARCH, processes=processes), Resource(partial(macs_cost, size=SIZE))
+    search, resource = replace(SEARCH, processes=processes), CostModel(partial(macs_cost, size=SIZE))
     teaching = partial(teach_until, calls, kill=True)
     return netadapt(net, teaching, resource, 0.8 * cost, search, example=IMAGE, out=out, layers=LAYERS, resume=resume)
 

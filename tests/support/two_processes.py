@@ -14,7 +14,7 @@ from torch import nn
 from leadline.core.types import Sample
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.training.distributed import join_, process
+from leadline.training.distributed import convert_sync_batchnorm_, process
 from leadline.training.fit import fit
 
 STEPS, BATCH = 6, 8
@@ -64,7 +64,7 @@ def norms(rank: int, world: int) -> dict[str, list[float]]:
     x, outer = torch.randn(8, 3, 5, 4, dtype=torch.float64) * 3 + 7, torch.randn(8, 3, 5, 4, dtype=torch.float64)
     layer = nn.Sequential(nn.BatchNorm2d(3)).double()
     if world > 1:
-        join_(layer)
+        convert_sync_batchnorm_(layer)
     mine = x[rank::world].clone().requires_grad_()
     y = layer(mine)
     (y * outer[rank::world]).sum().backward()

@@ -158,13 +158,13 @@ def run(tmp_path: Path) -> Training:
     fit = FitOptions(steps=2, optimizer="adam", precision="no", weight_decay=0.0)
     return Training(
         (str(tmp_path / "data"),), tmp_path / "run", str(tmp_path / "narrow.safetensors"), loss=("stereo",), batch=2,
-        fit=fit, choose=0, workers=0,
+        fit=fit, val_every=0, workers=0,
     )  # fmt: skip
 
 
 def test_a_run_on_pairs_gives_metres_by_the_calibration(run: Training) -> None:
     net, report = train(replace(run, stereo=Stereo(size=(32, 64))))
-    assert net.spec.head.kind == "metric" and net.spec.head.metres == pytest.approx(40 / 64 * 0.5)
+    assert net.spec.head.kind == "metric" and net.spec.head.focal_times_baseline == pytest.approx(40 / 64 * 0.5)
     assert net.spec.preprocess.size == (32, 64)
     again = checkpoint.load(run.out / "narrow.safetensors").eval()
     image = torch.rand(1, 3, 32, 64)
@@ -180,14 +180,14 @@ def test_stereo_is_a_word_of_the_command_line(run: Training, capsys: pytest.Capt
     words = (
         f"train --data {run.data[0]} --out {run.out} --model {run.model} --loss stereo --stereo.smoothness 0.2 --json"
     )
-    words += " --batch 2 --choose 0 --workers 0 --fit.steps 1 --fit.precision no --stereo.no-vertical"
+    words += " --batch 2 --val-every 0 --workers 0 --fit.steps 1 --fit.precision no --stereo.no-vertical"
     assert main(words.split()) == 0
     assert np.isfinite(json.loads(capsys.readouterr().out)["metrics"]["loss"])
 
 
-def test_frames_kept_for_choosing_are_judged_by_their_depth(run: Training, tmp_path: Path) -> None:
+def test_frames_of_the_validation_split_are_measured_by_their_depth(run: Training, tmp_path: Path) -> None:
     write_drive(tmp_path / "more", n=50)
-    _, report = train(replace(run, data=(str(tmp_path / "more"),), choose=2, protocol="kitti-eigen-garg@1"))
+    _, report = train(replace(run, data=(str(tmp_path / "more"),), val_every=2, protocol="kitti-eigen-garg@1"))
     assert "abs_rel" in report.metrics
 
 

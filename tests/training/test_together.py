@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from leadline.training.distributed import WholeBatchNorm2d, average_, join_
+from leadline.training.distributed import SyncBatchNorm2d, all_reduce_gradients_, convert_sync_batchnorm_
 
 SCRIPT = Path(__file__).resolve().parents[1] / "support" / "two_processes.py"
 
@@ -35,8 +35,8 @@ def test_a_norm_over_the_whole_batch_is_torch_s_where_there_is_one_process(
     torch.manual_seed(0)
     x, outer = (torch.randn(4, 3, 5, 6, dtype=torch.float64) * 2 + 5 for _ in range(2))
     own, theirs = (nn.Sequential(nn.BatchNorm2d(3, momentum=momentum, affine=affine)).double() for _ in range(2))
-    join_(own)
-    assert isinstance(own[0], WholeBatchNorm2d)
+    convert_sync_batchnorm_(own)
+    assert isinstance(own[0], SyncBatchNorm2d)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     for _ in range(2):
         for layer, entered in zip((own, theirs), inputs, strict=True):
@@ -54,7 +54,7 @@ def test_a_norm_of_a_class_of_its_own_is_refused_before_anything_changes() -> No
 
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(NormAct(3)))
     with pytest.raises(ValueError, match=r"layer 1\.0 is a NormAct.*BatchNorm2d only: train this net in one process"):
-        join_(net)
+        convert_sync_batchnorm_(net)
     assert type(net[0]) is nn.BatchNorm2d
 
 
@@ -62,9 +62,9 @@ def test_a_norm_of_a_class_of_its_own_is_refused_before_anything_changes() -> No
 def test_a_missing_gradient_stays_missing_and_a_silent_part_gives_no_value() -> None:
     one, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
     one.grad = torch.tensor([1.0, 2.0])
-    assert average_([one, other], 3.0, torch.device("cpu")) == 3
+    assert all_reduce_gradients_([one, other], 3.0, torch.device("cpu")) == 3
     assert one.grad.tolist() == [1, 2] and other.grad is None
-    assert average_([one, other], None, torch.device("cpu")) is None
+    assert all_reduce_gradients_([one, other], None, torch.device("cpu")) is None
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Groups: channels that share a fate, and the places where each of them lives."""
+"""Groups: coupled channels, and the places where each of them lives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from leadline.compress.pruning.symbolic import Place
+from leadline.compress.pruning.symbolic import ParamAxis
 
 Drop = Mapping[str, Iterable[int]]
 """Group's name -> which of its channels go."""
@@ -17,22 +17,22 @@ Drop = Mapping[str, Iterable[int]]
 class Group:
     """Channels that live in the same places, so that only their number is a choice.
 
-    `name` is the module that makes them first. `places[tensor, dim]` is int64 [size, k]: the indices along that dim
+    `name` is the module that makes them first. `param_axes[tensor, dim]` is int64 [size, k]: the indices along that dim
     that belong to each channel. Some places `read` the channel (a weight's inputs), others `make` it (a filter). Where
     it may not shrink, `frozen` says why.
     """
 
     name: str
     size: int
-    places: Mapping[Place, Tensor]
-    read: frozenset[Place]
-    make: frozenset[Place]
+    param_axes: Mapping[ParamAxis, Tensor]
+    read: frozenset[ParamAxis]
+    make: frozenset[ParamAxis]
     frozen: str | None = None
 
     @property
     def modules(self) -> list[str]:
         """The modules whose outputs these channels are, each once, in the order in which they run."""
-        return list(dict.fromkeys(place[0].rpartition(".")[0] for place in self.places if place in self.make))
+        return list(dict.fromkeys(place[0].rpartition(".")[0] for place in self.param_axes if place in self.make))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Channels:
             group = self.group(name)
             if not 1 <= width <= group.size:
                 raise ValueError(f"the group {name!r} has {group.size} channels; {width} are not among 1 to that")
-            for (tensor, dim), indices in group.places.items():
+            for (tensor, dim), indices in group.param_axes.items():
                 shapes[tensor][dim] -= (group.size - width) * indices.shape[1]
         return {name: tuple(shape) for name, shape in shapes.items()}
 

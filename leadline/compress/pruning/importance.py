@@ -1,4 +1,4 @@
-"""Scores: how much each channel is worth, summed over all the places that share its fate.
+"""Scores: how much each channel is worth, summed over all the places that are coupled with it.
 
 A score is a function (net, channels) -> {group: float [size]}, more is better; what else it needs (batches, a loss) is
 bound before. The numbers of the first four are those of one layer: `per_group` makes groups comparable.
@@ -32,7 +32,7 @@ def magnitude(net: nn.Module, channels: Channels, *, power: int = 2) -> Scores:
     state = net.state_dict()
     return {
         name: sum(
-            (_sums(state[t].abs() ** power, d)[group.places[t, d]].sum(dim=1) for t, d in _filters(net, group)),
+            (_sums(state[t].abs() ** power, d)[group.param_axes[t, d]].sum(dim=1) for t, d in _filters(net, group)),
             torch.zeros(group.size),
         )
         for name, group in channels.free.items()
@@ -185,12 +185,12 @@ def _is_depthwise(net: nn.Module, module: str) -> bool:
 
 def _filters(net: nn.Module, group: Group) -> list[tuple[str, int]]:
     """The places where the group's channels are made; depthwise ones only where there are no others."""
-    makers = [place for place in group.places if place in group.make]
+    makers = [place for place in group.param_axes if place in group.make]
     return [p for p in makers if not _is_depthwise(net, p[0].rpartition(".")[0])] or makers
 
 
 def _norms(net: nn.Module, group: Group) -> list[str]:
-    modules = [tensor.rpartition(".")[0] for tensor, _ in group.places if tensor.endswith(".weight")]
+    modules = [tensor.rpartition(".")[0] for tensor, _ in group.param_axes if tensor.endswith(".weight")]
     return [m for m in dict.fromkeys(modules) if isinstance(net.get_submodule(m), nn.BatchNorm2d)]
 
 
@@ -202,7 +202,9 @@ def _outputs(net: nn.Module, group: Group) -> list[str]:
 def _summed(group: Group, values: dict[str, Tensor]) -> Tensor:
     """Values of a tensor's channels, those along its places' dims, summed over the places that have some."""
     found = [
-        values[t][group.places[t, d]].sum(dim=1) for t, d in group.places if t in values and (t, d) not in group.read
+        values[t][group.param_axes[t, d]].sum(dim=1)
+        for t, d in group.param_axes
+        if t in values and (t, d) not in group.read
     ]
     return torch.stack(found).sum(dim=0) if found else torch.zeros(group.size)
 
@@ -224,7 +226,7 @@ def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str
         return
     for module, group in {m: one for one in groups for m in _outputs(net, one)}.items():
         part = net.get_submodule(module)
-        dim = next(d for t, d in group.places if t == f"{module}.weight" and (t, d) not in group.read)
+        dim = next(d for t, d in group.param_axes if t == f"{module}.weight" and (t, d) not in group.read)
         products = [
             _sums((p * p.grad).detach(), dim if p.ndim > 1 else 0)
             for p in (part.weight, part.bias)

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from leadline.compress.pruning.symbolic import Call, Named, Names, Stored, nameless, opaque
+from leadline.compress.pruning.symbolic import Call, ChannelIds, Named, Stored, nameless, opaque
 
 
-def convolution(names: Names, call: Call, shape: Any) -> Any:
+def convolution(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Names that come in are those of weight dim 1, dim 0 names what goes out; groups give up channels alike.
 
     1. Depthwise (each group has one channel in): what comes in, the weight and what goes out are one.
@@ -34,7 +34,7 @@ def convolution(names: Names, call: Call, shape: Any) -> Any:
     return _made(names, weight, 0, bias, outputs, shape)
 
 
-def transposed(names: Names, call: Call, shape: Any) -> Any:
+def transposed(names: ChannelIds, call: Call, shape: Any) -> Any:
     """As a convolution, its weight being [inputs, outputs / groups, k, k]."""
     x, weight, bias = call.args[0], call.args[1], call.get(2, "bias")
     groups = call.get(6, "groups", 1)
@@ -51,7 +51,7 @@ def transposed(names: Names, call: Call, shape: Any) -> Any:
     return _made(names, weight, 1, bias, names.of(weight, 1).repeat(groups), shape)
 
 
-def linear(names: Names, call: Call, shape: Any) -> Any:
+def linear(names: ChannelIds, call: Call, shape: Any) -> Any:
     """A weight of (outputs, inputs) on the last dim: ties what it reads, makes new names."""
     x, weight, bias = call.args[0], call.args[1], call.get(2, "bias")
     if not isinstance(weight, Stored) or set(x.varies()) - {len(shape) - 1}:
@@ -62,20 +62,20 @@ def linear(names: Names, call: Call, shape: Any) -> Any:
     return Named(made.ids.reshape(*[1] * (len(shape) - 1), -1), shape)
 
 
-def _made(names: Names, weight: Stored, dim: int, bias: Any, outputs: Tensor, shape: Any) -> Named:
+def _made(names: ChannelIds, weight: Stored, dim: int, bias: Any, outputs: Tensor, shape: Any) -> Named:
     names.producers.append((weight.name, dim))
     if isinstance(bias, Stored):
         names.tie(names.of(bias, 0), outputs)
     return Named(outputs.reshape(1, -1, *[1] * (len(shape) - 2)), shape)
 
 
-def norm(names: Names, call: Call, shape: Any) -> Any:
+def norm(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Batch and instance norm: the vectors belong to the channels."""
     x = call.args[0]
     return _with_vectors(names, x, call.args[1:5], names.per_channel(x), shape)
 
 
-def group_norm(names: Names, call: Call, shape: Any) -> Any:
+def group_norm(names: ChannelIds, call: Call, shape: Any) -> Any:
     """As grouped convolutions: the same channels of all groups are one. Their statistics change with the width."""
     x = call.args[0]
     seen = names.per_channel(x)
@@ -85,14 +85,14 @@ def group_norm(names: Names, call: Call, shape: Any) -> Any:
     return _with_vectors(names, x, (call.get(2, "weight"), call.get(3, "bias")), seen, shape)
 
 
-def _with_vectors(names: Names, x: Named, vectors: Any, seen: Tensor, shape: Any) -> Named:
+def _with_vectors(names: ChannelIds, x: Named, vectors: Any, seen: Tensor, shape: Any) -> Named:
     for vector in vectors:
         if isinstance(vector, Stored):
             names.tie(names.of(vector, 0), seen)
     return Named(seen.reshape(1, -1, *[1] * (len(shape) - 2)), shape) if x.ids.any() else nameless(shape)
 
 
-def layer_norm(names: Names, call: Call, shape: Any) -> Any:
+def layer_norm(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Over the last dim: the vectors belong to it, and the statistics change with the width, as they must."""
     x = call.args[0]
     if len(call.args[1]) != 1 or set(x.varies()) - {len(shape) - 1}:
@@ -104,7 +104,7 @@ def layer_norm(names: Names, call: Call, shape: Any) -> Any:
     return Named(x.ids, shape)
 
 
-def prelu(names: Names, call: Call, shape: Any) -> Any:
+def prelu(names: ChannelIds, call: Call, shape: Any) -> Any:
     """A slope for each channel, or one for all."""
     x, weight = call.args
     if not isinstance(weight, Stored):

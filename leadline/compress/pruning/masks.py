@@ -2,14 +2,14 @@
 
 One number v for each channel; the channel is on where sigmoid(v) > 0.5, and the step passes v's gradient straight
 through. A mask multiplies the weights that *read* the channel, so the masked net computes exactly what the net without
-those channels will compute. `Masked` is a loss: task + strength x the price of the channels that are on.
+those channels will compute. `Masked` is a loss: task + strength x the regulariser of the channels that are on.
 
-The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the price
-of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with what the
-channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit
-a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance). The gap is
-measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only after v has
-come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
+The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the
+regulariser of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with
+what the channel costs (the cost of the net less that without it). v moves `lr_scale` times as fast as a weight under
+Adam. To hit a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance).
+The gap is measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only
+after v has come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from leadline.compress.cost.count import Cost
 from leadline.compress.options import Masks
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.select import choose
-from leadline.compress.pruning.surgery import kept_best, rounded
+from leadline.compress.pruning.surgery import keep_topk, round_to_multiple
 from leadline.core.types import Sample
 from leadline.training.fit import Loss
 
@@ -36,7 +36,7 @@ class Masked(nn.Module):
     """A loss (net, batch) -> (task + sparsity, logs) with masks as its own weights; `fit` trains both.
 
     `base` is the task's loss; every group of `channels` that may shrink is masked. With options.target the part of
-    `cost` that the net shall keep is planned to fall from 1 to that during the first `reach_at` of the run's `steps`.
+    `cost` that the net shall keep is planned to fall from 1 to that during the first `target_at` of the run's `steps`.
     """
 
     prices: Tensor
@@ -47,13 +47,13 @@ class Masked(nn.Module):
         self.base, self.channels, self.cost, self.options, self.steps = base, channels, cost, options, steps
         self.names = list(channels.free)
         sizes = [group.size for group in channels.free.values()]
-        self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.speed)) for n in sizes)
-        self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.price)))
+        self.values = nn.ParameterList(nn.Parameter(torch.full((n,), options.start / options.lr_scale)) for n in sizes)
+        self.register_buffer("prices", torch.tensor(_prices(channels, cost, self.names, options.regulariser)))
         self.register_buffer("done", torch.tensor(0))
         self.full = cost(channels.shapes)
 
     def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-        values = [_faster(v, self.options.speed) for v in self.values]
+        values = [_faster(v, self.options.lr_scale) for v in self.values]
         masks = [_step(v) for v in values]
         task, logs = self.base(_Reading(net, self._read(net, masks)), batch)
         logs = {**logs, "kept": self.kept()}
@@ -61,9 +61,9 @@ class Masked(nn.Module):
             self.done += 1
         if self.options.mode == "task":
             return task, logs
-        price = sum(p * torch.sigmoid(v).sum() for p, v in zip(self.prices, values, strict=True))
+        regulariser = sum(p * torch.sigmoid(v).sum() for p, v in zip(self.prices, values, strict=True))
         strength = self._strength()
-        return task + strength * price, {**logs, "strength": strength}
+        return task + strength * regulariser, {**logs, "strength": strength}
 
     def kept(self) -> float:
         """The cost of what is on, as a part of the whole net's."""
@@ -71,7 +71,7 @@ class Masked(nn.Module):
 
     def scores(self) -> dict[str, Tensor]:
         """What each masked channel is worth: v, above 0 where it is on."""
-        return {n: self.options.speed * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
+        return {n: self.options.lr_scale * v.detach().cpu() for n, v in zip(self.names, self.values, strict=True)}
 
     def off(self) -> dict[str, list[int]]:
         """The channels that are off; of each group one stays, the best."""
@@ -80,15 +80,15 @@ class Masked(nn.Module):
             for name, v in self.scores().items()
         }
 
-    def harvest(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
+    def prune_plan(self, limit: float | None = None, multiple: int = 1) -> dict[str, list[int]]:
         """What to drop: the channels that are off, as many as leave a multiple of `multiple`; with a `limit` on the
         cost that this does not meet, more, those with the lowest v.
         """
         scores, off = self.scores(), self.off()
-        widths = {name: rounded(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
+        widths = {name: round_to_multiple(len(v) - len(off[name]), len(v), multiple) for name, v in scores.items()}
         if limit is not None and self.cost(self.channels.shapes_with(widths)) > limit:
             return choose(self.channels, scores, self.cost, limit, multiple=multiple)
-        return kept_best(scores, widths)
+        return keep_topk(scores, widths)
 
     def _read(self, net: nn.Module, masks: Iterable[Tensor]) -> dict[str, Tensor]:
         """The weights that read a masked channel, times the masks, under their names in `net`."""
@@ -101,7 +101,7 @@ class Masked(nn.Module):
                 key = prefix + tensor
                 weight = found.get(key, parameters[key])
                 whole = torch.ones(weight.shape[dim], device=weight.device)
-                indices = group.places[tensor, dim].to(weight.device)
+                indices = group.param_axes[tensor, dim].to(weight.device)
                 whole = whole.index_put((indices.flatten(),), mask.repeat_interleave(indices.shape[1]))
                 found[key] = weight * whole.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
         return found
@@ -111,14 +111,14 @@ class Masked(nn.Module):
         return self.cost(self.channels.shapes_with(widths)) / self.full
 
     def _strength(self) -> float:
-        """The weight of the price: fixed, or with a target what the gap to the plan asks for."""
+        """The weight of the regulariser: fixed, or with a target what the gap to the plan asks for."""
         how = self.options
         if how.target is None:
             return how.strength
-        part = float(self.done) / (how.reach_at * self.steps)
+        part = float(self.done) / (how.target_at * self.steps)
         planned = 1 - (1 - how.target) * min(1.0, part)
         soft = how.start / 3  # so that at the start it is 0.95
-        now = self._part([torch.sigmoid(how.speed * v / soft) for v in self.values]) if part <= 1 else self.kept()
+        now = self._part([torch.sigmoid(how.lr_scale * v / soft) for v in self.values]) if part <= 1 else self.kept()
         gap = now - planned
         return how.strength * math.exp(max(-10.0, min(10.0, gap / how.tolerance)))
 

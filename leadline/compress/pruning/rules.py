@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from leadline.compress.pruning import layer_rules as layers
-from leadline.compress.pruning.symbolic import Call, Named, Names, Rule, Stored, compressed, nameless, opaque
+from leadline.compress.pruning.symbolic import Call, ChannelIds, Named, Rule, Stored, compressed, nameless, opaque
 
 
-def _pointwise(names: Names, call: Call, shape: Any) -> Any:
+def _pointwise(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Names that meet are one: a skip-add, a squeeze-excite product, a layer scale.
 
     1. What is broadcast along channels (a gate for each pixel) ties nothing; if it has a name itself, that one stays.
@@ -40,7 +40,7 @@ def _pointwise(names: Names, call: Call, shape: Any) -> Any:
     return nameless(shape) if kept is None else Named(kept.clone(), shape)
 
 
-def _as_vector(names: Names, stored: Stored, rank: int) -> Named:
+def _as_vector(names: ChannelIds, stored: Stored, rank: int) -> Named:
     long = [dim for dim, n in enumerate(stored.shape) if n > 1]
     if len(long) > 1:
         names.untouchable.setdefault(stored.name, "a stored tensor that varies along several dims")
@@ -50,14 +50,14 @@ def _as_vector(names: Names, stored: Stored, rank: int) -> Named:
     return Named(ids.reshape([-1 if dim == long[0] else 1 for dim in range(len(stored.shape))]), stored.shape)
 
 
-def _spatial(names: Names, call: Call, shape: Any) -> Any:
+def _spatial(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Pooling and resizing: within a channel only."""
     x = call.args[0]
     ids = names.per_channel(x).reshape(1, -1, *[1] * (len(x.shape) - 2)) if x.ids.any() else x.ids
     return [Named(ids, each) for each in shape] if isinstance(shape, list) else Named(ids, shape)
 
 
-def _pad(names: Names, call: Call, shape: Any) -> Any:
+def _pad(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Along dims without names a border belongs to the channel that it surrounds."""
     x = call.args[0]
     amounts = call.args[1]
@@ -65,7 +65,7 @@ def _pad(names: Names, call: Call, shape: Any) -> Any:
     return Named(x.ids, shape) if not padded & set(x.varies()) else opaque(names, call, shape)
 
 
-def _reduced(names: Names, call: Call, shape: Any) -> Any:
+def _reduced(names: ChannelIds, call: Call, shape: Any) -> Any:
     """A mean, sum or maximum over dims without names keeps the others; over names it would change with them."""
     x, dims = call.args[0], call.get(1, "dim")
     whole = list(range(len(x.shape)))
@@ -79,13 +79,13 @@ def _reduced(names: Names, call: Call, shape: Any) -> Any:
     return Named(ids, shape)
 
 
-def _along(names: Names, call: Call, shape: Any) -> Any:
+def _along(names: ChannelIds, call: Call, shape: Any) -> Any:
     """A softmax or cumulative sum along a dim: it must not be one of names."""
     x, dim = call.args[0], call.args[1] % len(shape)
     return Named(x.ids, shape) if dim not in x.varies() else opaque(names, call, shape)
 
 
-def _product(names: Names, call: Call, shape: Any) -> Any:
+def _product(names: ChannelIds, call: Call, shape: Any) -> Any:
     """A matrix product with a constant matrix, over a dim without names (a resize as matrices)."""
     left, right = call.args
     if isinstance(left, Stored) or isinstance(right, Stored) or min(len(left.shape), len(right.shape)) < 2:
@@ -98,7 +98,7 @@ def _product(names: Names, call: Call, shape: Any) -> Any:
     return Named(ids, shape)
 
 
-def _moved(names: Names, call: Call, shape: Any) -> Any:
+def _moved(names: ChannelIds, call: Call, shape: Any) -> Any:
     """Data movement runs on the names.
 
     Where it takes sizes or positions along the dims of names, those may be written in Python, and removing channels
@@ -148,7 +148,7 @@ def _dummy(value: Named) -> Tensor:
     return torch.zeros(1, dtype=torch.int64).expand(math.prod(value.shape)).reshape(value.shape)
 
 
-def _kept(names: Names, call: Call, shape: Any) -> Any:
+def _kept(names: ChannelIds, call: Call, shape: Any) -> Any:
     return Named(call.args[0].ids, shape) if isinstance(call.args[0], Named) else call.args[0]
 
 
@@ -186,7 +186,7 @@ def _rules() -> dict[str, Rule]:
 def _of_activations(rule: Rule) -> Rule:
     """The rule for what the net computes; a stored tensor in its place (weight standardisation) is not understood."""
 
-    def ruled(names: Names, call: Call, shape: Any) -> Any:
+    def ruled(names: ChannelIds, call: Call, shape: Any) -> Any:
         return rule(names, call, shape) if isinstance(call.args[0], Named) else opaque(names, call, shape)
 
     return ruled

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from leadline.compress.cost.count import Cost
 from leadline.compress.pruning.groups import Channels
-from leadline.compress.pruning.surgery import kept_best, rounded
-from leadline.core.errors import OutOfReach
+from leadline.compress.pruning.surgery import keep_topk, round_to_multiple
+from leadline.core.errors import BudgetInfeasible
 
 
 def choose(
@@ -21,7 +21,7 @@ def choose(
     Within a group as many stay as are not among the lowest, rounded to a multiple of `multiple`, one of them at least.
     Of equal scores, which counts such as a rank have many of, groups give up theirs in step, each the same part of
     them. The fewest channels go that do, none where the limit is met already. A limit that the smallest net does not
-    meet is an OutOfReach that says what is.
+    meet is a BudgetInfeasible that says what is.
     """
     check_reach(channels, cost, limit, scores, multiple)
     if cost(channels.shapes) <= limit:
@@ -31,7 +31,7 @@ def choose(
     def widths(n: int) -> dict[str, int]:  # once the n lowest are gone
         gone = torch.bincount(order[:n], minlength=len(scores)).tolist()
         return {
-            name: rounded(len(score) - lost, len(score), multiple)
+            name: round_to_multiple(len(score) - lost, len(score), multiple)
             for (name, score), lost in zip(scores.items(), gone, strict=True)
         }
 
@@ -42,7 +42,7 @@ def choose(
             high = middle
         else:
             low = middle
-    return kept_best(scores, widths(high))
+    return keep_topk(scores, widths(high))
 
 
 def _ascending(scores: Sequence[Tensor]) -> Tensor:
@@ -68,12 +68,14 @@ def _turns(score: Tensor) -> Tensor:
 
 
 def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:
-    """An OutOfReach, which says the smallest cost, if narrowing the groups in `names` cannot bring it to `limit`."""
-    least = {name: rounded(0, channels.group(name).size, multiple) for name in names}
+    """A BudgetInfeasible, which says the smallest cost, if pruning the groups in `names` cannot bring it to
+    `limit`.
+    """
+    least = {name: round_to_multiple(0, channels.group(name).size, multiple) for name in names}
     smallest = cost(channels.shapes_with(least))
     if smallest > limit:
-        raise OutOfReach(
-            f"a cost of {limit:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with "
+        raise BudgetInfeasible(
+            f"a cost of {limit:.6g} cannot be reached by pruning these {len(least)} groups of layers: with "
             f"{multiple} channels in each it is still {smallest:.6g}, the smallest reachable "
             f"({smallest / cost(channels.shapes):.3g}x)"
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.compress.pruning.groups import Channels, Drop
-from leadline.compress.pruning.symbolic import Place
+from leadline.compress.pruning.symbolic import ParamAxis
 from leadline.nn.resize import resize_
 
 N = TypeVar("N", bound=nn.Module)
@@ -24,7 +24,7 @@ def prune(net: N, channels: Channels, drop: Drop) -> N:
     and a group that would lose all are ValueErrors. That the shapes fit together is checked by whoever runs it next:
     `compress` does after each step.
     """
-    gone = _places(channels, drop)
+    gone = _param_axes(channels, drop)
     pruned = copy.deepcopy(net)
     state = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
     for (name, dim), indices in gone.items():
@@ -39,19 +39,19 @@ def prune(net: N, channels: Channels, drop: Drop) -> N:
     return pruned
 
 
-def unread(net: N, channels: Channels, drop: Drop) -> N:
+def mask_consumers(net: N, channels: Channels, drop: Drop) -> N:
     """A copy of `net` in which nothing reads the channels in `drop`: the weights that would are 0."""
     masked = copy.deepcopy(net)
     state = masked.state_dict()
     readers = {place for name in drop for place in channels.group(name).read}
     with torch.no_grad():
-        for (name, dim), indices in _places(channels, drop).items():
+        for (name, dim), indices in _param_axes(channels, drop).items():
             if (name, dim) in readers:
                 state[name].index_fill_(dim, indices.to(state[name].device), 0.0)
     return masked
 
 
-def rounded(width: float, size: int, multiple: int = 8) -> int:
+def round_to_multiple(width: float, size: int, multiple: int = 8) -> int:
     """The multiple of `multiple` nearest to `width`, at least one of them and at most `size`.
 
     Runtimes compute in vectors of 8 or 16: a width between two multiples costs as much as the next one, or more.
@@ -61,7 +61,7 @@ def rounded(width: float, size: int, multiple: int = 8) -> int:
     return min(size, max(multiple, round(width / multiple) * multiple))
 
 
-def kept_best(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, list[int]]:
+def keep_topk(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, list[int]]:
     """What to drop so that each group in `widths` keeps that many channels, those with the highest scores.
 
     Of equal scores the first stay.
@@ -73,9 +73,9 @@ def kept_best(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[s
     return {name: which for name, which in drop.items() if which}
 
 
-def _places(channels: Channels, drop: Drop) -> dict[Place, Tensor]:
+def _param_axes(channels: Channels, drop: Drop) -> dict[ParamAxis, Tensor]:
     """All indices that go, by place."""
-    gone: dict[Place, list[Tensor]] = {}
+    gone: dict[ParamAxis, list[Tensor]] = {}
     for name, which in drop.items():
         group, chosen = channels.group(name), sorted(set(which))
         if not chosen:
@@ -85,6 +85,6 @@ def _places(channels: Channels, drop: Drop) -> dict[Place, Tensor]:
                 f"of the {group.size} channels of {name!r}, {len(chosen)} from {chosen[0]} to {chosen[-1]} cannot go; "
                 f"indices are 0 to {group.size - 1}, and one stays at least"
             )
-        for place, indices in group.places.items():
+        for place, indices in group.param_axes.items():
             gone.setdefault(place, []).append(indices[chosen].flatten())
     return {place: torch.cat(parts) for place, parts in gone.items()}

@@ -1,4 +1,4 @@
-"""Names instead of numbers: an exported graph run on the names of its channels.
+"""Symbolic channels instead of numbers: an exported graph run on the names of its channels.
 
 A tensor's value here is an array of integers: the name of the channel to which each element belongs, 0 for none. Data
 movement runs on it unchanged; the rules in `naming_rules` say which names meet and are one from then on.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Place = tuple[str, int]
+ParamAxis = tuple[str, int]
 """A tensor of the net, by its name in `state_dict`, and one of its dims."""
 
 
@@ -44,13 +44,13 @@ class Stored:
 
 
 @dataclass
-class Names:
+class ChannelIds:
     """The names given so far, which of them are one, and which may not go."""
 
     parent: list[int] = field(default_factory=lambda: [0])
-    places: dict[Place, Tensor] = field(default_factory=dict)
-    readers: set[Place] = field(default_factory=set)
-    producers: list[Place] = field(default_factory=list)
+    param_axes: dict[ParamAxis, Tensor] = field(default_factory=dict)
+    readers: set[ParamAxis] = field(default_factory=set)
+    producers: list[ParamAxis] = field(default_factory=list)
     why_frozen: dict[int, str] = field(default_factory=dict)
     doubtful: dict[int, str] = field(default_factory=dict)
     untouchable: dict[str, str] = field(default_factory=dict)
@@ -58,11 +58,11 @@ class Names:
 
     def of(self, stored: Stored, dim: int) -> Tensor:
         """The names along one dim of a stored tensor, fresh ones at the first time."""
-        if (stored.name, dim) not in self.places:
+        if (stored.name, dim) not in self.param_axes:
             start = len(self.parent)
             self.parent.extend(range(start, start + stored.shape[dim]))
-            self.places[stored.name, dim] = torch.arange(start, len(self.parent))
-        return self.places[stored.name, dim]
+            self.param_axes[stored.name, dim] = torch.arange(start, len(self.parent))
+        return self.param_axes[stored.name, dim]
 
     def root(self, name: int) -> int:
         """The name that stands for all those that are one with `name`."""
@@ -101,7 +101,7 @@ class Names:
         return first
 
 
-Rule = Callable[[Names, Any, Any], Any]
+Rule = Callable[[ChannelIds, Any, Any], Any]
 """(names, Call, shape of the result, a list of them for several results) -> the node's value."""
 
 
@@ -149,7 +149,7 @@ def nameless(shape: Iterable[int]) -> Named:
     return Named(torch.zeros([1] * len(shape), dtype=torch.int64), shape)
 
 
-def opaque(names: Names, call: Call, shape: Any, why: str = "{} mixes its channels") -> Any:
+def opaque(names: ChannelIds, call: Call, shape: Any, why: str = "{} mixes its channels") -> Any:
     """What comes out is nameless, and what is touched is frozen: the operation is not understood."""
     why = why.format(call.name)
     for value in call.values():
@@ -160,7 +160,7 @@ def opaque(names: Names, call: Call, shape: Any, why: str = "{} mixes its channe
     return [opaque(names, Call(None, (), {}), part) for part in shape] if isinstance(shape, list) else nameless(shape)
 
 
-def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
+def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> ChannelIds:
     """The names of the channels of `net`, from its graph for inputs shaped as `example`.
 
     What `torch.export` refuses is a ValueError with its reason.
@@ -168,7 +168,7 @@ def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
     program = _exported(net, example)
     signature = program.graph_signature
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    names = Names()
+    names = ChannelIds()
     values: dict[Any, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
@@ -185,7 +185,7 @@ def run(net: nn.Module, example: Tensor, rules: dict[str, Rule]) -> Names:
                 if isinstance(value, Named):
                     names.freeze(value.ids, "the net's output")
     names.untouchable |= _fixed(net)
-    for place, ids in names.places.items():
+    for place, ids in names.param_axes.items():
         if place[0] in names.untouchable:
             names.freeze(ids, names.untouchable[place[0]])
     return names
@@ -214,7 +214,7 @@ def _exported(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
             ) from error
 
 
-def _called(names: Names, call: Call, node: torch.fx.Node, rules: dict[str, Rule]) -> Any:
+def _called(names: ChannelIds, call: Call, node: torch.fx.Node, rules: dict[str, Rule]) -> Any:
     result = node.meta.get("val")
     if call.target is operator.getitem:
         return call.args[0][call.args[1]]

@@ -1,4 +1,4 @@
-"""Which channels share a fate: `trace` gives every channel of a net a name and finds the places that name it.
+"""Which channels are coupled: `trace` gives every channel of a net a name and finds the places that name it.
 
 torch.export's graph runs on names (`naming`). Where sizes written in Python may stand behind the graph, a trial
 decides: channels are removed from a copy, which must then compute what it computes with those channels unread. At last
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from leadline.compress.cost.count import shapes_of
 from leadline.compress.pruning.groups import Channels, Drop, Group
 from leadline.compress.pruning.rules import RULES
-from leadline.compress.pruning.surgery import prune, unread
-from leadline.compress.pruning.symbolic import Names, Place, run
+from leadline.compress.pruning.surgery import mask_consumers, prune
+from leadline.compress.pruning.symbolic import ChannelIds, ParamAxis, run
 from leadline.nn.build import Net
 
 
@@ -47,11 +47,11 @@ class _Whole(nn.Module):
         return list(self.net(image, raw=True))
 
 
-def _grouped(names: Names, net: nn.Module, prefix: str) -> tuple[Channels, dict[str, str]]:
+def _grouped(names: ChannelIds, net: nn.Module, prefix: str) -> tuple[Channels, dict[str, str]]:
     """The groups, and for those in doubt the reason."""
     shapes = shapes_of(net)
-    lives: dict[int, dict[Place, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for (tensor, dim), ids in names.places.items():
+    lives: dict[int, dict[ParamAxis, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for (tensor, dim), ids in names.param_axes.items():
         tensor = tensor.removeprefix(prefix)
         if tensor in shapes:
             for index, name in enumerate(ids.tolist()):
@@ -154,7 +154,7 @@ def _agree(net: nn.Module, channels: Channels, drop: Drop, image: Tensor) -> boo
     """None where pruning computes something else than not reading; otherwise whether not reading changes anything."""
     drop = {name: list(which) for name, which in drop.items()}
     try:
-        expected, found = _maps(unread(net, channels, drop), image), _maps(prune(net, channels, drop), image)
+        expected, found = _maps(mask_consumers(net, channels, drop), image), _maps(prune(net, channels, drop), image)
     except Exception:  # sizes written in Python: any layer may refuse, each in its own way
         return None
     for a, b in zip(expected, found, strict=True):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.data.loader import told
+from leadline.data.loader import has_pseudo_depth
 from leadline.data.options import View
 from leadline.data.transforms.augment import jittered, place, shifted
 
@@ -59,15 +59,17 @@ def draw(sample: Sample, rng: np.random.Generator, view: View) -> Viewed:
 def gather(items: Sequence[Viewed]) -> Frames:
     """Items as a batch, still on the CPU."""
     frames = [item.frame for item in items]
-    groups, answered = [], any(frame.taught is not None for frame in frames)
+    groups, answered = [], any(frame.pseudo_depth is not None for frame in frames)
     for size in dict.fromkeys(frame.image.shape for frame in frames):
         places = [i for i, frame in enumerate(frames) if frame.image.shape == size]
         stacked = (np.stack([getattr(frames[i], what) for i in places]) for what in ("image", "target", "valid"))
         image, target, valid = map(torch.from_numpy, stacked)
-        taught = torch.from_numpy(np.stack([told(frames[i]) for i in places])) if answered else None
-        groups.append((torch.tensor(places), image, target, valid, taught))
+        pseudo = torch.from_numpy(np.stack([has_pseudo_depth(frames[i]) for i in places])) if answered else None
+        groups.append((torch.tensor(places), image, target, valid, pseudo))
     drawn = torch.from_numpy(np.stack([item.drawn for item in items]))
-    return Frames(tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.kind for frame in frames))
+    return Frames(
+        tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.pseudo_kind for frame in frames)
+    )
 
 
 def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
@@ -77,7 +79,7 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
     target = torch.empty(n, 1, height, width, device=device)
     valid = torch.empty(n, 1, height, width, dtype=torch.bool, device=device)
     drawn = batch.drawn.to(device, torch.float32, non_blocking=True)
-    taught = None if batch.groups[0][4] is None else torch.empty_like(target)
+    pseudo = None if batch.groups[0][4] is None else torch.empty_like(target)
     metric = torch.tensor([kind == "metric" for kind in batch.kind], device=device)
     for group in batch.groups:
         places, frames, depths, counts = (x.to(device, non_blocking=True) for x in group[:4])
@@ -89,11 +91,13 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
         metres = depths.flatten(1).gather(1, pixel) / rows[:, 6:7]
         valid[places] = found.view(-1, 1, height, width)
         target[places] = torch.where(found, metres, 0).view(-1, 1, height, width)
-        if taught is not None and group[4] is not None:
+        if pseudo is not None and group[4] is not None:
             says = group[4].to(device, non_blocking=True).flatten(1).gather(1, pixel)
             says = torch.where(metric[places, None], says / rows[:, 6:7], says)  # as `transforms.zoomed`
-            taught[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
-    return Sample(_recoloured(image, drawn, view), target, valid, batch.name, taught=taught, kind=batch.kind)
+            pseudo[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
+    return Sample(
+        _recoloured(image, drawn, view), target, valid, batch.name, pseudo_depth=pseudo, pseudo_kind=batch.kind
+    )
 
 
 def _seen(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
         least = looks[unsure[0]][1]
         if least < 1:  # one teacher, asked once, does not measure it
             what = f"the least sure of {len(looks)}: mean confidence {least:.2f} of {facts['confidence']:.2f}"
-            todo = "look at these pictures, or train with --trust"
+            todo = "look at these pictures, or train with --min-confidence"
             findings.append(Finding("note", what, some(unsure, _UNSURE), todo))
     return facts, [*findings, *_missing(labels)]
 
@@ -69,9 +69,9 @@ def _damaged(labels: Labels) -> Iterator[Finding]:
 
 
 def _missing(labels: Labels) -> Iterator[Finding]:
-    todo = "repair the image, then `leadline label --again`"
+    todo = "repair the image, then `leadline label --retry-skipped`"
     skipped = [Finding("warning", f"no label: {one['why']}", one["name"], todo) for one in labels.said["skipped"]]
     yield from each(skipped, at_most=5)
-    if silent := [name for name, line in labels.places.items() if line.get("silent")]:
-        what = f"of {len(silent)} images the teacher says nothing at all"
-        yield Finding("warning", what, some(silent), "unlabelled ones are not learned from")
+    if empty := [name for name, line in labels.places.items() if line.get("no_prediction")]:
+        what = f"of {len(empty)} images there is no prediction"
+        yield Finding("warning", what, some(empty), "unlabelled ones are not learned from")

@@ -20,11 +20,11 @@ from leadline.data.depth_io import DEPTH_SUFFIXES, read_stored
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.filelist import depth_stem, find_files, stem
 from leadline.data.layouts.measured import measured, refuse_far
-from leadline.distill.options import FLAG, Foreign
+from leadline.distill.options import FLAG, ExternalModel
 from leadline.distill.teachers.teacher import Teacher
 
 
-def folder_teacher(root: Path, said: Foreign) -> Teacher:
+def folder_teacher(root: Path, said: ExternalModel) -> Teacher:
     """The depth maps below `root`: one that lies in it is for pictures of the same name, wherever those lie; one in a
     folder below for the picture of the same path. Suffixes do not count, nor does `_depth` at the end: what `leadline
     predict` has written is read, the most exact of several formats, and its pictures for the eye are passed over.
@@ -50,7 +50,7 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
         )
     if said.kind == "metric" and said.depth_scale is None and not scaled:
         raise ValueError(
-            f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (--foreign.depth-scale)"
+            f"{root} holds metric depth maps: give their units per metre, such as 1000 or 256 (--external.depth-scale)"
         )
     places = _by_name(root, files)
 
@@ -81,7 +81,7 @@ def folder_teacher(root: Path, said: Foreign) -> Teacher:
     return Teacher(root.resolve().name, said.kind, ask, facts, files_of=files_of)
 
 
-def _with_what_files_say(path: Path, said: Foreign) -> tuple[Foreign, bool]:
+def _with_what_files_say(path: Path, said: ExternalModel) -> tuple[ExternalModel, bool]:
     """(`said`, with the kind that the file `path` states of itself where nobody has; whether it states its scale)."""
     if said.kind is not None and (said.kind != "metric" or said.depth_scale is not None):
         return said, False
@@ -92,14 +92,14 @@ def _with_what_files_say(path: Path, said: Foreign) -> tuple[Foreign, bool]:
     return (said if said.kind else replace(said, kind=stored.kind)), stored.scale is not None
 
 
-def _numbers(path: Path, said: Foreign) -> np.ndarray:
+def _numbers(path: Path, said: ExternalModel) -> np.ndarray:
     """float32 [H,W], NaN where there is none."""
     stored = read_stored(path, key=said.output, kind=said.kind)
     if said.kind == "relative_disparity":
         values = stored.values
         return np.where((values != 0) | (values.dtype.kind == "f"), values, np.nan).astype(np.float32)
     if said.kind == "metric" and said.depth_scale is None and stored.scale is None:
-        raise BadData(f"{path} does not say its units per metre, as others in its folder do (--foreign.depth-scale)")
+        raise BadData(f"{path} does not say its units per metre, as others in its folder do (--external.depth-scale)")
     depth, valid = measured(stored, Description(depth_scale=said.depth_scale), scale=1.0)
     if said.kind == "metric":
         refuse_far(depth, stored, str(path), "save what has no depth as 0, or as NaN in floating point")

@@ -19,7 +19,7 @@ from leadline.core.quiet import quiet
 from leadline.core.spec import Preprocess
 from leadline.core.storage import sha256
 from leadline.core.types import Sample
-from leadline.distill.options import FLAG, Foreign
+from leadline.distill.options import FLAG, ExternalModel
 from leadline.distill.teachers.teacher import Teacher
 from leadline.runtime import installed, load
 from leadline.runtime.manifest import files_of
@@ -30,23 +30,23 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
     """A file of `leadline export`."""
-    runner, card = load(path, threads)
-    how = card.spec.preprocess
+    runner, manifest = load(path, threads)
+    how = manifest.spec.preprocess
 
     def look(frame: np.ndarray) -> np.ndarray:
         size = (frame.shape[0], frame.shape[1])
-        if card.frame is not None:
-            if size != card.frame:
-                raise BadArtefact(f"{path} takes whole frames of {card.frame} only, this picture is {size}")
+        if manifest.frame is not None:
+            if size != manifest.frame:
+                raise BadArtefact(f"{path} takes whole frames of {manifest.frame} only, this picture is {size}")
             return np.asarray(runner(frame[None])[0, 0])
         values, valid = restore(runner(prepare(frame, how))[0, 0], size, how)
         return np.where(valid, values, np.float32(np.nan))
 
-    facts = {"file": path.name, "sha256": sha256(*files_of(path)), "licences": card.provenance.get("licences", [])}
-    return Teacher(card.spec.name, card.spec.head.kind, each(look), facts)
+    facts = {"file": path.name, "sha256": sha256(*files_of(path)), "licences": manifest.provenance.get("licences", [])}
+    return Teacher(manifest.spec.name, manifest.spec.head.kind, each(look), facts)
 
 
-def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Teacher:
+def external_teacher(path: Path, said: ExternalModel, threads: int | None = None) -> Teacher:
     """A file that leadline has not made: `said` is what it does not say of itself.
 
     It is asked about a grey picture once. BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does
@@ -63,7 +63,7 @@ def foreign_teacher(path: Path, said: Foreign, threads: int | None = None) -> Te
     which = _map_of(path, results, said.output)
     size = place.size or said.size
     if size is None:
-        raise ValueError(f"{path} takes pictures of any size: give the size it was made for (--foreign.size)")
+        raise ValueError(f"{path} takes pictures of any size: give the size it was made for (--external.size)")
     how = Preprocess(size, mean=said.mean, std=said.std)
 
     def look(frame: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def _map_of(path: Path, results: Named, wanted: str | None) -> int:
             raise ValueError(f"{path} has no output {wanted!r}; it has {_listed(results)}")
         return names.index(wanted)
     if len(results) != 1:
-        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth (--foreign.output)")
+        raise ValueError(f"{path} has several outputs: {_listed(results)}; say which is depth (--external.output)")
     return 0
 
 

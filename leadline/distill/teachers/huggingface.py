@@ -23,7 +23,7 @@ from leadline.core.spec import Kind
 from leadline.core.storage import sha256
 from leadline.core.text import some
 from leadline.core.types import Sample
-from leadline.distill.options import FLAG, Foreign
+from leadline.distill.options import FLAG, ExternalModel
 from leadline.distill.teachers.exported import Look, each
 from leadline.distill.teachers.teacher import Teacher
 
@@ -34,7 +34,7 @@ _NO_CODE = {"trust_remote_code": False}
 """Said, since transformers would ask at the terminal whether it may run what lies in the folder."""
 
 
-def hub_teacher(where: str | Path, said: Foreign) -> Teacher:
+def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
     """The model in a folder that `save_pretrained` wrote (config.json, model.safetensors, preprocessor_config.json), or
     by its name on the hub, which is then downloaded.
 

@@ -38,7 +38,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The archive at `out` for this machine's processor, its card beside it."""
+    """The archive at `out` for this machine's processor, its manifest beside it."""
     from leadline.runtime import graph
 
     check("inductor", options, PRECISIONS)
@@ -59,13 +59,13 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             torch._inductor.aoti_compile_and_package(
                 graph.exported(module, inputs), package_path=str(out), inductor_configs={"freezing": True}
             )
-    write_beside(out, replace(graph.card(net, example, "inductor", options, ("torch",)), machine=native()))
+    write_beside(out, replace(graph.manifest(net, example, "inductor", options, ("torch",)), machine=native()))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The archive at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
-    card, n_threads = opened(path, "inductor"), check_threads(threads)
+    manifest, n_threads = opened(path, "inductor"), check_threads(threads)
     import torch
 
     torch.set_num_threads(n_threads)
@@ -80,7 +80,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
             output = model(torch.from_numpy(image if image.flags.writeable else image.copy()))
         return cast(np.ndarray, output.numpy())  # each call allocates its output
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
 def _half(net: torch.nn.Module) -> torch.nn.Module:

@@ -15,11 +15,11 @@ from leadline.cli.main import main
 from leadline.cli.train import run_training as train
 from leadline.core.errors import BadData, TrainingFailed
 from leadline.data.options import View
-from leadline.distill.options import Asking, Foreign, Teaching
+from leadline.distill.options import Distillation, ExternalModel, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save
-from leadline.pipelines.distill import taught
+from leadline.pipelines.distill import teacher_supervision
 from leadline.pipelines.training_setup import parts
 from leadline.training.options import FitOptions, Training
 
@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(place: Path, out: Path, data: tuple[str, ...] = ("rooms:2",), **changes: object) -> Training:
     fit = FitOptions(steps=2, precision="no", log_every=1)
-    plain = {"model": "litedepth", "batch": 4, "choose": 0, "workers": 0, "view": View(size=(64, 96)), "fit": fit}
+    plain = {"model": "litedepth", "batch": 4, "val_every": 0, "workers": 0, "view": View(size=(64, 96)), "fit": fit}
     plain |= {"loss": ("log_l1",), **changes}
     return Training(tuple(str(place / one) for one in data), out, **plain)  # type: ignore[arg-type]
 
@@ -56,33 +56,35 @@ def labels(place: Path) -> tuple[Path, ...]:
 
 def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
-    how = Teaching((f"{place / 'photos'}:2",), labels(place))
-    made = parts(training, taught=taught(training, how))
+    how = Distillation((f"{place / 'photos'}:2",), labels(place))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert batch.valid.flatten(1).any(1).tolist() == [True, True, False, False]
-    assert (batch.taught > 0).flatten(1).any(1).all()
+    assert (batch.pseudo_depth > 0).flatten(1).any(1).all()
     value, logs = made.loss(made.net, batch)
-    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled"}
+    assert torch.isfinite(value) and set(logs) == {"truth", "distilled", "unlabelled"}
 
 
-def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Path, tmp_path: Path) -> None:
+def test_the_weight_file_names_the_teacher_the_images_and_under_which_terms(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", licences=("the data's",))
-    train(training, teaching=Teaching((f"{place / 'photos'}:2",), labels(place)))
+    train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
     assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
-    told = said["teaching"]["label_sets"]
-    assert [(one["data"], one["n"], one["teacher"]["name"]) for one in told] == [
+    sets = said["distillation"]["label_sets"]
+    assert [(one["data"], one["n"], one["teacher"]["name"]) for one in sets] == [
         ("rooms train", 5, "litedepth"),
         ("photos train", 5, "litedepth"),
     ]
-    assert said["teaching"]["truth"] == 0.1 and str(tmp_path) not in json.dumps(said["teaching"])
+    assert said["distillation"]["label_weight"] == 0.1 and str(tmp_path) not in json.dumps(said["distillation"])
 
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
-    training = run(place, tmp_path / "run", data=(), choose=2)  # of what has no depth, none is kept for choosing
-    net, _ = train(training, teaching=Teaching((f"{place / 'photos'}:4",), labels(place)[1:]))
+    training = run(place, tmp_path / "run", data=(), val_every=2)  # of what has no depth, none is validated on
+    net, _ = train(training, distillation=Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
     assert (tmp_path / "run" / "litedepth.safetensors").exists()
-    made = parts(training, taught=taught(training, Teaching((f"{place / 'photos'}:4",), labels(place)[1:])))
+    made = parts(
+        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
+    )
     assert 1.5 < float(made.net(torch.rand(1, 3, 64, 96)).mean().detach()) < 4, (
         "it starts where the teacher's answers are"
     )
@@ -91,21 +93,23 @@ def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path)
 
 def test_a_labelled_set_without_labels_has_its_own_depth(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
-    made = parts(training, taught=taught(training, Teaching((f"{place / 'photos'}:2",), labels(place)[1:])))
+    made = parts(
+        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:2",), labels(place)[1:]))
+    )
     batch = next(made.loading(workers=0)(0))
-    assert (batch.taught > 0).flatten(1).any(1).tolist() == [False, False, True, True]
+    assert (batch.pseudo_depth > 0).flatten(1).any(1).tolist() == [False, False, True, True]
 
 
 def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_path: Path) -> None:
     """A student that is the teacher has nothing to learn from it about any cut-out."""
     teacher = place / "teacher.safetensors"
     training = run(place, tmp_path / "run", model=str(teacher), view=View(size=load(teacher).spec.preprocess.size))
-    how = Teaching((f"{place / 'photos'}:2",), asking=Asking((str(teacher),)))
-    made = parts(training, taught=taught(training, how))
+    how = Distillation((f"{place / 'photos'}:2",), teachers=TeacherOptions((str(teacher),)))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid[2:].any()
     _, logs = made.loss(made.net.eval(), batch)
-    assert logs["taught"] < 1e-4 and logs["unlabelled"] < 1e-4 < logs["truth"]
+    assert logs["distilled"] < 1e-4 and logs["unlabelled"] < 1e-4 < logs["truth"]
 
 
 @pytest.mark.parametrize("transform", ["view", "fastdepth", "litedepth", "hu"])
@@ -114,19 +118,41 @@ def test_a_teacher_can_be_asked_about_what_any_list_of_changes_makes(
 ) -> None:
     """Some make depth that is larger or smaller than the picture."""
     training = run(place, tmp_path / "run", transform=transform)
-    how = Teaching(
-        (f"{place / 'photos'}:2",), features=("affinity",), asking=Asking((str(place / "teacher.safetensors"),))
+    how = Distillation(
+        (f"{place / 'photos'}:2",),
+        features=("affinity",),
+        teachers=TeacherOptions((str(place / "teacher.safetensors"),)),
     )
-    made = parts(training, taught=taught(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     value, logs = made.loss(made.net, next(made.loading(workers=0)(0)))
-    assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled", "affinity"}
+    assert torch.isfinite(value) and set(logs) == {"truth", "distilled", "unlabelled", "affinity"}
 
 
 def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
     words = ["distill", "--data", f"{place / 'rooms'}:2", "--unlabelled", f"{place / 'photos'}:2", "--labels"]
-    words += [*map(str, labels(place)), "--asking.teacher", str(place / "teacher.safetensors")]
-    words += ["--features", "affinity", "hint*0.5:decoder.logits.0", "--ramped", "--model", "litedepth", "--batch", "4"]
-    words += ["--loss", "log_l1", "--choose", "0", "--workers", "0", "--fit.steps", "2", "--out", str(tmp_path / "run")]
+    words += [*map(str, labels(place)), "--teacher", str(place / "teacher.safetensors")]
+    words += [
+        "--features",
+        "affinity",
+        "hint*0.5:decoder.logits.0",
+        "--warmup-distill",
+        "--model",
+        "litedepth",
+        "--batch",
+        "4",
+    ]
+    words += [
+        "--loss",
+        "log_l1",
+        "--val-every",
+        "0",
+        "--workers",
+        "0",
+        "--fit.steps",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main(words) == 0
     curves = list((tmp_path / "run" / "tensorboard").iterdir())
     assert curves and load(tmp_path / "run" / "litedepth.safetensors").spec.name == "litedepth"
@@ -136,11 +162,16 @@ def test_layers_are_compared_by_a_word(place: Path, tmp_path: Path) -> None:
 def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Path, augment: str) -> None:
     view = View(size=(64, 96), rotate=30, jitter=0)
     training = run(place, tmp_path / "run", ("rooms:4",), view=view, augment=augment)
-    made = parts(training, taught=taught(training, Teaching(asking=Asking((str(place / "teacher.safetensors"),)))))
+    made = parts(
+        training,
+        supervision=teacher_supervision(
+            training, Distillation(teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+        ),
+    )
     batch = next(made.loading(workers=0)(0))
     if made.finish is not None:
         batch = made.finish(batch, torch.device("cpu"))
-    inside = (batch.taught > 0)[:, 0]
+    inside = (batch.pseudo_depth > 0)[:, 0]
     black = batch.image.amax(1) == 0
     assert 0.5 < inside.float().mean() < 0.99 and not black[inside].any()
     assert black[~inside].float().mean() > 0.95, "but for a line of pixels that lie half outside"
@@ -148,8 +179,8 @@ def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Pat
 
 def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", data=())
-    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(place / "teacher.safetensors"),)))
-    made = parts(training, taught=taught(training, how))
+    how = Distillation((f"{place / 'photos'}:4",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid.any()
     with torch.no_grad():
@@ -159,11 +190,11 @@ def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path
 
 def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_path: Path) -> None:
     rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
-    training = run(tmp_path, tmp_path / "run", data=("many:2",), choose=2)
-    how = Teaching((f"{rooms}:2",), asking=Asking((str(place / "teacher.safetensors"),)))
-    made = parts(training, taught=taught(training, how))
-    assert made.chosen is not None and len(made.chosen)
-    batches, chosen = made.loading(workers=0)(0), {key.name for key in made.chosen.keys}
+    training = run(tmp_path, tmp_path / "run", data=("many:2",), val_every=2)
+    how = Distillation((f"{rooms}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    made = parts(training, supervision=teacher_supervision(training, how))
+    assert made.validation is not None and len(made.validation)
+    batches, chosen = made.loading(workers=0)(0), {key.name for key in made.validation.keys}
     assert not {name for _ in range(15) for name in next(batches).name} & chosen
 
 
@@ -175,81 +206,99 @@ def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: P
     words = ["label", str(rooms), "--teacher", str(place / "teacher.safetensors"), "--out", str(tmp_path / "labels")]
     assert main(words) == 0
     first.write_bytes(content)
-    training = run(tmp_path, tmp_path / "run", data=("many:4",), choose=2)
-    plain = parts(training).chosen
-    with_teacher = parts(training, taught=taught(training, Teaching(labels=(tmp_path / "labels",)))).chosen
+    training = run(tmp_path, tmp_path / "run", data=("many:4",), val_every=2)
+    plain = parts(training).validation
+    with_teacher = parts(
+        training, supervision=teacher_supervision(training, Distillation(labels=(tmp_path / "labels",)))
+    ).validation
     assert plain is not None and with_teacher is not None
     assert [key.name for key in with_teacher.keys] == [key.name for key in plain.keys]
 
 
 def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
     """Of nothing is the teacher as sure as that."""
-    how = Teaching((f"{place / 'photos'}:4",), asking=Asking((str(place / "teacher.safetensors"),), flip=True), trust=1)
+    how = Distillation(
+        (f"{place / 'photos'}:4",),
+        teachers=TeacherOptions((str(place / "teacher.safetensors"),), flip=True),
+        min_confidence=1,
+    )
     with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
-        train(run(place, tmp_path / "run", (), pretrained=True), teaching=how)
+        train(run(place, tmp_path / "run", (), pretrained=True), distillation=how)
 
 
 def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
-    how = Asking((str(place / "rooms" / "depth"),), foreign=Foreign("metric", depth_scale=1000))
+    how = TeacherOptions((str(place / "rooms" / "depth"),), external=ExternalModel("metric", depth_scale=1000))
     with pytest.raises(ValueError, match=r"knows whole pictures, .*: run `leadline label` with it first"):
-        taught(run(place, tmp_path / "run"), Teaching(asking=how))
+        teacher_supervision(run(place, tmp_path / "run"), Distillation(teachers=how))
 
 
 def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", ("rooms:4",))
     with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
-        parts(training, taught=taught(training, Teaching(labels=labels(place))))
-    how = Teaching(labels=labels(place)[:1], asking=Asking((str(place / "teacher.safetensors"),)))
-    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
-        taught(training, how)
-    with pytest.raises(ValueError, match=r"weighting is dynamic, which a teacher's lesson has no use for"):
-        taught(run(place, tmp_path / "run", weighting="dynamic"), Teaching(labels=labels(place)[:1]))
+        parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
+    how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
+        teacher_supervision(training, how)
+    with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
+        teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))
 
 
 @pytest.mark.parametrize(
-    ("teaching", "said"),
+    ("how", "said"),
     [
-        (Teaching(), r"nobody teaches: give a teacher \(--asking.teacher\), or label sets"),
-        (Teaching(("x:2",), asking=Asking(("litedepth",), metric="truth")), r"unlabelled images have none"),
+        (Distillation(), r"there is no teacher: give one \(--teacher\), or label sets"),
         (
-            Teaching(features=("affinity",), labels=(Path("labels/rooms"),)),
+            Distillation(("x:2",), teachers=TeacherOptions(("litedepth",), metric="truth")),
+            r"unlabelled images have none",
+        ),
+        (
+            Distillation(features=("affinity",), labels=(Path("labels/rooms"),)),
             r"features \(affinity\) are those of one net",
         ),
         (
-            Teaching(asking=Asking(("litedepth", "fastdepth")), features=("affinity",)),
+            Distillation(teachers=TeacherOptions(("litedepth", "fastdepth")), features=("affinity",)),
             r"something else, averaged, or several",
         ),
-        (Teaching(asking=Asking(("litedepth",)), features=("cosine:a=b",)), r"compared by 'cosine' in 'cosine:a=b'"),
         (
-            Teaching(asking=Asking(("litedepth",)), features=("hint:head=",)),
+            Distillation(teachers=TeacherOptions(("litedepth",)), features=("cosine:a=b",)),
+            r"compared by 'cosine' in 'cosine:a=b'",
+        ),
+        (
+            Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint:head=",)),
             r"'hint:head=' has a module without a name",
         ),
-        (Teaching(asking=Asking(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
-        (Teaching(asking=Asking(("litedepth",)), features=("hint*-1:head",)), r"the weight -1.0; a number above 0"),
+        (Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
         (
-            Teaching(labels=(Path("labels/rooms"),), asking=Asking(flip=True)),
-            r"no teacher is asked, so nothing says how",
+            Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint*-1:head",)),
+            r"the weight -1.0; a number above 0",
         ),
         (
-            Teaching(asking=Asking(("litedepth",)), weight=0.5),
+            Distillation(labels=(Path("labels/rooms"),), teachers=TeacherOptions(flip=True)),
+            r"options of a teacher are given, and no teacher is",
+        ),
+        (
+            Distillation(teachers=TeacherOptions(("litedepth",)), weight=0.5),
             r"weight is 0.5, of unlabelled images, and there are none",
         ),
-        (Teaching(asking=Asking(("litedepth",)), truth=1.0), r"truth is 1 and nothing else is learned from a teacher"),
+        (
+            Distillation(teachers=TeacherOptions(("litedepth",)), label_weight=1.0),
+            r"label_weight is 1, so nothing is learned from a teacher",
+        ),
     ],
 )
-def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Teaching, said: str) -> None:
+def test_what_cannot_be_distilled(place: Path, tmp_path: Path, how: Distillation, said: str) -> None:
     from dataclasses import replace
 
     training = run(place, tmp_path / "run", data=("rooms:4",))
-    teaching = replace(teaching, labels=tuple(place / path for path in teaching.labels))
+    how = replace(how, labels=tuple(place / path for path in how.labels))
     with pytest.raises(ValueError, match=said):
-        train(training, teaching=teaching)
+        train(training, distillation=how)
 
 
 def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(BadData, match=r"none"):
-        train(run(place, tmp_path / "run"), teaching=Teaching((f"{tmp_path / 'none'}:2",), labels(place)))
+        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'none'}:2",), labels(place)))
     assert not (tmp_path / "run").exists()
 
 
@@ -257,7 +306,7 @@ def test_photographs_that_nobody_has_labelled_are_refused(place: Path, tmp_path:
     write_folder(tmp_path / "new", [render(seed, size=(72, 96)) for seed in range(40, 43)])
     shutil.rmtree(tmp_path / "new" / "depth")
     with pytest.raises(BadData, match=r"no label set is about new train"):
-        train(run(place, tmp_path / "run"), teaching=Teaching((f"{tmp_path / 'new'}:2",), labels(place)))
+        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'new'}:2",), labels(place)))
 
 
 def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_path: Path) -> None:
@@ -265,9 +314,9 @@ def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_pa
     with pytest.raises(
         ValueError, match=r"monodepth_vgg gives relative_disparity, which cannot be compared with metres"
     ):
-        train(training, teaching=Teaching((f"{place / 'photos'}:2",), labels(place)))
+        train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     with pytest.raises(ValueError, match=r"the loss 'stereo' learns from pairs of views alone"):
-        train(run(place, tmp_path / "run", loss=("stereo",)), teaching=Teaching(labels=labels(place)))
+        train(run(place, tmp_path / "run", loss=("stereo",)), distillation=Distillation(labels=labels(place)))
 
 
 def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp_path: Path) -> None:
@@ -286,11 +335,11 @@ def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp
     ]
     assert main(words) == 0
     training = run(place, tmp_path / "run")
-    how = Teaching((f"{place / 'photos'}:2",), (tmp_path / "labels",))
-    made = parts(training, taught=taught(training, how))
+    how = Distillation((f"{place / 'photos'}:2",), (tmp_path / "labels",))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
-    assert batch.kind == ("metric", "metric", "relative_disparity", "relative_disparity")
+    assert batch.pseudo_kind == ("metric", "metric", "relative_disparity", "relative_disparity")
     before, _ = made.loss(made.net, batch)
-    batch.taught[2:] *= 100
+    batch.pseudo_depth[2:] *= 100
     after, _ = made.loss(made.net, batch)
     assert np.isclose(float(before.detach()), float(after.detach()), rtol=1e-3)

@@ -1,4 +1,4 @@
-"""A file and its card belong together: no other file, no damaged one, and none of another machine is opened."""
+"""A file and its manifest belong together: no other file, no damaged one, and none of another machine is opened."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from support.tiny_runtime_nets import SIZE, images, small_net, unbound
 from leadline.core import machine
 from leadline.core.errors import BadArtefact
 from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
-from leadline.runtime import BACKENDS, backend, card, load, suffix
-from leadline.runtime.manifest import Card, beside, dumps, files_of, loads, write_beside
-from leadline.runtime.onnx_file import card_of, with_card
+from leadline.runtime import BACKENDS, backend, load, manifest, suffix
+from leadline.runtime.manifest import Manifest, beside, dumps, files_of, loads, write_beside
+from leadline.runtime.onnx_file import manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions
 
-NAMES = [name for name in BACKENDS if name not in ("eager", "onnx")]  # those with a card beside them
+NAMES = [name for name in BACKENDS if name not in ("eager", "onnx")]  # those with a manifest beside them
 SPEC = Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((64, 96)))
 
 
 def written(folder: Path, name: str, content: bytes = b"the artefact", **facts: Any) -> Path:
-    """A file that no runtime could load, with a sound card."""
+    """A file that no runtime could load, with a sound manifest."""
     path = folder / f"net{suffix(name)}"
     path.write_bytes(content)
     if name in ("openvino", "ncnn"):
         weights = path.with_suffix(".bin") if name == "openvino" else path.with_name("net.param.bin")
         weights.write_bytes(b"weights of " + content)
-    write_beside(path, Card(SPEC, name, "fp32", (64, 96), **facts))
+    write_beside(path, Manifest(SPEC, name, "fp32", (64, 96), **facts))
     return path
 
 
@@ -53,7 +53,7 @@ def emptied(path: Path) -> Path:
 def exchanged(path: Path) -> Path:
     other = path.parent / "other"
     other.mkdir()
-    shutil.copy(beside(written(other, card(path).runtime, b"another net")), beside(path))
+    shutil.copy(beside(written(other, manifest(path).runtime, b"another net")), beside(path))
     return path
 
 
@@ -89,8 +89,8 @@ def test_native_code_for_another_processor_is_refused_before_it_runs(name: str, 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_of_one_runtime_under_the_name_of_another_is_refused(name: str, tmp_path: Path) -> None:
     path = written(tmp_path, name)
-    write_beside(path, Card(SPEC, "onnx", "fp32", (64, 96)))
-    for read in (card, load, lambda path: backend(name).load(path, 1)):
+    write_beside(path, Manifest(SPEC, "onnx", "fp32", (64, 96)))
+    for read in (manifest, load, lambda path: backend(name).load(path, 1)):
         with pytest.raises(BadArtefact, match=f"file for {name} by its name, and for onnx by its description"):
             read(path)
 
@@ -104,7 +104,7 @@ def test_a_folder_is_no_file(name: str, tmp_path: Path) -> None:
 
 
 def changed(**facts: Any) -> str:
-    plain = json.loads(dumps(Card(SPEC, "tvm", "fp32", (64, 96))))
+    plain = json.loads(dumps(Manifest(SPEC, "tvm", "fp32", (64, 96))))
     return json.dumps(plain | facts)
 
 
@@ -146,7 +146,7 @@ HOSTILE = {
 def test_a_damaged_or_hostile_card_is_one_sentence(text: str | bytes, tmp_path: Path) -> None:
     path = written(tmp_path, "tvm")
     beside(path).write_bytes(text if isinstance(text, bytes) else text.encode())
-    for read in (card, load, lambda path: backend("tvm").load(path, 1)):
+    for read in (manifest, load, lambda path: backend("tvm").load(path, 1)):
         with pytest.raises(BadArtefact, match=r"the description of .*net\.so is not leadline's") as caught:
             read(path)
         assert len(str(caught.value)) < 1000 and "\x1b" not in str(caught.value)
@@ -156,24 +156,24 @@ def test_a_card_that_is_a_folder_or_too_long_is_one_sentence(tmp_path: Path) -> 
     path = written(tmp_path, "tvm")
     beside(path).write_text(" " * 2**24 + changed())
     with pytest.raises(BadArtefact, match="more than 16777216 bytes"):
-        card(path)
+        manifest(path)
     beside(path).unlink()
     beside(path).mkdir()
     with pytest.raises(BadArtefact, match=r"net\.so\.json, which describes net\.so, cannot be read"):
-        card(path)
+        manifest(path)
 
 
 def test_a_byte_order_mark_that_an_editor_left_is_no_harm(tmp_path: Path) -> None:
     path = written(tmp_path, "tvm")
-    expected = card(path)
+    expected = manifest(path)
     beside(path).write_text(beside(path).read_text(), "utf-8-sig")
-    assert card(path) == expected
+    assert manifest(path) == expected
 
 
 def test_a_card_of_an_older_version_has_neither_hash_nor_machine() -> None:
     plain = json.loads(changed())
     del plain["hashes"], plain["machine"]
-    assert loads(json.dumps(plain), Path("net.so")) == Card(SPEC, "tvm", "fp32", (64, 96))
+    assert loads(json.dumps(plain), Path("net.so")) == Manifest(SPEC, "tvm", "fp32", (64, 96))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_an_onnx_file_of_an_older_version_runs_unbound(exported: bytes, tmp_path
     entry.value = dumps(replace(found, hashes=()))
     model.metadata_props.add(key="another program's", value="[]")
     onnx.save(model, path)
-    assert card_of(path) == replace(found, hashes=())
+    assert manifest_of(path) == replace(found, hashes=())
     assert np.array_equal(load(path, 1)[0](images(1)[0]), run(images(1)[0]))
 
 
@@ -221,16 +221,16 @@ def test_onnx_programs_see_the_card_in_the_metadata(exported: bytes) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_card_inside_an_onnx_file_is_one_sentence(text: str | bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(with_card(b"", text) if isinstance(text, str) else with_card(b"", text.decode("latin-1")))
+    path.write_bytes(with_manifest(b"", text) if isinstance(text, str) else with_manifest(b"", text.decode("latin-1")))
     with pytest.raises(BadArtefact, match=r"the description of .*net\.onnx is not leadline's"):
-        card(path)
+        manifest(path)
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 40, b"\x08" * 41, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b\x0b", b"\x00\x00"])
 def test_what_is_no_message_is_no_onnx_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(BadArtefact, match=r"net\.onnx is damaged or cut short, or no ONNX file"):
-        card(tmp_path / "net.onnx")
+        manifest(tmp_path / "net.onnx")
 
 
 def test_one_session_is_made_for_a_load_however_it_is_asked_for(
@@ -250,7 +250,7 @@ def test_one_session_is_made_for_a_load_however_it_is_asked_for(
     monkeypatch.setattr(onnxruntime, "InferenceSession", counted)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported)
-    card(path)
+    manifest(path)
     assert made == []
     load_predictor(path, threads=1)
     open_teacher(path, threads=1)

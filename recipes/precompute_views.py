@@ -1,7 +1,7 @@
-"""What LiteDepth is taught on: random views of data sets, drawn once, with the data's depth and a teacher's answers.
+"""What LiteDepth learns from: random views of data sets, drawn once, with the data's depth and a teacher's answers.
 
 A folder of views holds for each set of them arrays NAME.KIND.npy, basis.npz (the axes of the components) and drawn.json
-(what was drawn from what). `recipes/taught.py` says what for.
+(what was drawn from what). `recipes/litedepth_distilled.py` says what for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.cli.command import complain
+from leadline.cli.command import warn
 from leadline.core.spec import to_json
 from leadline.core.storage import cache, sha256, write_atomically
 from leadline.core.types import Sample
@@ -98,9 +98,9 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
     if (folder / f"{name}.done").exists():
         return
     n, several = SETS[name], name == "mixed"
-    complain(f"drawing {n} views for {name}")
+    warn(f"drawing {n} views for {name}")
     shares = MIXED if several else {name: min(40, n)}
-    whole = cached([sets[one] for one in shares], cache() / "frames", gb=15, height=None, say=complain)
+    whole = cached([sets[one] for one in shares], cache() / "frames", gb=15, height=None, say=warn)
     transform = partial(_twice, view=WHOLE if several else VIEW)
     parts = [Part(data, share, transform) for data, share in zip(whole, shares.values(), strict=True)]
     seed = list(SETS).index(name)
@@ -108,7 +108,7 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
     views = loader(parts, seed=seed, workers=0, gather=_gather)(0)
     array = partial(_array, folder, name, n)
     image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
-    taught = array("taught", DEPTH, np.float16)
+    pseudo = array("pseudo_depth", DEPTH, np.float16)
     hints = {i: array(f"hints{i}", shape, np.int8) for i, shape in GRIDS.items()}
     size = sum(shares.values())
     for start in range(0, n, size):
@@ -121,7 +121,7 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
         image[rows] = seen[:count]
         known = torch.where(batch.valid, batch.target, 0)
         depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest-exact")[:count, 0]
-        taught[rows] = says[:count, 0]
+        pseudo[rows] = says[:count, 0]
         for i, x in maps.items():
             found = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
             hints[i][rows] = (found / STEP).round().clamp(-127, 127).to(torch.int8)[:count]

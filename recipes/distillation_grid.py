@@ -3,16 +3,16 @@
     python -m recipes.teacher fastdepth --data DATA --rooms runs/rooms --out runs/teachers/fastdepth
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet  # twice: see there
     python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
-    python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
-    python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
-    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
-    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
+    python -m recipes.distillation_grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
+    python -m recipes.distillation_grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
         --after runs/grid/litedepth_both_0
-    python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.seeds runs/judged.jsonl --folder runs/grid
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/evaluated.jsonl
+    python -m recipes.seed_table runs/evaluated.jsonl --folder runs/grid
 
-Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
-synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
+Labelled X: NYU's 795 frames, 75 of them kept for validation. Unlabelled U: raw NYU frames, photographs, streets,
+synthetic rooms, all without their depth, and `recipes.blend_images`. Kitchen, robot, office and tum are left out of
 everything, so that they show what a net makes of places that neither it nor its teacher has ever seen.
 
 Every row and seed of a student starts from the same net, which has learned from X alone (`first`), and sees as many
@@ -34,15 +34,15 @@ import tyro
 from leadline.cli.distill import label
 from leadline.cli.train import run_training as train
 from leadline.compress.pruning.importance import magnitude
-from leadline.compress.pruning.surgery import kept_best, prune
+from leadline.compress.pruning.surgery import keep_topk, prune
 from leadline.compress.pruning.trace import trace
 from leadline.data.options import View
-from leadline.distill.options import Asking, Labelling, Teaching
+from leadline.distill.options import Distillation, Labelling, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import load, origin
 from leadline.training.options import FitOptions, Training
-from recipes import mixtures
+from recipes import blend_images
 from recipes.teacher import LICENCES
 
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
@@ -94,11 +94,12 @@ def streets(data: Path, out: Path) -> Path:
 
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = Asking(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
+    files = tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using)
+    ensemble = TeacherOptions(files, flip=True)
     places = sets(data, rooms, out)
-    mixtures.main(data=data, out=places["mixtures"])
+    blend_images.main(data=data, out=places["mixtures"])
     for name, licence in TERMS.items():
-        label(places[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
+        label(places[name], teachers=ensemble, run=Labelling(out / name, licences=(licence,)))
 
 
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
@@ -132,7 +133,7 @@ SIZE = (128, 160)
 students' own sizes take, and what a teacher is worth shows only in a student that has learned its labelled images.
 """
 
-FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, still_after=0.9, warmup=50)
+FIT = FitOptions(optimizer="adamw", weight_decay=0.01, clip=1.0, ema=0.998, freeze_bn_after=0.9, warmup=50)
 
 
 def fresh(name: str, seed: int) -> Net:
@@ -156,7 +157,7 @@ def fastdepth_small(teachers: Path, start: Path, seed: int) -> tuple[Net, Path]:
     small, channels = load("fastdepth_small"), trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     shapes = {name: tensor.shape for name, tensor in small.state_dict().items()}
     widths = {name: shapes[place[0]][place[1]] for name, group in channels.free.items() for place in [*group.make][:1]}
-    net = prune(net, channels, kept_best(magnitude(net, channels), widths))
+    net = prune(net, channels, keep_topk(magnitude(net, channels), widths))
     net.spec = replace(net.spec, name="fastdepth_small")
     return net, source
 
@@ -192,7 +193,7 @@ LAYERS = (
 def run_of(
     student: str, row: str, data: Path, rooms: Path, given: Path, teachers: Path, start: Path, out: Path, seed: int,
     after: Path | None = None,
-) -> tuple[Training, Net | None, Teaching | None]:  # fmt: skip
+) -> tuple[Training, Net | None, Distillation | None]:  # fmt: skip
     """One cell of the grid: what `leadline distill`, or `train` without a teacher, is given; of `first` also the net
     that it starts from, which no file holds.
     """
@@ -223,7 +224,7 @@ def run_of(
         view=View(zoom=(1.0, zoom), stretch=1.15, colour_shift=0.1),
         # what has learned for long loses more by a high rate than a row gives back
         fit=replace(FIT, steps=steps_first if first else steps, lr=lr / 5 if row in SHIPPED else lr, seed=seed),
-        choose=10 if truth else 0,
+        val_every=10 if truth else 0,
         cache_gb=24,
         protocol="nyu-eigen@1",
         licences=tuple(dict.fromkeys([*(TERMS.get(name, KITTI) for name in truth), *terms])),
@@ -231,15 +232,15 @@ def run_of(
     if row in ("first", "alone", "mixed"):
         return training, net, None
     structure = row in STRUCTURE
-    teaching = Teaching(
-        asking=Asking((str(_file(teachers, "mobilenet")),) if structure else ()),
+    distillation = Distillation(
+        teachers=TeacherOptions((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
-        truth=0.5 if row == "closer" else Teaching.truth,
+        label_weight=0.5 if row == "closer" else Distillation.label_weight,
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),
         # of a place whose depth is learned from, the teachers know less than who has measured it
         labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
     )
-    return training, net, teaching
+    return training, net, distillation
 
 
 def main(
@@ -273,14 +274,16 @@ def main(
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
+    made, net, distillation = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
     view = made.view if zoom is None else replace(made.view, zoom=(1.0, zoom))
     if truth is not None:
-        if teaching is None:
-            raise SystemExit(f"{row} has no teacher, so all of its loss is the images' own depth: leave --truth out")
-        teaching = replace(teaching, truth=truth)
-    train(replace(made, fit=fit, view=view, resume=resume), net, teaching)
+        if distillation is None:
+            raise SystemExit(
+                f"{row} has no teacher, so all of its loss is the images' own depth: leave --label-weight out"
+            )
+        distillation = replace(distillation, label_weight=truth)
+    train(replace(made, fit=fit, view=view, resume=resume), net, distillation)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The whole zoo trained alike on NYU Depth v2, and measured: MACs and latency against accuracy.
 
-    python -m recipes.alike --data DATA --out runs/alike
+    python -m recipes.compare_zoo --data DATA --out runs/alike
 
 Every net gets the same images, as many of them, the same loss and schedule, at the input size of its publication. The
 stereo nets get half of theirs (NYU is not wide) and a tenth of the learning rate (they have no batch norm). Encoders
@@ -51,7 +51,7 @@ PROTOCOL = "nyu-eigen@1"
 def runs(data: Path, out: Path, steps: int, seed: int) -> dict[str, Training]:
     """A run for each net of the zoo."""
     fit = FitOptions(
-        steps=steps, optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=steps // 10, clip=1.0, still_after=0.9,
+        steps=steps, optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=steps // 10, clip=1.0, freeze_bn_after=0.9,
         save_every=max(1, steps // 4), log_every=100, seed=seed,
     )  # fmt: skip
     table = {}
