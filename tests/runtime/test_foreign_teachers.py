@@ -154,6 +154,9 @@ class Quantised:
     def get_output_details(self) -> list[Any]:
         return [self.out]
 
+    def get_tensor_details(self) -> list[Any]:
+        return [self.given, self.out]
+
     def set_tensor(self, _: int, image: np.ndarray) -> None:
         assert image.dtype == np.uint8
         self.image = image
