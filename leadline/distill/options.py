@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from leadline.core.allowed import ABOVE_0, FROM_0, PART, at_least, between, check, each
+from leadline.runtime.options import NOTHING_SAID
 from leadline.runtime.options import ExternalModel as ExternalModel
 
 FLAG = "--external.kind, of distill --external.kind"
@@ -23,7 +24,7 @@ class TeacherOptions:
     """
     weights: tuple[float, ...] = ()
     """Of several teachers: how much each counts; none: all alike."""
-    external: ExternalModel = ExternalModel()
+    external: ExternalModel = NOTHING_SAID
     """What files that leadline has not made do not say of themselves."""
     flip: bool = False
     """Ask about the mirrored picture too, and take the mean."""

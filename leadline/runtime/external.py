@@ -1,4 +1,4 @@
-"""ONNX and TFLite files that leadline has not made: opened as a Runner, by what they say and what somebody says of them.
+"""ONNX and TFLite files that leadline has not made: each opened as a Runner.
 
 A Runner of such a file takes what every Runner takes, RGB in 0..1; (x - mean) / std is computed here.
 """
@@ -21,13 +21,12 @@ from leadline.core.storage import sha256
 from leadline.runtime.external_sessions import Named, Session, onnx_session, tflite_session
 from leadline.runtime.manifest import is_described
 from leadline.runtime.onnx_file import card_of, second_files
-from leadline.runtime.options import ExternalModel, Precision
+from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 from leadline.runtime.runner import FORKED, Loaded
 
 EXTERNAL: dict[str, str] = {".onnx": "onnx", ".tflite": "litert"}
 """How files end that may be another program's -> the runtime that runs them."""
 KIND_FLAG = "--external.kind"
-NOTHING_SAID = ExternalModel()
 
 
 @dataclass(frozen=True)
@@ -112,11 +111,11 @@ def open_external(path: Path, said: ExternalModel, threads: int | None = None) -
 def check_said(path: Path, said: ExternalModel, found: ExternalManifest) -> None:
     """ValueError if `said` says something of this one file that has no use or contradicts it."""
     if said.depth_scale is not None:
-        raise ValueError(f"--external.depth-scale is for folders of depth maps; {path} is a file: use --external.unit-m")
+        raise ValueError(f"--external.depth-scale is for folders of depth maps; {path} needs --external.unit-m")
     if said.size is not None and tuple(said.size) != found.size:
         raise ValueError(f"{path} takes pictures of {found.size} (height, width) only; leave --external.size out")
     if "mean" not in found.facts and (said.mean, said.std) != (NOTHING_SAID.mean, NOTHING_SAID.std):
-        raise ValueError(f"{path} takes pictures of whole numbers, 0 to 255; leave --external.mean and --external.std out")
+        raise ValueError(f"{path} takes uint8 pictures; leave --external.mean and --external.std out")
     if said.unit_m != 1 and said.kind != "metric":
         raise ValueError(f"--external.unit-m is for metric files; {said.kind} has no unit: leave it out")
 

@@ -64,3 +64,6 @@ class ExternalModel:
 
     def __post_init__(self) -> None:
         check(self, unit_m=ABOVE_0, depth_scale=ABOVE_0, size=SIZE, mean=each(FINITE, 3), std=each(ABOVE_0, 3))
+
+
+NOTHING_SAID = ExternalModel()
