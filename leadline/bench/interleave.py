@@ -30,7 +30,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
             say(f"loading {row.runtime} {row.precision}, threads {row.threads}")
             with record_error(row):
                 worker = stack.enter_context(working(pick_cores(row.threads), row.threads))
-                row.facts |= worker.ask("load", file=str(row.file), threads=row.threads, size=options.size)
+                row.facts |= worker.ask("load", **row.opening(), size=options.size)
                 fits = row.frame in (None, options.frame)
                 for restored in {row.frame is not None, row.frame is not None or row.is_reference()} if fits else ():
                     out = _outputs(frames, i, restored)

@@ -49,7 +49,9 @@ class MapFolder:
             values = stored.values
             return np.where((values != 0) | (values.dtype.kind == "f"), values, np.nan).astype(np.float32)
         if self.kind == "metric" and self.depth_scale is None and stored.scale is None:
-            raise BadData(f"{path} does not say its units per metre, as others in its folder do (--external.depth-scale)")
+            raise BadData(
+                f"{path} does not say its units per metre, as others in its folder do (--external.depth-scale)"
+            )
         depth, valid = measured(stored, Description(depth_scale=self.depth_scale), scale=1.0)
         if self.kind == "metric":
             refuse_far(depth, stored, str(path), "save what has no depth as 0, or as NaN in floating point")
@@ -88,7 +90,7 @@ def open_map_folder(
 
 
 def refuse_shape(file: Path, given: tuple[int, int], name: str, size: tuple[int, int]) -> None:
-    """ValueError if a map of height and width `given` is not of the shape of the picture `name`, whose size is `size`."""
+    """ValueError if a map, `given` its height and width, is not of the shape of the picture `name` of `size`."""
     if abs(log(given[1] / given[0] * size[0] / size[1])) <= MAX_STRETCH:
         return
     lies = " (turned by 90 degrees: made of the picture as stored, without its EXIF orientation?)"
