@@ -1,4 +1,4 @@
-"""The options of teaching, from which `leadline label` and `leadline distill` make their flags."""
+"""The options of distillation, from which `leadline label` and `leadline distill` make their flags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from leadline.core.allowed import ABOVE_0, FROM_0, PART, at_least, between, chec
 from leadline.runtime.options import NOTHING_SAID
 from leadline.runtime.options import ExternalModel as ExternalModel
 
-FLAG = "--external.kind, of distill --external.kind"
+FLAG = "--external.kind"
 """Where somebody says what a teacher does not say of itself."""
 
 

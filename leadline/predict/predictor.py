@@ -150,8 +150,8 @@ def load_predictor(
 
             known = tuning_folder(None) if runtime == "tvm" else None
             path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
-        runner, card = load(path, threads)
-        predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
+        runner, manifest = load(path, threads)
+        predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 

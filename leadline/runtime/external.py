@@ -20,7 +20,7 @@ from leadline.core.spec import Head, Kind, Preprocess
 from leadline.core.storage import sha256
 from leadline.runtime.external_sessions import Named, Session, onnx_session, tflite_session
 from leadline.runtime.manifest import is_described
-from leadline.runtime.onnx_file import card_of, second_files
+from leadline.runtime.onnx_file import manifest_of, second_files
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 from leadline.runtime.runner import FORKED, Loaded
 
@@ -67,7 +67,7 @@ def is_external(path: Path | str) -> bool:
         return False
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
-    return card_of(path) is None if path.suffix == ".onnx" else not is_described(path)
+    return manifest_of(path) is None if path.suffix == ".onnx" else not is_described(path)
 
 
 def kind_of(path: Path, said: ExternalModel) -> Kind:
