@@ -17,6 +17,7 @@ from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Preprocess, to_json
 from leadline.core.storage import sha256
+from leadline.core.writing import is_same
 from leadline.runtime import backend
 from leadline.runtime.external import is_external, open_external
 from leadline.runtime.options import ExternalModel
@@ -79,6 +80,8 @@ def parity(
     """
     options = dataclasses.replace(options, runtimes=()) if files else options
     check(options)
+    if any(is_same(file, model) for file in files):
+        raise ValueError(f"{model} is the reference and one of the files, too; give the other files alone")
     if not pictures:
         raise ValueError("there is no picture to compare on")
     rows = planned([model, *map(str, files)], options, say)
