@@ -116,7 +116,7 @@ def _compare(row: Row, reference: Reference, pictures: Sequence[Picture], option
         return
     try:
         with working(threads=row.threads) as worker, tempfile.TemporaryDirectory() as folder:
-            like = {} if row.external is None else {"prepared_as": to_json(reference.preprocess)}
+            like: dict[str, Any] = {} if row.external is None else {"prepared_as": to_json(reference.preprocess)}
             loaded = worker.ask("load", **row.opening(), size=options.size, **like)
             row.precision, size = loaded.get("precision", row.precision), tuple(loaded["size"])
             if reference.is_external and size != reference.preprocess.size:

@@ -68,6 +68,4 @@ def check_predictions(folder: Path, said: ExternalModel, others: Mapping[str, An
         raise ValueError(f"--predictions is {folder}, which is {what}; a folder of depth maps is needed")
     plain = ExternalModel(said.kind, output=said.output, depth_scale=said.depth_scale, licences=said.licences)
     if said != plain:
-        raise ValueError(
-            "of --external.*, depth maps take kind, depth-scale, output and licences: leave out the rest"
-        )
+        raise ValueError("of --external.*, depth maps take kind, depth-scale, output and licences: leave out the rest")
