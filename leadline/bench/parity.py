@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from leadline.bench.rows import BenchOptions, Row, check, planned
+from leadline.bench.rows import BenchOptions, Row, check, plan_rows
 from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Preprocess, to_json
@@ -84,7 +84,7 @@ def parity(
         raise ValueError(f"{model} is the reference and one of the files, too; give the other files alone")
     if not pictures:
         raise ValueError("there is no picture to compare on")
-    rows = planned([model, *map(str, files)], options, say)
+    rows = plan_rows([model, *map(str, files)], options, say)
     reference = reference_file(model, options.external) if is_external(model) else reference_net(model)
     _check_files(reference, rows)
     for row in rows:
