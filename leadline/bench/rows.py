@@ -17,7 +17,7 @@ from leadline.core.spec import to_json
 from leadline.core.storage import sha256
 from leadline.nn.checkpoint import find
 from leadline.runtime import BACKENDS, SUFFIXES, backend, manifest
-from leadline.runtime.external import EXTERNAL, is_external, kind_of, refuse_said
+from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
@@ -169,7 +169,10 @@ def _of_file(model: str, options: BenchOptions) -> list[Row]:
         kind_of(path, options.external)
         name, said = EXTERNAL[path.suffix], to_json(options.external)
         stored = weights_precision(path) if path.suffix == ".onnx" else "fp32"  # of a TFLite file its runtime tells
-        return [Row(model, name, stored, n, sha256(path), None, path, external=said) for n in _threads(options)]
+        return [
+            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=said)
+            for n in _threads(options)
+        ]
     found = manifest(path)
     return [Row(model, found.runtime, found.precision, n, found.source, found.frame, path) for n in _threads(options)]
 

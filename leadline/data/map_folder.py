@@ -74,7 +74,9 @@ def open_map_folder(
     files = map_files(root)
     if not files:
         raise BadData(f"{root} holds no depth maps: files that end in {', '.join(DEPTH_SUFFIXES)} are needed")
-    own, scaled = _said_by(root / files[0], kind, key) if kind is None or kind == "metric" else (kind, False)
+    own, scaled = _said_by(root / files[0], key)
+    if own is not None and kind not in (None, own):
+        raise BadData(f"{root / files[0]} holds {own}, and {kind} is asked for (--external.kind): leave that out")
     kind = kind or own
     if kind is None:
         raise ValueError(
@@ -98,10 +100,10 @@ def refuse_shape(file: Path, given: tuple[int, int], name: str, size: tuple[int,
     raise ValueError(f"{file} is {given}, the picture {name} {size}: not one shape{hint}")
 
 
-def _said_by(path: Path, kind: Kind | None, key: str | None) -> tuple[Kind | None, bool]:
+def _said_by(path: Path, key: str | None) -> tuple[Kind | None, bool]:
     """(the kind that the file states of itself, whether it states its scale)."""
     try:
-        stored = read_stored(path, key=key, kind=kind)
+        stored = read_stored(path, key=key, kind=None)
     except BadData:  # it is named when its picture is asked about
         return None, False
     return stored.kind, stored.scale is not None

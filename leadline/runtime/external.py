@@ -70,6 +70,11 @@ def is_external(path: Path | str) -> bool:
     return manifest_of(path) is None if path.suffix == ".onnx" else not is_described(path)
 
 
+def external_files(path: Path) -> list[Path]:
+    """The file, and those beside it that hold weights of it."""
+    return [path, *(path.parent / name for name in (second_files(path) if path.suffix == ".onnx" else []))]
+
+
 def kind_of(path: Path, said: ExternalModel) -> Kind:
     """What the file's numbers are; ValueError if nobody has said it."""
     if said.kind is not None:
@@ -89,6 +94,9 @@ def open_external(path: Path, said: ExternalModel, threads: int | None = None) -
     says besides may be for other files that are opened together with it.
     """
     kind = kind_of(path, said)
+    files = external_files(path)
+    if lost := [file.name for file in files if not file.is_file()]:
+        raise BadArtefact(f"{path} lacks {', '.join(lost)}, which holds weights of it; keep the files together")
     session = (onnx_session if path.suffix == ".onnx" else tflite_session)(path, threads)
     place, which = _picture_of(path, session.inputs), _map_of(path, session.outputs, said.output)
     size = place.size or said.size
@@ -98,12 +106,11 @@ def open_external(path: Path, said: ExternalModel, threads: int | None = None) -
     run = _runner(path, session, place, which, how, said.unit_m if kind == "metric" else 1.0)
     run(prepare(np.full((*size, 3), 128, np.uint8), how))
     unit, layer = ("m" if kind == "metric" else kind), ("disparity" if kind == "relative_disparity" else "conv")
-    others = [path.parent / name for name in second_files(path)] if path.suffix == ".onnx" else []
     facts: dict[str, Any] = {"licences": list(said.licences), "unit_m": said.unit_m, "size": list(size)}
     facts |= {} if place.bytes else {"mean": list(said.mean), "std": list(said.std)}
     found = ExternalManifest(
         path.stem, EXTERNAL[path.suffix], session.precision, how, Head(kind, unit, layer=layer),  # type: ignore[arg-type]
-        sha256(path, *others), session.outputs[which][0], facts,
+        sha256(*files), session.outputs[which][0], facts,
     )  # fmt: skip
     return Loaded(run, _again, path.absolute(), said, threads, found), found
 

@@ -130,3 +130,16 @@ def test_pydnet_gives_depth_through_litert(shared_data: Path) -> None:
     said = ExternalModel("relative_depth", output="PSD/resize_images/ResizeBilinear")
     depth = load_predictor(path, external=said)(frame(96, 128))
     assert depth.kind == "relative_depth" and depth.values.shape == (96, 128)
+
+
+def test_a_file_whose_weights_are_not_beside_it_says_which(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    plain = onnx.load(model(path, (1, 3, 40, 60)))
+    one = plain.graph.initializer[1]
+    one.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(one), one.name))  # as bytes, which may go out
+    onnx.save(plain, path, save_as_external_data=True, location="net.weights", size_threshold=0)
+    assert np.isfinite(open_external(path, METRIC)[0](np.zeros((1, 3, 40, 60), np.float32))).all()
+    (tmp_path / "net.weights").unlink()
+    with pytest.raises(BadArtefact, match=r"net\.onnx lacks net\.weights, which holds weights of it"):
+        open_external(path, METRIC)
