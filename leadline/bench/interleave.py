@@ -13,6 +13,7 @@ from leadline.bench.device import pick_cores
 from leadline.bench.rows import BenchOptions, Row
 from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.timing import summary
+from leadline.runtime.external import external_files
 from leadline.runtime.manifest import files_of
 
 TURN, UNMEASURED = 10, 2
@@ -30,12 +31,13 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
             say(f"loading {row.runtime} {row.precision}, threads {row.threads}")
             with record_error(row):
                 worker = stack.enter_context(working(pick_cores(row.threads), row.threads))
-                row.facts |= worker.ask("load", file=str(row.file), threads=row.threads, size=options.size)
+                row.facts |= worker.ask("load", **row.opening(), size=options.size)
                 fits = row.frame in (None, options.frame)
                 for restored in {row.frame is not None, row.frame is not None or row.is_reference()} if fits else ():
                     out = _outputs(frames, i, restored)
                     worker.ask("outputs", frames=str(frames), out=str(out), restored=restored)
-                row.facts["bytes"] = sum(path.stat().st_size for path in files_of(row.file or Path()))
+                of = files_of if row.external is None else external_files
+                row.facts["bytes"] = sum(path.stat().st_size for path in of(row.file or Path()))
                 workers[i] = worker
         _compare_outputs(rows, frames)
         calls: dict[int, list[float]] = {i: [] for i in workers}

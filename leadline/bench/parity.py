@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,13 @@ from PIL import Image
 
 from leadline.bench.rows import BenchOptions, Row, check, plan_rows
 from leadline.bench.worker_process import RowFailed, Worker, working
-from leadline.core.preprocess import prepare, restore
-from leadline.core.spec import Preprocess
+from leadline.core.preprocess import Runner, prepare, restore
+from leadline.core.spec import Preprocess, to_json
 from leadline.core.storage import sha256
+from leadline.core.writing import is_same
 from leadline.runtime import backend
+from leadline.runtime.external import is_external, open_external
+from leadline.runtime.options import ExternalModel
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
@@ -55,6 +59,9 @@ def parity(
 ) -> Parity:
     """Compare `files`, or without any `model` exported as `options` say, with `model` run by PyTorch.
 
+    `files` of other programs, which `options.external` describes, are compared with a net of leadline's or, if `model`
+    is such a file itself, with that: its own runtime then stands for PyTorch below, and its verdict is `reference`.
+
     Each row holds, apart from what it is:
 
     - `verdict`: float32 `agrees` or `differs`, lower precision is `measured`; `missing` (cannot be on this machine: the
@@ -71,35 +78,51 @@ def parity(
     Passed is a comparison in which no row differs or failed and at least one file was compared. For files that take
     whole frames, pictures of another size are brought to the frame's first.
     """
-    from leadline.nn.checkpoint import find, load
-
     options = dataclasses.replace(options, runtimes=()) if files else options
     check(options)
+    if any(is_same(file, model) for file in files):
+        raise ValueError(f"{model} is the reference and one of the files, too; give the other files alone")
     if not pictures:
         raise ValueError("there is no picture to compare on")
-    source = sha256(find(model))
     rows = plan_rows([model, *map(str, files)], options, say)
-    net = load(model)
+    reference = reference_file(model, options.external) if is_external(model) else reference_net(model)
+    _check_files(reference, rows)
     for row in rows:
-        if row.error is None and row.source != source:
+        if row.error is None and row.external is None and row.source != reference.source:
             row.facts["note"] = f"{row.file} was made from another checkpoint than {model}"
+        if row.model == model and row.external is not None:
+            row.facts["verdict"] = "reference"
+            continue
         say(f"comparing {row.runtime} {row.precision}")
-        _compare(row, net, pictures, options)
+        _compare(row, reference, pictures, options)
         row.facts["verdict"] = _verdict(row, tolerance)
     verdicts = [row.facts["verdict"] for row in rows if not row.is_reference()]
     passed = not {"differs", "failed"} & set(verdicts) and bool({"agrees", "measured"} & set(verdicts))
     return Parity([row.to_json() for row in rows], passed, len(pictures), tolerance)
 
 
-def _compare(row: Row, net: Net, pictures: Sequence[Picture], options: BenchOptions) -> None:
+def _check_files(reference: Reference, rows: Sequence[Row]) -> None:
+    """ValueError for rows that nothing can be said of."""
+    for row in rows:
+        if reference.is_external and row.external is None:
+            raise ValueError(f"{row.file} is an exported file: its --reference is the checkpoint it was made from")
+        if row.external is not None and row.external["kind"] != reference.kind:
+            raise ValueError(f"{row.file} is {row.external['kind']} as you say, and the reference is {reference.kind}")
+
+
+def _compare(row: Row, reference: Reference, pictures: Sequence[Picture], options: BenchOptions) -> None:
     """Fill in the row's figures; what fails is the row's error."""
     if row.error is not None:
         return
     try:
         with working(threads=row.threads) as worker, tempfile.TemporaryDirectory() as folder:
-            size = worker.ask("load", file=str(row.file), threads=row.threads, size=options.size)["size"]
-            how = dataclasses.replace(net.spec.preprocess, size=tuple(size))
-            expect = _expectation(net, how, row.frame)
+            like: dict[str, Any] = {} if row.external is None else {"prepared_as": to_json(reference.preprocess)}
+            loaded = worker.ask("load", **row.opening(), size=options.size, **like)
+            row.precision, size = loaded.get("precision", row.precision), tuple(loaded["size"])
+            if reference.is_external and size != reference.preprocess.size:
+                raise RowFailed(f"it takes pictures of {size}, and the reference of {reference.preprocess.size}")
+            how = dataclasses.replace(reference.preprocess, size=size)
+            expect = reference.expectation(how, row.frame)
             found = []
             for picture in pictures:
                 frame = _fitting(picture(), row.frame)
@@ -108,8 +131,7 @@ def _compare(row: Row, net: Net, pictures: Sequence[Picture], options: BenchOpti
                 row.facts[key] = float((np.mean if key.endswith("_mean") else np.max)([each[key] for each in found]))
             if options.data is not None:
                 wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size")}
-                of = {"file": str(row.file), "threads": row.threads, "data": str(options.data)}
-                row.facts |= worker.ask("metrics", _ENOUGH_S, **of, **wanted)
+                row.facts |= worker.ask("metrics", _ENOUGH_S, **row.opening(), data=str(options.data), **wanted)
     except RowFailed as error:
         row.error = str(error)
 
@@ -126,6 +148,42 @@ class Expected:
     within: np.ndarray | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What files are compared with: its preprocessing, kind, SHA-256, and for a Preprocess and a frame's size (None:
+    any) the function from a frame to what is expected."""
+
+    preprocess: Preprocess
+    kind: str
+    source: str
+    expectation: Callable[[Preprocess, tuple[int, int] | None], Callable[[np.ndarray], Expected]]
+    is_external: bool = False
+
+
+def reference_net(model: str) -> Reference:
+    """A net of leadline's, run by PyTorch."""
+    from leadline.nn.checkpoint import find, load
+
+    net = load(model)
+    return Reference(net.spec.preprocess, net.spec.head.kind, sha256(find(model)), partial(_expectation, net))
+
+
+def reference_file(model: str, said: ExternalModel) -> Reference:
+    """A file of another program, run by its own runtime."""
+    run, found = open_external(Path(model), said)
+
+    def expectation(how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
+        return partial(_expected, run, how)
+
+    return Reference(found.preprocess, found.head.kind, found.source, expectation, True)
+
+
+def _expected(run: Runner, how: Preprocess, frame: np.ndarray) -> Expected:
+    prepared = prepare(frame, how)
+    output = run(prepared)[0, 0]
+    return Expected(output, *restore(output, (frame.shape[0], frame.shape[1]), how), prepared, None)
+
+
 def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
     from leadline.runtime.backends import eager
     from leadline.runtime.whole_frame import Framed
@@ -140,18 +198,18 @@ def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Ca
         hook.remove()
 
     def expect(frame: np.ndarray) -> Expected:
-        prepared = prepare(frame, how)
-        output = run(prepared)[0, 0]
-        depth, valid = restore(output, (frame.shape[0], frame.shape[1]), how)
+        found = _expected(run, how, frame)
         if framed is None:
-            return Expected(output, depth, valid, prepared, None)
-        return Expected(framed(frame[None])[0, 0], depth, valid, prepared, seen.pop())
+            return found
+        return dataclasses.replace(found, output=framed(frame[None])[0, 0], within=seen.pop())
 
     return expect
 
 
 def _differences(frame: np.ndarray, output: np.ndarray, expected: Expected, how: Preprocess) -> dict[str, float]:
     """The figures of one frame, from the file's output [h,w] or, for whole frames, [H,W]."""
+    if output.shape != expected.output.shape:
+        raise RowFailed(f"it gives a map of {output.shape}, and the reference one of {expected.output.shape}")
     apart = np.abs(output - expected.output)
     largest, mean = np.abs(expected.output).max() or 1.0, np.abs(expected.output).mean() or 1.0
     whole = expected.within is not None

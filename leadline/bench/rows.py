@@ -13,10 +13,13 @@ from leadline.bench.worker_process import RowFailed, working
 from leadline.core.errors import LeadlineError
 from leadline.core.image_sources import sources
 from leadline.core.machine import usable_cores
+from leadline.core.spec import to_json
 from leadline.core.storage import sha256
 from leadline.nn.checkpoint import find
 from leadline.runtime import BACKENDS, SUFFIXES, backend, manifest
-from leadline.runtime.options import Precision
+from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
+from leadline.runtime.onnx_file import weights_precision
+from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
 
@@ -25,11 +28,12 @@ _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
 class BenchOptions:
     """What to measure and how long.
 
-    `runtimes` and `precisions` are of the files to export; `threads` empty: every core that the process may use.
-    `size` is the net's input (by default the model's own) and `frame` the camera's, for end to end; `whole_frame`
-    exports a second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is
-    measured on the first `limit` images. `calibration` names the images for int8 (see `sources`). `tuning` and `trials`
-    are tvm's. `n` calls of each row count, fewer only where they would take more than `at_most_s` seconds.
+    `runtimes` and `precisions` are of the files to export; `threads` empty: every core that the process may use. `size`
+    is the net's input (by default the model's own) and `frame` the camera's, for end to end; `whole_frame` exports a
+    second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is measured on the
+    first `limit` images. `calibration` names the images for int8 (see `sources`). `tuning` and `trials` are tvm's.
+    `external` describes files of other programs. `n` calls of each row count, fewer only where they would take more
+    than `at_most_s` seconds.
     """
 
     runtimes: tuple[str, ...] = tuple(BACKENDS)
@@ -50,13 +54,15 @@ class BenchOptions:
     n: int = 200
     at_most_s: float = 300.0
     roofline: bool = False
+    external: ExternalModel = NOTHING_SAID
 
 
 @dataclass
 class Row:
     """One file at one number of threads, of the weights with the sha256 `source`; `facts` fills up as it is measured.
 
-    With `frame` (height, width) the file takes camera frames. `error` is why it cannot be measured.
+    With `frame` (height, width) the file takes camera frames. `error` is why it cannot be measured. `external` is what
+    was said of a file of another program, as JSON.
     """
 
     model: str
@@ -67,11 +73,17 @@ class Row:
     frame: tuple[int, int] | None = None
     file: Path | None = None
     error: str | None = None
+    external: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def is_reference(self) -> bool:
         """Whether the others are compared with it: PyTorch itself."""
         return self.runtime == "eager"
+
+    def opening(self) -> dict[str, Any]:
+        """What a worker needs to know of the file, to open it."""
+        given = {"file": str(self.file), "threads": self.threads}
+        return given if self.external is None else given | {"external": self.external}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what the row is, then what was measured."""
@@ -108,6 +120,8 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
     What has to be exported is exported here, each in a process of its own. What cannot be is a Row with its error.
     """
     rows = []
+    if options.external != NOTHING_SAID and not any(is_external(model) for model in models):
+        refuse_said(", ".join(models), options.external)
     for model in models:
         if is_artefact(model):
             rows += _of_file(model, options)
@@ -151,6 +165,14 @@ def _threads(options: BenchOptions) -> tuple[int, ...]:
 
 def _of_file(model: str, options: BenchOptions) -> list[Row]:
     path = Path(model)
+    if is_external(path):
+        kind_of(path, options.external)
+        name, said = EXTERNAL[path.suffix], to_json(options.external)
+        stored = weights_precision(path) if path.suffix == ".onnx" else "fp32"  # of a TFLite file its runtime tells
+        return [
+            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=said)
+            for n in _threads(options)
+        ]
     found = manifest(path)
     return [Row(model, found.runtime, found.precision, n, found.source, found.frame, path) for n in _threads(options)]
 

@@ -120,7 +120,7 @@ def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], Non
             say(f"accuracy of {row.runtime} {row.precision}")
             try:
                 with working(threads=usable_cores()) as worker:
-                    found = worker.ask("metrics", math.inf, file=str(row.file), threads=usable_cores(), **sized)
+                    found = worker.ask("metrics", math.inf, **row.opening() | {"threads": usable_cores()}, **sized)
             except RowFailed as error:
                 found = {"metrics": None, "metrics_error": str(error)}
             seen[row.file] = found

@@ -21,8 +21,9 @@ import numpy as np
 
 from leadline.core.errors import LeadlineError
 from leadline.core.preprocess import Runner, prepare, restore
-from leadline.core.spec import Preprocess
+from leadline.core.spec import Preprocess, from_json
 from leadline.core.timing import no_collection, one, repeat
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 Size = tuple[int, int]
 
@@ -39,9 +40,19 @@ class Loaded:
 _loaded: list[Loaded] = []  # the one file of this process
 
 
-def load(file: str, threads: int, size: Size | None) -> dict[str, Any]:
-    """Load the file, which may be a checkpoint, and call it once. `load_ms` has the import of its runtime in it."""
-    path = Path(file)
+def load(
+    file: str,
+    threads: int,
+    size: Size | None,
+    external: dict[str, Any] | None = None,
+    prepared_as: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Load the file, which may be a checkpoint, and call it once. `load_ms` has the import of its runtime in it.
+
+    `external` is what is said of a file of another program; `prepared_as` is the Preprocess of the net to compare it
+    with, whose way to cut and resize it then takes.
+    """
+    path, precision = Path(file), {}
     start = perf_counter()
     if path.suffix == ".safetensors":
         from leadline.nn.checkpoint import load as load_net
@@ -50,6 +61,12 @@ def load(file: str, threads: int, size: Size | None) -> dict[str, Any]:
         net = load_net(path)
         run, how, frame = runner(net, threads), net.spec.preprocess, None
         how = dataclasses.replace(how, size=size or how.size)
+    elif external is not None:
+        from leadline.runtime.external import open_external
+
+        run, found = open_external(path, from_json(ExternalModel, external), threads)
+        how = found.preprocess if prepared_as is None else from_json(Preprocess, prepared_as)
+        how, frame, precision = dataclasses.replace(how, size=found.size), None, {"precision": found.precision}
     else:
         from leadline.runtime import load as load_artefact
 
@@ -58,7 +75,7 @@ def load(file: str, threads: int, size: Size | None) -> dict[str, Any]:
     load_ms = (perf_counter() - start) * 1000
     _loaded.append(Loaded(run, how, frame))
     given = _input(_loaded[0])
-    return {"load_ms": load_ms, "first_ms": one(lambda: run(given)), "size": how.size}
+    return {"load_ms": load_ms, "first_ms": one(lambda: run(given)), "size": how.size, **precision}
 
 
 def calls(n: int, warmup: int) -> dict[str, list[float]]:
@@ -122,6 +139,7 @@ def metrics(
     protocol: str,
     limit: int | None,
     size: tuple[int, int] | None = None,
+    external: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
 
@@ -134,7 +152,8 @@ def metrics(
 
     samples = open_dataset(Path(data), split)
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
-    predictor = load_predictor(file, threads=threads)
+    said = NOTHING_SAID if external is None else from_json(ExternalModel, external)
+    predictor = load_predictor(file, threads=threads, external=said)
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)

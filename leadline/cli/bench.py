@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
 from leadline.cli.flags import parse_size
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 
 def bench(
@@ -30,6 +31,7 @@ def bench(
     trials: int = 0,
     n: int = 200,
     roofline: bool = False,
+    external: ExternalModel = NOTHING_SAID,
     plot: Annotated[Path | None, arg(metavar="FILE")] = None,
     json: Annotated[str | None, arg(metavar="FILE|-")] = None,
 ) -> int:
@@ -39,7 +41,7 @@ def bench(
     other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.
 
     Args:
-        models: nets that ship with leadline, checkpoints, or files of `leadline export`
+        models: nets that ship with leadline, checkpoints, folders of runs, or any exported, ONNX or TFLite files
         runtime: which to export to, such as onnx,openvino with commas between, or all
         precision: fp32, fp16, bf16 or int8, with commas between
         threads: one or more numbers with commas between; by default every core
@@ -54,6 +56,7 @@ def bench(
         tuning: tvm: the folder where the tuner keeps what it has tried; by default one in leadline's cache
         trials: tvm: how many schedules the tuner tries for each part of the net
         n: how many calls of each row count
+        external: what ONNX and TFLite files of other programs do not say of themselves
         roofline: also measure what this machine can do at most, and how much of that each row reaches
         plot: draw latency against accuracy, or without data against parity, into this file
         json: write all figures to this file; - prints them in place of the table
@@ -85,6 +88,7 @@ def bench(
         trials=trials,
         n=n,
         roofline=roofline,
+        external=external,
     )
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")

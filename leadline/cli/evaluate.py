@@ -17,7 +17,9 @@ from tyro.conf import arg
 from leadline.cli import data as cli_data
 from leadline.cli import flags
 from leadline.cli.command import check_writable, names, print_json, warn, write_whole
-from leadline.cli.flags import AS_SAID, Count, Model, Number, Read, Runtime
+from leadline.cli.flags import AS_SAID, Count, Number, Read, Runtime
+from leadline.cli.judged import check_predictions, of_model, of_predictions
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 def val(
     *,
     data: Annotated[Path, arg(metavar="FOLDER")],
-    model: Model = "fastdepth",
+    model: Annotated[str | None, arg(aliases=["-m"], metavar="NAME|FILE|RUN")] = None,
+    predictions: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    allow_missing: bool = False,
+    external: ExternalModel = NOTHING_SAID,
     split: str = "test",
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -42,7 +47,11 @@ def val(
 
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
-        model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
+        model: a net that ships with leadline (by default fastdepth), a checkpoint, a run's folder, or any exported,
+            ONNX or TFLite file
+        predictions: judge depth maps that any program has saved, in place of a model; each is called as its frame is
+        allow_missing: judge only the frames that have a depth map in --predictions
+        external: what a file of another program, or the depth maps of --predictions, do not say of themselves
         split: train, val, test or all; where there is no test part, val stands in for it
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
@@ -66,42 +75,47 @@ def val(
     chosen = list(PROTOCOLS.values()) if asked == ("all",) else [find(name) for name in asked]
     if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
         raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
+    if predictions is None:
+        if allow_missing:
+            raise ValueError("--allow-missing is for --predictions; leave it out")
+        model = model or "fastdepth"
+    else:
+        check_predictions(predictions, external, {"model": model, "runtime": runtime, "threads": threads, "flip": flip})
     if csv is not None:  # what cannot be written should fail now, not after the work
-        may_tabulate(csv, data, model)
+        may_tabulate(csv, data, predictions or Path(model or ""))
         check_writable(csv)
     samples = open_dataset(data, split, **reading.given())
     cli_data.tell_unread([data])
     if samples.note:
         warn(samples.note)
+    whole = samples
     if limit is not None:
         samples = subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
-    predictor = replace(flags.predictor(model, runtime, threads), flip=flip)
+    if predictions is not None:
+        judged = of_predictions(predictions, external, samples, whole, allow_missing)
+    else:
+        predictor = replace(flags.predictor(model or "", runtime, threads, external), flip=flip)
+        judged = of_model(predictor, samples, model or "")
     unfit: dict[str, str] = {}
     if asked == ("all",):
-        size = first_readable(samples).target.shape
-        unfit = {p.id: why for p in chosen if (why := misfit(p, predictor.head.kind, size))}
+        size = first_readable(judged.samples).target.shape
+        unfit = {p.id: why for p in chosen if (why := misfit(p, judged.kind, size))}
         chosen = [p for p in chosen if p.id not in unfit]
     results: list[ImageResult] = []
-    with _progress(len(samples)) as advance:
+    with _progress(len(judged.samples)) as advance:
 
         def note(result: ImageResult) -> None:
             results.append(result)
             advance()
 
-        reports = evaluate_all(predictor, samples, chosen, name=predictor.name, on_image=note)
+        reports = evaluate_all(
+            judged.predict, judged.samples, chosen, name=judged.name, on_image=note, by_sample=judged.by_sample
+        )
     facts = Report(
-        predictor.name,
-        context={
-            "model": model,
-            "runtime": predictor.runtime,
-            "precision": predictor.precision,
-            "flip": flip,
-            "data": str(data),
-            "split": split,
-            "data_set": samples.name,
-        },
+        judged.name,
+        context={**judged.facts, "data": str(data), "split": split, "data_set": samples.name},
     )
     reports = [report | facts for report in reports]
     if latency_ms is not None:
@@ -111,7 +125,7 @@ def val(
     for skipped in reports[0].context["skipped"]:
         warn(f"left out: {skipped}")
     if json:
-        many = {"model": model, "reports": [r.to_json() for r in reports], "unfit": unfit}
+        many = {"model": model or str(predictions), "reports": [r.to_json() for r in reports], "unfit": unfit}
         print_json(reports[0].to_json() if len(reports) == 1 and not unfit else many)
     else:
         print(table(reports))
@@ -133,12 +147,12 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 _TABLE = b"name,protocol,problem"  # how `val`'s tables begin
 
 
-def may_tabulate(path: Path, data: Path, model: str) -> None:
+def may_tabulate(path: Path, data: Path, model: Path) -> None:
     """ValueError if a table at `path` would replace a file of the model or, but for an older table, of the data."""
     from leadline.core.writing import may_be_written
     from leadline.runtime.manifest import files_of
 
-    reads = [file for file in files_of(Path(model)) if file.is_file()]
+    reads = [file for file in files_of(model) if file.is_file()]
     is_old = path.is_file() and path.read_bytes()[: len(_TABLE)] in (_TABLE, b"")
     may_be_written(path, reads=reads, apart=[data] if path.exists() and not is_old else (), advice="give another --csv")
 

@@ -10,13 +10,14 @@ from tyro.conf import arg
 
 from leadline.cli.command import progress, warn
 from leadline.data.options import Reading
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.predict.predictor import Predictor
 
 
 Source = Annotated[str, arg(metavar="SOURCE")]
-Model = Annotated[str, arg(aliases=["-m"], metavar="NAME|FILE")]
+Model = Annotated[str, arg(aliases=["-m"], metavar="NAME|FILE|RUN")]
 Out = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Count = Annotated[int | None, arg(metavar="N")]
@@ -25,15 +26,19 @@ Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --dep
 AS_SAID = Reading()  # by dataset.toml
 
 
-def predictor(model: str, runtime: str | None, threads: int | None) -> Predictor:
+def predictor(
+    model: str, runtime: str | None, threads: int | None, external: ExternalModel = NOTHING_SAID
+) -> Predictor:
     """What `--model`, `--runtime` and `--threads` name; `auto` tells on standard error what it chose, and why."""
     from leadline.predict.predictor import load_predictor
     from leadline.runtime import SUFFIXES
+    from leadline.runtime.external import refuse_said
 
     if runtime != "auto":
-        return load_predictor(model, runtime=runtime, threads=threads)
+        return load_predictor(model, runtime=runtime, threads=threads, external=external)
     if SUFFIXES.get(Path(model).suffix, "eager") != "eager":  # a file says itself what runs it
-        return load_predictor(model, threads=threads)
+        return load_predictor(model, threads=threads, external=external)
+    refuse_said(model, external)
     from leadline.bench.fastest import choose
 
     choice = choose(model, threads=threads, say=progress)

@@ -55,9 +55,9 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     from leadline.core.spec import to_json
     from leadline.nn import zoo
     from leadline.nn.build import build
-    from leadline.nn.checkpoint import find, load, read_provenance, shipped
+    from leadline.nn.checkpoint import find, is_run, load, read_provenance, shipped
 
-    has_file = name in shipped() or Path(name).is_file() or Path(name).suffix != "" or os.sep in name
+    has_file = name in shipped() or Path(name).is_file() or is_run(name) or Path(name).suffix != "" or os.sep in name
     net = load(name) if has_file else build(zoo.spec(name), seed=0)
     if channels:
         return _print_channels(net, json)

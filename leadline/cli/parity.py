@@ -13,6 +13,7 @@ from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.export import Count, Folder, Model, Size
 from leadline.cli.flags import parse_size
 from leadline.core.text import shown
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.bench.parity import Parity, Picture
@@ -58,6 +59,7 @@ def parity(
     images: int = 128,
     threads: Count = None,
     tolerance: float = 1e-4,
+    external: ExternalModel = NOTHING_SAID,
     json: bool = False,
 ) -> int:
     """Run the same images through every runtime and compare with PyTorch; exit code 1 where float32 files differ.
@@ -65,11 +67,12 @@ def parity(
     Without images it takes the first of --data, or three made up.
 
     Args:
-        model: a net that ships with leadline, a checkpoint, or an exported file
+        model: a net that ships with leadline, a checkpoint, a run's folder, or any exported, ONNX or TFLite file
         more: images to compare on (files, folders, patterns in quotes, .txt lists), and further exported files
         runtime: all, or some such as onnx,openvino with commas between; not for exported files
         precision: one or more of fp32,fp16,bf16,int8 with commas between; not for exported files
-        reference: the checkpoint that exported files were made from
+        reference: the checkpoint that exported files were made from; of files of other programs the checkpoint, ONNX or
+            TFLite file that they were converted from
         frame: also compare files that take whole camera frames of this size
         size: the net's input size; by default the model's own
         data: also measure the accuracy of each file on this data set
@@ -80,13 +83,20 @@ def parity(
         images: int8: how many of them, evenly spaced
         threads: threads of each runtime; by default every core
         tolerance: largest difference of a float32 file, relative to the largest value
+        external: what ONNX and TFLite files of other programs do not say of themselves
         json: print one JSON object
     """
     from leadline.bench.parity import parity as compare
     from leadline.bench.rows import BenchOptions, is_artefact
     from leadline.runtime import BACKENDS
+    from leadline.runtime.external import is_external
 
     files = [Path(name) for name in (model, *more) if is_artefact(name)]
+    if is_artefact(model) and reference is None and is_external(model):
+        raise ValueError(
+            f"{model} is not leadline's, so there is no PyTorch net to compare it with: give the file or checkpoint "
+            "that it was converted from by --reference"
+        )
     if is_artefact(model) and reference is None:
         raise ValueError(f"{model} is compared with the checkpoint it was made from: give that by --reference")
     if not is_artefact(model) and reference is not None:
@@ -105,6 +115,7 @@ def parity(
         limit=limit,
         calibration=calibration,
         n_calibration=images,
+        external=external,
     )
     given = [name for name in more if not is_artefact(name)]
     found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=progress)
@@ -116,7 +127,9 @@ def parity(
         for row in found.rows:
             for why in filter(None, (row.get("error"), row.get("note"))):
                 print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {shown(why)}")
-        print(f"\n{_LEGEND}\n{_judgement(found)}")
+        own = not reference or not is_external(reference)
+        legend = _LEGEND if own else _LEGEND.replace("PyTorch", "the reference")
+        print(f"\n{legend}\n{_judgement(found)}")
     return 0 if found.passed else 1
 
 
@@ -153,6 +166,7 @@ def _parity_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _judgement(found: Parity) -> str:
     judged = [row for row in found.rows if row["precision"] == "fp32" and row["runtime"] != "eager"]
+    judged = [row for row in judged if row["verdict"] != "reference"]
     agree = sum(row["verdict"] == "agrees" for row in judged)
     verdict = "passed" if found.passed else "NOT passed"
     on = f"{found.n_images} picture{'s' if found.n_images > 1 else ''}"

@@ -12,6 +12,7 @@ from leadline.cli import flags
 from leadline.cli.command import names, print_json, warn
 from leadline.cli.flags import Count, Model, Number, Out, Runtime, Source
 from leadline.core.text import shown
+from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.predict.files import Outcome
@@ -32,13 +33,14 @@ def predict(
     flip: bool = False,
     runtime: Runtime = None,
     threads: Count = None,
+    external: ExternalModel = NOTHING_SAID,
     json: bool = False,
 ) -> int:
     """Depth of photographs: an image, a folder, a pattern in quotes or a .txt list. A bad file does not stop the rest.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
-        model: a net that ships with leadline, a checkpoint, or a file of `leadline export`
+        model: a net that ships with leadline, a checkpoint, a run's folder, or any exported, ONNX or TFLite file
         out: where the results go
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
             metric depth and vis,npy for relative
@@ -52,13 +54,14 @@ def predict(
         flip: look at the mirrored picture too and merge the two answers, in twice the time
         runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
         threads: threads of the runtime; by default its own choice
+        external: what an ONNX or TFLite file of another program does not say of itself
         json: print one JSON object
     """
     from leadline.core.image_sources import sources
     from leadline.predict.files import predict_files
 
     paths = sources(source, warn)
-    predictor = replace(flags.predictor(model, runtime, threads), flip=flip)
+    predictor = replace(flags.predictor(model, runtime, threads, external), flip=flip)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
     outcomes = []

@@ -6,35 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
-from leadline.core.spec import Kind
+from leadline.core.allowed import ABOVE_0, FROM_0, PART, at_least, between, check, each
+from leadline.runtime.options import NOTHING_SAID
+from leadline.runtime.options import ExternalModel as ExternalModel
 
 FLAG = "--external.kind"
 """Where somebody says what a teacher does not say of itself."""
-
-
-@dataclass(frozen=True)
-class ExternalModel:
-    """What a teacher that leadline has not made does not say of itself."""
-
-    kind: Kind | None = None
-    """What its numbers are: metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)."""
-    unit_m: float = 1.0
-    """Metres in one of its units, where it is metric."""
-    size: tuple[int, int] | None = None
-    """Height and width of its input, where it takes any."""
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Its input is (x - mean) / std of RGB in 0..1."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    output: str | None = None
-    """Which of its outputs is depth."""
-    depth_scale: float | None = None
-    """Of a folder of depth maps: stored units per metre."""
-    licences: tuple[str, ...] = ()
-    """The terms under which it came; stated in what it labels and in what learns from it."""
-
-    def __post_init__(self) -> None:
-        check(self, unit_m=ABOVE_0, depth_scale=ABOVE_0, size=SIZE, mean=each(FINITE, 3), std=each(ABOVE_0, 3))
 
 
 @dataclass(frozen=True)
@@ -47,7 +24,7 @@ class TeacherOptions:
     """
     weights: tuple[float, ...] = ()
     """Of several teachers: how much each counts; none: all alike."""
-    external: ExternalModel = ExternalModel()
+    external: ExternalModel = NOTHING_SAID
     """What files that leadline has not made do not say of themselves."""
     flip: bool = False
     """Predict the mirrored picture too, and take the mean."""

@@ -16,6 +16,8 @@ from leadline.evaluation.protocols import Protocol, find, match, measure_matched
 
 Predict = Callable[[np.ndarray], Depth]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
+PredictSample = Callable[[Sample], Depth]
+"""A Sample -> its depth, for predictions that are found by its name, see `predictions.pair`."""
 
 Samples = Dataset | Sequence[Sample] | Iterable[Sample]
 
@@ -54,14 +56,16 @@ def check_protocols(names: Sequence[str], kind: Kind, data: Dataset) -> None:
 
 
 def evaluate_all(
-    predict: Predict,
+    predict: Predict | PredictSample,
     samples: Samples,
     protocols: Sequence[Protocol | str],
     *,
     name: str = "model",
     on_image: Callable[[ImageResult], None] | None = None,
+    by_sample: bool = False,
 ) -> list[Report]:
-    """One Report for each protocol, from the same predictions; `predict` runs once for each image.
+    """One Report for each protocol, from the same predictions; `predict` runs once for each image. It is given the
+    image, or with `by_sample` the whole Sample.
 
     An image that cannot be read, has no pixel to count or has a metric that is not finite is left out of the mean, and
     `context["skipped"]` names it and the reason; if no image is left, that is BadData. `on_image` is called with each
@@ -69,21 +73,27 @@ def evaluate_all(
     """
     chosen = [find(p) if isinstance(p, str) else p for p in protocols]
     results = []
-    for result in evaluate_images(predict, samples, chosen):
+    for result in evaluate_images(predict, samples, chosen, by_sample=by_sample):
         results.append(result)
         if on_image is not None:
             on_image(result)
     return [_report(name, protocol, results) for protocol in chosen]
 
 
-def evaluate_images(predict: Predict, samples: Samples, protocols: Sequence[Protocol | str]) -> Iterator[ImageResult]:
+def evaluate_images(
+    predict: Predict | PredictSample,
+    samples: Samples,
+    protocols: Sequence[Protocol | str],
+    *,
+    by_sample: bool = False,
+) -> Iterator[ImageResult]:
     """Each image's result under each protocol, in the order of `samples`."""
     chosen = [find(p) if isinstance(p, str) else p for p in protocols]
     for name, read in _readers(samples):
         try:
             sample = read()
             name = str(sample.name)
-            pred = predict(sample.image)
+            pred = predict(sample if by_sample else sample.image)  # type: ignore[arg-type]
         except (BadData, BadImage, OSError) as error:
             yield ImageResult(name, problems={p.id: str(error) for p in chosen})
             continue

@@ -131,7 +131,7 @@ def shipped() -> dict[str, Path]:
 
 
 def find(name_or_path: Path | str) -> Path:
-    """The file of a shipped model's name, or the path itself if there is such a file."""
+    """The file of a shipped model's name, the net of a run's folder, or the path itself if there is such a file."""
     known = shipped()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
@@ -142,14 +142,48 @@ def find(name_or_path: Path | str) -> Path:
         there = path.exists()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise BadCheckpoint(f"the model {shown(str(path))} cannot be read: {error.strerror}") from error
+    if path.is_dir():
+        return net_of_run(path)
     if there:  # reading a pipe would wait for whoever writes into it
-        what = "folder" if path.is_dir() else "pipe or device"
-        raise BadCheckpoint(f"{path} is a {what}; a .safetensors file is needed")
+        raise BadCheckpoint(f"{path} is a pipe or device; a .safetensors file is needed")
     if str(name_or_path) in zoo.names():
         raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
     raise BadCheckpoint(
         f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
     )
+
+
+def is_run(folder: Path | str) -> bool:
+    """Whether `leadline train`, `distill` or `prune` has written into this folder."""
+    return any((Path(folder) / name).is_file() for name in _RUN_FILES)
+
+
+def net_of_run(folder: Path) -> Path:
+    """The checkpoint of the run in `folder`: its final net, or of a run that is not over its last one.
+
+    BadCheckpoint if the folder is no run, or holds no net or several.
+    """
+    if not is_run(folder):
+        raise BadCheckpoint(
+            f"{folder} is a folder, and no run of leadline (it has no {' or '.join(_RUN_FILES)}); give such a run's "
+            "folder or a .safetensors file"
+        )
+    pruned = folder.absolute().with_name(f"{folder.absolute().name}.safetensors")
+    if (folder / "plan.json").is_file():  # `prune` writes its net beside the folder
+        if pruned.is_file():
+            return pruned
+        raise BadCheckpoint(f"{folder} is a pruning that is not finished, there is no {pruned.name}; --resume goes on")
+    nets = [path for path in sorted(folder.glob("*.safetensors")) if path.name not in (_LAST, "state.safetensors")]
+    if len(nets) > 1:
+        names = ", ".join(path.name for path in nets)
+        raise BadCheckpoint(f"{folder} holds {len(nets)} nets: {names}; give one of these files")
+    if not nets and not (folder / _LAST).is_file():
+        raise BadCheckpoint(f"{folder} is a run that has not saved a net yet; wait for it, or go on with --resume")
+    return nets[0] if nets else folder / _LAST
+
+
+_RUN_FILES = ("run.json", "report.json", "plan.json")
+_LAST = "last.safetensors"
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

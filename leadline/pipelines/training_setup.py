@@ -30,7 +30,7 @@ from leadline.evaluation.evaluate import check_protocols
 from leadline.evaluation.protocols import find as find_protocol
 from leadline.nn import zoo
 from leadline.nn.build import Net, build, calibrated
-from leadline.nn.checkpoint import load, origin, shipped
+from leadline.nn.checkpoint import is_run, load, origin, shipped
 from leadline.nn.pretrained.tflite import give_from_file_
 from leadline.pipelines.training_data import (
     Say,
@@ -193,7 +193,8 @@ def parts(
 
 def _goes_on(run: Training) -> bool:
     """Whether the net comes with weights."""
-    return run.pretrained or Path(run.model).is_file()
+    known = run.model in zoo.names() or run.model in shipped()
+    return run.pretrained or Path(run.model).is_file() or (not known and is_run(run.model))
 
 
 def _checked(run: Training, given: bool, say: Say) -> None:

@@ -20,8 +20,9 @@ from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, r
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.runtime import SUFFIXES, load
+from leadline.runtime.external import EXTERNAL, ExternalManifest, check_said, is_external, open_external, refuse_said
 from leadline.runtime.manifest import Manifest
-from leadline.runtime.options import Precision
+from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
@@ -34,9 +35,9 @@ Picture = str | Path | Image.Image | np.ndarray
 class Predictor:
     """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
 
-    `manifest` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
-    size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
-    `geometry.merge_mirrored` says, of other nets the mean of the depths.
+    `manifest` is that of an exported or external file, None for PyTorch. A file made for whole frames takes pictures of
+    its frame's size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged:
+    disparities as `geometry.merge_mirrored` says, of other nets the mean of the depths.
 
     Threads may share one, and each result is its caller's to keep. One that was loaded from a file can be pickled: it
     is loaded anew where it arrives. A process that was forked after loading needs one of its own.
@@ -46,7 +47,7 @@ class Predictor:
     runner: Runner
     preprocess: Preprocess
     head: Head
-    manifest: Manifest | None = None
+    manifest: Manifest | ExternalManifest | None = None
     flip: bool = False
 
     def __call__(self, image: Picture) -> Depth:
@@ -69,6 +70,8 @@ class Predictor:
         output = self._merged(batch) if self.flip else self.runner(batch)[0, 0]
         times.append(time.perf_counter())
         values, valid = restore(output, size, self.preprocess) if self.frame is None else self._seen(output)
+        if isinstance(self.manifest, ExternalManifest) and self.head.kind != "relative_disparity":
+            valid &= values > 0  # nothing keeps another program's net from depths that cannot be
         times.append(time.perf_counter())
         parts = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms")
         latency_ms = {part: (b - a) * 1000 for part, (a, b) in zip(parts, pairwise(times), strict=True)}
@@ -115,8 +118,15 @@ def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int])
     )
 
 
-def load_predictor(model: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
-    """The Predictor of a shipped model's name, of a checkpoint or of an exported file.
+def load_predictor(
+    model: str | Path,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    external: ExternalModel = NOTHING_SAID,
+) -> Predictor:
+    """The Predictor of a shipped model's name, of a checkpoint or a run's folder, of an exported file, or of an ONNX or
+    TFLite file of another program, which `external` describes.
 
     A name or checkpoint is run by PyTorch, or by `runtime`: it is then exported first, or taken from the cache (see
     `export`). An exported file says itself which runtime it needs. `threads` None is the runtime's own choice.
@@ -124,6 +134,9 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
     It has already run once, on a grey picture, so that no photograph's time contains the set-up.
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
+    if is_external(model):
+        return _of_external(Path(model), runtime, threads, external)
+    refuse_said(model, external)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
@@ -141,6 +154,14 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
+
+
+def _of_external(path: Path, runtime: str | None, threads: int | None, said: ExternalModel) -> Predictor:
+    if runtime not in (None, (made_for := EXTERNAL[path.suffix])):
+        raise ValueError(f"{path} is a file of another program, which {made_for} runs; leave --runtime {runtime} out")
+    runner, found = open_external(path, said, threads)
+    check_said(path, said, found)
+    return Predictor(found.name, runner, found.preprocess, found.head, found)
 
 
 def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:

@@ -1,4 +1,4 @@
-"""The manifest inside an ONNX file, found without any package: a protobuf message is fields one after the other.
+"""What an ONNX file says of itself, found without any package: a protobuf message is fields one after the other.
 
 The manifest is an entry of the model's `metadata_props`. The rest of the file is what the manifest's hash is of.
 """
@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from leadline.core.errors import BadArtefact
 from leadline.runtime.manifest import MAX_BYTES, Manifest, check_hashes, loads
+from leadline.runtime.options import Precision
 
 KEY = "leadline"  # of the metadata entry
 _METADATA_PROPS = 14  # the field of ONNX's ModelProto
@@ -38,6 +39,52 @@ def with_manifest(model: bytes, text: str) -> bytes:
     """A serialised model with the manifest's `text` in its metadata, at the end: fields may come in any order."""
     pair = _field(1, KEY.encode()) + _field(2, text.encode())
     return model + _field(_METADATA_PROPS, pair)
+
+
+def second_files(path: Path) -> list[str]:
+    """The files beside it in which an ONNX file keeps weights, by name, in order."""
+    return sorted({name for _, _, name in _weights(path) if name})
+
+
+def weights_precision(path: Path) -> Precision:
+    """The precision in which most of the weights are stored; fp32 where there are none."""
+    sizes: dict[Precision, int] = {}
+    for kind, size, _ in _weights(path):
+        if kind in _PRECISIONS:
+            sizes[_PRECISIONS[kind]] = sizes.get(_PRECISIONS[kind], 0) + size
+    return max(sizes, key=lambda precision: sizes[precision], default="fp32")
+
+
+_PRECISIONS: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16", 2: "int8", 3: "int8"}
+"""ONNX's numbers of its number types -> our words."""
+_GRAPH, _INITIALIZER, _DIMS, _TYPE, _EXTERNAL_DATA = 7, 5, 1, 2, 13  # fields of ModelProto, GraphProto, TensorProto
+
+
+def _weights(path: Path) -> Iterator[tuple[int, int, str]]:
+    """Of each weight in the file: its number type, how many values it has, and the file beside it that holds them."""
+    try:
+        with path.open("rb") as file:
+            for number, _, inside, after in _fields(file, 0, path.stat().st_size):
+                if number == _GRAPH:
+                    graph = _fields(file, inside, after)
+                    yield from (_weight(file, start, end) for n, _, start, end in graph if n == _INITIALIZER)
+    except (ValueError, OSError) as error:
+        raise BadArtefact(f"{path} is damaged or cut short, or no ONNX file ({error})") from error
+
+
+def _weight(file: BinaryIO, start: int, end: int) -> tuple[int, int, str]:
+    kind, size, beside = 0, 1, ""
+    for number, _, inside, after in _fields(file, start, end):
+        if number in (_DIMS, _TYPE):
+            file.seek(inside)
+            while file.tell() < after:
+                value = _varint(file)
+                kind, size = (value, size) if number == _TYPE else (kind, size * value)
+        elif number == _EXTERNAL_DATA:
+            pair = {n: (i, a) for n, _, i, a in _fields(file, inside, after)}
+            if _text(file, pair.get(1)) == b"location":
+                beside = _text(file, pair.get(2)).decode("utf-8", "surrogateescape")
+    return kind, size, beside
 
 
 def _entry(path: Path) -> tuple[int, int, bytes] | None:

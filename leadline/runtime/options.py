@@ -1,4 +1,4 @@
-"""How a net is compiled."""
+"""How a net is compiled, and what a file of another program does not say of itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from leadline.core.allowed import (
-    SIZE,
-    at_least,
-    check,
-    one_of,
-)
+from leadline.core.allowed import ABOVE_0, FINITE, SIZE, at_least, check, each, one_of
+from leadline.core.spec import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,3 +40,30 @@ class CompileOptions:
 
     def __post_init__(self) -> None:
         check(self, precision=one_of("fp32", "fp16", "bf16", "int8"), frame=SIZE, trials=at_least(0))
+
+
+@dataclass(frozen=True)
+class ExternalModel:
+    """What a file that leadline has not made, or a folder of depth maps, does not say of itself."""
+
+    kind: Kind | None = None
+    """What its numbers are: metric, relative_depth (farther is larger) or relative_disparity (nearer is larger)."""
+    unit_m: float = 1.0
+    """Metres in one of its units, where it is metric."""
+    size: tuple[int, int] | None = None
+    """Height and width of its input, where it takes any."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Its input is (x - mean) / std of RGB in 0..1."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    output: str | None = None
+    """Which of its outputs is depth."""
+    depth_scale: float | None = None
+    """Of a folder of depth maps: stored units per metre."""
+    licences: tuple[str, ...] = ()
+    """The terms under which it came; stated in what is made with it."""
+
+    def __post_init__(self) -> None:
+        check(self, unit_m=ABOVE_0, depth_scale=ABOVE_0, size=SIZE, mean=each(FINITE, 3), std=each(ABOVE_0, 3))
+
+
+NOTHING_SAID = ExternalModel()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.external_onnx import model
 
 from leadline.core.errors import BadArtefact
 from leadline.core.types import Sample
@@ -24,31 +25,6 @@ def pictures(height: int = 40, width: int = 60) -> Sample:
     image = torch.from_numpy(np.rint(rng.random((2, 3, height, width)) * 255).astype(np.float32) / 255)
     depth = torch.rand(2, 1, height, width) + 1
     return Sample(image, depth, depth > 0, ("a", "b"))
-
-
-def model(
-    path: Path, given: Sequence[Any], dtype: str = "FLOAT", axis: int = 1, keep: int = 1, outputs: int = 1
-) -> Path:
-    """An ONNX file that gives the mean of its input's colours, 1 higher: written by another program than leadline."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper
-
-    kind = getattr(TensorProto, dtype)
-    nodes = [
-        helper.make_node("Cast", ["picture"], ["x"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=keep),
-        *(helper.make_node("Add", ["mean", "one"], [f"depth{i}"]) for i in range(outputs)),
-    ]
-    start = [helper.make_tensor("axes", TensorProto.INT64, [1], [axis]), helper.make_tensor("one", 1, [], [1.0])]
-    rank = len(given) - (not keep)
-    shape = [f"d{i}" for i in range(rank)]
-    results = [helper.make_tensor_value_info(f"depth{i}", TensorProto.FLOAT, shape) for i in range(outputs)]
-    entry = [helper.make_tensor_value_info("picture", kind, list(given))]
-    graph = helper.make_graph(nodes, "g", entry, results, start)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(made)
-    onnx.save(made, path)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -153,6 +129,9 @@ class Quantised:
 
     def get_output_details(self) -> list[Any]:
         return [self.out]
+
+    def get_tensor_details(self) -> list[Any]:
+        return [self.given, self.out]
 
     def set_tensor(self, _: int, image: np.ndarray) -> None:
         assert image.dtype == np.uint8

@@ -12,21 +12,18 @@ from leadline.distill.teachers.ensemble import Stated, ensemble, to_metric, with
 from leadline.distill.teachers.exported import exported_teacher, external_teacher
 from leadline.distill.teachers.huggingface import hub_teacher, is_hub_folder
 from leadline.distill.teachers.teacher import Teacher
-from leadline.nn.checkpoint import load, origin, shipped
+from leadline.nn.checkpoint import is_run, load, origin, shipped
 from leadline.runtime import SUFFIXES
-from leadline.runtime.manifest import is_described
-from leadline.runtime.onnx_file import manifest_of
+from leadline.runtime.external import is_external
 
 _UNSTATED = {"unit_m", "depth_scale"}
 """Facts of teachers that do not state by themselves what they are."""
-EXTERNAL = (".onnx", ".tflite")
-"""Files of these kinds that leadline has not made can be teachers, too."""
 
 
 def open_teacher(source: str | Path, external: ExternalModel = ExternalModel(), threads: int | None = None) -> Teacher:
     """The teacher that `source` names:
 
-    1. a net that ships with leadline, or a checkpoint of one;
+    1. a net that ships with leadline, a checkpoint of one, or a run's folder;
     2. a file of `leadline export`;
     3. any other .onnx or .tflite file that takes one picture and gives one map, as `external` says;
     4. a folder that Hugging Face's `save_pretrained` wrote, or OWNER/NAME on its hub;
@@ -36,14 +33,14 @@ def open_teacher(source: str | Path, external: ExternalModel = ExternalModel(), 
     ValueError or BadCheckpoint.
     """
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and not is_run(path):
         return hub_teacher(path, external) if is_hub_folder(path) else folder_teacher(path, external)
-    if str(source) in shipped() or path.suffix == ".safetensors":
+    if str(source) in shipped() or path.suffix == ".safetensors" or path.is_dir():
         return net_teacher(load(source), origin(source))
-    if path.suffix in SUFFIXES or path.suffix in EXTERNAL:
+    if path.suffix in SUFFIXES:
         if not path.is_file():
             raise BadArtefact(f"there is no file {path}")
-        return exported_teacher(path, threads) if _ours(path) else external_teacher(path, external, threads)
+        return external_teacher(path, external, threads) if is_external(path) else exported_teacher(path, threads)
     if str(source).count("/") == 1 and not path.exists() and not path.parent.exists():
         return hub_teacher(str(source), external)
     there = "" if path.exists() else " and no file or folder"
@@ -90,10 +87,3 @@ def _reference(said: str, external: ExternalModel, threads: int | None) -> Teach
     if len(numbers) > 2:
         raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
     return Stated(*numbers)
-
-
-def _ours(path: Path) -> bool:
-    """Whether leadline has made the file; BadArtefact if it is an ONNX file and damaged."""
-    if path.suffix == ".onnx":
-        return manifest_of(path) is not None
-    return path.suffix not in EXTERNAL or is_described(path)
