@@ -59,12 +59,12 @@ class Workers:
 
 
 @contextmanager
-def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
-    """Workers that have their lessons. Afterwards this process is as it was."""
+def workers(teach: MakeRecovery, options: NetAdapt, module: nn.Module | None = None) -> Iterator[Workers]:
+    """Workers that have their lessons. Afterwards this process is as it was. `module`: see `checkpoint.load`."""
     threads = torch.get_num_threads()
     if options.processes > 1:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options)) as pool:
+        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options, module)) as pool:
             try:
                 pool.submit(_ready).result()
                 yield Workers(pool)
@@ -72,7 +72,7 @@ def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
                 pool.shutdown(cancel_futures=True)
         return
     try:
-        _settle(teach, options)
+        _settle(teach, options, module)
         _ready()
         yield Workers(None)
     finally:
@@ -80,16 +80,16 @@ def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
         torch.set_num_threads(threads)
 
 
-_settled: list[tuple[MakeRecovery, NetAdapt]] = []
+_settled: list[tuple[MakeRecovery, NetAdapt, nn.Module | None]] = []
 
 
-def _settle(teach: MakeRecovery, options: NetAdapt) -> None:
+def _settle(teach: MakeRecovery, options: NetAdapt, module: nn.Module | None) -> None:
     """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    _settled[:] = [(cache(teach), options)]
+    _settled[:] = [(cache(teach), options, module)]
 
 
 def _end_with(parent: Any) -> None:
@@ -99,7 +99,7 @@ def _end_with(parent: Any) -> None:
 
 
 def _taught() -> tuple[Recovery, Validate, NetAdapt]:
-    teach, options = _settled[0]
+    teach, options, _ = _settled[0]
     lessons = teach()
     if lessons.validate is None:
         raise ValueError(
@@ -114,7 +114,7 @@ def _ready() -> None:
 
 def _judged(path: Path) -> float:
     _, judge, _ = _taught()
-    return float(judge(load(path)))
+    return float(judge(load(path, module=_settled[0][2])))
 
 
 def _propose(job: Job) -> Candidate:
@@ -128,11 +128,11 @@ def _propose(job: Job) -> Candidate:
     if said.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
             found = Candidate(**json.loads(said.read_bytes()))
-            load(path)
+            load(path, module=_settled[0][2])
             if (found.group, found.width) == (proposal.group, proposal.width):
                 return found
     lessons, judge, options = _taught()
-    net = prune(load(base), channels, drop)
+    net = prune(load(base, module=_settled[0][2]), channels, drop)
     if options.train:
         for module in net.modules():  # few steps must do; the file forgets this
             if isinstance(module, nn.BatchNorm2d):
