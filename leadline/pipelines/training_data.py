@@ -93,7 +93,7 @@ def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Pat
 
 
 def own_code(run: Training) -> dict[str, Any]:
-    """The SHA-256 of the user's own files that make the run's losses and data: a run goes on with the same ones only."""
+    """The SHA-256 of the user's own files of losses and data: a run goes on with the same ones only."""
     places = [entry.partition(".py:")[::2] for entry in (*run.loss, *run.data, run.reading.layout or "")]
     found = [user_function(f"{file}.py:{re.split('[:@]', name)[0]}") for file, name in places if name]
     return {"code": {own.file.name: own.sha256() for own in found if own is not None}} if any(found) else {}

@@ -124,8 +124,8 @@ def described(path: str | Path, **overrides: Any) -> tuple[Path, Description]:
 
 def _refused(root: Path, own: UserFunction) -> str:
     return (
-        f"{root / FILE_NAME} names code, {own}, which runs only if you say so: read that file, and if you trust it give "
-        "--allow-code (in Python: allow_code=True)"
+        f"{root / FILE_NAME} names code, {own}, which runs only if you say so: read that file, and if you trust it "
+        "give --allow-code (train, distill: --reading.allow-code; Python: allow_code=True)"
     )
 
 

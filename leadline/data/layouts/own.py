@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from leadline.core.types import Sample
 from leadline.core.user_code import UserFunction
 from leadline.data.dataset import Dataset, called
 from leadline.data.layouts.description import Description
+from leadline.data.layouts.parts import SPLITS
 
 
 def open_own(root: Path, description: Description, split: str, *, function: UserFunction) -> Dataset:
@@ -30,7 +32,17 @@ def open_own(root: Path, description: Description, split: str, *, function: User
     name, n = Counter(map(called, data.keys)).most_common(1)[0]
     if n > 1:
         raise BadCode(f"{function.where()}: {n} keys are called {name!r}; each item needs a key of its own")
-    return replace(data, read=OwnReader(function, root, description, split, data.read))
+    parts = data.parts or (tuple(_sizes(root, description, function)) if split == "all" else ())
+    return replace(data, parts=parts, read=OwnReader(function, root, description, split, data.read))
+
+
+def _sizes(root: Path, description: Description, function: UserFunction) -> Iterator[tuple[str, int]]:
+    """How many items the parts have that the function knows."""
+    for part in SPLITS[:3]:
+        with suppress(LeadlineError):
+            data = function(root, description, part)
+            if isinstance(data, Dataset) and len(data):
+                yield part, len(data)
 
 
 class OwnReader:
