@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from leadline.core.errors import BadArtefact, NoRuntime
-from leadline.core.preprocess import Runner
-from leadline.runtime.manifest import Manifest, check_runtime, read_beside
 from leadline.runtime.options import CompileOptions, Precision
-from leadline.runtime.runner import Loaded
 
 if TYPE_CHECKING:
     import torch
 
+    from leadline.core.preprocess import Runner
     from leadline.nn.build import Net
+    from leadline.runtime.manifest import Manifest
 
 BACKENDS: dict[str, str] = {
     name: f"leadline.runtime.backends.{name}"
@@ -48,14 +47,14 @@ class Backend(Protocol):
         """None where the backend can run here, otherwise the command that installs what it lacks."""
 
     def compile(self, net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-        """The artefact written at `out`, with its card: the net for inputs float32 [1,3,h,w] shaped as `example`.
+        """The artefact written at `out`, with its manifest: the net for inputs float32 [1,3,h,w] shaped as `example`.
 
         `net` is left as it is. What the backend cannot do is a ValueError; a compiler that fails is an ExportFailed.
         """
 
     def load(self, path: Path, threads: int | None) -> Runner:
         """The artefact as a function, see `Runner` and `calls.runner`. `threads` None: every core that the process may
-        use. A BadArtefact if its files or this machine are not those of its card."""
+        use. A BadArtefact if its files or this machine are not those of its manifest."""
 
 
 def backend(name: str) -> Backend:
@@ -81,6 +80,8 @@ def suffix(name: str) -> str:
 
 def manifest(path: Path) -> Manifest:
     """What the artefact says of itself; BadArtefact if it says nothing."""
+    from leadline.runtime.manifest import check_runtime, read_beside
+
     name = SUFFIXES.get(path.suffix)
     if name in (None, "eager"):
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
@@ -96,10 +97,12 @@ def manifest(path: Path) -> Manifest:
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
-    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed.
+    """The artefact at `path`, ready to run, and its manifest. The runtime's package must be installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
+    from leadline.runtime.runner import Loaded
+
     found = manifest(path)
     run = installed(found.runtime).load(path, threads)
     return Loaded(run, _again, path.absolute(), threads, found), found

@@ -51,7 +51,7 @@ def export(
 
     `size` is the net's input (height, width) where it is not to be the checkpoint's own. Without `out`, a file that was
     made earlier from the same checkpoint, options and package versions is used again. The artefact's second files
-    (weights, card) lie beside it under its own name.
+    (weights, manifest) lie beside it under its own name.
 
     A file that PyTorch's own output does not confirm (see `difference`) is an ExportFailed; whatever fails, nothing is
     left behind, and an older file at `out` stays as it was.
@@ -82,7 +82,8 @@ def _export(
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
             raise ExportFailed(
                 f"the {options.precision} file of {checkpoint.stem} for {runtime} runs, but its output differs from "
-                f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use another runtime"
+                f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use another "
+                "runtime"
             )
         if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
             move(Path(folder), made, target)

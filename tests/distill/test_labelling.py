@@ -271,7 +271,7 @@ def test_the_command_says_what_it_did(
     said, heard = capsys.readouterr()
     facts = json.loads(said)
     assert (facts["n"], facts["kind"], len(facts["skipped"])) == (10, "metric", 1)
-    assert facts["teacher"]["averaged"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
+    assert facts["teacher"]["test_time_augmentation"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
     assert open_labels(out).said["licences"] == ["mine", "tests"]
     assert main(["label", str(photos), "--teacher", str(teacher), "--ray", "here:1", "--out", str(out)]) in (1, 2)
     assert "say how many workers" in capsys.readouterr().err

@@ -167,6 +167,6 @@ def test_a_map_that_cannot_be_read_leaves_out_its_picture_alone(tmp_path: Path, 
     list(label(lambda: open_teacher(maps, said), lambda: open_dataset(folder, "all"), "x", run))
     made = open_labels(run.out)
     if bad == "a folder":  # there is no map
-        assert [name for name, line in made.places.items() if line.get("silent")] == ["001"]
+        assert [name for name, line in made.places.items() if line.get("no_prediction")] == ["001"]
     else:
         assert [line["name"] for line in made.said["skipped"]] == ["001"] and len(made) == 3

@@ -25,7 +25,7 @@ from leadline.data.options import View
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save, stored_as
 from leadline.pipelines import prune as pruning
-from leadline.pipelines import prune_methods as narrowing
+from leadline.pipelines import prune_methods
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,7 +37,7 @@ STEP = FitOptions(steps=1, optimizer="adamw", lr=1e-4, schedule="constant", prec
 @pytest.fixture(autouse=True)
 def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing takes a second, and the tests meet the same nets again and again."""
-    for module in (narrowing, netadapt):
+    for module in (prune_methods, netadapt):
         monkeypatch.setattr(module, "trace", once)
 
 
@@ -113,7 +113,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     assert reached in lines and told["cost"] == macs(again, SIZE)
     assert any("far under the budget" in line for line in lines) == (told["cost"] < 0.9 * asked)
     assert (told["method"], told["budget"], told["fit"]["steps"]) == (method, options.budget, 2)
-    assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (choosing part)"]
+    assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (validation split)"]
     if method == "taylor":
         rounds = [line[:12] for line in lines if line.startswith("round")]
         assert told["rounds"] == 2 and rounds == ["round 1 of 2", "round 2 of 2"]
@@ -124,7 +124,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
         assert told["netadapt"]["first_step"] == 0.15  # what was asked stays beside what was found
         assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
-        assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["proposals"])
+        assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["candidates"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -193,7 +193,7 @@ def test_fresh_weights_are_trained_in_the_shape_that_pruning_found(plan: Pruning
     weight = "encoder.blocks.3.3.weight"
     assert not torch.allclose(old.get_parameter(weight), new.get_parameter(weight), atol=1e-2)
     assert 1.0 < float(new.head.norm.bias.detach()) < 6.0  # the data's mean depth
-    assert read_provenance(options.out.with_name("fresh.safetensors"))["pruning"]["fresh"] is True
+    assert read_provenance(options.out.with_name("fresh.safetensors"))["pruning"]["reinit"] is True
 
 
 def refused(options: Pruning) -> bool:
@@ -211,7 +211,7 @@ def refused(options: Pruning) -> bool:
         (
             "macs=0.01x",
             BudgetInfeasible,
-            r"cannot be reached by narrowing these \d+ groups of layers: with 8 channels in each",
+            r"cannot be reached by pruning these \d+ groups of layers: with 8 channels in each",
         ),
         ("speed=0.5x", ValueError, r"the budget 'speed' is unknown"),
     ],
@@ -242,7 +242,7 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
     assert refused(few)
     for changes, said in (
         ({"rounds": 0}, r"rounds is 0; at least 1, and a whole number, is needed"),
-        ({"fresh": True, "finetune": False}, r"fresh weights without a training are of no use"),
+        ({"reinit": True, "finetune": False}, r"fresh weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(plan, **changes)  # type: ignore[arg-type]
@@ -284,8 +284,8 @@ def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) 
 
 
 def test_lessons_judge_by_the_part_kept_for_choosing(plan: Pruning, source: Path) -> None:
-    made = narrowing.recovery(plan.training, str(source))
+    made = prune_methods.recovery(plan.training, str(source))
     assert made.validate is not None and 0 <= made.validate(load(source)) <= 1
     assert made.validate(load(source)) == made.validate(load(source))
     assert next(made.batches(0)).image.shape == (2, 3, *SIZE)
-    assert narrowing.recovery(replace(plan.training, val_every=0), str(source)).validate is None
+    assert prune_methods.recovery(replace(plan.training, val_every=0), str(source)).validate is None

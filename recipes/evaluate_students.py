@@ -1,7 +1,8 @@
 """How good nets, or teachers together, are on NYU's test part and in four places: a line of JSON each.
 
-    python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.judged A.safetensors B.safetensors --together --flip --data DATA --out runs/judged.jsonl
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
+    python -m recipes.evaluate_students A.safetensors B.safetensors --together --flip \
+        --data DATA --out runs/judged.jsonl
 
 NYU by `nyu-eigen@1`; all frames of kitchen, robot, office and tum by `indoor-metric@1` (metres as they are) and
 `zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not judged again, as long as
@@ -43,9 +44,9 @@ def looking(teacher: Teacher) -> Callable[[np.ndarray], Depth]:
 
 
 def judged(teacher: Teacher, data: Path, test: bool = True) -> dict[str, dict[str, float]]:
-    """Metrics by set and protocol: on what is kept for choosing, and unless `test` is False on the rest."""
+    """Metrics by set and protocol: on the validation split, and unless `test` is False on the rest."""
     sets: dict[str, tuple[Dataset, tuple[str, ...]]] = {
-        "choosing": (hold_out(open_dataset(data / "nyu", "train"))[1], ("nyu-eigen@1",))
+        "validation": (hold_out(open_dataset(data / "nyu", "train"))[1], ("nyu-eigen@1",))
     }
     if test:
         sets["nyu"] = open_dataset(data / "nyu", "test"), ("nyu-eigen@1",)
@@ -73,13 +74,13 @@ def main(
         together: their mean
         flip: the mirrored picture too
         zooms: enlarged cut-outs too
-        test: no: only on what is kept for choosing
+        test: no: only on the validation split
     """
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = [(line["model"], line["sha256"]) for line in lines]
     for group in [files] if together else [(file,) for file in files]:
         name = "+".join(group) + (" flip" if flip else "") + (f" {zooms}" if zooms != (1.0,) else "")
-        name += "" if test else " (choosing part)"
+        name += "" if test else " (validation split)"
         hashes = [sha256(find(file)) for file in group]
         if (name, hashes) in known:
             continue
