@@ -15,7 +15,7 @@ from leadline.core.image_sources import sources
 from leadline.core.machine import usable_cores
 from leadline.core.storage import sha256
 from leadline.nn.checkpoint import find
-from leadline.runtime import BACKENDS, SUFFIXES, backend, manifest
+from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.options import Precision
 
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
@@ -151,7 +151,7 @@ def _threads(options: BenchOptions) -> tuple[int, ...]:
 
 def _of_file(model: str, options: BenchOptions) -> list[Row]:
     path = Path(model)
-    found = manifest(path)
+    found = read_manifest(path)
     return [Row(model, found.runtime, found.precision, n, found.source, found.frame, path) for n in _threads(options)]
 
 

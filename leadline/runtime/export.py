@@ -27,7 +27,7 @@ from leadline.core.writing import may_be_written
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load, read_provenance, save
 from leadline.nn.wrap import module_of
-from leadline.runtime import Backend, installed, manifest, suffix
+from leadline.runtime import Backend, installed, read_manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
 from leadline.runtime.whole_frame import Framed
@@ -82,8 +82,8 @@ def _export(
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
             raise ExportFailed(
                 f"the {options.precision} file of {checkpoint.stem} for {runtime} runs, but its output differs from "
-                f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use another "
-                "runtime"
+                f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use "
+                "another runtime"
             )
         if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
             move(Path(folder), made, target)
@@ -96,7 +96,7 @@ def difference(path: Path, model: str | Path | Net) -> float:
     The largest difference, relative to PyTorch's largest value; for a whole-frame file at the frame's size. NaN if
     either is not finite.
     """
-    found = None if path.suffix == ".safetensors" else manifest(path)
+    found = None if path.suffix == ".safetensors" else read_manifest(path)
     module = installed("eager" if found is None else found.runtime)
     with _torch_threads_as_before():
         own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
@@ -209,7 +209,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
     try:
         with _torch_threads_as_before():
             module.load(path, None)
-        versions = {} if path.suffix == ".safetensors" else manifest(path).versions
+        versions = {} if path.suffix == ".safetensors" else read_manifest(path).versions
     except (BadArtefact, BadCheckpoint):
         return False
     return all(installed_version(name) in (None, version) for name, version in versions.items())
