@@ -75,9 +75,9 @@ class UserFunction:
         line = code.co_firstlineno if code is not None else line
         return str(self.file) if line is None else f"{self.file}:{line}"
 
-    def told(self, error: BaseException) -> str:
-        """What the function raised, in one line."""
-        return f"{self.where(error)}: {self.name} raised {_in_a_line(error)}"
+    def told(self, error: BaseException, what: str = "") -> str:
+        """What the function, or `what`, raised, in one line."""
+        return f"{self.where(error)}: {what or self.name} raised {_in_a_line(error)}"
 
     def sha256(self) -> str:
         """Of the file; BadCode if it cannot be read."""

@@ -41,7 +41,7 @@ Size = tuple[int, int]
 def export(
     model: str | Path | Net,
     runtime: str,
-    out: Path | None = None,
+    out: str | Path | None = None,
     options: CompileOptions = CompileOptions(),
     *,
     size: Size | None = None,
@@ -56,6 +56,7 @@ def export(
     A file that PyTorch's own output does not confirm (see `difference`) is an ExportFailed; whatever fails, nothing is
     left behind, and an older file at `out` stays as it was.
     """
+    out = None if out is None else Path(out)
     if isinstance(model, Net):
         with tempfile.TemporaryDirectory() as folder:
             saved = save(model, Path(folder) / f"{model.spec.name}.safetensors")

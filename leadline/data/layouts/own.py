@@ -16,16 +16,18 @@ from leadline.core.types import Sample
 from leadline.core.user_code import UserFunction
 from leadline.data.dataset import Dataset, called
 from leadline.data.layouts.description import Description
-from leadline.data.layouts.parts import SPLITS
+from leadline.data.layouts.parts import SPLITS, stand_in
 
 
 def open_own(root: Path, description: Description, split: str, *, function: UserFunction) -> Dataset:
-    """What `function` gives for a split. BadCode if it fails or gives no Dataset, BadData if that has no items."""
+    """What `function` gives for a split; val stands in for a test part that is empty.
+
+    BadCode if the function fails or gives no Dataset, BadData if that has no items.
+    """
     function.refuse_unless_takes("root", "description", "split")
-    data = function(root, description, split)
-    if not isinstance(data, Dataset):
-        gave = f"{function.where()}: {function.name} gives {type(data).__name__}"
-        raise BadCode(f"{gave}; a leadline.Dataset(name, keys, read) is needed")
+    data = _asked(root, description, split, function)
+    if split == "test" and not len(data) and len(val := _asked(root, description, "val", function)):
+        split, data = "val", replace(val, note=stand_in({"val": val.keys}, "test"))
     if not len(data):
         raise BadData(f"{function} has no items in the part {split!r}")
     data = replace(data, keys=tuple(data.keys))
@@ -36,13 +38,20 @@ def open_own(root: Path, description: Description, split: str, *, function: User
     return replace(data, parts=parts, read=OwnReader(function, root, description, split, data.read))
 
 
+def _asked(root: Path, description: Description, split: str, function: UserFunction) -> Dataset:
+    data = function(root, description, split)
+    if not isinstance(data, Dataset):
+        gave = f"{function.where()}: {function.name} gives {type(data).__name__}"
+        raise BadCode(f"{gave}; a leadline.Dataset(name, keys, read) is needed")
+    return data
+
+
 def _sizes(root: Path, description: Description, function: UserFunction) -> Iterator[tuple[str, int]]:
     """How many items the parts have that the function knows."""
     for part in SPLITS[:3]:
         with suppress(LeadlineError):
-            data = function(root, description, part)
-            if isinstance(data, Dataset) and len(data):
-                yield part, len(data)
+            if n := len(_asked(root, description, part, function)):
+                yield part, n
 
 
 class OwnReader:
@@ -61,7 +70,7 @@ class OwnReader:
         except (LeadlineError, OSError, MemoryError):
             raise
         except Exception as error:  # it is the user's code: anything may be raised
-            raise BadData(f"{name}: {function.told(error)}") from error
+            raise BadData(f"{name}: {function.told(error, 'reading it')}") from error
         if wrong := _wrong(sample):
             raise BadData(f"{name}: {function} gives {wrong}")
         target = np.where(sample.valid, sample.target, 0).astype(np.float32)
