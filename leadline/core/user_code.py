@@ -51,7 +51,8 @@ class UserFunction:
             own = [k for k, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
             has = f"it has {', '.join(own)}" if own else "it has no functions"
             raise BadCode(f"{self.file} has no function {self.name!r}; {has}")
-        return function
+        found: Callable[..., Any] = function
+        return found
 
     def refuse_unless_takes(self, *names: str) -> None:
         """BadCode unless the function can be called with so many arguments in this order."""

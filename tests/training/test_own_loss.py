@@ -100,6 +100,16 @@ def test_a_loss_that_fails_names_its_file_and_line(tmp_path: Path, body: str, sa
     assert "\n" not in str(caught.value)
 
 
+def test_a_gradient_that_is_not_finite_is_the_loss_s_fault(tmp_path: Path) -> None:
+    code = "def mine(pred, target, valid):\n    return ((pred - target) / target)[valid].mean()\n"
+    pred, target, valid = maps()
+    value = typed([written(tmp_path, code)])["mine"].criterion(pred, torch.where(valid, target, 0), valid)
+    with pytest.raises(
+        BadCode, match=r"my loss\.py:1: the loss mine has a gradient that is not finite; .*target\[valid\]"
+    ):
+        value.backward()  # type: ignore[no-untyped-call]
+
+
 def test_a_file_that_is_not_there_and_an_unknown_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LeadlineError, match=re.escape(f"there is no file {tmp_path / 'none.py'}")):
         typed([f"{tmp_path / 'none.py'}:mine"])

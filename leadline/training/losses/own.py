@@ -17,7 +17,8 @@ class UserLoss:
     """`function(pred, target, valid) -> scalar`, all [B,1,H,W], `valid` bool; it is never asked where nothing is valid.
 
     What is no loss is a BadCode with the file and the line: an exception, no tensor, several numbers, a number that is
-    not finite for a prediction that is, or one through which no gradient flows.
+    not finite for a prediction that is, or one through which no gradient flows, or none that is
+    finite.
     """
 
     function: UserFunction
@@ -25,10 +26,21 @@ class UserLoss:
     def __call__(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         if not bool(valid.any()):
             return (pred * 0).sum()
+        if torch.is_grad_enabled() and pred.requires_grad:
+            pred = pred.view_as(pred)  # a tensor of this loss's own, for the hook sees every gradient of a tensor
+            pred.register_hook(self._refuse_wild)
         value = self.function(pred, target, valid)
         if wrong := _wrong(value, pred):
             raise BadCode(f"{self.function.where()}: the loss {self.function.name} {wrong}")
         return value  # type: ignore[no-any-return]
+
+    def _refuse_wild(self, gradient: Tensor) -> None:
+        """A masked pixel with 0 / 0 leaves the loss finite, and makes its gradient NaN."""
+        if not bool(torch.isfinite(gradient).all()):
+            raise BadCode(
+                f"{self.function.where()}: the loss {self.function.name} has a gradient that is not finite; pixels that "
+                "are not valid have the target 0: take pred[valid] and target[valid] before you divide or take a log"
+            )
 
 
 def user_loss(function: UserFunction) -> UserLoss:
