@@ -38,8 +38,8 @@ class UserLoss:
         """A masked pixel with 0 / 0 leaves the loss finite, and makes its gradient NaN."""
         if not bool(torch.isfinite(gradient).all()):
             raise BadCode(
-                f"{self.function.where()}: the loss {self.function.name} has a gradient that is not finite; pixels that "
-                "are not valid have the target 0: take pred[valid] and target[valid] before you divide or take a log"
+                f"{self.function.where()}: the loss {self.function.name} has a gradient that is not finite; pixels "
+                "that are not valid have the target 0: take pred[valid] and target[valid] before you divide or take a log"
             )
 
 
