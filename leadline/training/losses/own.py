@@ -28,7 +28,7 @@ class UserLoss:
             return (pred * 0).sum()
         if torch.is_grad_enabled() and pred.requires_grad:
             pred = pred.view_as(pred)  # a tensor of this loss's own, for the hook sees every gradient of a tensor
-            pred.register_hook(self._refuse_wild)
+            pred.register_hook(self._refuse_wild)  # type: ignore[no-untyped-call]
         value = self.function(pred, target, valid)
         if wrong := _wrong(value, pred):
             raise BadCode(f"{self.function.where()}: the loss {self.function.name} {wrong}")
