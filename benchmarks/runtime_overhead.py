@@ -133,9 +133,9 @@ def compare(name: str, model: str, n_pairs: int) -> dict[str, float]:
 
 def _size(path: Any, model: str) -> tuple[int, int]:
     from leadline.nn.checkpoint import load
-    from leadline.runtime import manifest
+    from leadline.runtime import read_manifest
 
-    return load(model).spec.preprocess.size if path.suffix == ".safetensors" else manifest(path).size
+    return load(model).spec.preprocess.size if path.suffix == ".safetensors" else read_manifest(path).size
 
 
 def main() -> None:

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from leadline.core.spec import Spec as Spec
     from leadline.core.types import Depth as Depth
     from leadline.core.types import Sample as Sample
+    from leadline.data.dataset import Dataset as Dataset
     from leadline.data.label_set import open_labels as open_labels
     from leadline.data.layouts.detect import open_dataset as open_dataset
+    from leadline.data.loader import Batches as Batches
+    from leadline.data.loader import Part as Part
+    from leadline.data.loader import loader as loader
     from leadline.distill.teachers import open_teacher as open_teacher
     from leadline.evaluation import evaluate as evaluate
     from leadline.evaluation.protocols import PROTOCOLS as PROTOCOLS
@@ -24,8 +28,11 @@ if TYPE_CHECKING:
     from leadline.nn.checkpoint import load as load
     from leadline.nn.checkpoint import save as save
     from leadline.nn.pretrained.fastdepth_authors import import_fastdepth as import_fastdepth
+    from leadline.nn.wrap import wrap as wrap
     from leadline.predict.predictor import Predictor as Predictor
     from leadline.predict.predictor import load_predictor as load_predictor
+    from leadline.predict.predictor import predictor_of as predictor_of
+    from leadline.runtime.export import export as export
     from leadline.training import losses as losses
     from leadline.training.fit import fit as fit
     from leadline.training.options import FitOptions as FitOptions
@@ -34,49 +41,63 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROTOCOLS",
+    "Batches",
+    "Dataset",
     "Depth",
     "FitOptions",
     "LeadlineError",
+    "Part",
     "Predictor",
     "Report",
     "Sample",
     "Spec",
     "build",
     "evaluate",
+    "export",
     "fit",
     "import_fastdepth",
     "load",
     "load_predictor",
+    "loader",
     "losses",
     "open_dataset",
     "open_labels",
     "open_teacher",
+    "predictor_of",
     "read_image",
     "save",
     "viz",
+    "wrap",
     "zoo",
 ]
 
 # Name -> the module that defines it, or that it is.
 _HOME = {
     "PROTOCOLS": "evaluation.protocols",
+    "Batches": "data.loader",
+    "Dataset": "data.dataset",
     "Depth": "core.types",
     "FitOptions": "training.options",
     "LeadlineError": "core.errors",
+    "Part": "data.loader",
     "Predictor": "predict.predictor",
     "Report": "core.report",
     "Sample": "core.types",
     "Spec": "core.spec",
     "build": "nn.build",
+    "export": "runtime.export",
     "fit": "training.fit",
     "import_fastdepth": "nn.pretrained.fastdepth_authors",
     "load": "nn.checkpoint",
     "load_predictor": "predict.predictor",
+    "loader": "data.loader",
     "open_dataset": "data.layouts.detect",
     "open_labels": "data.label_set",
     "open_teacher": "distill.teachers",
+    "predictor_of": "predict.predictor",
     "read_image": "core.preprocess",
     "save": "nn.checkpoint",
+    "wrap": "nn.wrap",
 }
 _MODULES = {"evaluate": "evaluation.evaluate", "losses": "training.losses", "viz": "core.viz", "zoo": "nn.zoo"}
 

@@ -17,8 +17,11 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+EXTENDING = (ROOT / "docs" / "extending.md").read_text("utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def anchors(document: Path) -> set[str]:
@@ -62,3 +65,25 @@ def test_the_python_of_readme_runs(code: str, tmp_path: Path) -> None:
         capture_output=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr.decode()
+
+
+def test_each_snippet_of_extending_has_at_most_fifteen_lines() -> None:
+    for code in blocks("python", EXTENDING):
+        assert len([line for line in code.splitlines() if line.strip() and not line.startswith("# my_")]) <= 15, code
+
+
+@pytest.mark.slow
+def test_the_snippets_of_extending_run_in_their_order(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    around = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": os.environ["PATH"], "LEADLINE_CACHE": str(tmp_path / "cache")}
+    for code in blocks("python", EXTENDING):
+        if found := re.match(r"# (my_\w+\.py)\n", code):
+            (tmp_path / found[1]).write_text(code)
+    commands = [[sys.executable, "-c", code] for code in blocks("python", EXTENDING) if not code.startswith("# my_")]
+    for line in "".join(blocks("sh", EXTENDING)).splitlines():
+        commands.append([sys.executable, "-m", *line.split()])
+    for command in commands:
+        run = subprocess.run(command, cwd=tmp_path, env=around, capture_output=True, check=False)
+        assert run.returncode == 0, f"{command[2:]}: {run.stderr.decode()}"
+    assert list((tmp_path / "depth").iterdir()) and (tmp_path / "run" / "litedepth.safetensors").exists()

@@ -16,7 +16,7 @@ from leadline.core.machine import usable_cores
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
 from leadline.nn.checkpoint import find
-from leadline.runtime import BACKENDS, SUFFIXES, backend, manifest
+from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
@@ -173,7 +173,7 @@ def _of_file(model: str, options: BenchOptions) -> list[Row]:
             Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=said)
             for n in _threads(options)
         ]
-    found = manifest(path)
+    found = read_manifest(path)
     return [Row(model, found.runtime, found.precision, n, found.source, found.frame, path) for n in _threads(options)]
 
 

@@ -18,6 +18,7 @@ from leadline.core.errors import AcceptanceFailed
 from leadline.core.report import Report
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, save
+from leadline.nn.wrap import module_of
 
 Step = Callable[[Net], tuple[Net, Report]]
 
@@ -49,7 +50,7 @@ def _check(net: Net, step: str) -> None:
                 f"after the step {step} the net gives shape {tuple(depth.shape)} with {wild} values that are not "
                 "finite; finite depth of the input's size is needed"
             )
-        again = load(save(net, Path(folder) / "net.safetensors"))
+        again = load(save(net, Path(folder) / "net.safetensors"), module=module_of(net))
         pairs = [(a, b) for a, b in zip(again.state_dict().values(), net.state_dict().values(), strict=True)]
         same = all(torch.equal(a, b) for a, b in pairs if a.is_floating_point())  # a counter of batches is not stored
         # the outputs may differ by rounding: training can leave weights in another memory layout

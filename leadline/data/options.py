@@ -121,7 +121,9 @@ class Reading:
     """How to read a folder of data where its dataset.toml is silent or wrong; what is given here counts."""
 
     layout: str | None = None
-    """Read it as this layout, whatever its files look like."""
+    """Read it as this layout, whatever its files look like; FILE.py:NAME is a function of your own."""
+    allow_code: bool | None = None
+    """Run the function FILE.py:NAME that its dataset.toml names as its layout; else no code is run."""
     depth_key: str | None = None
     """Of files that hold several arrays, channels or pages: the name of the one that is depth."""
     depth_scale: float | None = None

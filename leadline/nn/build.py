@@ -113,7 +113,8 @@ def reinitialised(net: Net, *, seed: int) -> Net:
         for module in new.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
-    _draw_(new, torch.Generator().manual_seed(seed))
+    if hasattr(net, "head"):  # a wrapped module keeps the drawing of its own layers
+        _draw_(new, torch.Generator().manual_seed(seed))
     return new
 
 

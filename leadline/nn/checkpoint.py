@@ -22,6 +22,7 @@ from leadline.core.storage import write_atomically as write_atomically
 from leadline.nn import zoo
 from leadline.nn.build import Net, fill_, outline
 from leadline.nn.resize import check_kernels, resize_
+from leadline.nn.wrap import around_copy, class_of
 
 FORMAT = "leadline-1"
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -39,7 +40,8 @@ def save(
     for name, tensor in net.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
-        stored = tensor.detach().cpu().contiguous().to(dtype)
+        stored = tensor.detach().cpu().contiguous()
+        stored = stored.to(dtype if stored.is_floating_point() else torch.float32)  # float16 would round an index
         if not torch.isfinite(stored).all():
             raise ValueError(f"the tensor {name!r} holds values that {dtype} cannot store")
         tensors[name] = stored
@@ -51,8 +53,11 @@ def save(
     return write_atomically(Path(path), to_bytes(tensors, metadata))
 
 
-def load(name_or_path: Path | str) -> Net:
+def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> Net:
     """The net, float32 and in eval mode, from a file, or by the name of one that ships with leadline.
+
+    The file of a wrapped module (see `leadline.wrap`) holds no code: `module`, an object of that class, is copied and
+    takes its weights; pruned widths follow. Without it that is a BadCheckpoint; with another file it is a ValueError.
 
     A file that is missing, cut short, from another program or a pickle is a BadCheckpoint; nothing in it is ever run.
     """
@@ -65,13 +70,13 @@ def load(name_or_path: Path | str) -> Net:
             f"{path} holds values that are not finite, first in {shown(wild[0])}: the training went wrong"
         )
     try:
-        net = outline(from_json(Spec, _parsed(path, metadata, "spec"))).eval()
+        net = _empty(path, from_json(Spec, _parsed(path, metadata, "spec")), module).eval()
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         check_kernels(net, shapes)
         resize_(net, shapes)
         fill_(net, tensors)
         with torch.no_grad():  # shapes that contradict each other show in a pass
-            seen = net(torch.zeros(1, 3, 32, 32))
+            seen = net(torch.zeros(1, 3, *((32, 32) if module is None else net.spec.preprocess.size)))
     except LeadlineError:
         raise
     except Exception as error:  # shapes and numbers that nobody has thought of make torch raise nearly anything
@@ -79,6 +84,21 @@ def load(name_or_path: Path | str) -> Net:
     if not torch.isfinite(seen).all():
         raise BadCheckpoint(f"{path} gives no number for a black picture: its weights are damaged, or the training was")
     return net
+
+
+def _empty(path: Path, spec: Spec, module: torch.nn.Module | None) -> Net:
+    """The net that takes the weights of a file with that Spec."""
+    own = class_of(spec)
+    if module is not None:
+        if own is None:
+            raise BadCheckpoint(f"{path} holds a net of leadline's own ({spec.encoder.name}); load it without module")
+        return around_copy(module, spec).cpu()
+    if own is not None:
+        raise BadCheckpoint(
+            f"{path} holds the weights of a module of yours, {shown(own)}, and no code: open it in Python with "
+            f"leadline.load(file, module={own}()), and export it for the command line (leadline.export)"
+        )
+    return outline(spec)
 
 
 def read_provenance(name_or_path: Path | str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
+from leadline.nn.wrap import Wrapped
+
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -18,8 +20,24 @@ def fold(net: N) -> N:
 
     Seen are the pairs that stand next to each other among a module's children, in the order in which they run: all
     that `nn/blocks.py` and `nn/heads.py` make. A batch norm elsewhere stays as it is, and so does one of a class of its
-    own, which may compute more (timm's hold the activation). Results differ by rounding.
+    own, which may compute more (timm's hold the activation). Results differ by rounding. The children of a wrapped
+    module may run in another order: it is folded if that does not change its map, else returned as it is.
     """
+    if not isinstance(net, Wrapped):
+        return _folded(net)
+    plain = copy.deepcopy(net).eval()
+    image = torch.rand(1, 3, *net.spec.preprocess.size, generator=torch.Generator().manual_seed(0)).to(net.mean.device)
+    with torch.no_grad():
+        expected = plain(image)
+        try:
+            folded = _folded(net)
+            found = folded(image)
+        except Exception:  # a norm that belongs to another convolution: any layer may refuse, each in its own way
+            return plain
+    return folded if bool((found - expected).abs().max() <= 1e-4 * expected.abs().max()) else plain
+
+
+def _folded(net: N) -> N:
     folded = copy.deepcopy(net).eval()
     for module in list(folded.modules()):
         children = list(module.named_children())

@@ -5,6 +5,7 @@ changed.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 
 from leadline.core.spec import Spec
 from leadline.core.types import Sample
+from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out
 from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
@@ -90,6 +92,13 @@ def without(validation: Dataset | None, learned: Dataset, data: Dataset, folder:
         if not near:
             rest.append(key)
     return replace(data, keys=tuple(rest))
+
+
+def own_code(run: Training) -> dict[str, Any]:
+    """The SHA-256 of the user's own files of losses and data: a run goes on with the same ones only."""
+    places = [entry.partition(".py:")[::2] for entry in (*run.loss, *run.data, run.reading.layout or "")]
+    found = [user_function(f"{file}.py:{re.split('[:@]', name)[0]}") for file, name in places if name]
+    return {"code": {own.file.name: own.sha256() for own in found if own is not None}} if any(found) else {}
 
 
 def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:

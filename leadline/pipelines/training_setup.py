@@ -36,6 +36,7 @@ from leadline.pipelines.training_data import (
     Say,
     from_pairs,
     marked,
+    own_code,
     refuse_data,
     rows,
     seen,
@@ -183,6 +184,7 @@ def parts(
     facts = {
         "training": {key: value for key, value in plain.items() if key not in _SPARED},
         "images": [[data.name, len(data)] for data in sets],
+        **own_code(run),
         **({"from": origin(run.model)} if net is None and begun is not None else {}),
         **({} if supervision is None else {"distillation": supervision.facts}),
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from leadline.core.errors import BadArtefact, NoRuntime
@@ -57,6 +59,25 @@ class Backend(Protocol):
         use. A BadArtefact if its files or this machine are not those of its manifest."""
 
 
+def register(name: str, module: ModuleType | str, suffix: str) -> None:
+    """Add a runtime of your own to this process: every function that takes a runtime's name then takes `name`.
+
+    `module`, or the module of that name, has what `Backend` says: PRECISIONS, `missing`, `compile` and `load`. Its
+    files end in `suffix`, such as ".toy". ValueError if something is lacking, or if the name or the ending is taken.
+    """
+    found = importlib.import_module(module) if isinstance(module, str) else module
+    if lacking := [part for part in ("PRECISIONS", "missing", "compile", "load") if not hasattr(found, part)]:
+        raise ValueError(f"the module {found.__name__} has no {', '.join(lacking)}; a runtime needs all four")
+    if not (suffix.startswith(".") and suffix[1:].isalnum()):
+        raise ValueError(f"suffix is {suffix!r}; a dot and letters or digits are needed, such as .toy")
+    known = BACKENDS.get(name), SUFFIXES.get(suffix)
+    if known not in ((None, None), (found.__name__, name)):
+        taken = f"the runtime {name!r}" if known[0] else f"the ending {suffix!r}"
+        raise ValueError(f"{taken} is there already; runtimes: {', '.join(BACKENDS)}; endings: {', '.join(SUFFIXES)}")
+    sys.modules.setdefault(found.__name__, found)
+    BACKENDS[name], SUFFIXES[suffix] = found.__name__, name
+
+
 def backend(name: str) -> Backend:
     """The backend's module; an unknown name is a ValueError that names the nearest one."""
     if name not in BACKENDS:
@@ -78,7 +99,7 @@ def suffix(name: str) -> str:
     return next(ending for ending, other in SUFFIXES.items() if other == name)
 
 
-def manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """What the artefact says of itself; BadArtefact if it says nothing."""
     from leadline.runtime.manifest import check_runtime, read_beside
 
@@ -87,9 +108,9 @@ def manifest(path: Path) -> Manifest:
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
         raise BadArtefact(f"{path} is not an exported file; those end in {', '.join(endings)}")
     if name == "onnx":
-        from leadline.runtime.backends.onnx import read_manifest
+        from leadline.runtime.backends import onnx
 
-        found = read_manifest(path)
+        found = onnx.read_manifest(path)
     else:
         found = read_beside(path)
     check_runtime(path, found, str(name))
@@ -103,7 +124,7 @@ def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
     """
     from leadline.runtime.runner import Loaded
 
-    found = manifest(path)
+    found = read_manifest(path)
     run = installed(found.runtime).load(path, threads)
     return Loaded(run, _again, path.absolute(), threads, found), found
 

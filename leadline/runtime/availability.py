@@ -42,7 +42,7 @@ def health() -> list[dict[str, Any]]:
 
 
 def _health(name: str) -> dict[str, Any]:
-    needs = NEEDS[name]
+    needs = NEEDS.get(name) or Needs(name, "leadline")  # of a runtime that was registered
     lacks = backend(name).missing() or _import_error(needs.module)
     export_lacks = lacks or lacking(("torch", *needs.export), name)
     if export_lacks is None and needs.compiler and not compiler():

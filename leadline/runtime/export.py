@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from leadline.core import machine
 from leadline.core.errors import BadArtefact, BadCheckpoint, ExportFailed
@@ -23,8 +25,9 @@ from leadline.core.spec import Preprocess
 from leadline.core.storage import cache, kept, sha256
 from leadline.core.writing import may_be_written
 from leadline.nn.build import Net
-from leadline.nn.checkpoint import find, load, read_provenance
-from leadline.runtime import Backend, installed, manifest, suffix
+from leadline.nn.checkpoint import find, load, read_provenance, save
+from leadline.nn.wrap import module_of
+from leadline.runtime import Backend, installed, read_manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
 from leadline.runtime.whole_frame import Framed
@@ -36,14 +39,15 @@ Size = tuple[int, int]
 
 
 def export(
-    model: str | Path,
+    model: str | Path | Net,
     runtime: str,
-    out: Path | None = None,
+    out: str | Path | None = None,
     options: CompileOptions = CompileOptions(),
     *,
     size: Size | None = None,
 ) -> Path:
-    """The artefact of `model` (a shipped name or a checkpoint) for `runtime`, at `out` or kept in the `cache` folder.
+    """The artefact of `model` (a shipped name, a checkpoint or a Net) for `runtime`, at `out` or kept in the `cache`
+    folder. A net of the class `Wrapped` has to be given itself: its checkpoint holds no code.
 
     `size` is the net's input (height, width) where it is not to be the checkpoint's own. Without `out`, a file that was
     made earlier from the same checkpoint, options and package versions is used again. The artefact's second files
@@ -52,14 +56,25 @@ def export(
     A file that PyTorch's own output does not confirm (see `difference`) is an ExportFailed; whatever fails, nothing is
     left behind, and an older file at `out` stays as it was.
     """
+    out = None if out is None else Path(out)
+    if isinstance(model, Net):
+        with tempfile.TemporaryDirectory() as folder:
+            saved = save(model, Path(folder) / f"{model.spec.name}.safetensors")
+            return _export(saved, runtime, out, options, size, module_of(model))
+    return _export(find(model), runtime, out, options, size, None)
+
+
+def _export(
+    checkpoint: Path, runtime: str, out: Path | None, options: CompileOptions, size: Size | None, own: nn.Module | None
+) -> Path:
+    """`export` of a file; `own` as the `module` of `checkpoint.load`."""
     module = installed(runtime)
     _check(runtime, options, size)
-    checkpoint = find(model)
     target = _target(checkpoint, runtime, options, size) if out is None else _refuse_misfit(out, runtime, checkpoint)
     with kept(target):
         if out is None and _is_usable(target, module):
             return target
-    net = _resized(load(checkpoint), size)
+    net = _resized(load(checkpoint, module=own), size)
     filled = dataclasses.replace(options, source=sha256(checkpoint), provenance=read_provenance(checkpoint))
     example = torch.zeros(1, 3, *net.spec.preprocess.size)
     with kept(target, options.tuning), _torch_threads_as_before(), _aside(target) as folder:
@@ -67,24 +82,26 @@ def export(
         found = _difference(module.load(made, None), net, options.frame)
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
             raise ExportFailed(
-                f"the {options.precision} file of {model} for {runtime} runs, but its output differs from PyTorch's by "
-                f"{found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use another runtime"
+                f"the {options.precision} file of {checkpoint.stem} for {runtime} runs, but its output differs from "
+                f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use "
+                "another runtime"
             )
         if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
             move(Path(folder), made, target)
     return target
 
 
-def difference(path: Path, model: str | Path) -> float:
+def difference(path: Path, model: str | Path | Net) -> float:
     """How far the artefact's output is from that of PyTorch and the checkpoint, on one fixed picture.
 
     The largest difference, relative to PyTorch's largest value; for a whole-frame file at the frame's size. NaN if
     either is not finite.
     """
-    found = None if path.suffix == ".safetensors" else manifest(path)
+    found = None if path.suffix == ".safetensors" else read_manifest(path)
     module = installed("eager" if found is None else found.runtime)
     with _torch_threads_as_before():
-        net = _resized(load(model), found.size if found else load(path).spec.preprocess.size)
+        own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
+        net = _resized(own, found.size if found else load(path).spec.preprocess.size)
         return _difference(module.load(path, None), net, found.frame if found else None)
 
 
@@ -193,7 +210,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
     try:
         with _torch_threads_as_before():
             module.load(path, None)
-        versions = {} if path.suffix == ".safetensors" else manifest(path).versions
+        versions = {} if path.suffix == ".safetensors" else read_manifest(path).versions
     except (BadArtefact, BadCheckpoint):
         return False
     return all(installed_version(name) in (None, version) for name, version in versions.items())

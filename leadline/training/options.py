@@ -90,7 +90,8 @@ class Training:
     """One training run, completely."""
 
     data: tuple[str, ...]
-    """Folders of data; FOLDER:N puts N of its images into each batch."""
+    """Folders of data; FOLDER:N puts N of its images into each batch. FILE.py:NAME is a function of your own that gives
+    the data set."""
     out: Path
     """Where checkpoints, curves, pictures and run.json go."""
     model: str = "fastdepth"
@@ -104,8 +105,9 @@ class Training:
     epochs: float | None = None
     """Length of the run in passes over the first data set; sets fit.steps."""
     loss: tuple[str, ...] = ("l1",)
-    """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution. `stereo`
-    stands alone: it learns from pairs of views without depth.
+    """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution.
+    FILE.py:NAME is a function of your own, (pred, target, valid) -> scalar. `stereo` stands alone: it learns from pairs
+    of views without depth.
     """
     weighting: Literal["fixed", "dynamic"] = "fixed"
     """Of several losses: as `loss` says, or learned on top of that (LiteDepth's dynamic re-weighting)."""

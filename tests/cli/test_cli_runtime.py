@@ -19,7 +19,7 @@ from support.tiny_scenes import render, write_folder
 from leadline.cli.flags import parse_size
 from leadline.cli.main import main
 from leadline.nn.checkpoint import save
-from leadline.runtime import BACKENDS, manifest
+from leadline.runtime import BACKENDS, read_manifest
 from leadline.runtime import availability as health
 
 Captured = pytest.CaptureFixture[str]
@@ -68,7 +68,7 @@ def test_export_tells_what_it_wrote_and_how_far_it_is_from_pytorch(
     facts = answer(capsys, "export", checkpoint, "--runtime", "standin", "--out", out, "--frame", "60x80")
     assert (facts["frame"], facts["precision"], facts["runtime"]) == ([60, 80], "fp32", "standin")
     assert facts["difference"] < 1e-6 and facts["bytes"] >= out.stat().st_size
-    assert manifest(out).frame == (60, 80) and manifest(out).size == SIZE
+    assert read_manifest(out).frame == (60, 80) and read_manifest(out).size == SIZE
 
 
 def test_export_without_a_place_writes_into_the_current_folder(

@@ -19,7 +19,7 @@ from leadline.core.preprocess import prepare, restore
 from leadline.core.spec import Preprocess
 from leadline.nn import checkpoint, zoo
 from leadline.nn.build import build
-from leadline.runtime import BACKENDS, SUFFIXES, backend, load, manifest, suffix
+from leadline.runtime import BACKENDS, SUFFIXES, backend, load, read_manifest, suffix
 from leadline.runtime.options import CompileOptions
 
 QUICK = {"eager", "onnx", "openvino"}  # the compilers of the others take their time
@@ -64,7 +64,7 @@ def test_an_artefact_gives_the_numbers_of_pytorch_and_knows_what_it_is(name: str
     net = small_net()
     path = compiled(name, net, tmp_path)
     run, found = load(path, threads=2)
-    assert found == manifest(path)
+    assert found == read_manifest(path)
     assert (found.runtime, found.precision, found.size, found.frame) == (name, "fp32", SIZE, None)
     assert dataclasses.replace(found.spec, provenance=()) == dataclasses.replace(net.spec, provenance=())
     assert "leadline" in found.versions

@@ -17,7 +17,7 @@ from leadline.core.preprocess import prepare, read_image
 from leadline.core.storage import cache, sha256
 from leadline.nn.checkpoint import load as load_net
 from leadline.nn.checkpoint import read_provenance, save
-from leadline.runtime import BACKENDS, SUFFIXES, load, manifest
+from leadline.runtime import BACKENDS, SUFFIXES, load, read_manifest
 from leadline.runtime.export import calibration, difference, export, picture, relative_error, twin
 from leadline.runtime.options import CompileOptions
 
@@ -57,7 +57,7 @@ def test_a_name_without_a_folder_means_the_current_one(
 
 
 def test_the_card_tells_where_the_weights_come_from(backend: StandIn, checkpoint: Path, tmp_path: Path) -> None:
-    found = manifest(export(checkpoint, "standin", tmp_path / "net.standin"))
+    found = read_manifest(export(checkpoint, "standin", tmp_path / "net.standin"))
     assert (found.source, found.provenance) == (sha256(checkpoint), {"data": "rooms"})
     assert found.spec.preprocess.size == found.size == SIZE
 
@@ -100,7 +100,7 @@ def test_an_older_file_is_replaced_with_all_that_belongs_to_it(
 ) -> None:
     out = export(checkpoint, "standin", tmp_path / "net.standin")
     export(checkpoint, "standin", out, size=(32, 64))
-    assert manifest(out).size == (32, 64)
+    assert read_manifest(out).size == (32, 64)
     assert names(tmp_path) == ["net.bin", "net.standin", "net.standin.json"]
 
 
@@ -252,6 +252,6 @@ def test_a_whole_frame_file_of_a_real_runtime_is_confirmed_by_pytorch(
     if (command := backend(runtime).missing()) is not None:
         pytest.skip(command)
     out = export(checkpoint, runtime, tmp_path / f"net{suffix(runtime)}", CompileOptions(frame=(60, 80)))
-    found = manifest(out)
+    found = read_manifest(out)
     assert (found.frame, found.source, found.provenance) == ((60, 80), sha256(checkpoint), {"data": "rooms"})
     assert difference(out, checkpoint) < 1e-4

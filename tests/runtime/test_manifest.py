@@ -17,7 +17,7 @@ from support.tiny_runtime_nets import SIZE, images, small_net, unbound
 from leadline.core import machine
 from leadline.core.errors import BadArtefact
 from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
-from leadline.runtime import BACKENDS, backend, load, manifest, suffix
+from leadline.runtime import BACKENDS, backend, load, read_manifest, suffix
 from leadline.runtime.manifest import Manifest, beside, dumps, files_of, loads, write_beside
 from leadline.runtime.onnx_file import manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions
@@ -53,7 +53,7 @@ def emptied(path: Path) -> Path:
 def exchanged(path: Path) -> Path:
     other = path.parent / "other"
     other.mkdir()
-    shutil.copy(beside(written(other, manifest(path).runtime, b"another net")), beside(path))
+    shutil.copy(beside(written(other, read_manifest(path).runtime, b"another net")), beside(path))
     return path
 
 
@@ -90,7 +90,7 @@ def test_native_code_for_another_processor_is_refused_before_it_runs(name: str, 
 def test_the_file_of_one_runtime_under_the_name_of_another_is_refused(name: str, tmp_path: Path) -> None:
     path = written(tmp_path, name)
     write_beside(path, Manifest(SPEC, "onnx", "fp32", (64, 96)))
-    for read in (manifest, load, lambda path: backend(name).load(path, 1)):
+    for read in (read_manifest, load, lambda path: backend(name).load(path, 1)):
         with pytest.raises(BadArtefact, match=f"file for {name} by its name, and for onnx by its description"):
             read(path)
 
@@ -146,7 +146,7 @@ HOSTILE = {
 def test_a_damaged_or_hostile_card_is_one_sentence(text: str | bytes, tmp_path: Path) -> None:
     path = written(tmp_path, "tvm")
     beside(path).write_bytes(text if isinstance(text, bytes) else text.encode())
-    for read in (manifest, load, lambda path: backend("tvm").load(path, 1)):
+    for read in (read_manifest, load, lambda path: backend("tvm").load(path, 1)):
         with pytest.raises(BadArtefact, match=r"the description of .*net\.so is not leadline's") as caught:
             read(path)
         assert len(str(caught.value)) < 1000 and "\x1b" not in str(caught.value)
@@ -156,18 +156,18 @@ def test_a_card_that_is_a_folder_or_too_long_is_one_sentence(tmp_path: Path) -> 
     path = written(tmp_path, "tvm")
     beside(path).write_text(" " * 2**24 + changed())
     with pytest.raises(BadArtefact, match="more than 16777216 bytes"):
-        manifest(path)
+        read_manifest(path)
     beside(path).unlink()
     beside(path).mkdir()
     with pytest.raises(BadArtefact, match=r"net\.so\.json, which describes net\.so, cannot be read"):
-        manifest(path)
+        read_manifest(path)
 
 
 def test_a_byte_order_mark_that_an_editor_left_is_no_harm(tmp_path: Path) -> None:
     path = written(tmp_path, "tvm")
-    expected = manifest(path)
+    expected = read_manifest(path)
     beside(path).write_text(beside(path).read_text(), "utf-8-sig")
-    assert manifest(path) == expected
+    assert read_manifest(path) == expected
 
 
 def test_a_card_of_an_older_version_has_neither_hash_nor_machine() -> None:
@@ -223,14 +223,14 @@ def test_a_hostile_card_inside_an_onnx_file_is_one_sentence(text: str | bytes, t
     path = tmp_path / "net.onnx"
     path.write_bytes(with_manifest(b"", text) if isinstance(text, str) else with_manifest(b"", text.decode("latin-1")))
     with pytest.raises(BadArtefact, match=r"the description of .*net\.onnx is not leadline's"):
-        manifest(path)
+        read_manifest(path)
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 40, b"\x08" * 41, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b\x0b", b"\x00\x00"])
 def test_what_is_no_message_is_no_onnx_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(BadArtefact, match=r"net\.onnx is damaged or cut short, or no ONNX file"):
-        manifest(tmp_path / "net.onnx")
+        read_manifest(tmp_path / "net.onnx")
 
 
 def test_one_session_is_made_for_a_load_however_it_is_asked_for(
@@ -250,7 +250,7 @@ def test_one_session_is_made_for_a_load_however_it_is_asked_for(
     monkeypatch.setattr(onnxruntime, "InferenceSession", counted)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported)
-    manifest(path)
+    read_manifest(path)
     assert made == []
     load_predictor(path, threads=1)
     open_teacher(path, threads=1)

@@ -61,12 +61,12 @@ class Workers:
 
 
 @contextmanager
-def workers(make: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
-    """Workers that have their Recovery. Afterwards this process is as it was."""
+def workers(make: MakeRecovery, options: NetAdapt, module: nn.Module | None = None) -> Iterator[Workers]:
+    """Workers that have their Recovery. Afterwards this process is as it was. `module`: see `checkpoint.load`."""
     threads = torch.get_num_threads()
     if options.processes > 1:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, context, _settle, (make, options)) as pool:
+        with ProcessPoolExecutor(options.processes, context, _settle, (make, options, module)) as pool:
             try:
                 pool.submit(_ready).result()
                 yield Workers(pool)
@@ -74,7 +74,7 @@ def workers(make: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
                 pool.shutdown(cancel_futures=True)
         return
     try:
-        _settle(make, options)
+        _settle(make, options, module)
         _ready()
         yield Workers(None)
     finally:
@@ -82,16 +82,16 @@ def workers(make: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
         torch.set_num_threads(threads)
 
 
-_settled: list[tuple[MakeRecovery, NetAdapt]] = []
+_settled: list[tuple[MakeRecovery, NetAdapt, nn.Module | None]] = []
 
 
-def _settle(make: MakeRecovery, options: NetAdapt) -> None:
+def _settle(make: MakeRecovery, options: NetAdapt, module: nn.Module | None) -> None:
     """Once in each process. The Recovery is made at its first use: an error here would break the pool silently."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    _settled[:] = [(cache(make), options)]
+    _settled[:] = [(cache(make), options, module)]
 
 
 def _end_with(parent: Any) -> None:
@@ -101,7 +101,7 @@ def _end_with(parent: Any) -> None:
 
 
 def _recovery() -> tuple[Recovery, Validate, NetAdapt]:
-    make, options = _settled[0]
+    make, options, _ = _settled[0]
     recovery = make()
     if recovery.validate is None:
         raise ValueError("NetAdapt needs a validation split, neither trained on nor reported: give --val-every 10")
@@ -114,7 +114,7 @@ def _ready() -> None:
 
 def _validated(path: Path) -> float:
     _, validate, _ = _recovery()
-    return float(validate(load(path)))
+    return float(validate(load(path, module=_settled[0][2])))
 
 
 def _evaluated(job: Job) -> Candidate:
@@ -128,11 +128,11 @@ def _evaluated(job: Job) -> Candidate:
     if said.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
             found = Candidate(**json.loads(said.read_bytes()))
-            load(path)
+            load(path, module=_settled[0][2])
             if (found.group, found.width) == (candidate.group, candidate.width):
                 return found
     recovery, validate, options = _recovery()
-    net = prune(load(base), channels, drop)
+    net = prune(load(base, module=_settled[0][2]), channels, drop)
     if options.train:
         for module in net.modules():  # few steps must do; the file forgets this
             if isinstance(module, nn.BatchNorm2d):

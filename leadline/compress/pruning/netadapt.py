@@ -39,6 +39,7 @@ from leadline.core.spec import to_json
 from leadline.core.storage import write_atomically
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, save
+from leadline.nn.wrap import module_of
 from leadline.training.state import check_same, read_json
 
 
@@ -76,11 +77,11 @@ def netadapt(
     plan = {"options": kept, "layers": layers, "multiple": multiple, "limit": limit, "spec": to_json(net.spec)}
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
-    net = _kept(at, out) if history else net
+    net = _kept(at, out, net) if history else net
     channels, cost = trace(net, example), costs.cost_of(net)
     check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
-    with workers(make, options) as evaluate:
+    with workers(make, options, module_of(net)) as evaluate:
         _write(out, plan, history)  # from here on a candidate in `out` was made as `plan` says
         for iteration in itertools.count(len(history)):
             estimate = cost(channels.shapes)
@@ -118,7 +119,7 @@ def netadapt(
                     "candidates": [asdict(p) for p in done],
                 }
             )
-            net = load(file_of(folder, best.group))
+            net = load(file_of(folder, best.group), module=module_of(net))
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
@@ -180,9 +181,9 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
     return found
 
 
-def _kept(at: Path, out: Path) -> Net:
+def _kept(at: Path, out: Path, begun: Net) -> Net:
     try:
-        return load(at)
+        return load(at, module=module_of(begun))
     except BadCheckpoint as error:
         raise BadCheckpoint(f"{error}; the search cannot go on from it: remove {out}, and it begins anew") from error
 

@@ -22,7 +22,8 @@ class Description:
     """Every key is optional; None means what the layout's own publication says.
 
     key            meaning
-    layout         a name of `leadline.data.layouts.detect.LAYOUTS`; None: found out from the files
+    layout         a name of `leadline.data.layouts.detect.LAYOUTS`, or FILE.py:name, a function of your own (runs only
+                   if it is allowed, see `open_dataset`); None: found out from the files
     depth_key      of files that hold several arrays, channels, datasets or pages: the name of the one that is depth
     depth_scale    stored units per metre: metres = (value + depth_offset) / depth_scale
     depth_offset   added to the stored value before dividing

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadData
+from leadline.core.user_code import UserFunction, user_function
 from leadline.data.dataset import Dataset
 from leadline.data.layouts import folder, homes, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
 from leadline.data.layouts.description import FILE_NAME, Description, read_description
 from leadline.data.layouts.filelist import is_hidden
+from leadline.data.layouts.own import open_own
 from leadline.data.layouts.parts import part_of
 
-LAYOUTS: dict[str, Callable[[Path, Description, str], Dataset]] = {
+Opener = Callable[[Path, Description, str], Dataset]
+
+LAYOUTS: dict[str, Opener] = {
     "densedepth": nyu.open_densedepth,
     "folder": folder.open_folder,
     "kitti": kitti.open_kitti,
@@ -76,24 +81,52 @@ def open_dataset(path: str | Path, split: str = "train", **overrides: Any) -> Da
     `dataset.toml` in the folder; else the layout is found out from the files, and the rest is as that layout's
     publication says.
     BadData if there is nothing to read; ValueError for an unknown override, layout or split.
+
+    A data set of your own is a function `(root, description, split) -> Dataset` in a file. `path` may be FILE.py:name,
+    and root is then the file's folder; or `layout` may be that. A `dataset.toml` may name one, too, relative to
+    itself, but looking at a folder runs no code: that is a BadData without `allow_code=True`.
     """
     root, description = described(path, **overrides)
-    return LAYOUTS[description.layout or ""](root, description, part_of(split) or split)
+    return opener(description)(root, description, part_of(split) or split)
+
+
+def opener(description: Description) -> Opener:
+    """What reads a folder of which `described` has said this."""
+    layout = description.layout or ""
+    own = None if layout in LAYOUTS else user_function(layout)
+    return LAYOUTS[layout] if own is None else partial(open_own, function=own)
 
 
 def described(path: str | Path, **overrides: Any) -> tuple[Path, Description]:
     """(the path, what it holds), with `layout` always set. Errors as in `open_dataset`."""
-    root = Path(path)
+    given, allow_code = user_function(str(path)), overrides.pop("allow_code", None)
+    if given is not None:
+        if overrides.get("layout") is not None:
+            raise ValueError(f"the data set is {path}, and a layout is given, too: leave one of the two out")
+        overrides["layout"] = str(given)
+    root = Path(path) if given is None else given.file.parent
     if not root.exists():
         raise BadData(f"{root} does not exist; a folder of data is needed")
     if root.is_file() and nyu.mat_file(root) is None:
         raise BadData(f"{root} is a file; a folder of data is needed (or the labelled NYU .mat file)")
     description = read_description(root if root.is_dir() else root.parent, **overrides)
     name = description.layout or _detect(root)
+    stated = overrides.get("layout") is not None
+    if (own := user_function(name, None if stated else root)) is not None:
+        if not stated and not allow_code:
+            raise BadData(_refused(root, own))
+        return root, dataclasses.replace(description, layout=str(own))
     if name not in LAYOUTS:
         problem = f"layout is {name!r}; allowed: {', '.join(LAYOUTS)}"
         raise ValueError(problem) if "layout" in overrides else BadData(f"{root / FILE_NAME}: {problem}")
     return root, dataclasses.replace(description, layout=name)
+
+
+def _refused(root: Path, own: UserFunction) -> str:
+    return (
+        f"{root / FILE_NAME} names code, {own}, which runs only if you say so: read that file, and if you trust it "
+        "give --allow-code (train, distill: --reading.allow-code; Python: allow_code=True)"
+    )
 
 
 def _detect(root: Path) -> str:

@@ -15,7 +15,7 @@ from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_stored
 from leadline.data.label_set import is_labels
 from leadline.data.layouts.description import Description, read_description
-from leadline.data.layouts.detect import LAYOUTS, described
+from leadline.data.layouts.detect import described, opener
 from leadline.data.layouts.frame import Frame
 from leadline.data.layouts.measured import rotated_back
 from leadline.data.layouts.parts import SPLITS
@@ -69,8 +69,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     root, description = described(path, **overrides)
     if description.max_depth is None:  # else a frame with impossible depth could not be looked at
         description = replace(description, max_depth=math.inf)
-    opener = LAYOUTS[description.layout or ""]
-    everything = opener(root, description, "all")
+    everything = opener(description)(root, description, "all")
     opened = {name: _part(root, description, name) for name in SPLITS[:3]}
     parts = {name: part for name, part in opened.items() if part is not None and not part.note}
     frames = [key for key in everything.keys if isinstance(key, Frame)]
@@ -99,7 +98,7 @@ def _worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _part(root: Path, description: Description, name: str) -> Dataset | None:
     try:
-        return LAYOUTS[description.layout or ""](root, description, name)
+        return opener(description)(root, description, name)
     except BadData:  # the whole set could be opened, so this part is empty
         return None
 

@@ -1,22 +1,29 @@
-"""Losses as they are typed: NAME, NAME:WEIGHT or NAME:WEIGHT@map."""
+"""Losses as they are typed: NAME, NAME:WEIGHT or NAME:WEIGHT@map, and FILE.py:NAME in place of NAME."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from leadline.training.losses import LOSSES, Term
+from leadline.core.user_code import user_function
+from leadline.training.losses import LOSSES, Criterion, Term
+from leadline.training.losses.own import user_loss
+
+_OWN = re.compile(r"(?P<place>.+\.py:\w+)(?P<rest>(:[^@]*)?(@.*)?)")
 
 
 def typed(names: Sequence[str]) -> dict[str, Term]:
-    """The terms that `names` mean, see `losses.Term`; what cannot be meant is a ValueError. A name may come twice."""
+    """The terms that `names` mean, see `losses.Term`; what cannot be meant is a ValueError. A name may come twice.
+
+    FILE.py:NAME is a criterion of the user's own; its file is loaded here, and BadCode says what is wrong with it.
+    """
     terms: dict[str, Term] = {}
     for entry in names:
-        what, _, at = entry.partition("@")
-        name, _, weight = what.partition(":")
+        name, weight, at, criterion = _parts(entry)
         if name == "stereo":
             raise ValueError("the loss 'stereo' learns from pairs of views alone; give --loss stereo by itself")
-        if name not in LOSSES:
-            raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}")
+        if criterion is None:
+            raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}, or FILE.py:NAME for your own")
         if at not in ("", "target", "map"):
             raise ValueError(f"the loss {entry!r} is to be taken at {at!r}; allowed: @target, @map")
         try:
@@ -28,7 +35,18 @@ def typed(names: Sequence[str]) -> dict[str, Term]:
         key = entry if name in terms else name
         if key in terms:
             raise ValueError(f"the loss {entry!r} is given twice; give it once, with the sum of the weights")
-        terms[key] = Term(LOSSES[name], factor, "map" if at == "map" else "target")
+        terms[key] = Term(criterion, factor, "map" if at == "map" else "target")
     if not terms:
         raise ValueError(f"no loss is given; known: {', '.join(LOSSES)}, stereo")
     return terms
+
+
+def _parts(entry: str) -> tuple[str, str, str, Criterion | None]:
+    """(name, weight, place, criterion) of one entry; None for a name that is unknown."""
+    own = _OWN.fullmatch(entry)
+    if own is not None and (function := user_function(own["place"])) is not None:
+        weight, _, at = own["rest"].partition("@")
+        return function.name, weight.removeprefix(":"), at, user_loss(function)
+    what, _, at = entry.partition("@")
+    name, _, weight = what.partition(":")
+    return name, weight, at, LOSSES.get(name)
