@@ -4,7 +4,7 @@
 
 DATA is the folder that holds `nyu`, `nyu_raw`, `kitchen`, `tum_fr1_rpy`, `office` and `drive`; that of `--synthetic`
 holds `rooms` and `streets`, which `leadline data synth` makes. The ablation is in `recipes/ablations.py`, the
-weights that ship are made by `recipes/taught.py`.
+weights that ship are made by `recipes/litedepth_distilled.py`.
 """
 
 from __future__ import annotations

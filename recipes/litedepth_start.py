@@ -4,7 +4,7 @@
 
 The authors start from ImageNet weights of MobileNetV3-Small-Minimal; those of MobileNetV2 are at hand. So its features
 at strides 4 to 32 are learned by hints (Romero et al. 2015), through 1x1 convolutions that are thrown away. No depth
-takes part in this. `recipes.grid` gives the encoder, and nothing else of the net, to every row alike.
+takes part in this. `recipes.distillation_grid` gives the encoder, and nothing else of the net, to every row alike.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from leadline.nn.build import build
 from leadline.nn.checkpoint import save
 from leadline.nn.pretrained.tflite import give_from_file_
 from leadline.training.options import FitOptions, Training
-from recipes.grid import SETS, fresh, sets
+from recipes.distillation_grid import SETS, fresh, sets
 from recipes.teacher import LICENCES, STILL
 
 SHARES = {"nyu": 8, "nyu_raw": 8, "photos": 12, "rooms": 8, "streets": 12}

@@ -19,7 +19,7 @@ from leadline.distill.options import TeacherOptions
 from leadline.distill.teachers import build_teacher
 from leadline.evaluation.evaluate import Predict
 from leadline.evaluation.protocols import find, match
-from recipes.judged import looking
+from recipes.evaluate_students import looking
 
 
 def parts(predict: Predict, data: Dataset | Sequence[Sample], protocol: str = "nyu-eigen@1") -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Teachers: nets that need only be right. What they know is then given to small nets (`recipes/grid.py`).
+"""Teachers: nets that need only be right. What they know is then given to small nets (`recipes/distillation_grid.py`).
 
     leadline data synth runs/rooms --n 1200 --seed 1 --textures DATA/photos --split train
     python -m recipes.teacher resnet50 --data DATA --rooms runs/rooms --out runs/teachers/resnet50

@@ -142,9 +142,9 @@ def test_the_ablation_writes_mean_and_spread_as_table_and_picture(
 
 def test_every_net_of_the_zoo_is_trained_alike() -> None:
     from leadline.nn import zoo
-    from recipes import alike
+    from recipes import compare_zoo
 
-    table = alike.runs(DATA, OUT, 100, 0)
+    table = compare_zoo.runs(DATA, OUT, 100, 0)
     assert list(table) == zoo.names()
     for name, run in table.items():
         assert different(run, table["fastdepth"]) <= {"model", "init", "view", "fit"}, name
@@ -153,15 +153,15 @@ def test_every_net_of_the_zoo_is_trained_alike() -> None:
 
 def test_stereo_nets_get_metres_to_be_trained_alike(tmp_path: Path) -> None:
     from leadline.nn.checkpoint import load
-    from recipes import alike
+    from recipes import compare_zoo
 
-    run = alike.started(alike.runs(DATA, tmp_path, 100, 0)["monodepth_pruned"])
+    run = compare_zoo.started(compare_zoo.runs(DATA, tmp_path, 100, 0)["monodepth_pruned"])
     spec = load(run.model).spec
     assert (spec.head.kind, spec.preprocess.size) == ("metric", (128, 256))
 
 
 def test_weights_that_ship_do_not_say_where_data_lay() -> None:
-    from recipes.ship import _placeless
+    from recipes.package_weights import _placeless
 
     said = {"command": ["python", "--data", "/home/me/data", "/home/me/data/nyu", "--out", "/mnt/runs/a"], "steps": 3}
     found = _placeless(said, Path("/home/me/data"))
@@ -169,10 +169,10 @@ def test_weights_that_ship_do_not_say_where_data_lay() -> None:
 
 
 def test_names_and_numbers_that_cannot_be_meant_end_a_recipe_at_once(tmp_path: Path) -> None:
-    from recipes import alike
+    from recipes import compare_zoo
 
     with pytest.raises(SystemExit, match="'fastdeph' is unknown; known: boosting_student"):
-        alike.main(data=DATA, out=tmp_path, only=("fastdeph",))
+        compare_zoo.main(data=DATA, out=tmp_path, only=("fastdeph",))
     with pytest.raises(SystemExit, match="seeds is 0"):
         ablations.main(data=DATA, out=tmp_path, seeds=0)
 

@@ -53,8 +53,8 @@ def load(file: str, threads: int, size: Size | None) -> dict[str, Any]:
     else:
         from leadline.runtime import load as load_artefact
 
-        run, card = load_artefact(path, threads)
-        how, frame = dataclasses.replace(card.spec.preprocess, size=card.size), card.frame
+        run, manifest = load_artefact(path, threads)
+        how, frame = dataclasses.replace(manifest.spec.preprocess, size=manifest.size), manifest.frame
     load_ms = (perf_counter() - start) * 1000
     _loaded.append(Loaded(run, how, frame))
     given = _input(_loaded[0])

@@ -87,7 +87,7 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     def bind(*positional: Any, **flags: Any) -> Any:
         return functools.partial(verb, *positional, **flags)
 
-    args = [_at_home(word) for word in args]
+    args = _with_new_flags([_at_home(word) for word in args])
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
         warn(f"{flag} is given twice, and the last counts; several values go behind one")
@@ -104,6 +104,60 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
     warn(f"{' '.join(reason)} (see {prog} --help)")
     return lambda: 2
+
+
+OLD_FLAGS = {
+    "--asking.foreign.": "--external.",
+    "--asking.": "--",
+    "--foreign.": "--external.",
+    "--truth": "--label-weight",
+    "--trust": "--min-confidence",
+    "--ramped": "--warmup-distill",
+    "--teach": "--distill-weight",
+    "--fresh": "--reinit",
+    "--again": "--retry-skipped",
+    "--choose": "--val-every",
+    "--imgsz": "--size",
+    "--fit.still-after": "--fit.freeze-bn-after",
+    "--masks.fit.still-after": "--masks.fit.freeze-bn-after",
+    "--netadapt.short.still-after": "--netadapt.short.freeze-bn-after",
+    "--masks.price": "--masks.regulariser",
+    "--masks.steered": "--masks.controlled",
+    "--masks.reach-at": "--masks.target-at",
+    "--masks.speed": "--masks.lr-scale",
+}
+"""A flag of the release before -> the flag now, until the next release; one that ends in "." is a beginning."""
+
+
+def new_flag(flag: str) -> str:
+    """The flag as it is called now; `--no-` forms and underscores as in `OLD_FLAGS`."""
+    plain = flag.replace("_", "-")
+    for old, new in OLD_FLAGS.items():
+        if old.endswith(".") and plain.startswith(old):
+            return new + plain[len(old) :]
+        if plain == old:
+            return new
+        if plain == _negated(old):
+            return _negated(new)
+    return flag
+
+
+def _negated(flag: str) -> str:
+    """`--masks.no-controlled` of `--masks.controlled`."""
+    before, dot, name = flag[2:].rpartition(".")
+    return f"--{before}{dot}no-{name}"
+
+
+def _with_new_flags(args: Sequence[str]) -> list[str]:
+    """The arguments with the old flags as they are called now; each is named on standard error."""
+    found = []
+    for word in args:
+        flag, equals, value = word.partition("=")
+        new = new_flag(flag) if flag.startswith("--") else flag
+        if new != flag:
+            warn(f"{flag} is now {new}; the old name goes with the next release")
+        found.append(f"{new}{equals}{value}")
+    return found
 
 
 def _at_home(word: str) -> str:
@@ -186,14 +240,14 @@ _python_writes = warnings.formatwarning
 def _one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning of ours as `complain` has it, any other as Python writes it."""
+    """A warning of ours as `warn` has it, any other as Python writes it."""
     if issubclass(category, Lost):
         return f"leadline: {' '.join(str(message).split())}\n"
     return _python_writes(message, category, filename, lineno, line)
 
 
 def warn(message: str) -> None:
-    """Print one line on standard error, in place of what `say` has left on a terminal, without what would move the
+    """Print one line on standard error, in place of what `progress` has left on a terminal, without what would move the
     cursor.
     """
     progress("")
@@ -201,7 +255,7 @@ def warn(message: str) -> None:
 
 
 def tell(note: str) -> None:
-    """As `complain`, unless there is nothing to say."""
+    """As `warn`, unless there is nothing to say."""
     if note:
         warn(note)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def label(
     data: Annotated[Path, arg(metavar="FOLDER")],
     /,
     *,
-    asking: Annotated[TeacherOptions, arg(name="")],
+    teachers: Annotated[TeacherOptions, arg(name="")],
     run: Annotated[Labelling, arg(name="")],
     reading: Read = AS_SAID,
     json: bool = False,
@@ -31,7 +31,7 @@ def label(
 
     Args:
         data: a folder of photographs, or any data set, whose depth does not count
-        asking: which teachers are asked, and how
+        teachers: which teachers, and how they are used
         run: what is stored, and who works
         reading: how to read the data
         json: print one JSON object
@@ -44,13 +44,14 @@ def label(
 
     data_at = Path(os.path.realpath(data))
     where = os.path.relpath(data_at, os.path.realpath(run.out))
-    how = reading.given() | ({"items": "depth"} if asking.metric == "truth" else {})
+    how = reading.given() | ({"items": "depth"} if teachers.metric == "truth" else {})
     opened = partial(open_dataset, data_at, run.split, **{"items": "images", **how})
-    asking = replace(asking, teacher=tuple(map(_whole, asking.teacher)), metric=asking.metric and _whole(asking.metric))
+    metric = teachers.metric and _whole(teachers.metric)
+    teachers = replace(teachers, teacher=tuple(map(_whole, teachers.teacher)), metric=metric)
     bad: list[tuple[str, str]] = []
     rate = 0.0
     try:
-        for now in label_all(partial(build_teacher, asking, 1 if run.workers else None), opened, where, run, how):
+        for now in label_all(partial(build_teacher, teachers, 1 if run.workers else None), opened, where, run, how):
             bad += now.skipped
             rate = now.images_per_s
             progress(f"{now.done} of {now.n} images, {rate:.1f}/s")
@@ -66,7 +67,8 @@ def label(
     if described(data, **how)[1].layout == "unlabelled" and (n := passed_over(data)):
         warn(f"{n} pictures are not taken for photographs: depth, labels, masks or the like, by name or channels")
     tell_unread([data])
-    facts = {key: made.said[key] for key in ("n", "kind", "teacher", "beyond", "silent", "unheard") if key in made.said}
+    keys = ("n", "kind", "teacher", "beyond", "no_prediction", "abstained")
+    facts = {key: made.said[key] for key in keys if key in made.said}
     if json:
         print_json({"out": str(run.out), **facts, "skipped": made.said["skipped"], "images_per_s": rate})
         return 0
@@ -74,11 +76,11 @@ def label(
     left = f", {n_bad} images left out" if n_bad else ""
     print(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
     if made.said["beyond"]:
-        warn(f"{made.said['beyond']} pixels are too far for 16 bits and say nothing; a smaller --label-scale helps")
-    if made.said["silent"]:
-        warn(f"about {made.said['silent']} images the teacher says nothing at all")
-    for name, n in made.said.get("unheard", {}).items():
-        warn(f"about {n} of {len(made)} images {name} says nothing, and only the other teachers are heard")
+        warn(f"{made.said['beyond']} pixels are too far for 16 bits and have no label; a smaller --label-scale helps")
+    if made.said["no_prediction"]:
+        warn(f"for {made.said['no_prediction']} images the teacher has no prediction")
+    for name, n in made.said.get("abstained", {}).items():
+        warn(f"{name} abstained for {n} of {len(made)} images, and only the other teachers count")
     return 0
 
 
@@ -89,17 +91,23 @@ def _whole(source: str) -> str:
     return os.path.realpath(source) if source not in shipped() and Path(source).exists() else source
 
 
+@dataclass(frozen=True)
+class _Distillation(Distillation):
+    """With the teachers' flags as they are in `leadline label`."""
+
+    teachers: Annotated[TeacherOptions, arg(name="")] = Distillation.teachers
+
+
 def distill(
-    run: Annotated[Training, arg(name="")], teaching: Annotated[Distillation, arg(name="")], *, json: bool = False
+    run: Annotated[Training, arg(name="")], how: Annotated[_Distillation, arg(name="")], *, json: bool = False
 ) -> int:
     """Train a net that learns from a teacher: on labelled images, on images without depth, or both.
 
     Args:
         run: the training, as in `leadline train`
-        teaching: what the teacher has to say, on which images
+        how: what it learns from which teacher, on which images
         json: print one JSON object
     """
-    from leadline.cli.train import run_training as train
-    from leadline.cli.train import told
+    from leadline.cli.train import print_report, run_training
 
-    return told(train(run, teaching=teaching)[1], run, json)
+    return print_report(run_training(run, distillation=how)[1], run, json)

@@ -1,4 +1,4 @@
-"""The verb `prune`: a net narrowed to a budget, trained again, and compared with what it was."""
+"""The verb `prune`: a net pruned to a budget, trained again, and compared with what it was."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def prune(
     fit: FitOptions = _LONG,
     view: View = _VIEW,
     stereo: Stereo = _STEREO,
-    choose: int = 10,
+    val_every: int = 10,
     finetune: bool = True,
-    teach: float = 0.0,
-    fresh: bool = False,
+    distill_weight: float = 0.0,
+    reinit: bool = False,
     name: Annotated[str | None, arg(metavar="NAME")] = None,
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     measure: Annotated[str, arg(metavar="RUNTIMES")] = "",
@@ -75,10 +75,11 @@ def prune(
         fit: the training of the pruned net
         view: how a frame is looked at in training
         stereo: what the loss `stereo` does
-        choose: every so-manieth block of 20 images of the first folder is kept for choosing (netadapt) and validation
+        val_every: every N-th block of 20 images of the first folder is kept for validation, which netadapt needs
         finetune: whether the pruned net is trained
-        teach: in that training the unpruned net teaches too: weight of the mean |ln p - ln t|, t its answer
-        fresh: forget its weights first, to see what they are worth
+        distill_weight: in that training the unpruned net is the teacher, too: weight of the mean |ln p - ln t|, t its
+            answer
+        reinit: forget its weights first, to see what they are worth
         name: the net's new name
         protocol: how accuracy is measured, before and after, on the test part of the first folder; names with commas
         measure: runtimes, with commas between, in which both nets are timed
@@ -115,13 +116,13 @@ def prune(
     else:
         warn(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(
-        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, val_every=choose,
+        data, out, model, batch=batch, loss=loss, view=view, stereo=stereo, fit=fit, val_every=val_every,
         protocol=protocols[0], reading=reading,
     )  # fmt: skip
     pruned = run(
         Pruning(
             method, budget, out, training, runtime, threads if runtime else None, netadapt, masks, multiple, layers,
-            rounds, finetune=finetune, distill_weight=teach, reinit=fresh, name=name,
+            rounds, finetune=finetune, distill_weight=distill_weight, reinit=reinit, name=name,
         ),
         resume=resume,
         say=warn,

@@ -40,7 +40,7 @@ def quantize(
     Args:
         model: a net that ships with leadline, or a checkpoint
         runtime: one of `leadline doctor` that makes such files, such as openvino, onnx or litert
-        data: images with depth on which the file is judged
+        data: images with depth on which the file is measured
         out: the file to write; by default the model's name, the precision and the runtime's ending
         precision: int8, or fp16 or bf16 where the runtime has them
         calibration: images (a folder, a pattern or a .txt list) from which int8 learns ranges; by default those of the
@@ -49,7 +49,7 @@ def quantize(
         frame: the file takes camera frames uint8 of this size
         split: the part of the data that judges
         protocol: how accuracy is measured, as in `leadline val`
-        limit: judge on the first N images only
+        limit: measure on the first N images only
         metric: the protocol's figure that decides: delta1, or an error such as rmse, of which less is better
         max_drop: by how much the file may be worse in it, in its unit
         force: write the best file even so
@@ -75,7 +75,7 @@ def quantize(
         warn(samples.note)
     samples = samples if limit is None else subset(samples, range(min(limit, len(samples))))
     if not len(samples):
-        raise ValueError(f"{data} has no {split} images to judge by; `leadline data ls {data}` shows what is there")
+        raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
     how, inputs = load(model).spec.preprocess, []
     if precision == "int8" and calibration is not None:
         inputs = pictures_for(calibration, how, images, warn)
@@ -92,7 +92,7 @@ def quantize(
         samples,
         precision=precision,
         calibration=inputs,
-        demands=AcceptanceCriteria(protocol, metric, max_drop=max_drop, force=force, threads=threads),
+        criteria=AcceptanceCriteria(protocol, metric, max_drop=max_drop, force=force, threads=threads),
         frame=parse_size("frame", frame),
         say=progress,
     )

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from leadline.distill.options import Distillation
-    from leadline.nn.build import Net
-
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
@@ -15,14 +9,16 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, warn
 from leadline.core.report import Report, table
 from leadline.core.text import shown
-from leadline.distill.options import Distillation
-from leadline.nn.build import Net
 from leadline.training.distributed import process
 from leadline.training.options import Training
 
+if TYPE_CHECKING:
+    from leadline.distill.options import Distillation
+    from leadline.nn.build import Net
 
-def told(report: Report, run: Training, json: bool) -> int:
-    """Print what a training came to; of several processes one speaks. The command's exit code."""
+
+def print_report(report: Report, run: Training, json: bool) -> int:
+    """Print what a training came to; of several processes one prints. The command's exit code."""
     if process()[0] > 0:
         return 0
     if json:
@@ -32,11 +28,11 @@ def told(report: Report, run: Training, json: bool) -> int:
     return 0
 
 
-def run_training(run: Training, net: Net | None = None, teaching: Distillation | None = None) -> tuple[Net, Report]:
+def run_training(run: Training, net: Net | None = None, distillation: Distillation | None = None) -> tuple[Net, Report]:
     """`pipelines.train.train`; what it says goes to standard error."""
     from leadline.pipelines.train import train
 
-    return train(run, net, teaching, say=warn)
+    return train(run, net, distillation, say=warn)
 
 
 def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
@@ -47,4 +43,4 @@ def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
         json: print one JSON object
     """
 
-    return told(run_training(run)[1], run, json)
+    return print_report(run_training(run)[1], run, json)

@@ -29,15 +29,15 @@ class NetAdapt:
     """Each further iteration saves so much of what the one before it did."""
     max_iterations: int = 100
     rule: Literal["accuracy", "ratio"] = "accuracy"
-    """Which proposal stays: that of the highest accuracy, or of the least loss for what it saves."""
+    """Which candidate stays: that of the highest accuracy, or of the least loss for what it saves."""
     short: FitOptions = _SHORT
-    """The training of each proposal."""
+    """The training of each candidate."""
     momentum: float = 0.3
     """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
     train: bool = True
-    """Whether proposals are trained at all before they are judged."""
+    """Whether candidates are trained at all before they are measured."""
     processes: int = 1
-    """That make proposals side by side."""
+    """That make candidates side by side."""
     threads: int | None = None
     """Of each process; None: PyTorch's own choice."""
 
@@ -57,9 +57,9 @@ class Masks:
     strength: float = 1e-5
     """Weight of the sparsity; with a target, where the net costs just what is planned."""
     target: float | None = None
-    """The part of the cost to be kept, which the strength is steered to reach; None: what the budget leaves."""
+    """The part of the cost to be kept, which the strength is controlled to reach; None: what the budget leaves."""
     controlled: bool = True
-    """Whether the strength is steered; a fixed one leaves what it leaves, without the budget: to try several."""
+    """Whether the strength is controlled; a fixed one leaves what it leaves, without the budget: to try several."""
     target_at: float = 0.7
     """Part of the run after which the target is to be reached."""
     tolerance: float = 0.02
@@ -72,7 +72,9 @@ class Masks:
     """The training of masks and weights together."""
 
     def __post_init__(self) -> None:
-        check(self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1)
+        check(
+            self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1
+        )
         check(self, mode=one_of("total", "task"), regulariser=one_of("plain", "cost"))
 
 
@@ -108,7 +110,9 @@ class Pruning:
     finetune: bool = True
     """Whether the pruned net is trained (as `training.fit` says)."""
     distill_weight: float = 0.0
-    """In that training the unpruned net teaches: weight of mean |ln p - ln t|, t its answer. 0: only the data does."""
+    """In that training the unpruned net is the teacher: weight of mean |ln p - ln t|, t its answer. 0: only the data
+    does.
+    """
     reinit: bool = False
     """Forget the weights after pruning and train the small shape from scratch, for comparison."""
     name: str | None = None
@@ -118,6 +122,6 @@ class Pruning:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
         check(self, threads=at_least(1), distill_weight=FROM_0)
         if self.masks.target is not None and not self.masks.controlled:
-            raise ValueError(f"masks.target is {self.masks.target}, which only a steered strength can reach; leave one")
+            raise ValueError(f"masks.target is {self.masks.target}, which a fixed strength cannot reach; leave one out")
         if self.reinit and not self.finetune:
-            raise ValueError("fresh weights without a training are of no use; leave --reinit out, or let it train")
+            raise ValueError("new weights without a training are of no use; leave --reinit out, or let it train")

@@ -1,4 +1,4 @@
-"""What a compression step needs besides the net: batches to recover on, a loss, and a judge."""
+"""What a compression step needs besides the net: batches to fine-tune on, a loss, and a validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Validate = Callable[[Net], float]
 
 @dataclass(frozen=True)
 class Recovery:
-    """`batches` and `loss` as `fit` takes them; `judge` chooses among nets."""
+    """`batches` and `loss` as `fit` takes them; `validate` is how nets are compared."""
 
     batches: Batches
     loss: Loss
@@ -24,4 +24,4 @@ class Recovery:
 
 
 MakeRecovery = Callable[[], Recovery]
-"""Makes the lessons; what several processes are to use must survive pickling, as a partial of a module's function."""
+"""Makes the Recovery; what several processes are to use must survive pickling, as a partial of a module's function."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from leadline.core.old_keys import with_new_keys
+
 T = typing.TypeVar("T")
 Kind = Literal["metric", "relative_depth", "relative_disparity"]
 
@@ -158,8 +160,8 @@ class Head:
 
     `layer` is `norm`: 1x1 convolution, batch norm, ReLU (FastDepth); `conv`: a `kernel` x `kernel` convolution with
     bias, then ReLU if `relu`; `disparity`: the decoder gives disparities as fractions of the image's width (monodepth),
-    and depth is `metres` over them. `metres` is the camera's focal length as a fraction of its image's width times the
-    baseline in metres; 0: unknown, the output is relative disparity.
+    and depth is `focal_times_baseline` over them: the camera's focal length as a fraction of its image's width times
+    the baseline in metres; 0: unknown, the output is relative disparity.
     `batch_statistics`: whether the batch norm uses the batch's mean and variance in training, as published (then the
     mean of every training batch's depth is one constant), or fixed ones. `resize` brings the map to the image's size.
     """
@@ -181,7 +183,7 @@ class Head:
             (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
             (
                 0 <= self.focal_times_baseline <= 1e6,
-                f"metres is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
+                f"focal_times_baseline is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
             ),
         )
 
@@ -268,6 +270,7 @@ def _parse_dataclass(cls: type, value: Any, where: str) -> Any:
         raise ValueError(f"{where} is {shown(value)}; an object is needed")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
+    value = with_new_keys(value, fields)
     unknown = sorted(set(value) - set(fields))
     if unknown:
         raise ValueError(f"{where} has the unknown key {shown(unknown[0])}; allowed: {', '.join(fields)}")

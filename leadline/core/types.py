@@ -24,9 +24,9 @@ class Sample:
     intrinsics  float64 [3,3] in pixels, or None          None
     right       the right camera's image, or None         float32 [B,3,H,W], or None
     baseline_m  distance of the two cameras, or None      None
-    taught      float32 [H,W], what a teacher says, > 0   float32 [B,1,H,W], or None
+    pseudo_depth float32 [H,W], a teacher's depth, > 0     float32 [B,1,H,W], or None
                 where it says something; or None
-    kind        the Kind of `taught`                      tuple of them
+    pseudo_kind  the Kind of `pseudo_depth`               tuple of them
 
     An unlabelled item has an all-False `valid`; where `valid` is False, `target` is 0.
     """

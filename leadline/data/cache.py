@@ -94,7 +94,7 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
     rows, columns = said["size"]
     pixels, at = rows * columns, said["at"]
     parts = []
-    some = 4 * pixels * (said["taught"] is not None)
+    some = 4 * pixels * (said["pseudo_depth"] is not None)
     for n in (4 * pixels, some, 3 * pixels, 3 * pixels * said["stereo"], -(-pixels // 8)):
         parts.append(stored.blocks[at : at + n])
         at += n
@@ -107,23 +107,23 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
         right=parts[3].reshape(rows, columns, 3) if said["stereo"] else None,
         baseline_m=said["baseline_m"],
         pseudo_depth=parts[1].view(np.float32).reshape(rows, columns) if some else None,
-        pseudo_kind=said["taught"] or "metric",
+        pseudo_kind=said["pseudo_depth"] or "metric",
     )
 
 
 def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
     """A frame's bytes, and its line of the index but for the place."""
     right = b"" if sample.right is None else np.asarray(sample.right, np.uint8).tobytes()
-    taught = b"" if sample.pseudo_depth is None else np.asarray(sample.pseudo_depth, np.float32).tobytes()
+    pseudo = b"" if sample.pseudo_depth is None else np.asarray(sample.pseudo_depth, np.float32).tobytes()
     depth, image = np.asarray(sample.target, np.float32).tobytes(), np.asarray(sample.image, np.uint8).tobytes()
-    block = depth + taught + image + right + np.packbits(sample.valid).tobytes()
+    block = depth + pseudo + image + right + np.packbits(sample.valid).tobytes()
     said = {
         "bytes": len(block),
         "crc": zlib.crc32(block),
         "size": list(sample.image.shape[:2]),
         "name": sample.name,
         "stereo": sample.right is not None,
-        "taught": sample.pseudo_kind if sample.pseudo_depth is not None else None,
+        "pseudo_depth": sample.pseudo_kind if sample.pseudo_depth is not None else None,
         "intrinsics": None if sample.intrinsics is None else np.asarray(sample.intrinsics, np.float64).tolist(),
         "baseline_m": sample.baseline_m,
     }
@@ -166,7 +166,7 @@ def _opened(path: Path, n: int, limit: int) -> _Stored | None:
 
 def _is_whole(blocks: np.ndarray, said: Mapping[str, Any]) -> bool:
     pixels, at, n = said["size"][0] * said["size"][1], said["at"], said["bytes"]
-    wanted = pixels * (7 + 4 * (said["taught"] is not None) + 3 * said["stereo"]) + -(-pixels // 8)
+    wanted = pixels * (7 + 4 * (said["pseudo_depth"] is not None) + 3 * said["stereo"]) + -(-pixels // 8)
     return bool(0 <= at <= blocks.size - n and n == wanted and zlib.crc32(blocks[at : at + n].data) == said["crc"])
 
 

@@ -28,6 +28,14 @@ _LOOK = re.compile("[0-9a-f]{128}")
 _ARCHIVE = re.compile(r"labels-\d+\.tar")
 
 
+OLD_KEYS = {"silent": "no_prediction", "unheard": "abstained"}
+"""Key of an older set, in the manifest and in the lines of images -> the key now."""
+
+
+def _as_now(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {OLD_KEYS.get(key, key): value for key, value in said.items()}
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; ValueError if it holds something else, or is too large to be one of ours."""
     if not path.is_file():
@@ -54,7 +62,7 @@ def checked_manifest(said: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"kind is {_short(said.get('kind'))}; allowed: {', '.join(KINDS)}")
     if not LEAST_SCALE <= _number(said, "depth_scale") <= MOST_SCALE:
         raise ValueError(f"depth_scale is {said['depth_scale']}; {LEAST_SCALE:g} to {MOST_SCALE:g} units per metre fit")
-    said = {"skipped": [], "licences": [], "beyond": 0, "silent": 0, "unheard": {}, **said}
+    said = {"skipped": [], "licences": [], "beyond": 0, "no_prediction": 0, "abstained": {}, **_as_now(said)}
     for key, kind in (("teacher", dict), ("data", dict), ("shards", list), ("skipped", list), ("licences", list)):
         if not isinstance(said.get(key), kind):
             raise ValueError(f"{key} is {_short(said.get(key))}; a JSON {kind.__name__} is needed")
@@ -64,10 +72,10 @@ def checked_manifest(said: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"data.reading is {_short(said['data']['reading'])}; a JSON object is needed")
     if not all(isinstance(term, str) for term in said["licences"]):
         raise ValueError("licences are not all words")
-    for key in ("n", "beyond", "silent"):
+    for key in ("n", "beyond", "no_prediction"):
         _count(said, key)
-    if not isinstance(said["unheard"], dict) or not all(map(_is_count, said["unheard"].values())):
-        raise ValueError("unheard is not a number for each teacher")
+    if not isinstance(said["abstained"], dict) or not all(map(_is_count, said["abstained"].values())):
+        raise ValueError("abstained is not a number for each teacher")
     for line in map(_object, said["skipped"]):
         for key in ("name", "why"):
             _text(line, key)
@@ -92,7 +100,7 @@ def lines_of(content: bytes, end: int) -> Iterator[dict[str, Any]]:
 
 def checked_line(said: Any, end: int) -> dict[str, Any]:
     """What is said of one image: its name, and why it was left out or where its label lies, before the byte `end`."""
-    line = _object(said)
+    line = _as_now(_object(said))
     name = _text(line, "name")
     _count(line, "i")
     if "skipped" in line:
@@ -108,11 +116,11 @@ def checked_line(said: Any, end: int) -> dict[str, Any]:
             raise ValueError(f"the {what} of {name!r} lies outside of its archive: byte {start}, {size} bytes")
     if ("low" in line) != ("high" in line) or ("low" in line and not _number(line, "low") <= _number(line, "high")):
         raise ValueError(f"{name!r} has low {_short(line.get('low'))} and high {_short(line.get('high'))}")
-    for key in ("beyond", "silent"):
+    for key in ("beyond", "no_prediction"):
         if key in line:
             _count(line, key)
-    if not isinstance(heard := line.get("unheard", []), list) or not all(isinstance(one, str) for one in heard):
-        raise ValueError(f"unheard of {name!r} is {_short(heard)}; a list of names is needed")
+    if not isinstance(absent := line.get("abstained", []), list) or not all(isinstance(one, str) for one in absent):
+        raise ValueError(f"abstained of {name!r} is {_short(absent)}; a list of names is needed")
     return line
 
 

@@ -210,28 +210,29 @@ def _left_out(labels: Labels) -> frozenset[str]:
     return frozenset(line["name"] for line in labels.said["skipped"])
 
 
-def with_labels(data: Dataset, labels: Labels, *, truth: bool = True, trust: float = 0.0) -> Dataset:
-    """`data` with what a teacher says: each item's `taught` and `kind`.
+def with_labels(data: Dataset, labels: Labels, *, keep_depth: bool = True, min_confidence: float = 0.0) -> Dataset:
+    """`data` with the labels: each item's `pseudo_depth` and `pseudo_kind`.
 
-    Without `truth` the items lose their depth, as if nobody had measured it. Pixels whose confidence is below `trust`
-    say nothing. Images that could not be read when they were labelled are left out, and without `truth` also those of
-    which the teacher said nothing. An image that the set lacks is a BadData, and so is, once it is read, one of which
-    it knew another picture.
+    Without `keep_depth` the items lose their depth, as if nobody had measured it. Pixels whose confidence is below
+    `min_confidence` have no label. Images that could not be read when they were labelled are left out, and without
+    `keep_depth` also those without a prediction. An image that the set lacks is a BadData, and so is, once it is read,
+    one of which it knew another picture.
     """
     left_out = _left_out(labels)
     known = {*labels.places, *left_out}
     if lacking := [name for key in data.keys if (name := called(key)) not in known]:
         some = f"{len(lacking)} images of {data.name}, such as {lacking[0]}"
         raise BadData(f"{labels.root} has no label for {some}; {ANEW}")
-    if not truth:
-        left_out |= {name for name, line in labels.places.items() if line.get("silent")}
+    if not keep_depth:
+        left_out |= {name for name, line in labels.places.items() if line.get("no_prediction")}
     data = replace(data, keys=tuple(key for key in data.keys if called(key) not in left_out))
     if not len(data):
-        raise BadData(f"{labels.root} says nothing about any image of {data.name}; ask another teacher")
+        raise BadData(f"{labels.root} has no prediction for any image of {data.name}; ask another teacher")
     # the place and a hash say which labels they are, also to the cache; the index itself would be a long name
     root = labels.root.resolve()
     made = sha256((root / MANIFEST).read_bytes()).hexdigest()
-    return replace(data, read=partial(_taught, read=data.read, root=root, made=made, truth=truth, trust=trust))
+    how: dict[str, Any] = {"keep_depth": keep_depth, "min_confidence": min_confidence}
+    return replace(data, read=partial(_with_label, read=data.read, root=root, made=made, **how))
 
 
 @lru_cache(maxsize=64)
@@ -240,13 +241,13 @@ def _opened(root: Path, made: str) -> Labels:
     return open_labels(root)
 
 
-def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: float) -> Sample:
+def _with_label(key: Any, read: Any, root: Path, made: str, keep_depth: bool, min_confidence: float) -> Sample:
     labels = _opened(root, made)
     sample: Sample = read(key)
     if not _is_of(labels, key, sample, read):
         raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; {ANEW}")
     values, confidence = read_label(labels, sample.name)
-    values = np.where(confidence >= max(trust, 1e-9), values, np.float32(0))
+    values = np.where(confidence >= max(min_confidence, 1e-9), values, np.float32(0))
     size = (sample.image.shape[1], sample.image.shape[0])
     if abs(values.shape[1] - size[0] * values.shape[0] / size[1]) > 1:
         shape = f"{values.shape[1]} x {values.shape[0]}, the picture {size[0]} x {size[1]}"
@@ -259,6 +260,6 @@ def _taught(key: Any, read: Any, root: Path, made: str, truth: bool, trust: floa
         sharp = Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
         values = np.asarray(smooth if known.all() else sharp) * (np.asarray(near) > 0)
     sample = replace(sample, pseudo_depth=values.astype(np.float32), pseudo_kind=labels.kind)
-    if truth:
+    if keep_depth:
         return sample
     return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))

@@ -116,14 +116,14 @@ def collate(items: Sequence[Sample], pad: bool = False) -> Sample:
     target = torch.from_numpy(_padded([s.target for s in items])[:, None])
     valid = torch.from_numpy(_padded([s.valid for s in items])[:, None])
     right = _images([s.right for s in items]) if all(s.right is not None for s in items) else None
-    taught = None
+    pseudo = None
     if any(s.pseudo_depth is not None for s in items):
-        taught = torch.from_numpy(_padded([told(s) for s in items])[:, None])
+        pseudo = torch.from_numpy(_padded([has_pseudo_depth(s) for s in items])[:, None])
     names, kinds = tuple(s.name for s in items), tuple(s.pseudo_kind for s in items)
-    return Sample(image, target, valid, names, right=right, pseudo_depth=taught, pseudo_kind=kinds)
+    return Sample(image, target, valid, names, right=right, pseudo_depth=pseudo, pseudo_kind=kinds)
 
 
-def told(item: Sample) -> np.ndarray:
+def has_pseudo_depth(item: Sample) -> np.ndarray:
     """What a teacher says of an item, float32 [H,W]: nothing, which is 0, of one that no teacher has seen."""
     said: np.ndarray = np.zeros(item.target.shape, np.float32) if item.pseudo_depth is None else item.pseudo_depth
     return said

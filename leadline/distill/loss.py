@@ -24,14 +24,15 @@ def ramp(step: int) -> float:
     return min(0.999, 1 - 101 / (step + 101))
 
 
-def told(teacher: Teacher, batch: Sample, trust: float = 0.0) -> Sample:
-    """The batch with the teacher's answer as its `taught`: above 0 where it counts.
+def with_teacher_output(teacher: Teacher, batch: Sample, min_confidence: float = 0.0) -> Sample:
+    """The batch with the teacher's answer as its `pseudo_depth`: above 0 where it counts.
 
-    What was 0 in `taught` is no part of the picture (padding, corners of a turned one); answers about it do not count.
-    Disparity, whose zero nobody knows, becomes its place between a picture's lowest and highest, as in a label set.
+    What was 0 in `pseudo_depth` is no part of the picture (padding, corners of a turned one); answers about it do not
+    count. Disparity, whose zero nobody knows, becomes its place between a picture's lowest and highest, as in a label
+    set.
     """
     depth, confidence, _ = teacher(batch)
-    known = torch.isfinite(depth) & (confidence >= trust)
+    known = torch.isfinite(depth) & (confidence >= min_confidence)
     if batch.pseudo_depth is not None:
         known &= _like(batch.pseudo_depth > 0, depth)
     if teacher.kind == "relative_disparity":
@@ -47,8 +48,8 @@ class DistillationLoss(nn.Module):
     teacher     asked about each batch as the student sees it, if `online` and its answers count at all; otherwise they
                 come with the batch (`Sample.pseudo_depth`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
-    trust       answers of a lower confidence do not count, where the teacher is asked
-    ramped      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
+    min_confidence  answers of a lower confidence do not count, where the teacher is asked
+    warmup      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
 
     Logs what `distilled` logs, each feature's loss with its weight, and `ramp`.
     """
@@ -57,26 +58,29 @@ class DistillationLoss(nn.Module):
     features: nn.ModuleList
 
     def __init__(
-        self, terms: Mapping[str, Term], *, truth: float = 0.1, unlabelled: float = 1.0, ramped: bool = False,
-        trust: float = 0.0, teacher: Teacher | None = None, online: bool = True, features: Sequence[Feature] = (),
+        self, terms: Mapping[str, Term], *, label_weight: float = 0.1, unlabelled: float = 1.0, warmup: bool = False,
+        min_confidence: float = 0.0, teacher: Teacher | None = None, online: bool = True,
+        features: Sequence[Feature] = (),
     ) -> None:  # fmt: skip
         super().__init__()
-        if not 0 <= truth <= 1 or not unlabelled >= 0:
-            raise ValueError(f"truth is {truth}, unlabelled {unlabelled}; 0 to 1, and at least 0, are needed")
+        if not 0 <= label_weight <= 1 or not unlabelled >= 0:
+            raise ValueError(
+                f"label_weight is {label_weight}, unlabelled {unlabelled}; 0 to 1, and 0 or more, are needed"
+            )
         if features and (teacher is None or teacher.net is None):
             who = "no teacher is given" if teacher is None else f"{teacher.name} is none"
             raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
-        self.terms, self.truth, self.unlabelled, self.ramped = dict(terms), truth, unlabelled, ramped
-        self.trust = trust
+        self.terms, self.label_weight, self.unlabelled, self.warmup = dict(terms), label_weight, unlabelled, warmup
+        self.min_confidence = min_confidence
         self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
-        self.online = online and teacher is not None and (truth < 1 or unlabelled > 0)
+        self.online = online and teacher is not None and (label_weight < 1 or unlabelled > 0)
         self.features = nn.ModuleList(features)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
         teacher: Any = self.teacher[0]
         features: list[Any] = list(self.features)
-        share = ramp(int(self.steps)) if self.ramped else 1.0
+        share = ramp(int(self.steps)) if self.warmup else 1.0
         if self.training:
             self.steps.add_(1)
         with ExitStack() as around:
@@ -87,17 +91,17 @@ class DistillationLoss(nn.Module):
                 teacher.net.to(batch.image.device).eval()
                 with torch.no_grad():
                     teacher.net(batch.image)
-            heard = [maps() for maps in theirs]
+            expected = [maps() for maps in theirs]
             if self.online:
-                batch = told(teacher, batch, self.trust)
-            value, logs = distilled(self.terms, 1 - share * (1 - self.truth), self.unlabelled, net, batch)
+                batch = with_teacher_output(teacher, batch, self.min_confidence)
+            value, logs = distilled(self.terms, 1 - share * (1 - self.label_weight), self.unlabelled, net, batch)
             seen = [maps() for maps in mine]
         known = _compared(batch)
-        for feature, own, others in zip(features, seen, heard, strict=True):
+        for feature, own, others in zip(features, seen, expected, strict=True):
             gap = share * feature(own, others, known)
             value, logs = value + gap, {**logs, feature.way: logs.get(feature.way, 0.0) + float(gap.detach())}
             logs.pop("skipped", None)
-        return value, {**logs, "ramp": share} if self.ramped else logs
+        return value, {**logs, "ramp": share} if self.warmup else logs
 
 
 def _compared(batch: Sample) -> Tensor:

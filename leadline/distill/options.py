@@ -1,4 +1,4 @@
-"""The options of teaching, from which `leadline label` and `leadline distill` make their flags."""
+"""The options of distillation, from which `leadline label` and `leadline distill` make their flags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from leadline.core.allowed import ABOVE_0, FINITE, FROM_0, PART, SIZE, at_least, between, check, each
 from leadline.core.spec import Kind
 
-FLAG = "--external.kind, of distill --external.kind"
+FLAG = "--external.kind"
 """Where somebody says what a teacher does not say of itself."""
 
 

@@ -17,36 +17,37 @@ from leadline.training.losses.weighted import compared, outputs
 
 
 def distilled(
-    terms: Mapping[str, Term], truth: float, unlabelled: float, net: Any, batch: Sample
+    terms: Mapping[str, Term], label_weight: float, unlabelled: float, net: Any, batch: Sample
 ) -> tuple[Tensor, dict[str, float]]:
     """A loss for `fit` (bind the first three with `partial`): L(x) + `unlabelled` x L(u).
 
     x are the batch's images with a depth, u those without; L is the sum of the `terms`.
 
-    1. x, where the teacher has answered: `truth` x L(p, depth) + (1 - `truth`) x L(p, answer); elsewhere L(p, depth).
-    2. u: L(p, answer). Images with neither teach nothing.
+    1. x, where the teacher has answered: `label_weight` x L(p, depth) + (1 - `label_weight`) x L(p, answer); elsewhere
+    L(p, depth).
+    2. u: L(p, answer). Images with neither have no loss.
     3. Answers that are relative are compared without their scale (and shift): `losses.relative`, weight 1.
 
-    The answers are `batch.pseudo_depth`, 0 where there is none, and `batch.kind` says of what kind. How many x and u there
-    are in a batch is the sampling ratio: a matter of the data sets' shares. Published: `truth` about 0.1, which L and
-    ratio is not (`unlabelled` 1 by the paper's sum). Logs, each before its weight, `truth` (of images
-    without an answer `only_truth`), `taught` and `unlabelled`.
+    The answers are `batch.pseudo_depth`, 0 where there is none, of the kind `batch.pseudo_kind`. How many x and u there
+    are in a batch is the sampling ratio: a matter of the data sets' shares. Published: `label_weight` about 0.1, which
+    L and ratio is not (`unlabelled` 1 by the paper's sum). Logs, each before its weight, `truth` (of images
+    without an answer `only_truth`), `distilled` and `unlabelled`.
     """
     seen = outputs(terms, net, batch.image)
     known = batch.valid.flatten(1).any(1)
-    told = torch.zeros_like(known) if batch.pseudo_depth is None else (batch.pseudo_depth > 0).flatten(1).any(1)
+    answered = torch.zeros_like(known) if batch.pseudo_depth is None else (batch.pseudo_depth > 0).flatten(1).any(1)
     values: dict[str, tuple[float, Tensor]] = {}
     n = int(known.sum())
     for both in (True, False):
-        rows = (known & (told == both)).nonzero()[:, 0]
+        rows = (known & (answered == both)).nonzero()[:, 0]
         if not len(rows):
             continue
         share = len(rows) / n
         value = _truth(terms, seen, batch, rows)
-        values["truth" if both else "only_truth"] = share * (truth if both else 1.0), value
-        if both and truth < 1:
-            values["taught"] = (1 - truth) * share, _answers(terms, seen, batch, rows)
-    rows = (~known & told).nonzero()[:, 0]
+        values["truth" if both else "only_truth"] = share * (label_weight if both else 1.0), value
+        if both and label_weight < 1:
+            values["distilled"] = (1 - label_weight) * share, _answers(terms, seen, batch, rows)
+    rows = (~known & answered).nonzero()[:, 0]
     if len(rows) and unlabelled:
         values["unlabelled"] = unlabelled, _answers(terms, seen, batch, rows)
     if not values:
@@ -65,16 +66,16 @@ def _answers(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sampl
     total = []
     for kind in sorted({batch.pseudo_kind[int(i)] for i in rows}):
         mine = torch.stack([i for i in rows if batch.pseudo_kind[int(i)] == kind])
-        taught = batch.pseudo_depth[mine]
-        part = replace(batch, target=taught, valid=taught > 0)
+        pseudo = batch.pseudo_depth[mine]
+        part = replace(batch, target=pseudo, valid=pseudo > 0)
         preds = {at: pred[mine] for at, pred in seen.items()}
         if kind == "metric":
             value = _sum(terms, preds, part)
         else:
             pred = preds["target"] if "target" in preds else preds["map"]
-            if pred.shape[-2:] != taught.shape[-2:]:
-                pred = F.interpolate(pred, size=taught.shape[-2:], mode="nearest")
-            value = RELATIVE[kind](pred, taught, taught > 0)
+            if pred.shape[-2:] != pseudo.shape[-2:]:
+                pred = F.interpolate(pred, size=pseudo.shape[-2:], mode="nearest")
+            value = RELATIVE[kind](pred, pseudo, pseudo > 0)
         total.append(value * (len(mine) / len(rows)))
     return torch.stack(total).sum()
 

@@ -134,8 +134,9 @@ def _draw_(net: Net, generator: torch.Generator) -> None:
             nn.init.zeros_(module.bias)
 
 
-def calibrated(net: Net, metres: float, size: tuple[int, int] | None = None) -> Net:
-    """A copy of a net with left and right disparities that gives metric depth: `metres` (see `Head`) over disparity.
+def calibrated(net: Net, focal_times_baseline: float, size: tuple[int, int] | None = None) -> Net:
+    """A copy of a net with left and right disparities that gives metric depth: `focal_times_baseline` (see `Head`) over
+    disparity.
 
     With `size` photographs are brought to that from now on. A net with another head is a ValueError.
     """
@@ -144,7 +145,7 @@ def calibrated(net: Net, metres: float, size: tuple[int, int] | None = None) -> 
         raise ValueError(
             f"{spec.name} gives depth, not left and right disparities; monodepth_vgg and monodepth_pruned give those"
         )
-    head = replace(spec.head, kind="metric", unit="m", focal_times_baseline=metres)
+    head = replace(spec.head, kind="metric", unit="m", focal_times_baseline=focal_times_baseline)
     net = copy.deepcopy(net)
     net.spec = replace(spec, head=head, preprocess=replace(spec.preprocess, size=size or spec.preprocess.size))
     net.head = HEADS["disparity"](2, head)

@@ -30,31 +30,31 @@ LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
 
 
 def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
-    """What the teacher has to say in `run`.
+    """What `run` learns from the teacher.
 
     ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
-    are asked of what is no net; BadData if unlabelled images have no answers. All of it is seen before any work.
+    are asked of what is no net; BadData if unlabelled images have no labels. All of it is seen before any work.
     """
     if how.teachers.metric == "truth" and how.unlabelled:
         raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = build_teacher(how.teachers) if how.teachers.teacher else None
     if teacher is None and how.teachers != TeacherOptions():
-        raise ValueError("no teacher is asked, so nothing says how: give --teacher, or leave --asking out")
+        raise ValueError("options of a teacher are given, and no teacher is: give --teacher, or leave them out")
     if how.weight != Distillation.weight and not how.unlabelled:
         raise ValueError(f"weight is {how.weight}, of unlabelled images, and there are none; leave it out")
     if teacher is None and not sets:
-        raise ValueError("nobody teaches: give a teacher (--teacher), or label sets of `leadline label` (--labels)")
+        raise ValueError("there is no teacher: give one (--teacher), or label sets of `leadline label` (--labels)")
     if "stereo" in run.loss:
         raise ValueError("the loss 'stereo' learns from pairs of views alone and has no use for a teacher")
     if run.weighting != "fixed":
-        raise ValueError(f"weighting is {run.weighting}, which a teacher's lesson has no use for; leave it out")
+        raise ValueError(f"weighting is {run.weighting}, which distillation has no use for; leave it out")
     wanted = list(how.features)
     if wanted and (teacher is None or teacher.net is None):
         who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
         raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
     if how.label_weight == 1 and not (how.unlabelled and how.weight) and not wanted:
-        raise ValueError("truth is 1 and nothing else is learned from a teacher; lower it, or leave the teacher out")
+        raise ValueError("label_weight is 1, so nothing is learned from a teacher; lower it, or leave the teacher out")
     if teacher is not None and sets and not wanted:
         raise ValueError(f"label sets are given, so {teacher.name} would never be asked; leave one of the two out")
     if teacher is not None and teacher.facts.get("by_name") and not sets:
@@ -64,13 +64,13 @@ def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
         )
     if how.min_confidence and sets and not any(map(_unsure, sets)):
         raise ValueError(
-            f"trust is {how.min_confidence}, and no label set knows how sure its teacher was: leave it out, or label with "
-            "--flip, --zooms or several teachers"
+            f"min_confidence is {how.min_confidence}, and no label set has its teacher's confidence: leave it out, or "
+            "label with --flip, --zooms or several teachers"
         )
     online = teacher if not sets else None
     return TeacherSupervision(
         how.unlabelled,
-        partial(_with_labels, labelled=len(run.data), sets=sets, trust=how.min_confidence),
+        partial(_with_labels, labelled=len(run.data), sets=sets, min_confidence=how.min_confidence),
         partial(_distillation_loss, how=how, teacher=teacher, online=online is not None, seed=run.fit.seed),
         {**to_json(replace(how, labels=())), **_facts(sets, teacher)},
         online,
@@ -83,30 +83,32 @@ def licences(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
-    told = [
+    label_sets = [
         {"teacher": s.said["teacher"], "kind": s.kind, "data": s.said["data"]["name"], "n": s.said["n"],
          "licences": s.said["licences"], "shards": _hash([shard["sha256"] for shard in s.said["shards"]])}
         for s in sets
     ]  # fmt: skip
-    return {"label_sets": told, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
+    return {"label_sets": label_sets, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
 
 
 def _hash(said: list[str]) -> str:
     return sha256(" ".join(said).encode()).hexdigest()[:16]
 
 
-def _with_labels(data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], trust: float) -> list[Dataset]:
+def _with_labels(
+    data: list[Dataset], *, labelled: int, sets: tuple[Labels, ...], min_confidence: float
+) -> list[Dataset]:
     of_depth = [labels for labels in sets if _of_depth(labels)]
     about = [(labels_of(one, sets) or _about_depth(one, of_depth)) if sets else None for one in data]
     names, places = some([one.name for one in data]), some([str(labels.root) for labels in sets])
     made = []
     for i, (one, labels) in enumerate(zip(data, about, strict=True)):
-        truth = i < labelled
+        has_depth = i < labelled
         if labels is not None and _of_depth(labels):
             one = with_depth(one)
         if labels is not None:
-            made.append(with_labels(one, labels, truth=truth, trust=trust))
-        elif truth:
+            made.append(with_labels(one, labels, keep_depth=has_depth, min_confidence=min_confidence))
+        elif has_depth:
             made.append(one)  # it has its own depth
         elif sets:
             raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
@@ -150,8 +152,8 @@ def _distillation_loss(
         size = net.spec.preprocess.size
         features = [_feature(entry, net, teacher.net, size, seed) for entry in how.features]
     return DistillationLoss(
-        terms, truth=how.label_weight, unlabelled=how.weight, ramped=how.warmup_distill, trust=how.min_confidence, teacher=teacher,
-        online=online, features=features,
+        terms, label_weight=how.label_weight, unlabelled=how.weight, warmup=how.warmup_distill,
+        min_confidence=how.min_confidence, teacher=teacher, online=online, features=features,
     )  # fmt: skip
 
 

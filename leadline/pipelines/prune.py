@@ -1,4 +1,4 @@
-"""A pruning run from its description: the net narrowed to the budget by the method, trained, saved, and reported."""
+"""A pruning run from its description: the net pruned to the budget by the method, trained, saved, and reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
-    options it is a TrainingFailed. A budget that cannot be met is an BudgetInfeasible, known before any training.
+    options it is a TrainingFailed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
     if options.out.suffix != ".safetensors":
@@ -51,7 +51,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     budget = parse(options.budget, options.runtime, options.threads)
     if options.method == "netadapt" and not training.val_every:
         raise ValueError(
-            "NetAdapt needs images to choose on that are neither trained on nor reported; choose is 0, give --val-every 10"
+            "NetAdapt needs a validation split, neither trained on nor reported; val_every is 0, give --val-every 10"
         )
     source = find(training.model)
     may_be_written(options.out, reads=[source])
@@ -61,31 +61,31 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     begun, measured = folder / "plan.json", folder / "unpruned.json"
     # a second measurement would be another, and with it the budget
     known = read_json(measured, (int, float)) if begun.exists() else None
-    resource = cost_model(budget, net, size, say, known)
-    whole = resource.cost_of(net)(shapes_of(net)) if known is None else known
+    costs = cost_model(budget, net, size, say, known)
+    whole = costs.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
     if not begun.exists():
-        check(options, made, resource, most)
+        check(options, made, costs, most)
         write_atomically(measured, json.dumps(whole).encode())  # not before: a mistake leaves nothing
         write_atomically(begun, json.dumps(plan, indent=1).encode())
     at = folder / "pruned.safetensors"
-    narrow = partial(prune_to_budget, options=options, made=made, resource=resource, most=most, resume=resume, say=say)
+    to_budget = partial(prune_to_budget, options=options, made=made, costs=costs, most=most, resume=resume, say=say)
     if at.exists():
         pruned, facts = _kept(at), read_provenance(at)
     else:
-        pruned, reports = compress(net, narrow)
+        pruned, reports = compress(net, to_budget)
         facts = dict(reports[0].context)
         save(pruned, at, provenance=facts)
     for line in distance(facts, most, options):
         say(line)
     if options.reinit:
-        pruned, _ = compress(pruned, partial(_fresh, made=made, seed=training.fit.seed))
+        pruned, _ = compress(pruned, partial(_reinitialised, made=made, seed=training.fit.seed))
     if options.name is not None:
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
         pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
-    stored = save_like(source, pruned, options.out, provenance=_told(options, made, source, facts, report))
+    stored = save_like(source, pruned, options.out, provenance=_provenance(options, made, source, facts, report))
     return Pruned(net.cpu().eval(), load(options.out), report, stored)
 
 
@@ -101,12 +101,13 @@ def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[
     loss = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
     net, report = fit(
         net, made.loading(workers=made.workers), loss, made.options, out=options.out.with_suffix("") / "training",
-        resume=resume, validate=made.validate, finish=made.finish, facts={**made.facts, "teach": options.distill_weight},
+        resume=resume, validate=made.validate, finish=made.finish,
+        facts={**made.facts, "distill_weight": options.distill_weight},
     )  # fmt: skip
     return net, replace(report, context={**report.context, "step": f"trained for {made.options.steps} steps"})
 
 
-def _fresh(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
+def _reinitialised(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
     """The net's shape with weights of nothing, its head at the mean depth of a batch."""
     new, batch = reinitialised(net, seed=seed), next(seen(made))
     if batch.valid.any():
@@ -135,7 +136,9 @@ def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     return found
 
 
-def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _provenance(
+    options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
     """The file's provenance: that of the net it came from, and what was done to it."""
     plain = json.loads(json.dumps(to_json(options), default=str))
     facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}  # what was found, too
@@ -146,7 +149,7 @@ def _told(options: Pruning, made: Parts, source: Path, facts: Mapping[str, Any],
         "commit": commit(),
         "pruning": {**plain, "training": made.facts["training"], "fit": plain["training"]["fit"], **facts},
         "images": made.facts["images"],
-        "metrics": {f"{options.training.protocol} (choosing part)": figures} if figures else {},
+        "metrics": {f"{options.training.protocol} (validation split)": figures} if figures else {},
         "context": dict(report.context),
         "from": {**was, "sha256": sha256(source), "name": options.training.model},
     }

@@ -41,14 +41,15 @@ _NEAR = 0.9
 """A net that costs less than this part of its budget was cut more than asked."""
 
 _IN_MEMORY = 200
-"""So many images to choose on are kept decoded, some 2.5 MB each: they are looked at hundreds of times."""
+"""So many images of a validation split are kept decoded, some 2.5 MB each: they are looked at hundreds of times."""
 
 
 def cost_model(
     budget: Budget, net: Net, size: tuple[int, int], say: Say = lambda line: None, whole_ms: float | None = None
 ) -> CostModel:
-    """What the budget limits: estimated from shapes, and for a latency measured besides, in turns with `net`, so that
-    a machine that is slower for a while does not count. `whole_ms` is the latency of `net`, if it is known already.
+    """What the budget limits: estimated from shapes, and for a latency measured besides, interleaved with `net`, so
+    that a machine that is slower for a while does not count. `whole_ms` is the latency of `net`, if it is known
+    already.
     """
     if budget.kind == "params":
         return CostModel(parameter_cost)
@@ -69,33 +70,33 @@ def cost_model(
     return CostModel(lambda _: cost, measure)
 
 
-def check(options: Pruning, made: Parts, resource: CostModel, most: float) -> None:
-    """What cannot be is told here, before anything is trained or written: a ValueError, or an BudgetInfeasible that says the
-    smallest cost there can be.
+def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
+    """What cannot be is told here, before anything is trained or written: a ValueError, or a BudgetInfeasible that
+    says the smallest cost there can be.
     """
     if options.method == "netadapt" and made.validation is None:
         folder, every = options.training.data[0], options.training.val_every
         raise ValueError(
-            f"NetAdapt needs images to choose on that are neither trained on nor reported, and {folder} has too few to "
+            f"NetAdapt needs a validation split, neither trained on nor reported, and {folder} has too few images to "
             f"keep every {every}th block of 20; give a smaller --val-every (2 keeps half)"
         )
     net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":
         batch_norm_scale(net, channels)
-    check_reach(channels, resource.cost_of(net), most, channels.free, options.multiple)
-    if resource.measure is None:
+    check_reach(channels, costs.cost_of(net), most, channels.free, options.multiple)
+    if costs.measure is None:
         return
     least = {name: round_to_multiple(0, group.size, options.multiple) for name, group in channels.free.items()}
-    found = resource.measure(prune(net, channels, keep_topk(random(net, channels), least)))
+    found = costs.measure(prune(net, channels, keep_topk(random(net, channels), least)))
     if found > most:
         raise BudgetInfeasible(
-            f"{most:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with {options.multiple} "
+            f"{most:.6g} cannot be reached by pruning these {len(least)} groups of layers: with {options.multiple} "
             f"channels in each the net still measures {found:.6g}, the smallest reachable"
         )
 
 
 def prune_to_budget(
-    net: Net, *, options: Pruning, made: Parts, resource: CostModel, most: float, resume: bool, say: Say
+    net: Net, *, options: Pruning, made: Parts, costs: CostModel, most: float, resume: bool, say: Say
 ) -> tuple[Net, Report]:
     """The net within the budget, before its long training."""
     line = f"pruned by {options.method}"
@@ -103,16 +104,16 @@ def prune_to_budget(
         line += f" to {options.budget}{f' in {options.runtime}' if options.runtime else ''}"
     folder = options.out.with_suffix("")
     if options.method == "netadapt":
-        teach = partial(recovery, replace(options.training, out=folder), str(find(options.training.model)))
+        make = partial(recovery, replace(options.training, out=folder), str(find(options.training.model)))
         net, report = netadapt(
-            net, teach, resource, most, options.netadapt, example=_example(net), out=folder / "netadapt",
+            net, make, costs, most, options.netadapt, example=_example(net), out=folder / "netadapt",
             layers=options.layers, multiple=options.multiple, resume=resume, say=say,
         )  # fmt: skip
         facts = {**report.context, "cost": report.context["netadapt"]["cost"]}
     elif options.method == "masks":
-        net, facts = _masked(net, options, made, resource, most, resume, say)
+        net, facts = _masked(net, options, made, costs, most, resume, say)
     else:
-        net, facts = _scored(net, options, made, resource, most, say)
+        net, facts = _scored(net, options, made, costs, most, say)
     widths = {name: group.size for name, group in traced(net).free.items()}
     return net, Report(net.spec.name, context={"step": line, "widths": widths, **facts})
 
@@ -131,9 +132,9 @@ def distance(facts: Mapping[str, Any], most: float, options: Pruning) -> list[st
 
 
 def _masked(
-    net: Net, options: Pruning, made: Parts, resource: CostModel, most: float, resume: bool, say: Say
+    net: Net, options: Pruning, made: Parts, costs: CostModel, most: float, resume: bool, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    channels, cost, how = _looked_at(net, options), resource.cost_of(net), options.masks
+    channels, cost, how = _looked_at(net, options), costs.cost_of(net), options.masks
     if _aims(options) and how.target is None:
         how = replace(how, target=most / cost(channels.shapes))
     loss = Masked(copy.deepcopy(made.loss), channels, cost, how, how.fit.steps)
@@ -144,13 +145,13 @@ def _masked(
     say(f"the masks keep {loss.kept():.3f} of the cost")
     if _aims(options) and loss.kept() > 1.2 * most / cost(channels.shapes):
         say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
-    masked = mask_consumers(net, channels, loss.off())  # what only rounding keeps is as unread as it was
+    masked = mask_consumers(net, channels, loss.off())  # what only rounding keeps is still read by nothing
     if _aims(options):
 
         def cut(asked: float) -> Net:
             return prune(masked, channels, loss.prune_plan(asked, options.multiple))
 
-        small, found = _met(resource, most, cut, say)
+        small, found = _met(costs, most, cut, say)
     else:
         small = prune(masked, channels, loss.prune_plan(multiple=options.multiple))
         found, whole = cost(shapes_of(small)), cost(channels.shapes)
@@ -163,7 +164,7 @@ def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int
     return prune(net, channels, choose(channels, scores, cost, asked, multiple=multiple))
 
 
-def _met(resource: CostModel, most: float, cut: Callable[[float], Net], say: Say) -> tuple[Net, float]:
+def _met(costs: CostModel, most: float, cut: Callable[[float], Net], say: Say) -> tuple[Net, float]:
     """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate; its cost."""
     asked = found = most
     for attempt in range(6):
@@ -173,30 +174,30 @@ def _met(resource: CostModel, most: float, cut: Callable[[float], Net], say: Say
             if not attempt:
                 raise
             break  # it would name a limit that nobody gave
-        if resource.measure is None:
-            return small, resource.cost_of(small)(shapes_of(small))
-        if (found := resource.measure(small)) <= most:
+        if costs.measure is None:
+            return small, costs.cost_of(small)(shapes_of(small))
+        if (found := costs.measure(small)) <= most:
             return small, found
-        say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, narrower")
+        say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
         asked *= 0.98 * most / found
     raise BudgetInfeasible(
-        f"the narrowest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one"
+        f"the smallest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one"
     )
 
 
 def _scored(
-    net: Net, options: Pruning, made: Parts, resource: CostModel, most: float, say: Say
+    net: Net, options: Pruning, made: Parts, costs: CostModel, most: float, say: Say
 ) -> tuple[Net, dict[str, Any]]:
-    first = found = resource.cost_of(net)(shapes_of(net))
+    first = found = costs.cost_of(net)(shapes_of(net))
     for i in range(options.rounds):
-        channels, cost = _looked_at(net, options), resource.cost_of(net)
+        channels, cost = _looked_at(net, options), costs.cost_of(net)
         now = first * (most / first) ** ((i + 1) / options.rounds)
         seed = options.training.fit.seed
         score = named(options.method, partial(seen, made), made.loss, n=options.n_batches, seed=seed)
         scores = score(net, channels)
         last = i + 1 == options.rounds
         cut = partial(_cut, net, channels, scores, cost, options.multiple)
-        net, found = _met(resource, most, cut, say) if last else (cut(now), now)
+        net, found = _met(costs, most, cut, say) if last else (cut(now), now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if not last:
             own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
@@ -205,15 +206,15 @@ def _scored(
 
 
 def recovery(training: Training, model: str) -> Recovery:
-    """What `training` teaches, for a net of the size of `model`; the judge is delta1 on the part kept for choosing."""
+    """The short fine-tuning by `training`, for a net of the size of `model`; validated by delta1 on its split."""
     made = parts(training, load(model))
-    judge = None
+    validate = None
     if made.validation is not None:
         few = len(made.validation) <= _IN_MEMORY
         samples = [made.validation[i] for i in range(len(made.validation))] if few else made.validation
         only = replace(find_protocol(training.protocol), metrics=("delta1",))
-        judge = partial(_delta1, samples=samples, protocol=only)
-    return Recovery(made.loading(workers=0), made.loss, judge, made.finish)
+        validate = partial(_delta1, samples=samples, protocol=only)
+    return Recovery(made.loading(workers=0), made.loss, validate, made.finish)
 
 
 def seen(made: Parts) -> Iterator[Sample]:

@@ -17,8 +17,7 @@ from leadline.data.loader import Batches
 from leadline.distill.options import Distillation
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save, save_like
-from leadline.pipelines.distill import licences
-from leadline.pipelines.distill import teacher_supervision as teaching_of
+from leadline.pipelines.distill import licences, teacher_supervision
 from leadline.pipelines.training_data import Say
 from leadline.pipelines.training_setup import parts
 from leadline.training.autotune import autotune
@@ -30,20 +29,20 @@ from leadline.training.state import commit, read_json
 
 
 def train(
-    run: Training, net: Net | None = None, teaching: Distillation | None = None, *, say: Say = lambda _: None
+    run: Training, net: Net | None = None, distillation: Distillation | None = None, *, say: Say = lambda _: None
 ) -> tuple[Net, Report]:
     """The trained net and its report; both are also in `run.out`, the net as `NAME.safetensors`,
     in the numbers of the checkpoint that it began from, if it did.
 
-    With `net` that one is the start, see `run_parts.parts`; with `teaching` it learns from a teacher, too.
+    With `net` that one is the start, see `training_setup.parts`; with `distillation` it learns from a teacher, too.
     `say` is told of what takes long or goes without.
     """
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")
     if run.autotune and process()[1] > 1:
         raise ValueError("--autotune measures one process: run it by itself, and give the flags that it prints")
-    taught = None if teaching is None else teaching_of(run, teaching)
-    made = parts(run, net, taught=taught, say=say)
+    supervision = None if distillation is None else teacher_supervision(run, distillation)
+    made = parts(run, net, supervision=supervision, say=say)
     final = may_be_written(run.out / f"{made.net.spec.name}.safetensors", reads=[run.model])
     started_from, rank = commit(), process()[0]
     options, workers, enough = made.options, made.workers, made.enough
@@ -73,9 +72,9 @@ def train(
             return net, from_json(json.loads(reported.read_bytes()))
     if rank == 0:
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
-        metrics = {f"{run.protocol} (choosing part)": figures} if figures else {}
+        metrics = {f"{run.protocol} (validation split)": figures} if figures else {}
         terms = [*run.licences, *made.facts.get("from", {}).get("licences", ())]
-        terms += [] if taught is None else licences(taught.facts)
+        terms += [] if supervision is None else licences(supervision.facts)
         facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}
         facts |= {"metrics": metrics, "context": dict(report.context)}
         if "from" in made.facts:

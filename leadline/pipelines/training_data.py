@@ -1,4 +1,6 @@
-"""What a training run reads: folders and their shares of a batch, what is kept for choosing, how items are changed."""
+"""What a training run reads: folders and their shares of a batch, what is kept for validation, how items are
+changed.
+"""
 
 from __future__ import annotations
 
@@ -64,24 +66,24 @@ def split_validation(run: Training, data: Dataset, say: Say) -> tuple[Dataset, D
     if not run.val_every:
         return data, None
     if run.val_every == 1:
-        raise ValueError("choose is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
-    rest, chosen = hold_out(data, run.val_every)
-    if not len(chosen):
+        raise ValueError("val_every is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
+    rest, validation = hold_out(data, run.val_every)
+    if not len(validation):
         say(f"{data.name} has too few images to keep every {run.val_every}th block of 20: there is no validation")
         return data, None
-    if from_pairs(run) and not len(chosen := measured(chosen)):
-        say(f"{data.name} has no depth in the part kept for choosing: there is no validation")
+    if from_pairs(run) and not len(validation := measured(validation)):
+        say(f"{data.name} has no depth in the validation split: there is no validation")
         return rest, None
-    return rest, chosen
+    return rest, validation
 
 
-def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Path, first: Path) -> Dataset:
-    """`data` without what is kept for choosing, if its folder is the first one too, and without images that follow it
+def without(validation: Dataset | None, learned: Dataset, data: Dataset, folder: Path, first: Path) -> Dataset:
+    """`data` without what is kept for validation, if its folder is the first one too, and without images that follow it
     and are not among those `learned` from there: neighbours show the same.
     """
-    if chosen is None or folder.resolve() != first.resolve():
+    if validation is None or folder.resolve() != first.resolve():
         return data
-    kept, own = (set(map(called, one.keys)) for one in (chosen, learned))
+    kept, own = (set(map(called, one.keys)) for one in (validation, learned))
     rest, near = [], False
     for key in data.keys:
         near = called(key) in kept or (near and called(key) not in own)
@@ -91,7 +93,7 @@ def without(chosen: Dataset | None, learned: Dataset, data: Dataset, folder: Pat
 
 
 def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
-    """The transformed item, in which `taught` is above 0 where the picture is, and not what surrounds it."""
+    """The transformed item, in which `pseudo_depth` is above 0 where the picture is, and not what surrounds it."""
     return transform(replace(sample, pseudo_depth=np.ones(sample.image.shape[:2], np.float32)), rng)
 
 
@@ -121,7 +123,7 @@ def rows(run: Training, spec: Spec) -> int | None:
     """How many rows of a frame the transform needs; None: all of them.
 
     A net that later takes single pixels out of frames of 480x640, without averaging, has to learn from such pictures:
-    LiteDepth, taught by averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
+    LiteDepth, trained on averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
     """
     least = 480 if spec.preprocess.resize == "corners" else 240
     table = {

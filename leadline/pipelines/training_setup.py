@@ -1,5 +1,5 @@
 """What a training run is made of, from its description alone: `parts(run)` gives the net it starts from, the batches,
-the loss, the options and the part kept for choosing, before anything is trained. `leadline train` fits them.
+the loss, the options and the validation split, before anything is trained. `leadline train` fits them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.unread import unread, with_files
-from leadline.data.loader import Batches, Part, collate, enough_workers, item, loader, told
+from leadline.data.loader import Batches, Part, collate, enough_workers, has_pseudo_depth, item, loader
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
 from leadline.data.transforms.batch import augmented, draw, gather
-from leadline.data.transforms.stereo import augment_pair, metres, open_pairs
+from leadline.data.transforms.stereo import augment_pair, focal_times_baseline, open_pairs
 from leadline.distill.teachers import Teacher
 from leadline.evaluation.evaluate import check_protocols
 from leadline.evaluation.protocols import find as find_protocol
@@ -58,17 +58,17 @@ _SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
 
 @dataclass(frozen=True)
 class TeacherSupervision:
-    """How a teacher has a say in a run. `teaching.pseudo_depth` makes one."""
+    """What a run learns from a teacher. `distill.teacher_supervision` makes one."""
 
     unlabelled: tuple[str, ...]
     """Folders beside those of `Training.data`, whose depth does not count."""
-    answered: Callable[[list[Dataset]], list[Dataset]]
-    """The data sets of the run, then those without depth, with the teacher's answers."""
-    lesson: Callable[[Mapping[str, Term], Net], Loss]
+    add_labels: Callable[[list[Dataset]], list[Dataset]]
+    """The data sets of the run, then those without depth, with the teacher's labels."""
+    make_loss: Callable[[Mapping[str, Term], Net], Loss]
     """The loss for a start."""
     facts: Mapping[str, Any]
-    asked: Teacher | None = None
-    """Who is asked about each batch; None: the answers are stored."""
+    online_teacher: Teacher | None = None
+    """The teacher that sees each batch; None: its labels are stored."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Parts:
     options: FitOptions
     """The run's, with `epochs` as steps."""
     validation: Dataset | None
-    """The part of the first data set that is kept for choosing, as it is stored; None: there is none."""
+    """The validation split of the first data set, as it is stored; None: there is none."""
     validate: Validate | None
-    """Metrics on `chosen` under the run's protocol; leaves a picture in the run's folder."""
+    """Metrics on `validation` under the run's protocol; leaves a picture in the run's folder."""
     facts: dict[str, Any]
     """What decides what is learned, as JSON."""
     workers: int
@@ -99,7 +99,7 @@ def parts(
     run: Training,
     net: Net | None = None,
     *,
-    taught: TeacherSupervision | None = None,
+    supervision: TeacherSupervision | None = None,
     say: Say = lambda _: None,
 ) -> Parts:
     """What `run` is made of; equal runs give equal parts, also in another process.
@@ -107,9 +107,9 @@ def parts(
     With `net` that one takes the place of the start that `run.model`, `pretrained` and `init` describe. It is left as
     it is, and its own size counts, not that of `run.view`, `run.r2crop` or `run.stereo`; a transform of a fixed size
     that differs is a ValueError. With the loss `stereo` a copy of it is used that gives metres by the data's cameras.
-    With `taught` a teacher has a say, see there.
+    With `supervision` it learns from a teacher, too.
 
-    `say` is told of what takes long or goes without validation.
+    `say` is has_pseudo_depth of what takes long or goes without validation.
     """
     _checked(run, given=net is not None, say=say)
     stereo = from_pairs(run)
@@ -121,7 +121,7 @@ def parts(
         run = _at_size_of(run, spec)
     elif not stereo and run.view.size is None:
         run = replace(run, view=replace(run.view, size=spec.preprocess.size))
-    every = run.data if taught is None else (*run.data, *taught.unlabelled)
+    every = run.data if supervision is None else (*run.data, *supervision.unlabelled)
     terms, (folders, per_batch) = {} if stereo else typed(run.loss), shares(every, run.batch)
     refuse_data(run.out, folders, folders[len(run.data) :])
     how = run.reading.given()
@@ -131,29 +131,29 @@ def parts(
     for note in filter(None, dict.fromkeys(map(unread, folders))):
         tell(note)
     sets = [with_files(data, folder, tell) for data, folder in zip(sets, folders, strict=True)]
-    camera = metres(sets) if stereo else 0.0
-    chosen = None
+    camera = focal_times_baseline(sets) if stereo else 0.0
+    validation = None
     if run.data:
-        sets[0], chosen = split_validation(run, sets[0], say)
+        sets[0], validation = split_validation(run, sets[0], say)
         sets[1:] = [
-            without(chosen, sets[0], data, folder, folders[0])
+            without(validation, sets[0], data, folder, folders[0])
             for data, folder in zip(sets[1:], folders[1:], strict=True)
         ]
     elif run.val_every:
         say("no labelled data are given: there is no validation")
-    if taught is not None:
-        sets = taught.answered(sets)  # after the choice, which shall not depend on what the teacher left out
+    if supervision is not None:
+        sets = supervision.add_labels(sets)  # after the split, which shall not depend on what the teacher left out
     height = None if stereo else rows(run, spec)
     with first():  # the other processes then find what it has decoded
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=height, say=say)
-    online = None if taught is None else taught.asked
+    online = None if supervision is None else supervision.online_teacher
     start = _start(run, sets[0], online) if begun is None else begun
     if stereo:
         start = calibrated(start, camera, run.stereo.size)
     elif net is None:
         start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=seen(run)))
-    if chosen is not None:
-        check_protocols([run.protocol], start.spec.head.kind, chosen)
+    if validation is not None:
+        check_protocols([run.protocol], start.spec.head.kind, validation)
     one = partial(augment_pair, size=start.spec.preprocess.size, how=run.stereo) if stereo else transform_of(run)
     on_device = _on_device(run)  # said before the work
     learned = [Part(data, share, one) for data, share in zip(sets, per_batch, strict=True)]
@@ -174,8 +174,8 @@ def parts(
         options = replace(options, steps=max(1, round(run.epochs * len(sets[0]) / per_batch[0])))
     plain = json.loads(json.dumps(to_json(run), default=str))
     loss: Loss = partial(weighted, terms)
-    if taught is not None:
-        loss = taught.lesson(terms, start)
+    if supervision is not None:
+        loss = supervision.make_loss(terms, start)
     elif stereo:
         loss = partial(photometric, weights=run.stereo)
     elif run.weighting == "dynamic":
@@ -184,11 +184,11 @@ def parts(
         "training": {key: value for key, value in plain.items() if key not in _SPARED},
         "images": [[data.name, len(data)] for data in sets],
         **({"from": origin(run.model)} if net is None and begun is not None else {}),
-        **({} if taught is None else {"teaching": taught.facts}),
+        **({} if supervision is None else {"distillation": supervision.facts}),
     }
-    validate = None if chosen is None else partial(measure_validation, run=run, data=chosen, say=say)
+    validate = None if validation is None else partial(measure_validation, run=run, data=validation, say=say)
     workers = enough if run.workers < 0 else run.workers
-    return Parts(start, loading, loss, finish, options, chosen, validate, facts, workers, enough)
+    return Parts(start, loading, loss, finish, options, validation, validate, facts, workers, enough)
 
 
 def _goes_on(run: Training) -> bool:
@@ -256,7 +256,7 @@ def _start(run: Training, data: Dataset, teacher: Teacher | None = None) -> Net:
         depths = [
             float(s.pseudo_depth[s.pseudo_depth > 0].mean())
             for s in some
-            if s.pseudo_kind == "metric" and np.any(told(s))
+            if s.pseudo_kind == "metric" and np.any(has_pseudo_depth(s))
         ]
     if not depths and teacher is not None and teacher.kind == "metric":
         answers = [teacher(collate([s])).depth for s in some[:8]]

@@ -34,7 +34,7 @@ Picture = str | Path | Image.Image | np.ndarray
 class Predictor:
     """A model that takes photographs: its runner, how a frame becomes its input, and what its numbers mean.
 
-    `card` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
+    `manifest` is that of an exported file, None for PyTorch. A file made for whole frames takes pictures of its frame's
     size and no other. With `flip` the mirrored picture is looked at too, and the two answers are merged: disparities as
     `geometry.merge_mirrored` says, of other nets the mean of the depths.
 
@@ -137,8 +137,8 @@ def load_predictor(model: str | Path, *, runtime: str | None = None, threads: in
 
             known = tuning_folder(None) if runtime == "tvm" else None
             path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
-        runner, card = load(path, threads)
-        predictor = Predictor(card.spec.name, runner, card.spec.preprocess, card.spec.head, card)
+        runner, manifest = load(path, threads)
+        predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 

@@ -48,14 +48,14 @@ class Backend(Protocol):
         """None where the backend can run here, otherwise the command that installs what it lacks."""
 
     def compile(self, net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-        """The artefact written at `out`, with its card: the net for inputs float32 [1,3,h,w] shaped as `example`.
+        """The artefact written at `out`, with its manifest: the net for inputs float32 [1,3,h,w] shaped as `example`.
 
         `net` is left as it is. What the backend cannot do is a ValueError; a compiler that fails is an ExportFailed.
         """
 
     def load(self, path: Path, threads: int | None) -> Runner:
         """The artefact as a function, see `Runner` and `calls.runner`. `threads` None: every core that the process may
-        use. A BadArtefact if its files or this machine are not those of its card."""
+        use. A BadArtefact if its files or this machine are not those of its manifest."""
 
 
 def backend(name: str) -> Backend:
@@ -96,7 +96,7 @@ def manifest(path: Path) -> Manifest:
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
-    """The artefact at `path`, ready to run, and its card. The runtime's package must be installed.
+    """The artefact at `path`, ready to run, and its manifest. The runtime's package must be installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """

@@ -47,7 +47,7 @@ def export(
 
     `size` is the net's input (height, width) where it is not to be the checkpoint's own. Without `out`, a file that was
     made earlier from the same checkpoint, options and package versions is used again. The artefact's second files
-    (weights, card) lie beside it under its own name.
+    (weights, manifest) lie beside it under its own name.
 
     A file that PyTorch's own output does not confirm (see `difference`) is an ExportFailed; whatever fails, nothing is
     left behind, and an older file at `out` stays as it was.

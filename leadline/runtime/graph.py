@@ -44,7 +44,7 @@ def exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram
 
 
 def manifest(net: Net, example: Tensor, runtime: str, options: CompileOptions, packages: Sequence[str]) -> Manifest:
-    """The card of the artefact that `runtime` makes of `net`; `packages` are those whose versions matter."""
+    """The manifest of the artefact that `runtime` makes of `net`; `packages` are those whose versions matter."""
     spec = net.spec
     size = _size(example)
     spec = dataclasses.replace(spec, preprocess=dataclasses.replace(spec.preprocess, size=size))

@@ -18,7 +18,7 @@ from leadline.runtime.options import Precision
 
 FORMAT = "leadline-artefact-1"
 MAX_BYTES = 2**24
-"""Of a card; more is no card."""
+"""Of a manifest; more is no manifest."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Manifest:
     float32 [1,1,H,W]. `kept` are the layers that an int8 file leaves in floating point. `versions` are of the packages
     that wrote it; `provenance` is that of the checkpoint, and `source` its sha256.
 
-    `hashes` are the SHA-256 of the artefact's files, the artefact first, and of an ONNX file that of all but the card
-    itself. `machine` is what native code needs of a machine, see `machine.native`. Older cards have neither.
+    `hashes` are the SHA-256 of the artefact's files, the artefact first, and of an ONNX file that of all but the
+    manifest itself. `machine` is what native code needs of a machine, see `machine.native`. Older manifests have
+    neither.
     """
 
     spec: Spec
@@ -47,26 +48,28 @@ class Manifest:
     machine: tuple[str, ...] = ()
 
 
-def dumps(card: Manifest) -> str:
-    """The card as JSON text."""
-    plain = to_json(card) | {"versions": card.versions, "provenance": card.provenance, "format": FORMAT}
+def dumps(manifest: Manifest) -> str:
+    """The manifest as JSON text."""
+    plain = to_json(manifest) | {"versions": manifest.versions, "provenance": manifest.provenance, "format": FORMAT}
     return json.dumps(plain, sort_keys=True)
 
 
 def loads(text: str | bytes, path: Path) -> Manifest:
-    """The card from JSON text; BadArtefact, naming the file `path`, if it is something else or its values cannot be."""
+    """The manifest from JSON text; BadArtefact, naming the file `path`, if it is something else or its values cannot
+    be.
+    """
     try:
         whole = text if isinstance(text, str) else text.decode("utf-8-sig")
         plain = json.loads(whole, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
         if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         versions, provenance = _texts(plain, "versions"), _origin(plain)
-        card = replace(from_json(Manifest, plain), versions=versions, provenance=provenance)
-        _check_values(card)
+        manifest = replace(from_json(Manifest, plain), versions=versions, provenance=provenance)
+        _check_values(manifest)
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         said = str(error) if len(str(error)) <= 300 else f"{str(error)[:300]} ..."
         raise BadArtefact(f"the description of {path} is not leadline's, or of another version: {said}") from error
-    return card
+    return manifest
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -98,29 +101,29 @@ def _origin(plain: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def _check_values(card: Manifest) -> None:
+def _check_values(manifest: Manifest) -> None:
     """A ValueError for a value of the right type that no exported file has."""
-    for name, pixels in (("size", card.size), ("frame", card.frame or (1, 1))):
+    for name, pixels in (("size", manifest.size), ("frame", manifest.frame or (1, 1))):
         if min(pixels) < 1 or pixels[0] * pixels[1] > MAX_PIXELS:
             raise ValueError(f"{name} is {pixels}; (height, width) of at least 1 and together {MAX_PIXELS} is needed")
-    if card.size != card.spec.preprocess.size:
-        raise ValueError(f"size is {card.size}, and pictures are prepared to {card.spec.preprocess.size}")
-    versions = (*card.versions, *card.versions.values())
-    for text in (card.spec.name, card.runtime, card.source, *card.kept, *card.machine, *versions):
+    if manifest.size != manifest.spec.preprocess.size:
+        raise ValueError(f"size is {manifest.size}, and pictures are prepared to {manifest.spec.preprocess.size}")
+    versions = (*manifest.versions, *manifest.versions.values())
+    for text in (manifest.spec.name, manifest.runtime, manifest.source, *manifest.kept, *manifest.machine, *versions):
         if not text.isprintable():
             raise ValueError(f"{text!r} is no name: it has characters that cannot be printed")
-    for text in card.hashes:
+    for text in manifest.hashes:
         if len(text) != 64 or set(text) - set("0123456789abcdef"):
             raise ValueError(f"a hash is {text!r}; a SHA-256 of 64 hexadecimal digits is needed")
 
 
 def beside(path: Path) -> Path:
-    """Where the card of an artefact lies that has no room for it: `net.tflite` -> `net.tflite.json`."""
+    """Where the manifest of an artefact lies that has no room for it: `net.tflite` -> `net.tflite.json`."""
     return path.with_name(path.name + ".json")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The artefact `path` and what belongs to it: weights in a second file, the card."""
+    """The artefact `path` and what belongs to it: weights in a second file, the manifest."""
     others = [*_weights(path), path.with_name(path.name + ".data"), beside(path)]
     return [path, *(other for other in others if other.is_file())]
 
@@ -131,14 +134,14 @@ def _weights(path: Path) -> list[Path]:
     return others + ([path.with_name(path.name + ".bin")] if path.suffix == ".param" else [])
 
 
-def write_beside(path: Path, card: Manifest) -> None:
-    """Put the card next to the artefact `path`, bound to its files as they are now."""
+def write_beside(path: Path, manifest: Manifest) -> None:
+    """Put the manifest next to the artefact `path`, bound to its files as they are now."""
     hashes = tuple(sha256(file) for file in (path, *_weights(path)))
-    beside(path).write_text(dumps(replace(card, hashes=hashes)) + "\n", "utf-8")
+    beside(path).write_text(dumps(replace(manifest, hashes=hashes)) + "\n", "utf-8")
 
 
 def is_described(path: Path) -> bool:
-    """Whether a card of leadline's, sound or not, lies next to the artefact `path`; it may be another program's."""
+    """Whether a manifest of leadline's, sound or not, lies next to the artefact `path`; it may be another program's."""
     try:
         with beside(path).open("rb") as file:
             return b"leadline-artefact" in file.read(MAX_BYTES)
@@ -147,7 +150,7 @@ def is_described(path: Path) -> bool:
 
 
 def read_beside(path: Path) -> Manifest:
-    """The card next to the artefact `path`; BadArtefact if there is none."""
+    """The manifest next to the artefact `path`; BadArtefact if there is none."""
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
     try:
@@ -166,15 +169,15 @@ def read_beside(path: Path) -> Manifest:
 
 
 def opened(path: Path, runtime: str) -> Manifest:
-    """As `read_beside`, for who is about to load the file by `runtime`: BadArtefact if the card is another file's, or
-    of a file for another runtime or machine. A native loader may crash on what is refused here.
+    """As `read_beside`, for who is about to load the file by `runtime`: BadArtefact if the manifest is another file's,
+    or of a file for another runtime or machine. A native loader may crash on what is refused here.
     """
-    card = read_beside(path)
-    check_runtime(path, card, runtime)
-    check_machine(path, card)
-    if card.hashes:
-        check_hashes(path, card, [_hash(file, path) for file in (path, *_weights(path))])
-    return card
+    manifest = read_beside(path)
+    check_runtime(path, manifest, runtime)
+    check_machine(path, manifest)
+    if manifest.hashes:
+        check_hashes(path, manifest, [_hash(file, path) for file in (path, *_weights(path))])
+    return manifest
 
 
 def _hash(file: Path, artefact: Path) -> str:
@@ -186,30 +189,30 @@ def _hash(file: Path, artefact: Path) -> str:
         raise BadArtefact(f"{file} cannot be read: {error}") from error
 
 
-def check_hashes(path: Path, card: Manifest, found: Sequence[str]) -> None:
-    """BadArtefact unless the files of the artefact `path`, whose SHA-256 are `found`, are those of the card."""
-    if card.hashes == tuple(found):
+def check_hashes(path: Path, manifest: Manifest, found: Sequence[str]) -> None:
+    """BadArtefact unless the files of the artefact `path`, whose SHA-256 are `found`, are those of the manifest."""
+    if manifest.hashes == tuple(found):
         return
     names = [file.name for file in (path, *_weights(path))]
-    wrong = [name for name, old, new in zip(names, card.hashes, found, strict=False) if old != new] or names
+    wrong = [name for name, old, new in zip(names, manifest.hashes, found, strict=False) if old != new] or names
     raise BadArtefact(
         f"{path} is damaged, or its description belongs to another file: {' and '.join(wrong)} (SHA-256) is not what "
         "was exported with it; copy all files of the export again, or export the model anew"
     )
 
 
-def check_runtime(path: Path, card: Manifest, runtime: str) -> None:
-    """BadArtefact if the card is not of a file for `runtime`."""
-    if card.runtime != runtime:
+def check_runtime(path: Path, manifest: Manifest, runtime: str) -> None:
+    """BadArtefact if the manifest is not of a file for `runtime`."""
+    if manifest.runtime != runtime:
         raise BadArtefact(
-            f"{path} is a file for {runtime} by its name, and for {card.runtime} by its description; export it anew"
+            f"{path} is a file for {runtime} by its name, and for {manifest.runtime} by its description; export it anew"
         )
 
 
-def check_machine(path: Path, card: Manifest) -> None:
+def check_machine(path: Path, manifest: Manifest) -> None:
     """BadArtefact if `path` is native code that needs what this machine lacks: running it could end the process."""
-    here = machine.native() if card.machine else ()
-    if lacking := [need for need in card.machine if need not in here]:
+    here = machine.native() if manifest.machine else ()
+    if lacking := [need for need in manifest.machine if need not in here]:
         raise BadArtefact(
             f"{path} was compiled for another processor: this one ({', '.join(here[:1])}) lacks {', '.join(lacking)}; "
             "export the model anew on this machine"

@@ -1,6 +1,6 @@
-"""The card inside an ONNX file, found without any package: a protobuf message is fields one after the other.
+"""The manifest inside an ONNX file, found without any package: a protobuf message is fields one after the other.
 
-The card is an entry of the model's `metadata_props`. The rest of the file is what the card's hash is of.
+The manifest is an entry of the model's `metadata_props`. The rest of the file is what the manifest's hash is of.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ _MAX_FIELDS = 100_000  # of the model itself; the graph is one
 _CHUNK = 2**20
 
 
-def card_of(path: Path) -> Manifest | None:
+def manifest_of(path: Path) -> Manifest | None:
     """What the file says of itself; None if leadline has not written it. BadArtefact if it is damaged."""
     entry = _entry(path)
     return None if entry is None else loads(entry[2], path)
 
 
-def check_content(path: Path, card: Manifest) -> None:
-    """BadArtefact if the file, its card apart, is not as it was exported. A card without hash fits every file."""
-    entry = _entry(path) if card.hashes else None
+def check_content(path: Path, manifest: Manifest) -> None:
+    """BadArtefact if the file, its manifest apart, is not as it was exported. A manifest without hash fits every
+    file.
+    """
+    entry = _entry(path) if manifest.hashes else None
     if entry is not None:
-        check_hashes(path, card, [_hash_without(path, entry[0], entry[1])])
+        check_hashes(path, manifest, [_hash_without(path, entry[0], entry[1])])
 
 
-def with_card(model: bytes, text: str) -> bytes:
-    """A serialised model with the card's `text` in its metadata, at the end: fields may come in any order."""
+def with_manifest(model: bytes, text: str) -> bytes:
+    """A serialised model with the manifest's `text` in its metadata, at the end: fields may come in any order."""
     pair = _field(1, KEY.encode()) + _field(2, text.encode())
     return model + _field(_METADATA_PROPS, pair)
 
 
 def _entry(path: Path) -> tuple[int, int, bytes] | None:
-    """Where the card's field starts and ends in the file, and its text."""
+    """Where the manifest's field starts and ends in the file, and its text."""
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
     try:

@@ -30,7 +30,7 @@ class CompileOptions:
     `calibration` (int8): network inputs float32 [1,3,h,w] in 0..1 from which ranges are learned.
     `keep` (int8): the convolutions that stay in floating point, by their name in the net.
     `tuning`, `trials` (tvm): the folder with the tuner's database, and how many schedules are tried for each task.
-    `source`, `provenance`: the checkpoint's sha256 and origin, for the artefact's card; `export` fills them in.
+    `source`, `provenance`: the checkpoint's sha256 and origin, for the artefact's manifest; `export` fills them in.
     """
 
     precision: Precision = "fp32"

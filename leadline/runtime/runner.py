@@ -20,9 +20,9 @@ FORKED = (
 
 
 def runner(
-    card: Manifest, call: Callable[[np.ndarray], np.ndarray], lock: AbstractContextManager[object] | None = None
+    manifest: Manifest, call: Callable[[np.ndarray], np.ndarray], lock: AbstractContextManager[object] | None = None
 ) -> Runner:
-    """A Runner from `call`, which takes one contiguous input that fits the card and gives an array of its own.
+    """A Runner from `call`, which takes one contiguous input that fits the manifest and gives an array of its own.
 
     A batch runs image by image, since an artefact has batch 1. An input of another shape or type is a ValueError.
 
@@ -32,8 +32,8 @@ def runner(
     What the runtime raises, and an output that is no map, is a BadArtefact. In a process that was forked after loading
     it is a NoRuntime: the runtime's threads do not follow, and the call would wait for them for ever.
     """
-    shape = (3, *card.size) if card.frame is None else (*card.frame, 3)
-    dtype = np.dtype(np.float32 if card.frame is None else np.uint8)
+    shape = (3, *manifest.size) if manifest.frame is None else (*manifest.frame, 3)
+    dtype = np.dtype(np.float32 if manifest.frame is None else np.uint8)
     turn: AbstractContextManager[object] = threading.Lock() if lock is None else lock
     home = os.getpid()
 
@@ -51,11 +51,11 @@ def runner(
         except Exception as error:  # each runtime has its own
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise BadArtefact(
-                f"the {card.runtime} file of {card.spec.name} fails while it runs: {said}; export it anew"
+                f"the {manifest.runtime} file of {manifest.spec.name} fails while it runs: {said}; export it anew"
             ) from error
         if maps[0].ndim != 4 or maps[0].shape[:2] != (1, 1) or maps[0].dtype != np.float32:
             raise BadArtefact(
-                f"the {card.runtime} file of {card.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; one map, "
+                f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
                 "float32 [1,1,h,w], is needed: its description belongs to another file"
             )
         return maps[0] if len(maps) == 1 else np.concatenate(maps)

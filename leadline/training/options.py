@@ -117,7 +117,7 @@ class Training:
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
     val_every: int = 10
-    """Every so-manieth block of 20 images of the first data set is kept for validation; 0: none."""
+    """Every N-th block of 20 images of the first data set is kept for validation; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
     augment: Literal["auto", "workers", "device"] = "auto"
@@ -138,6 +138,6 @@ class Training:
     """Stated in the weight file: under which terms the data came."""
 
     def __post_init__(self) -> None:
-        check(self, batch=at_least(1), epochs=ABOVE_0, choose=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
+        check(self, batch=at_least(1), epochs=ABOVE_0, val_every=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
         check(self, transform=one_of("view", "fastdepth", "litedepth", "hu"), weighting=one_of("fixed", "dynamic"))
         check(self, augment=one_of("auto", "workers", "device"))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from leadline import __version__
 from leadline.core.errors import TrainingFailed
+from leadline.core.old_keys import with_new_keys
 from leadline.core.storage import write_atomically
 
 Logs = Mapping[str, float]
@@ -118,6 +119,7 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
     if not name and isinstance(there, list):
         there, here = ({"fit": options, **facts} for options, facts in (there, here))
     if isinstance(there, dict) and isinstance(here, dict):
+        there = with_new_keys(there, here)
         shared = [key for key in here if key in there]
         return [line for key in shared for line in differences(there[key], here[key], f"{name}.{key}".strip("."))]
     return [] if there == here else [f"{name} {_brief(there)} there, {_brief(here)} here"]

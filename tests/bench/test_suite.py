@@ -170,10 +170,10 @@ def test_an_exported_file_is_compared_with_its_own_checkpoint_only(model: str, m
 
     spec, source = small_net().spec, sha256(Path(model))
 
-    def card_of(path: Path) -> Manifest:
+    def manifest_of(path: Path) -> Manifest:
         return Manifest(spec, "onnx", "fp32", (64, 96), source=source if path.name == "mine.onnx" else "0" * 64)
 
-    monkeypatch.setattr(plan, "card", card_of)
+    monkeypatch.setattr(plan, "manifest", manifest_of)
     for name in ("mine.onnx", "other.onnx"):
         Path(name).touch()
         monkeypatch.setitem(SPEED_MS, name, 8.0)

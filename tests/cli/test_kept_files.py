@@ -27,7 +27,7 @@ PRUNE = ["--batch", "2", "--fit.steps", "1", "--fit.precision", "no", "--val-eve
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a checkpoint, its ONNX file with its card, and a data set."""
+    """A folder with a checkpoint, its ONNX file with its manifest, and a data set."""
     root = tmp_path_factory.mktemp("made")
     net = build(replace(fastdepth(), preprocess=Preprocess((32, 64))), seed=0)
     save(net, root / "net.safetensors")
@@ -120,10 +120,10 @@ def test_a_picture_or_a_table_never_replaces_what_was_measured(capsys: Captured,
 
 def test_a_card_beside_its_file_is_a_file_that_is_read(capsys: Captured, made: Path, tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"x")
-    card = tmp_path / "net.tflite.json"
-    card.write_text("{}")
-    refused(capsys, "bench", tmp_path / "net.tflite", "--json", card)
-    assert card.read_text() == "{}"
+    manifest = tmp_path / "net.tflite.json"
+    manifest.write_text("{}")
+    refused(capsys, "bench", tmp_path / "net.tflite", "--json", manifest)
+    assert manifest.read_text() == "{}"
 
 
 def test_a_table_of_an_earlier_run_may_be_written_again(capsys: Captured, made: Path, tmp_path: Path) -> None:

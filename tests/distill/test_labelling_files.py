@@ -68,7 +68,7 @@ def test_photographs_of_a_set_with_depth_are_learned_from_too_but_not_the_neighb
     asking = TeacherOptions((str(teacher),))
     how = Training((f"{data}:2",), tmp_path / "out", model="litedepth", batch=4, val_every=2, workers=0,
                    view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
-    made = parts(how, taught=teacher_supervision(how, Distillation((f"{data}:2",), teachers=asking)))
+    made = parts(how, supervision=teacher_supervision(how, Distillation((f"{data}:2",), teachers=asking)))
     chosen = {key.name for key in made.validation.keys} if made.validation else set()
     (labelled, _), (every, n) = made.facts["images"][0], made.facts["images"][1]
     assert chosen and n == 72 - 2 * len(chosen) and labelled and every
@@ -89,5 +89,5 @@ def test_labels_whose_scale_is_the_truth_teach_about_images_that_have_it(teacher
     assert main(["label", str(data), "--teacher", str(data / "depth"), *said]) == 0
     how = Training((), tmp_path / "out", model="fastdepth_small", pretrained=True, batch=2, workers=0,
                    view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
-    made = parts(how, taught=teacher_supervision(how, Distillation((f"{data}:2",), labels=(tmp_path / "a",))))
+    made = parts(how, supervision=teacher_supervision(how, Distillation((f"{data}:2",), labels=(tmp_path / "a",))))
     assert made.facts["images"] == [["rooms train", 7]]

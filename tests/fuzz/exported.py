@@ -55,11 +55,11 @@ def make(rng: Rng, folder: Path, prepared: Path) -> Case:
     shutil.copytree(prepared / name, folder / name)
     files = sorted((folder / name).iterdir())
     [path] = [one for one in files if one.stem == "net" and one.suffix not in (".json", ".bin", ".data")]
-    cards = [one for one in files if one.suffix == ".json"]
+    manifests = [one for one in files if one.suffix == ".json"]
     if name == "onnx" and rng.random() < 0.5:
         done = _inside(rng, path)
-    elif cards and (name in _CODE or rng.random() < 0.6):
-        done = _described(rng, cards[0])
+    elif manifests and (name in _CODE or rng.random() < 0.6):
+        done = _described(rng, manifests[0])
     else:
         done = _bytes(rng, pick(rng, [one for one in files if one.suffix != ".json"]))
     if name in ("onnx", "litert") and rng.random() < 0.2:

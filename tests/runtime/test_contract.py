@@ -1,4 +1,6 @@
-"""What every runtime promises, whatever it is: the same numbers as PyTorch, one card, errors that say what to do."""
+"""What every runtime promises, whatever it is: the same numbers as PyTorch, one manifest, errors that say what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -209,7 +211,7 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadArtefact, match=path.name):
         load(path, threads=1)
-    if name != "onnx":  # its card was at the end that is gone
+    if name != "onnx":  # its manifest was at the end that is gone
         with pytest.raises(BadArtefact, match=path.name):
             load(unbound(path), threads=1)
     with pytest.raises(BadArtefact, match="there is no file"):
@@ -222,7 +224,7 @@ def test_a_device_without_torch_can_run_it(name: str, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import numpy as np; from pathlib import Path; from leadline.runtime import load\n"
-        f"run, card = load(Path({str(path)!r}), 1); print(run(np.zeros((1, 3, *card.size), np.float32)).shape)"
+        f"run, manifest = load(Path({str(path)!r}), 1); print(run(np.zeros((1, 3, *manifest.size), np.float32)).shape)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -38,9 +38,9 @@ def test_a_pruned_checkpoint_exports_and_agrees(name: str, skip: str, tmp_path: 
     again = checkpoint.load(file)
     image = images(1)[0]
     assert np.array_equal(eager(again, image), eager(pruned, image))
-    run, card = load(export(str(file), name, tmp_path / f"net{suffix(name)}", size=SIZE), threads=2)
+    run, manifest = load(export(str(file), name, tmp_path / f"net{suffix(name)}", size=SIZE), threads=2)
     assert relative_error(run(image), eager(pruned, image)) < 1e-4
-    assert card.spec.name == pruned.spec.name
+    assert manifest.spec.name == pruned.spec.name
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_two_threads_that_load_at_once_leave_the_output_as_it_was(capfd: pytest.
 def test_a_pickled_predictor_is_loaded_anew_and_gives_the_same(name: str, tmp_path: Path) -> None:
     predictor = dataclasses.replace(load_predictor(made(name, tmp_path), threads=1), flip=True)
     other = pickle.loads(pickle.dumps(predictor))
-    assert (other.flip, other.card, other.head) == (True, predictor.manifest, predictor.head)
+    assert (other.flip, other.manifest, other.head) == (True, predictor.manifest, predictor.head)
     assert np.array_equal(other(FRAMES[0]).values, predictor(FRAMES[0]).values)
     assert copy.deepcopy(predictor).runner is predictor.runner
 

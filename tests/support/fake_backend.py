@@ -1,4 +1,6 @@
-"""A backend for tests that need no real one: its files are checkpoints with a second file and a card beside them."""
+"""A backend for tests that need no real one: its files are checkpoints with a second file and a manifest beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,14 @@ class StandIn(types.ModuleType):
         from leadline.nn.checkpoint import load
 
         try:
-            fault, net, card = path.with_suffix(".bin").read_text(), load(path), read_beside(path)
+            fault, net, manifest = path.with_suffix(".bin").read_text(), load(path), read_beside(path)
         except Exception as error:
             raise BadArtefact(f"{path} is damaged") from error
-        run = eager.runner(net if card.frame is None else whole_frame.Framed(net, card.frame, card.spec.preprocess))
+        run = eager.runner(
+            net if manifest.frame is None else whole_frame.Framed(net, manifest.frame, manifest.spec.preprocess)
+        )
         added = {"differs": 0.01, "not finite": np.nan}.get(fault, 0.0)
-        return calls.runner(card, lambda images: run(images) + np.float32(added))
+        return calls.runner(manifest, lambda images: run(images) + np.float32(added))
 
 
 def stand_in(patch: pytest.MonkeyPatch) -> StandIn:

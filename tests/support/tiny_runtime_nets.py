@@ -61,7 +61,7 @@ def images(n: int = 4, seed: int = 0) -> list[np.ndarray]:
 
 
 def unbound(path: Path) -> Path:
-    """The artefact with a card as older versions wrote it, without the hashes of its files."""
-    card = dataclasses.replace(read_beside(path), hashes=())
-    beside(path).write_text(dumps(card), "utf-8")
+    """The artefact with a manifest as older versions wrote it, without the hashes of its files."""
+    manifest = dataclasses.replace(read_beside(path), hashes=())
+    beside(path).write_text(dumps(manifest), "utf-8")
     return path

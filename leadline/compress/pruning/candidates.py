@@ -1,4 +1,6 @@
-"""NetAdapt's proposals: a group narrowed, trained a little and judged, in as many processes as there shall be."""
+"""NetAdapt's candidates: a group made smaller, trained a little and validated, in as many processes as there shall
+be.
+"""
 
 from __future__ import annotations
 
@@ -40,31 +42,31 @@ class Candidate:
 
 
 Job = tuple[Path, Candidate, Path, int, Channels, Drop]
-"""The net's file, the proposal, the folder for what is made of it, the first batch to learn from, and what goes."""
+"""The net's file, the candidate, the folder for what is made of it, the first batch to learn from, and what goes."""
 
 
 class Workers:
-    """Processes that make proposals, or this one (`pool` None) where one is enough."""
+    """Processes that make candidates, or this one (`pool` None) where one is enough."""
 
     def __init__(self, pool: ProcessPoolExecutor | None) -> None:
         self.pool = pool
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Candidate]:
-        """The proposals with their accuracies, in the order of the jobs."""
-        return map(_propose, jobs) if self.pool is None else self.pool.map(_propose, jobs)
+        """The candidates with their accuracies, in the order of the jobs."""
+        return map(_evaluated, jobs) if self.pool is None else self.pool.map(_evaluated, jobs)
 
-    def judge(self, base: Path) -> float:
+    def validate(self, base: Path) -> float:
         """The accuracy of the net in that file."""
-        return _judged(base) if self.pool is None else self.pool.submit(_judged, base).result()
+        return _validated(base) if self.pool is None else self.pool.submit(_validated, base).result()
 
 
 @contextmanager
-def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
-    """Workers that have their lessons. Afterwards this process is as it was."""
+def workers(make: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
+    """Workers that have their Recovery. Afterwards this process is as it was."""
     threads = torch.get_num_threads()
     if options.processes > 1:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, context, _settle, (teach, options)) as pool:
+        with ProcessPoolExecutor(options.processes, context, _settle, (make, options)) as pool:
             try:
                 pool.submit(_ready).result()
                 yield Workers(pool)
@@ -72,7 +74,7 @@ def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
                 pool.shutdown(cancel_futures=True)
         return
     try:
-        _settle(teach, options)
+        _settle(make, options)
         _ready()
         yield Workers(None)
     finally:
@@ -83,13 +85,13 @@ def workers(teach: MakeRecovery, options: NetAdapt) -> Iterator[Workers]:
 _settled: list[tuple[MakeRecovery, NetAdapt]] = []
 
 
-def _settle(teach: MakeRecovery, options: NetAdapt) -> None:
-    """Once in each process. The lessons are made at their first use: an error here would break the pool unheard."""
+def _settle(make: MakeRecovery, options: NetAdapt) -> None:
+    """Once in each process. The Recovery is made at its first use: an error here would break the pool silently."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    _settled[:] = [(cache(teach), options)]
+    _settled[:] = [(cache(make), options)]
 
 
 def _end_with(parent: Any) -> None:
@@ -98,60 +100,58 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _taught() -> tuple[Recovery, Validate, NetAdapt]:
-    teach, options = _settled[0]
-    lessons = teach()
-    if lessons.validate is None:
-        raise ValueError(
-            "NetAdapt needs images to choose on that are neither trained on nor reported: keep some (--val-every 10)"
-        )
-    return lessons, lessons.validate, options
+def _recovery() -> tuple[Recovery, Validate, NetAdapt]:
+    make, options = _settled[0]
+    recovery = make()
+    if recovery.validate is None:
+        raise ValueError("NetAdapt needs a validation split, neither trained on nor reported: give --val-every 10")
+    return recovery, recovery.validate, options
 
 
 def _ready() -> None:
-    _taught()
+    _recovery()
 
 
-def _judged(path: Path) -> float:
-    _, judge, _ = _taught()
-    return float(judge(load(path)))
+def _validated(path: Path) -> float:
+    _, validate, _ = _recovery()
+    return float(validate(load(path)))
 
 
-def _propose(job: Job) -> Candidate:
-    """The proposal with its accuracy; the net it leaves in the folder. One made before a stop is only read.
+def _evaluated(job: Job) -> Candidate:
+    """The candidate with its accuracy; the net it leaves in the folder. One made before a stop is only read.
 
     One whose training fails, or after which there is nothing to measure, has no accuracy.
     """
-    base, proposal, folder, first, channels, drop = job
-    path = file_of(folder, proposal.group)
+    base, candidate, folder, first, channels, drop = job
+    path = file_of(folder, candidate.group)
     said = path.with_suffix(".json")
     if said.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
             found = Candidate(**json.loads(said.read_bytes()))
             load(path)
-            if (found.group, found.width) == (proposal.group, proposal.width):
+            if (found.group, found.width) == (candidate.group, candidate.width):
                 return found
-    lessons, judge, options = _taught()
+    recovery, validate, options = _recovery()
     net = prune(load(base), channels, drop)
     if options.train:
         for module in net.modules():  # few steps must do; the file forgets this
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.momentum
-        batches = lessons.batches(first)  # each iteration goes on in the data where the one before stopped
-        loss = copy.deepcopy(lessons.loss)  # one with weights must not bring what other proposals taught it
+        batches = recovery.batches(first)  # each iteration goes on in the data where the one before stopped
+        loss = copy.deepcopy(recovery.loss)  # one with weights must not bring what it learned with other candidates
         try:
-            net, _ = fit(net, lambda _: batches, loss, options.short, finish=lessons.finish)
-        except TrainingFailed:  # of one proposal: the others may do
-            return proposal
+            net, _ = fit(net, lambda _: batches, loss, options.short, finish=recovery.finish)
+        except TrainingFailed:  # of one candidate: the others may do
+            return candidate
     try:
-        made = replace(proposal, accuracy=float(judge(net)))
+        made = replace(candidate, accuracy=float(validate(net)))
     except BadData:  # it leaves nothing to measure
-        return proposal
+        return candidate
     save(net, path)
     write_atomically(said, json.dumps(asdict(made)).encode())
     return made
 
 
 def file_of(folder: Path, group: str) -> Path:
-    """Where the proposal for that group leaves its net."""
+    """Where the candidate for that group leaves its net."""
     return folder / f"{group.replace('#', '-')}.safetensors"

@@ -3,7 +3,7 @@ arXiv 1804.03230).
 
     until the budget is met:
         for each group of channels: narrow it until the net costs R0 decay^i less; train a little; measure accuracy
-        keep the best of these proposals
+        keep the best of these candidates
     (a long training of the result is the caller's)
 
 Where the paper leaves a choice, or we take another: channels that are tied, by a skip or a depthwise layer, are ranked
@@ -52,8 +52,8 @@ class CostModel:
 
 def netadapt(
     net: Net,
-    teach: MakeRecovery,
-    resource: CostModel,
+    make: MakeRecovery,
+    costs: CostModel,
     limit: float,
     options: NetAdapt,
     *,
@@ -66,10 +66,10 @@ def netadapt(
 ) -> tuple[Net, Report]:
     """`net` narrowed until its cost is at most `limit`, in eval mode and not yet trained for long; and how it went.
 
-    `out` receives `history.json` (every proposal of every iteration) and the net after each iteration; with `resume` a
-    run killed at any moment goes on with the proposals that are missing. Other options are then a TrainingFailed. Only
+    `out` receives `history.json` (every candidate of every iteration) and the net after each iteration; with `resume` a
+    run killed at any moment goes on with the candidates that are missing. Other options are then a TrainingFailed. Only
     groups whose names start with one of `layers` shrink (all without any), to multiples of `multiple`. A limit that
-    cannot be met is an BudgetInfeasible; Recovery without a judge are a ValueError.
+    cannot be met is a BudgetInfeasible; a Recovery without `validate` is a ValueError.
     """
     spared = ("max_iterations", "processes", "threads")  # may differ when a run goes on
     kept = {name: value for name, value in to_json(options).items() if name not in spared}
@@ -77,14 +77,14 @@ def netadapt(
     history = _begun(out, plan, resume)
     at = out / f"iteration_{len(history):03d}.safetensors"
     net = _kept(at, out) if history else net
-    channels, cost = trace(net, example), resource.cost_of(net)
+    channels, cost = trace(net, example), costs.cost_of(net)
     check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
-    with workers(teach, options) as evaluate:
-        _write(out, plan, history)  # from here on a proposal in `out` was made as `plan` says
+    with workers(make, options) as evaluate:
+        _write(out, plan, history)  # from here on a candidate in `out` was made as `plan` says
         for iteration in itertools.count(len(history)):
             estimate = cost(channels.shapes)
-            measured = resource.measure(net) if resource.measure is not None else estimate
+            measured = costs.measure(net) if costs.measure is not None else estimate
             start = measured if start is None else start
             if history and "measured" not in history[-1]:
                 history[-1]["measured"] = measured
@@ -107,7 +107,7 @@ def netadapt(
             scores, first = magnitude(net, channels), iteration * options.short.steps
             jobs = [(base, p, folder, first, channels, keep_topk(scores, {p.group: p.width})) for p in wanted]
             done = list(evaluate(jobs))
-            before = float(history[-1]["chosen"]["accuracy"]) if history else evaluate.judge(base)
+            before = float(history[-1]["chosen"]["accuracy"]) if history else evaluate.validate(base)
             best = best_candidate(done, options.rule, before, estimate)
             history.append(
                 {
@@ -115,14 +115,14 @@ def netadapt(
                     "cost_before": measured,
                     "target": target,
                     "chosen": asdict(best),
-                    "proposals": [asdict(p) for p in done],
+                    "candidates": [asdict(p) for p in done],
                 }
             )
             net = load(file_of(folder, best.group))
             save(net, out / f"iteration_{iteration + 1:03d}.safetensors")
             _write(out, plan, history)
             _clear(folder)
-            channels, cost = trace(net, example), resource.cost_of(net)
+            channels, cost = trace(net, example), costs.cost_of(net)
             say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
     widths = {name: group.size for name, group in channels.free.items()}
     facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}
@@ -149,12 +149,14 @@ def candidates(channels: Channels, cost: Cost, target: float, multiple: int) -> 
 
 
 def best_candidate(done: Iterable[Candidate], rule: str, before: float, cost: float) -> Candidate:
-    """The proposal to keep: of the highest accuracy (the paper's rule), or of the least loss of accuracy for what it
-    saves (the released code's). One that could not be judged is none.
+    """The candidate to keep: of the highest accuracy (the paper's rule), or of the least loss of accuracy for what it
+    saves (the released code's). One that could not be validated is none.
     """
     done = [p for p in done if not math.isnan(p.accuracy)]
     if not done:
-        raise TrainingFailed("no proposal could be judged: each training failed or left nothing to measure; lower lr")
+        raise TrainingFailed(
+            "no candidate could be validated: each training failed or left nothing to measure; lower lr"
+        )
     if rule == "accuracy":
         return max(done, key=lambda p: p.accuracy)
     return min(done, key=lambda p: (before - p.accuracy + 1e-6) / (cost - p.cost + 1e-5 * cost))
@@ -190,7 +192,7 @@ def _write(out: Path, plan: Mapping[str, Any], history: list[dict[str, Any]]) ->
 
 
 def _clear(folder: Path) -> None:
-    """Of the proposals only the figures stay, in the history."""
+    """Of the candidates only the figures stay, in the history."""
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

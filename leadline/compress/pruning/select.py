@@ -68,7 +68,9 @@ def _turns(score: Tensor) -> Tensor:
 
 
 def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:
-    """An BudgetInfeasible, which says the smallest cost, if narrowing the groups in `names` cannot bring it to `limit`."""
+    """An BudgetInfeasible, which says the smallest cost, if narrowing the groups in `names` cannot bring it to
+    `limit`.
+    """
     least = {name: round_to_multiple(0, channels.group(name).size, multiple) for name in names}
     smallest = cost(channels.shapes_with(least))
     if smallest > limit:

@@ -2,7 +2,8 @@
 
 Candidates for int8, in order, until one is good: all layers; the net equalised and its biases corrected; then the
 better of the two with its most sensitive 1, 2, 4, 8, 16 layers in floating point. Each is compiled for the target, and
-the compiled file itself is judged: its accuracy on the data, its time against its float32 twin, call by call in turns.
+the compiled file itself is measured: its accuracy on the data, its time against its float32 twin, call by call,
+interleaved.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ class Candidate:
     metrics: dict[str, float] = field(default_factory=dict)
     times: dict[str, Times] = field(default_factory=dict)
 
-    def is_good(self, demands: AcceptanceCriteria) -> bool:
+    def is_good(self, criteria: AcceptanceCriteria) -> bool:
         """Whether it keeps both promises."""
-        return self.drop <= demands.max_drop and self.ratio < 1
+        return self.drop <= criteria.max_drop and self.ratio < 1
 
     @property
     def harm(self) -> float:
@@ -96,15 +97,15 @@ def quantize(
     *,
     precision: Precision = "int8",
     calibration: Sequence[np.ndarray] = (),
-    demands: AcceptanceCriteria = AcceptanceCriteria(),
+    criteria: AcceptanceCriteria = AcceptanceCriteria(),
     frame: tuple[int, int] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """The file `out` of `model` for `runtime` in lower precision, and what it costs and brings.
 
-    `samples` judge (with depth, never those it was calibrated on); `calibration` are network inputs float32 [1,3,h,w].
-    With `frame` the file that is handed over takes camera frames; it is judged by its twin for network inputs.
-    AcceptanceFailed, with the figures of every candidate, if none meets the `demands`; nothing is written then.
+    `samples` score (with depth, never those it was calibrated on); `calibration` are network inputs float32 [1,3,h,w].
+    With `frame` the file that is handed over takes camera frames; it is measured by its twin for network inputs.
+    AcceptanceFailed, with the figures of every candidate, if none meets the `criteria`; nothing is written then.
     """
     module = installed(runtime)
     if precision == "fp32" or precision not in module.PRECISIONS:
@@ -112,8 +113,8 @@ def quantize(
         raise ValueError(f"{runtime} cannot be quantised to {precision}; it makes {able}")
     if precision == "int8" and not len(calibration):
         raise ValueError("int8 needs calibration: network inputs float32 [1,3,h,w] from which ranges are learned")
-    if demands.metric not in (known := find_protocol(demands.protocol).metrics):
-        raise ValueError(f"{demands.protocol} does not measure {demands.metric}; it measures {', '.join(known)}")
+    if criteria.metric not in (known := find_protocol(criteria.protocol).metrics):
+        raise ValueError(f"{criteria.protocol} does not measure {criteria.metric}; it measures {', '.join(known)}")
     if out.suffix != suffix(runtime):
         raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
     may_be_written(out, reads=[find(model)])
@@ -122,7 +123,7 @@ def quantize(
     options = CompileOptions(precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        work = _Work(module, net.spec, samples, demands, Path(folder), out.name)
+        work = _Work(module, net.spec, samples, criteria, Path(folder), out.name)
         floating = work.compiled(net, replace(options, precision="fp32", calibration=()))
         expected, counted = work.metrics(floating)
         harm = sensitivity(fold(net), options.calibration[:_RANKED_ON]) if precision == "int8" else {}
@@ -131,23 +132,23 @@ def quantize(
             say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
         for method, changed, keep in _candidates(net, options, list(harm), tried):
-            candidate = work.judged(method, changed, replace(options, keep=keep), floating, expected, counted)
+            candidate = work.score(method, changed, replace(options, keep=keep), floating, expected, counted)
             tried.append(candidate)
-            say(described(candidate, demands))
-            if candidate.is_good(demands):
+            say(described(candidate, criteria))
+            if candidate.is_good(criteria):
                 break
-        best = min(tried, key=lambda c: (not c.is_good(demands), c.harm))
-        if not best.is_good(demands) and not demands.force:
-            figures = "; ".join(described(c, demands) for c in tried)
+        best = min(tried, key=lambda c: (not c.is_good(criteria), c.harm))
+        if not best.is_good(criteria) and not criteria.force:
+            figures = "; ".join(described(c, criteria) for c in tried)
             raise AcceptanceFailed(
-                f"no {precision} file of {model} for {runtime} is worse by at most {demands.max_drop} in "
-                f"{demands.metric} and faster than its float32 twin: {figures}. Allow more with --max-drop, take "
+                f"no {precision} file of {model} for {runtime} is worse by at most {criteria.max_drop} in "
+                f"{criteria.metric} and faster than its float32 twin: {figures}. Allow more with --max-drop, take "
                 "another runtime or precision, or --force the best of these"
             )
         chosen = best.path
         if frame is not None:
             chosen = work.compiled(best.net, replace(options, keep=best.keep, frame=frame))
-        report = _report(net.spec.name, chosen, best, floating, expected, tried, demands, len(samples))
+        report = _report(net.spec.name, chosen, best, floating, expected, tried, criteria, len(samples))
         move(chosen.parent, chosen, out)
     return replace(
         report,
@@ -155,14 +156,14 @@ def quantize(
     )
 
 
-def described(candidate: Candidate, demands: AcceptanceCriteria) -> str:
+def described(candidate: Candidate, criteria: AcceptanceCriteria) -> str:
     """One line: how it was made, what it loses, how fast it is."""
     kept = f", {len(candidate.keep)} layers kept in float" if candidate.keep else ""
     speed = f"{1 / candidate.ratio:.2f} times as fast as float32"
     if math.isinf(candidate.drop):
         return f"{candidate.method}{kept}: fails on images that float32 can be measured on, {speed}"
-    change = -candidate.drop if demands.metric in HIGHER_IS_BETTER else candidate.drop
-    return f"{candidate.method}{kept}: {demands.metric} {change:+.4f}, {speed}"
+    change = -candidate.drop if criteria.metric in HIGHER_IS_BETTER else candidate.drop
+    return f"{candidate.method}{kept}: {criteria.metric} {change:+.4f}, {speed}"
 
 
 def _candidates(
@@ -189,12 +190,12 @@ def _candidates(
 
 
 class _Work:
-    """The folder in which candidates are made, and how they are judged."""
+    """The folder in which candidates are made, and how they are measured."""
 
     def __init__(
-        self, module: Backend, spec: Spec, samples: Dataset, demands: AcceptanceCriteria, folder: Path, name: str
+        self, module: Backend, spec: Spec, samples: Dataset, criteria: AcceptanceCriteria, folder: Path, name: str
     ) -> None:
-        self.module, self.spec, self.samples, self.demands = module, spec, samples, demands
+        self.module, self.spec, self.samples, self.criteria = module, spec, samples, criteria
         self.folder, self.name = folder, name
 
     def compiled(self, net: Net, options: CompileOptions) -> Path:
@@ -204,24 +205,24 @@ class _Work:
 
     def metrics(self, path: Path) -> tuple[dict[str, float], int]:
         """The file's metrics, and on how many images it could be measured."""
-        run, how = self.module.load(path, self.demands.threads), self.spec.preprocess
+        run, how = self.module.load(path, self.criteria.threads), self.spec.preprocess
 
         def predict(frame: np.ndarray) -> Depth:
             values, valid = restore(run(prepare(frame, how))[0, 0], (frame.shape[0], frame.shape[1]), how)
             return Depth(values, self.spec.head.kind, valid)
 
-        report = evaluate(predict, self.samples, self.demands.protocol)
+        report = evaluate(predict, self.samples, self.criteria.protocol)
         return dict(report.metrics), report.n or 0
 
-    def judged(
+    def score(
         self, method: str, net: Net, options: CompileOptions, floating: Path, expected: dict[str, float], counted: int
     ) -> Candidate:
-        path, metric = self.compiled(net, options), self.demands.metric
+        path, metric = self.compiled(net, options), self.criteria.metric
         try:
             found, measured = self.metrics(path)
         except BadData:  # not on a single one
             found, measured = {}, 0
-        low, high = (self.module.load(p, self.demands.threads) for p in (path, floating))
+        low, high = (self.module.load(p, self.criteria.threads) for p in (path, floating))
         times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)
         drop = worse_by(metric, expected[metric], found[metric]) if measured >= counted else math.inf
         ratio = times[options.precision].median / times["fp32"].median
@@ -239,7 +240,7 @@ def _report(
     floating: Path,
     expected: dict[str, float],
     tried: Sequence[Candidate],
-    demands: AcceptanceCriteria,
+    criteria: AcceptanceCriteria,
     n: int,
 ) -> Report:
     rows: list[dict[str, Any]] = [
@@ -249,15 +250,15 @@ def _report(
     sizes = {key: sum(f.stat().st_size for f in files_of(p)) for key, p in (("", chosen), ("_float", floating))}
     return Report(
         name,
-        protocol=demands.protocol,
+        protocol=criteria.protocol,
         n=n,
-        metrics={**best.metrics, f"{demands.metric}_float": expected[demands.metric], "drop": best.drop},
+        metrics={**best.metrics, f"{criteria.metric}_float": expected[criteria.metric], "drop": best.drop},
         cost={f"bytes{key}": size for key, size in sizes.items()},
         latency_ms={key: times.median for key, times in best.times.items()} | {"ratio": best.ratio},
         context={
             "method": best.method,
             "keep": list(best.keep),
-            "forced": not best.is_good(demands),
+            "forced": not best.is_good(criteria),
             "candidates": rows,
         },
     )

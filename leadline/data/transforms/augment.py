@@ -35,8 +35,8 @@ def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
     Deviation: a frame too narrow for the crop (upright, square), which theirs fails on, is enlarged until it fits.
     """
     zoom, angle, flip = rng.uniform(1.0, 1.5), rng.uniform(-5.0, 5.0), bool(rng.random() < 0.5)
-    taught = None if sample.pseudo_depth is None else zoomed(sample.pseudo_depth, zoom, sample.pseudo_kind)
-    sample = replace(sample, target=sample.target / np.float32(zoom), pseudo_depth=taught)
+    pseudo = None if sample.pseudo_depth is None else zoomed(sample.pseudo_depth, zoom, sample.pseudo_kind)
+    sample = replace(sample, target=sample.target / np.float32(zoom), pseudo_depth=pseudo)
     sample = resize(sample, _scaled(sample, _factor(sample, 250)), image_filter=NEAREST)
     sample = rotate(sample, angle)
     sample = resize(sample, _scaled(sample, zoom), image_filter=NEAREST)
@@ -87,18 +87,18 @@ def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sa
     valid = Image.fromarray(sample.valid.astype(np.uint8)).transform((width, height), affine, matrix, NEAREST)
     keep = np.asarray(valid).astype(bool)
     depth = np.where(keep, np.asarray(target) / np.float32(zoom), np.float32(0))
-    taught = sample.pseudo_depth
-    if taught is not None:
-        taught = np.asarray(Image.fromarray(taught).transform((width, height), affine, matrix, NEAREST))
-        taught = zoomed(taught, zoom, sample.pseudo_kind)
+    pseudo = sample.pseudo_depth
+    if pseudo is not None:
+        pseudo = np.asarray(Image.fromarray(pseudo).transform((width, height), affine, matrix, NEAREST))
+        pseudo = zoomed(pseudo, zoom, sample.pseudo_kind)
     # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
-    cut = Sample(np.asarray(image), depth, keep, sample.name, pseudo_depth=taught, pseudo_kind=sample.pseudo_kind)
+    cut = Sample(np.asarray(image), depth, keep, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
 
 
-def zoomed(taught: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
+def zoomed(pseudo: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
     """What a teacher says of a picture that is enlarged by `zoom`: metres fewer, relative numbers as they are."""
-    return taught / np.float32(zoom) if kind == "metric" else taught
+    return pseudo / np.float32(zoom) if kind == "metric" else pseudo
 
 
 def place(
@@ -166,13 +166,13 @@ def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampl
         right = np.asarray(Image.fromarray(right).resize((width, height), image_filter))
     target = np.asarray(Image.fromarray(sample.target).resize((width, height), NEAREST))
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).resize((width, height), NEAREST)).astype(bool)
-    taught = sample.pseudo_depth
-    if taught is not None:
-        taught = np.asarray(Image.fromarray(taught).resize((width, height), NEAREST))
+    pseudo = sample.pseudo_depth
+    if pseudo is not None:
+        pseudo = np.asarray(Image.fromarray(pseudo).resize((width, height), NEAREST))
     camera = sample.intrinsics
     if camera is not None:
         camera = scale_intrinsics(camera, sample.image.shape[:2], size)
-    return replace(sample, image=image, right=right, target=target, valid=valid, pseudo_depth=taught, intrinsics=camera)
+    return replace(sample, image=image, right=right, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera)
 
 
 def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Sample:
@@ -180,10 +180,10 @@ def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = N
     image = np.asarray(Image.fromarray(sample.image).rotate(degrees, image_filter))
     target = np.asarray(Image.fromarray(sample.target).rotate(degrees, NEAREST))
     valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).rotate(degrees, NEAREST)).astype(bool)
-    taught = sample.pseudo_depth
-    if taught is not None:
-        taught = np.asarray(Image.fromarray(taught).rotate(degrees, NEAREST))
-    return replace(sample, image=image, target=target, valid=valid, pseudo_depth=taught, intrinsics=None, right=None)
+    pseudo = sample.pseudo_depth
+    if pseudo is not None:
+        pseudo = np.asarray(Image.fromarray(pseudo).rotate(degrees, NEAREST))
+    return replace(sample, image=image, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=None, right=None)
 
 
 def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -198,15 +198,15 @@ def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
         camera = crop_intrinsics(camera, top, left)
     right = None if sample.right is None else sample.right[part]
     image, target, valid = sample.image[part], sample.target[part], sample.valid[part]
-    taught = None if sample.pseudo_depth is None else sample.pseudo_depth[part]
-    return replace(sample, image=image, target=target, valid=valid, pseudo_depth=taught, intrinsics=camera, right=right)
+    pseudo = None if sample.pseudo_depth is None else sample.pseudo_depth[part]
+    return replace(sample, image=image, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera, right=right)
 
 
 def mirror(sample: Sample) -> Sample:
     """Left and right exchanged. A stereo pair would need its views exchanged too, so the right view is dropped."""
     image, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (sample.image, sample.target, sample.valid))
-    taught = None if sample.pseudo_depth is None else np.ascontiguousarray(sample.pseudo_depth[:, ::-1])
-    return Sample(image, target, valid, sample.name, pseudo_depth=taught, pseudo_kind=sample.pseudo_kind)
+    pseudo = None if sample.pseudo_depth is None else np.ascontiguousarray(sample.pseudo_depth[:, ::-1])
+    return Sample(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
 
 
 def _factor(sample: Sample, pixels: int, side: int | None = None) -> float:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.data.loader import told
+from leadline.data.loader import has_pseudo_depth
 from leadline.data.options import View
 from leadline.data.transforms.augment import jittered, place, shifted
 
@@ -64,8 +64,8 @@ def gather(items: Sequence[Viewed]) -> Frames:
         places = [i for i, frame in enumerate(frames) if frame.image.shape == size]
         stacked = (np.stack([getattr(frames[i], what) for i in places]) for what in ("image", "target", "valid"))
         image, target, valid = map(torch.from_numpy, stacked)
-        taught = torch.from_numpy(np.stack([told(frames[i]) for i in places])) if answered else None
-        groups.append((torch.tensor(places), image, target, valid, taught))
+        pseudo = torch.from_numpy(np.stack([has_pseudo_depth(frames[i]) for i in places])) if answered else None
+        groups.append((torch.tensor(places), image, target, valid, pseudo))
     drawn = torch.from_numpy(np.stack([item.drawn for item in items]))
     return Frames(
         tuple(frame.name for frame in frames), drawn, tuple(groups), tuple(frame.pseudo_kind for frame in frames)
@@ -79,7 +79,7 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
     target = torch.empty(n, 1, height, width, device=device)
     valid = torch.empty(n, 1, height, width, dtype=torch.bool, device=device)
     drawn = batch.drawn.to(device, torch.float32, non_blocking=True)
-    taught = None if batch.groups[0][4] is None else torch.empty_like(target)
+    pseudo = None if batch.groups[0][4] is None else torch.empty_like(target)
     metric = torch.tensor([kind == "metric" for kind in batch.kind], device=device)
     for group in batch.groups:
         places, frames, depths, counts = (x.to(device, non_blocking=True) for x in group[:4])
@@ -91,12 +91,12 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
         metres = depths.flatten(1).gather(1, pixel) / rows[:, 6:7]
         valid[places] = found.view(-1, 1, height, width)
         target[places] = torch.where(found, metres, 0).view(-1, 1, height, width)
-        if taught is not None and group[4] is not None:
+        if pseudo is not None and group[4] is not None:
             says = group[4].to(device, non_blocking=True).flatten(1).gather(1, pixel)
             says = torch.where(metric[places, None], says / rows[:, 6:7], says)  # as `transforms.zoomed`
-            taught[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
+            pseudo[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
     return Sample(
-        _recoloured(image, drawn, view), target, valid, batch.name, pseudo_depth=taught, pseudo_kind=batch.kind
+        _recoloured(image, drawn, view), target, valid, batch.name, pseudo_depth=pseudo, pseudo_kind=batch.kind
     )
 
 

@@ -37,10 +37,10 @@ def r2crop(sample: Sample, rng: np.random.Generator, how: R2Crop = R2Crop()) -> 
     image = _seen(sample.image, part, size, angle, flip, BILINEAR)
     valid = _seen(sample.valid.astype(np.uint8), part, depth_size, angle, flip, NEAREST).astype(bool)
     target = np.where(valid, _seen(sample.target, part, depth_size, angle, flip, NEAREST), np.float32(0))
-    taught = None if sample.pseudo_depth is None else _seen(sample.pseudo_depth, part, depth_size, angle, flip, NEAREST)
+    pseudo = None if sample.pseudo_depth is None else _seen(sample.pseudo_depth, part, depth_size, angle, flip, NEAREST)
     # the intrinsics of the cut-out are not kept: a rotated view has none of the simple form
     return recolour(
-        Sample(image, target, valid, sample.name, pseudo_depth=taught, pseudo_kind=sample.pseudo_kind), rng, how
+        Sample(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind), rng, how
     )
 
 

@@ -40,8 +40,8 @@ def open_pairs(root: str | Path, split: str = "train", **overrides: Any) -> Data
     return data
 
 
-def metres(sets: Sequence[Dataset]) -> float:
-    """Focal length as a fraction of the image's width, times the baseline in metres: depth = metres / disparity, if
+def focal_times_baseline(sets: Sequence[Dataset]) -> float:
+    """Focal length as a fraction of the image's width, times the baseline in metres: depth = that / disparity, if
     that is a fraction of the width too. One frame of each camera is read.
 
     BadData if a camera's calibration is missing, or if the cameras differ by more than 1 %: one net cannot serve both.

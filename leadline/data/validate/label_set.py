@@ -72,6 +72,6 @@ def _missing(labels: Labels) -> Iterator[Finding]:
     todo = "repair the image, then `leadline label --retry-skipped`"
     skipped = [Finding("warning", f"no label: {one['why']}", one["name"], todo) for one in labels.said["skipped"]]
     yield from each(skipped, at_most=5)
-    if silent := [name for name, line in labels.places.items() if line.get("silent")]:
-        what = f"of {len(silent)} images the teacher says nothing at all"
-        yield Finding("warning", what, some(silent), "unlabelled ones are not learned from")
+    if empty := [name for name, line in labels.places.items() if line.get("no_prediction")]:
+        what = f"of {len(empty)} images there is no prediction"
+        yield Finding("warning", what, some(empty), "unlabelled ones are not learned from")

@@ -232,27 +232,30 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         return _tidy(out)
     shards: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    beyond = silent = 0
-    unheard: Counter[str] = Counter()
+    beyond = empty = 0
+    abstained: Counter[str] = Counter()
     for k in range(n_shards):
         path = _shard(out, k)
         where, lines = index(path, _images(k, said["shard"], said["data"]["n"]))
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
-        silent += sum(line.get("silent", 0) for line in lines)
+        empty += sum(line.get("no_prediction", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
-        unheard.update(name for line in lines if "silent" not in line for name in set(line.get("unheard", ())))
+        abstained.update(
+            name for line in lines if not line.get("no_prediction") for name in set(line.get("abstained", ()))
+        )
         skipped += bad
         facts = {"file": path.name, "n": len(lines) - len(bad), "bytes": path.stat().st_size, "sha256": sha256(path)}
         shards.append({**facts, "index": where})
     n = said["data"]["n"] - len(skipped)
-    if silent == n:
+    if empty == n:
         for k in range(n_shards):
             _shard(out, k).unlink(missing_ok=True)  # so that another teacher may be asked
         _tidy(out)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
         why += _hint(said, lines[-1]["name"]) if n else ""
-        raise BadData(f"{said['teacher']['name']} says nothing about any of {n} images{_reason(skipped)}{why}")
-    counts = {"beyond": beyond, "silent": silent, **({"unheard": dict(sorted(unheard.items()))} if unheard else {})}
+        raise BadData(f"{said['teacher']['name']} has no prediction for any of {n} images{_reason(skipped)}{why}")
+    counts: dict[str, Any] = {"beyond": beyond, "no_prediction": empty}
+    counts |= {"abstained": dict(sorted(abstained.items()))} if abstained else {}
     manifest = {**said, "n": n, "skipped": skipped, **counts, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     _tidy(out)
@@ -264,11 +267,11 @@ def _tidy(out: Path) -> None:
 
 
 def _hint(said: Mapping[str, Any], name: str) -> str:
-    """What is most likely wrong where a teacher has nothing to say at all, about the picture `name` either."""
+    """What is most likely wrong where a teacher has no prediction at all, for the picture `name` either."""
     facts, kind, hint = said["teacher"], said["kind"], ""
     if facts.get("by_name"):
         hint = f"; its maps are found by the pictures' names, such as {name}: is it the folder that holds them?"
-    if "fused" in facts:
+    if "to_metric" in facts:
         return (
             f"{hint}; the scale of a picture is found where at least {LEAST} pixels are known, and a fit that is "
             "upside down, nearer taken for farther, does not count: is its stated kind right?"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadData
+from leadline.core.old_keys import with_new_keys
 from leadline.core.spec import to_json
 from leadline.core.storage import is_draft, sweep, write_atomically
 from leadline.core.text import some
@@ -29,7 +30,7 @@ def planned(teacher: Teacher, data: Dataset, where: str, run: Labelling, reading
         raise BadData(f"{where} holds no images to label")
     if not LEAST_SCALE <= run.label_scale <= MOST_SCALE:
         raise ValueError(f"label_scale is {run.label_scale}; {LEAST_SCALE:g} to {MOST_SCALE:g} units per metre fit")
-    if teacher.facts.get("fused") == {"truth": True} and not len(with_depth(data)):
+    if teacher.facts.get("to_metric") == {"truth": True} and not len(with_depth(data)):
         raise BadData(
             f"{where} has no depth that could give {teacher.name} its scale: state one (--metric SCALE or "
             "SCALE,SHIFT), name a metric teacher, or leave --metric out"
@@ -133,6 +134,7 @@ def differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 def _differing(name: str, here: Any, there: Any) -> list[str]:
     """`teacher.name a (there: b)` for each part of two plans that differs."""
     if isinstance(here, dict) and isinstance(there, dict):
+        there = with_new_keys(there, here)
         return [
             line
             for key in dict.fromkeys([*here, *there])

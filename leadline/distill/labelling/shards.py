@@ -78,13 +78,13 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
     depth, confidence = (_smaller(x[0, 0].cpu().numpy(), size) for x in (answer.depth, answer.confidence))
     numbers, extent = stored(depth, teacher.kind, run.label_scale)
-    trust = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
-    facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"silent": 1})}
-    facts |= {"unheard": answer.abstained} if answer.abstained else {}
+    sure = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
+    facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"no_prediction": 1})}
+    facts |= {"abstained": answer.abstained} if answer.abstained else {}
     said = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
-        + _member(f"{i:08d}.confidence.png", _png(trust))
+        + _member(f"{i:08d}.confidence.png", _png(sure))
         + _member(f"{i:08d}.json", said)
     )
 

@@ -69,13 +69,13 @@ def with_test_time_augmentation(teacher: Teacher, *, flip: bool = True, zooms: S
         return _mean(answers, teacher.kind)
 
     how = {"flip": flip, "zooms": [float(zoom) for zoom in zooms]}
-    return replace(teacher, ask=ask, facts={**teacher.facts, "averaged": how}, net=None)
+    return replace(teacher, ask=ask, facts={**teacher.facts, "test_time_augmentation": how}, net=None)
 
 
 def ensemble(teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> Teacher:
-    """The (weighted) mean answer of several teachers of one kind; confidence as in `averaged`, their own counted, times
-    the part of the weights that have answered. A mixture of kinds is a ValueError: make relative ones metric first
-    (`fused`).
+    """The (weighted) mean answer of several teachers of one kind; confidence as in `with_test_time_augmentation`, their
+    own counted, times the part of the weights that have answered. A mixture of kinds is a ValueError: make relative
+    ones metric first (`to_metric`).
     """
     shares = [1.0] * len(teachers) if weights is None else list(weights)
     if not teachers or len(shares) != len(teachers) or not all(0 < share < math.inf for share in shares):
@@ -90,11 +90,11 @@ def ensemble(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
         answers = [teacher(batch) for teacher in teachers]
         sure = torch.stack([answer.confidence for answer in answers])
         made = _mean([answer.depth for answer in answers], kind, shares, sum(shares), sure)
-        dumb = [t.name for t, answer in zip(teachers, answers, strict=True) if not torch.isfinite(answer.depth).any()]
-        return made._replace(abstained=tuple(dumb))
+        empty = [t.name for t, answer in zip(teachers, answers, strict=True) if not torch.isfinite(answer.depth).any()]
+        return made._replace(abstained=tuple(empty))
 
     facts: dict[str, Any] = {
-        "together": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
+        "ensemble": [{"name": t.name, "weight": w, **t.facts} for t, w in zip(teachers, shares, strict=True)],
         "licences": sorted({line for t in teachers for line in t.facts.get("licences", ())}),
     }
     if any(teacher.facts.get("by_name") for teacher in teachers):
@@ -110,8 +110,8 @@ def to_metric(teacher: Teacher, reference: Teacher | Stated | None = None, *, fa
                 itself has (`target` where `valid`), be it as sparse as a LiDAR's
     far_m       depth that a disparity of 0 or below becomes, metres
 
-    Disparities are fitted to 1/metres, depths to metres (`geometry.robust_line`). It says nothing about pictures with
-    fewer than LEAST known pixels, and where the fit is upside down (a scale of 0 or below). A metric teacher is a
+    Disparities are fitted to 1/metres, depths to metres (`geometry.robust_line`). It has no prediction for pictures
+    with fewer than LEAST known pixels, and where the fit is upside down (a scale of 0 or below). A metric teacher is a
     ValueError, and so is a relative reference.
     """
     if teacher.kind == "metric":
@@ -138,7 +138,7 @@ def to_metric(teacher: Teacher, reference: Teacher | Stated | None = None, *, fa
     elif reference is not None:
         how = {"name": reference.name, **reference.facts}
     licences = sorted({*teacher.facts.get("licences", ()), *how.get("licences", ())})
-    facts = {**teacher.facts, "fused": how, "far_m": far_m, "licences": licences}
+    facts = {**teacher.facts, "to_metric": how, "far_m": far_m, "licences": licences}
     if how.get("by_name"):
         facts["by_name"] = True
     every = [teacher, reference] if isinstance(reference, Teacher) else [teacher]

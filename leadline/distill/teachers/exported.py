@@ -30,20 +30,20 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
     """A file of `leadline export`."""
-    runner, card = load(path, threads)
-    how = card.spec.preprocess
+    runner, manifest = load(path, threads)
+    how = manifest.spec.preprocess
 
     def look(frame: np.ndarray) -> np.ndarray:
         size = (frame.shape[0], frame.shape[1])
-        if card.frame is not None:
-            if size != card.frame:
-                raise BadArtefact(f"{path} takes whole frames of {card.frame} only, this picture is {size}")
+        if manifest.frame is not None:
+            if size != manifest.frame:
+                raise BadArtefact(f"{path} takes whole frames of {manifest.frame} only, this picture is {size}")
             return np.asarray(runner(frame[None])[0, 0])
         values, valid = restore(runner(prepare(frame, how))[0, 0], size, how)
         return np.where(valid, values, np.float32(np.nan))
 
-    facts = {"file": path.name, "sha256": sha256(*files_of(path)), "licences": card.provenance.get("licences", [])}
-    return Teacher(card.spec.name, card.spec.head.kind, each(look), facts)
+    facts = {"file": path.name, "sha256": sha256(*files_of(path)), "licences": manifest.provenance.get("licences", [])}
+    return Teacher(manifest.spec.name, manifest.spec.head.kind, each(look), facts)
 
 
 def external_teacher(path: Path, said: ExternalModel, threads: int | None = None) -> Teacher:

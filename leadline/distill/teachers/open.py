@@ -15,37 +15,37 @@ from leadline.distill.teachers.teacher import Teacher
 from leadline.nn.checkpoint import load, origin, shipped
 from leadline.runtime import SUFFIXES
 from leadline.runtime.manifest import is_described
-from leadline.runtime.onnx_file import card_of
+from leadline.runtime.onnx_file import manifest_of
 
-_SAID = {"unit_m", "depth_scale"}
-"""Facts of teachers that need to be told what they are."""
-FOREIGN = (".onnx", ".tflite")
+_UNSTATED = {"unit_m", "depth_scale"}
+"""Facts of teachers that do not state by themselves what they are."""
+EXTERNAL = (".onnx", ".tflite")
 """Files of these kinds that leadline has not made can be teachers, too."""
 
 
-def open_teacher(source: str | Path, foreign: ExternalModel = ExternalModel(), threads: int | None = None) -> Teacher:
+def open_teacher(source: str | Path, external: ExternalModel = ExternalModel(), threads: int | None = None) -> Teacher:
     """The teacher that `source` names:
 
     1. a net that ships with leadline, or a checkpoint of one;
     2. a file of `leadline export`;
-    3. any other .onnx or .tflite file that takes one picture and gives one map, as `foreign` says;
+    3. any other .onnx or .tflite file that takes one picture and gives one map, as `external` says;
     4. a folder that Hugging Face's `save_pretrained` wrote, or OWNER/NAME on its hub;
-    5. a folder of depth maps, as `foreign` says.
+    5. a folder of depth maps, as `external` says.
 
     `threads` are those of an exported file's runtime. Errors are those of what reads it; what is none of these is a
     ValueError or BadCheckpoint.
     """
     path = Path(source)
     if path.is_dir():
-        return hub_teacher(path, foreign) if is_hub_folder(path) else folder_teacher(path, foreign)
+        return hub_teacher(path, external) if is_hub_folder(path) else folder_teacher(path, external)
     if str(source) in shipped() or path.suffix == ".safetensors":
         return net_teacher(load(source), origin(source))
-    if path.suffix in SUFFIXES or path.suffix in FOREIGN:
+    if path.suffix in SUFFIXES or path.suffix in EXTERNAL:
         if not path.is_file():
             raise BadArtefact(f"there is no file {path}")
-        return exported_teacher(path, threads) if _ours(path) else external_teacher(path, foreign, threads)
+        return exported_teacher(path, threads) if _ours(path) else external_teacher(path, external, threads)
     if str(source).count("/") == 1 and not path.exists() and not path.parent.exists():
-        return hub_teacher(str(source), foreign)
+        return hub_teacher(str(source), external)
     there = "" if path.exists() else " and no file or folder"
     raise ValueError(
         f"{source} is no teacher{there}; a net that ships ({', '.join(shipped())}), a checkpoint, an exported file, "
@@ -66,26 +66,26 @@ def build_teacher(how: TeacherOptions, threads: int | None = None) -> Teacher:
             one = to_metric(one, _reference(how.metric, how.external, threads))
         made.append(one)
     if how.external.kind is not None and how.metric is None and all(one.kind != how.external.kind for one in made):
-        told = ", ".join(f"{one.name} gives {one.kind}" for one in made)
-        raise ValueError(f"{told} and says so itself; {how.external.kind} ({FLAG}) is wrong: leave it out")
-    told = ", ".join(one.name for one in made)
-    if how.external != ExternalModel() and how.metric is None and not any(_SAID & one.facts.keys() for one in made):
-        raise ValueError(f"{told}: all is known without what --foreign says; leave it out")
+        kinds = ", ".join(f"{one.name} gives {one.kind}" for one in made)
+        raise ValueError(f"{kinds} and says so itself; {how.external.kind} ({FLAG}) is wrong: leave it out")
+    called = ", ".join(one.name for one in made)
+    if how.external != ExternalModel() and how.metric is None and not any(_UNSTATED & one.facts.keys() for one in made):
+        raise ValueError(f"{called}: all is known without what --external says; leave it out")
     if len(made) == 1 and how.weights:
         raise ValueError(f"weights are {how.weights}, and there is one teacher; leave them out")
-    if how.metric is not None and all("fused" not in one.facts for one in made):
-        raise ValueError(f"{told}: metric already; leave its `metric` out")
+    if how.metric is not None and all("to_metric" not in one.facts for one in made):
+        raise ValueError(f"{called}: metric already; leave its `metric` out")
     return made[0] if len(made) == 1 else ensemble(made, how.weights or None)
 
 
-def _reference(said: str, foreign: ExternalModel, threads: int | None) -> Teacher | Stated | None:
+def _reference(said: str, external: ExternalModel, threads: int | None) -> Teacher | Stated | None:
     if said == "truth":
         return None
     try:
         numbers = [float(word) for word in said.split(",")]
     except ValueError:
         names_kind = is_hub_folder(Path(said)) or not Path(said).exists()
-        plain = ExternalModel(None if names_kind else "metric", depth_scale=foreign.depth_scale)
+        plain = ExternalModel(None if names_kind else "metric", depth_scale=external.depth_scale)
         return open_teacher(said, plain, threads)
     if len(numbers) > 2:
         raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
@@ -95,5 +95,5 @@ def _reference(said: str, foreign: ExternalModel, threads: int | None) -> Teache
 def _ours(path: Path) -> bool:
     """Whether leadline has made the file; BadArtefact if it is an ONNX file and damaged."""
     if path.suffix == ".onnx":
-        return card_of(path) is not None
-    return path.suffix not in FOREIGN or is_described(path)
+        return manifest_of(path) is not None
+    return path.suffix not in EXTERNAL or is_described(path)

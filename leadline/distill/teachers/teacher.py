@@ -15,8 +15,8 @@ from leadline.core.types import KINDS, Sample
 
 
 class Answer(NamedTuple):
-    """What a teacher says of a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it says nothing, and
-    `confidence` float32 [B,1,H,W] in 0..1, 0 there. `unheard`: who of several has said nothing at all.
+    """What a teacher says of a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it has no prediction,
+    and `confidence` float32 [B,1,H,W] in 0..1, 0 there. `abstained`: who of several has no prediction at all.
     """
 
     depth: Tensor
@@ -52,7 +52,7 @@ class Teacher:
     def __call__(self, batch: Sample) -> Answer:
         """What it says; see `Answer`."""
         said = self.ask(batch)
-        depth, confidence, unheard = said if isinstance(said, Answer) else Answer(said, torch.ones_like(said))
+        depth, confidence, abstained = said if isinstance(said, Answer) else Answer(said, torch.ones_like(said))
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
         if tuple(depth.shape) != wanted:
             raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")
@@ -62,4 +62,4 @@ class Teacher:
         known = torch.isfinite(depth)
         if self.kind != "relative_disparity":
             known &= depth > 0
-        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence, 0), unheard)
+        return Answer(torch.where(known, depth, torch.nan), torch.where(known, confidence, 0), abstained)

@@ -55,24 +55,26 @@ class ConvHead(nn.Module):
 
 
 class DisparityHead(nn.Module):
-    """monodepth's maps [B,2,h,w], fine to coarse, to depth [B,1,h,w]: `metres` over the finest left disparity.
+    """monodepth's maps [B,2,h,w], fine to coarse, to depth [B,1,h,w]: focal length times baseline over the finest left
+    disparity.
 
-    With `metres` 0 the disparity stays as it is, a fraction of the image's width. The head has no weights: the
-    decoder's own convolutions give the disparities, since it feeds them back.
+    With `focal_times_baseline` 0 the disparity stays as it is, a fraction of the image's width. The head has no
+    weights: the decoder's own convolutions give the disparities, since it feeds them back.
     """
 
     def __init__(self, inputs: int, spec: Head) -> None:
         super().__init__()
         if inputs != 2 or (spec.kind == "metric") != (spec.focal_times_baseline > 0) or spec.kind == "relative_depth":
             raise ValueError(
-                f"the disparity head has {inputs} maps, kind {spec.kind!r} and metres {spec.focal_times_baseline}; it needs left and "
-                "right disparities, and is metric with metres above 0 or relative_disparity with metres 0"
+                f"the disparity head has {inputs} maps, kind {spec.kind!r} and focal_times_baseline "
+                f"{spec.focal_times_baseline}; it needs left and right disparities, and is metric with "
+                "focal_times_baseline above 0 or relative_disparity with focal_times_baseline 0"
             )
-        self.metres = spec.focal_times_baseline
+        self.focal_times_baseline = spec.focal_times_baseline
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         left = maps[0][:, :1]
-        return self.metres / left.clamp(min=1e-6) if self.metres else left
+        return self.focal_times_baseline / left.clamp(min=1e-6) if self.focal_times_baseline else left
 
     def start_at(self, mean_depth: float) -> None:
         """Nothing: the decoder starts at the middle of its range, half of its largest disparity, as published."""

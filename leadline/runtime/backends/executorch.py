@@ -49,7 +49,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The program at `out`, its card beside it."""
+    """The program at `out`, its manifest beside it."""
     from leadline.runtime import graph
 
     check("executorch", options, PRECISIONS)
@@ -69,7 +69,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The program at `path` as a Runner. `threads` sets the pool of the whole process."""
     from torch import from_numpy
 
-    card, n_threads = opened(path, "executorch"), check_threads(threads)
+    manifest, n_threads = opened(path, "executorch"), check_threads(threads)
     content = path.read_bytes()
     where, magic = _MAGIC
     if content[where] != magic:
@@ -85,7 +85,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         (output,) = method.execute((from_numpy(image if image.flags.writeable else image.copy()),))
         return cast(np.ndarray, output.numpy())  # the runtime hands out copies
 
-    return runner(card, call, _TURN)
+    return runner(manifest, call, _TURN)
 
 
 def _opened(path: Path, content: bytes, threads: int) -> Any:

@@ -38,7 +38,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The archive at `out` for this machine's processor, its card beside it."""
+    """The archive at `out` for this machine's processor, its manifest beside it."""
     from leadline.runtime import graph
 
     check("inductor", options, PRECISIONS)
@@ -65,7 +65,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The archive at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
-    card, n_threads = opened(path, "inductor"), check_threads(threads)
+    manifest, n_threads = opened(path, "inductor"), check_threads(threads)
     import torch
 
     torch.set_num_threads(n_threads)
@@ -80,7 +80,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
             output = model(torch.from_numpy(image if image.flags.writeable else image.copy()))
         return cast(np.ndarray, output.numpy())  # each call allocates its output
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
 def _half(net: torch.nn.Module) -> torch.nn.Module:

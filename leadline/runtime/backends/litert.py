@@ -53,7 +53,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The flatbuffer at `out`, its card beside it."""
+    """The flatbuffer at `out`, its manifest beside it."""
     from leadline.runtime import graph
 
     check("litert", options, PRECISIONS)
@@ -74,7 +74,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The flatbuffer at `path` as a Runner with its own interpreter and its own `threads`."""
-    card, n_threads = opened(path, "litert"), check_threads(threads)
+    manifest, n_threads = opened(path, "litert"), check_threads(threads)
     content = path.read_bytes()
     where, magic = _MAGIC
     if content[where] != magic:
@@ -95,7 +95,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         interpreter.invoke()
         return cast(np.ndarray, interpreter.get_tensor(exit_))  # a copy
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
 def _converted(module: torch.nn.Module, example: torch.Tensor) -> bytes:

@@ -44,7 +44,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The layers at `out` (.param), their weights in .param.bin beside it, and the card."""
+    """The layers at `out` (.param), their weights in .param.bin beside it, and the manifest."""
     from leadline.runtime import graph
 
     check("ncnn", options, PRECISIONS)
@@ -52,10 +52,10 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     with converting("ncnn"), tempfile.TemporaryDirectory() as folder:
         param, weights = _converted(module, inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)
-    card = graph.manifest(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
+    manifest = graph.manifest(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
     out.with_name(out.name + ".bin").write_bytes(weights)
     out.write_text(param, "utf-8")
-    write_beside(out, card)
+    write_beside(out, manifest)
     return out
 
 
@@ -63,10 +63,10 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The artefact at `path` as a Runner with its own `threads`. Whole frames are cast to float32, which ncnn takes."""
     import ncnn
 
-    card = opened(path, "ncnn")
-    net = _opened(path, card, check_threads(threads))
+    manifest = opened(path, "ncnn")
+    net = _opened(path, manifest, check_threads(threads))
     # A frame goes in as the matrix [H, W*3], whose rows lie one after the other; planes [3,h,w] are padded to 16 bytes.
-    shape = (3, *card.size) if card.frame is None else (card.frame[0], card.frame[1] * 3)
+    shape = (3, *manifest.size) if manifest.frame is None else (manifest.frame[0], manifest.frame[1] * 3)
     entry = ncnn.Mat(*reversed(shape))
     window = np.array(entry, copy=False)
 
@@ -80,10 +80,10 @@ def load(path: Path, threads: int | None = None) -> Runner:
         depth = np.array(output, np.float32)  # a copy
         return depth.reshape(1, 1, *depth.shape[-2:])
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
-def _opened(path: Path, card: Manifest, threads: int) -> Any:
+def _opened(path: Path, manifest: Manifest, threads: int) -> Any:
     """The net in `path` and its .bin; both are read completely, so that later changes of the files do not matter."""
     import ncnn
 
@@ -94,7 +94,7 @@ def _opened(path: Path, card: Manifest, threads: int) -> Any:
     net.opt.num_threads = threads
     net.opt.use_vulkan_compute = False
     for flag in {name for flags in _FLAGS.values() for name in flags}:
-        setattr(net.opt, flag, flag in _FLAGS[card.precision])
+        setattr(net.opt, flag, flag in _FLAGS[manifest.precision])
     with quiet():  # it says on stderr what it does not like
         failed = net.load_param(str(path)) or net.load_model(str(weights))
     if failed or (net.input_names(), net.output_names()) != (["in0"], ["out0"]):

@@ -1,4 +1,4 @@
-"""The ONNX backend: one .onnx file, its weights and its card inside, run by onnxruntime.
+"""The ONNX backend: one .onnx file, its weights and its manifest inside, run by onnxruntime.
 
 Any other program that reads ONNX runs it too: the input is named `image` or `frame`, the output `depth`.
 """
@@ -19,7 +19,7 @@ from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import Manifest, check_runtime, dumps
-from leadline.runtime.onnx_file import card_of, check_content, with_card
+from leadline.runtime.onnx_file import check_content, manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
 
@@ -41,7 +41,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The network at `out`, its card in its metadata."""
+    """The network at `out`, its manifest in its metadata."""
     from leadline.runtime import graph, whole_frame
 
     check("onnx", options, PRECISIONS)
@@ -59,18 +59,18 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
         else:
             model = _converted(module, inputs, "image" if options.frame is None else "frame", "depth")
         content = model.SerializeToString()
-    card = graph.manifest(net, example, "onnx", options, _PACKAGES)
-    card = replace(card, hashes=(hashlib.sha256(content).hexdigest(),))
-    out.write_bytes(with_card(content, dumps(card)))
+    manifest = graph.manifest(net, example, "onnx", options, _PACKAGES)
+    manifest = replace(manifest, hashes=(hashlib.sha256(content).hexdigest(),))
+    out.write_bytes(with_manifest(content, dumps(manifest)))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The network at `path` as a Runner with its own `threads`."""
     n_threads = check_threads(threads)
-    card = read_manifest(path)
-    check_runtime(path, card, "onnx")
-    check_content(path, card)
+    manifest = read_manifest(path)
+    check_runtime(path, manifest, "onnx")
+    check_content(path, manifest)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -86,15 +86,15 @@ def load(path: Path, threads: int | None = None) -> Runner:
     def call(images: np.ndarray) -> np.ndarray:
         return session.run(["depth"], {name: images})[0]  # type: ignore[no-any-return]
 
-    return runner(card, call, nullcontext())  # a session may run in several threads at once
+    return runner(manifest, call, nullcontext())  # a session may run in several threads at once
 
 
 def read_manifest(path: Path) -> Manifest:
     """What the file says of itself. It takes no package."""
-    card = card_of(path)
-    if card is None:
+    manifest = manifest_of(path)
+    if manifest is None:
         raise BadArtefact(f"{path} was not written by leadline: nothing in it says what goes in and what comes out")
-    return card
+    return manifest
 
 
 def _session(path: Path, options: Any) -> Any:

@@ -61,7 +61,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """The network at `out`, which ends in .xml, its weights and its card beside it."""
+    """The network at `out`, which ends in .xml, its weights and its manifest beside it."""
     from leadline.runtime import graph, whole_frame
 
     check("openvino", options, PRECISIONS)
@@ -87,20 +87,20 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The network at `path` as a Runner with as many `threads`, each on a core of its own."""
-    card, n_threads = opened(path, "openvino"), check_threads(threads)
+    manifest, n_threads = opened(path, "openvino"), check_threads(threads)
     import openvino
 
     with _FIRST:
         core = _core()
     core.set_property({"ENABLE_MMAP": False})  # a file written anew would crash whoever has the old one mapped
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    beside_int8 = "bf16" if has_bf16 and not card.kept else "f32"
+    beside_int8 = "bf16" if has_bf16 and not manifest.kept else "f32"
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": n_threads,
         "ENABLE_CPU_PINNING": True,
-        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(card.precision, beside_int8),  # by itself it takes the quickest
+        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),  # by itself it takes the quickest
     }
     try:
         request = core.compile_model(path, "CPU", settings).create_infer_request()
@@ -121,7 +121,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
             request.wait()  # also after Ctrl-C: it writes into `depth` until it is done
         return depth
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
 def _converted(module: nn.Module, example: torch.Tensor) -> Any:

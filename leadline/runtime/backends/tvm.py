@@ -39,7 +39,7 @@ def missing() -> str | None:
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
-    """A shared library at `out` for this machine's processor, its card beside it.
+    """A shared library at `out` for this machine's processor, its manifest beside it.
 
     With `options.trials` each task is first tuned until its database in `options.tuning` holds that many trials; a
     tuning that was interrupted goes on. With `options.tuning` alone the database is used as it is. Each kind of
@@ -76,7 +76,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 def load(path: Path, threads: int | None = None) -> Runner:
     """The library at `path` as a Runner. TVM's thread pool is one for the whole process: the last `load` sets it."""
-    card = opened(path, "tvm")
+    manifest = opened(path, "tvm")
     n_threads = check_threads(threads)
     with quiet():  # TVM's own modules use what others have deprecated
         tvm = _tvm()
@@ -88,8 +88,8 @@ def load(path: Path, threads: int | None = None) -> Runner:
             f"TVM cannot load {path}, it is damaged or of another machine: {_first_line(error)}"
         ) from None
     tvm.get_global_func("runtime.config_threadpool")(1, n_threads)
-    shape = (1, 3, *card.size) if card.frame is None else (1, *card.frame, 3)
-    held = tvm.runtime.empty(shape, "float32" if card.frame is None else "uint8")
+    shape = (1, 3, *manifest.size) if manifest.frame is None else (1, *manifest.frame, 3)
+    held = tvm.runtime.empty(shape, "float32" if manifest.frame is None else "uint8")
     main = machine["main"]
 
     def call(images: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         output = main(held)
         return np.asarray((output if hasattr(output, "numpy") else output[0]).numpy())
 
-    return runner(card, call)
+    return runner(manifest, call)
 
 
 def this_machine() -> Any:

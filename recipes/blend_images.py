@@ -1,6 +1,6 @@
 """Pictures of nothing that exists, for a teacher to look at: two photographs blended, or one with a part of another.
 
-    python -m recipes.mixtures --data DATA --out runs/mixtures
+    python -m recipes.blend_images --data DATA --out runs/mixtures
 
 Their makers are NYU's frames for learning and raw NYU frames. Nobody has learned such pictures by heart, neither the
 teacher nor its student, and there are as many as one likes (Beyer et al. 2022, arXiv 2106.05237: a consistent teacher
@@ -21,7 +21,7 @@ from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
-from recipes.views import cut
+from recipes.precompute_views import cut
 
 LOOK = View((240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)
 """How each of the two is seen before they are mixed."""

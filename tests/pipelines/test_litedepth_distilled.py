@@ -1,4 +1,6 @@
-"""recipes.pseudo_depth: views are drawn once, both nets look at the same ones, and only who knows something has a say."""
+"""recipes.litedepth_distilled: views are drawn once, both nets look at the same ones, and only who knows something has
+a say.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from leadline.nn.checkpoint import read_provenance
 from leadline.predict.predictor import predictor_of
 from leadline.training.fit import Steps
 from leadline.training.options import FitOptions
-from recipes import taught
-from recipes import views as drawing
+from recipes import litedepth_distilled
+from recipes import precompute_views as drawing
 
 SETS = {"rooms": 6, "photos": 3, "streets": 3}
 SHARES = {"rooms": 2, "photos": 1, "streets": 1}
@@ -47,10 +49,10 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def loss_of(folder: Path) -> tuple[Net, taught.Imitation]:
+def loss_of(folder: Path) -> tuple[Net, litedepth_distilled.Imitation]:
     net = build(zoo.litedepth(), seed=0)
     net.head.start_at(2.7)
-    return net, taught.Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
+    return net, litedepth_distilled.Imitation(net.encoder.channels, dict(np.load(folder / "basis.npz")))
 
 
 def test_views_are_drawn_once(views: Path) -> None:
@@ -87,7 +89,7 @@ def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_th
 
 
 def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: Path) -> None:
-    make = taught.batches(views, SHARES, 100, 0.2, seed=0)
+    make = litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)
     first = make(0)
     some = [next(first) for _ in range(4)]
     again = next(make(3))
@@ -108,7 +110,7 @@ def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: P
 
 
 def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
-    make = taught.batches(views, SHARES, 100, 0.2, seed=0)(0)
+    make = litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)(0)
     stored = np.load(views / "rooms.pseudo_depth.npy").astype(np.float32)
     seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).pseudo_depth[:2, 0]]
     both = [[min(np.abs(s - x).max(), np.abs(s[:, ::-1] - x).max()) == 0 for s in stored] for x in seen]
@@ -117,12 +119,12 @@ def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
 
 def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> None:
     net, loss = loss_of(views)
-    batch = next(taught.batches(views, SHARES, 100, 0.2, seed=0)(0))
+    batch = next(litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)(0))
     assert batch.trusted[:, 0, 0, 0].tolist() == [True, True, True, False]
     assert batch.valid.flatten(1).any(dim=1).tolist() == [True, True, False, True]
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
 
-    def value(changed: taught.TeacherSupervision) -> dict[str, float]:
+    def value(changed: litedepth_distilled.TeacherSupervision) -> dict[str, float]:
         logs: dict[str, float] = run.loss(run.shell.eval(), changed)[1]
         return logs
 
@@ -135,7 +137,7 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
 
 
 def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
-    stream = taught.batches(views, SHARES, 100, 0.2, seed=0)
+    stream = litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)
     assert [round(next(stream(step)).hint_weight, 3) for step in (0, 35, 70, 99)] == [0.2, 0.1, 0.0, 0.0]
     net, loss = loss_of(views)
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
@@ -145,7 +147,7 @@ def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
 
 def test_colours_change_as_brightness_contrast_saturation_and_balance_do_one_after_the_other() -> None:
     images = torch.randint(60, 120, (2, 6, 5, 3), dtype=torch.uint8)
-    found = taught.recolour(images, np.random.default_rng(0))
+    found = litedepth_distilled.recolour(images, np.random.default_rng(0))
     rng = np.random.default_rng(0)
     light, contrast, colour = (rng.uniform(1 - s, 1 + s, (2, 1, 1, 1)) for s in (0.3, 0.3, 0.4))
     gains = rng.uniform(0.9, 1.1, (2, 1, 3))[:, None]
@@ -179,11 +181,11 @@ def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
     write_folder(tmp_path / "photos", rooms)
     monkeypatch.setattr(drawing, "SETS", {"nyu": 4, "photos": 2, "mixed": 20})
     monkeypatch.setattr(drawing, "MIXED", {"nyu": 3, "photos": 1})
-    monkeypatch.setattr(taught, "FIRST", {"nyu": 2, "photos": 1, "mixed": 1})
-    monkeypatch.setattr(taught, "LATER", {"mixed": 4})
-    monkeypatch.setattr(taught, "PROTOCOL", "indoor-metric@1")  # of frames of any size
+    monkeypatch.setattr(litedepth_distilled, "FIRST", {"nyu": 2, "photos": 1, "mixed": 1})
+    monkeypatch.setattr(litedepth_distilled, "LATER", {"mixed": 4})
+    monkeypatch.setattr(litedepth_distilled, "PROTOCOL", "indoor-metric@1")  # of frames of any size
     first, again, later = tmp_path / "first", tmp_path / "again", tmp_path / "later"
-    net, _ = taught.main(data=tmp_path, out=first, steps=2)
+    net, _ = litedepth_distilled.main(data=tmp_path, out=first, steps=2)
     weights = first / "litedepth.safetensors"
     said = read_provenance(weights)
     assert said["start"] is None and said["images"] == [["nyu train", 180], ["photos all", 4]]
@@ -192,17 +194,19 @@ def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
     for out in (again, later):
         out.mkdir()
         (out / "views").symlink_to(first / "views")
-    twin, _ = taught.main(data=tmp_path, out=again, steps=2)
+    twin, _ = litedepth_distilled.main(data=tmp_path, out=again, steps=2)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), twin.parameters(), strict=True))  # views found
-    longer, _ = taught.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=weights)
+    longer, _ = litedepth_distilled.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=weights)
     for a, b in zip(net.parameters(), longer.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0.02)  # the scale is set once more
     before = read_provenance(later / "litedepth.safetensors")["start"]
     assert before.pop("sha256") == sha256(weights) and before == said
     with pytest.raises(TrainingFailed, match="start"):
-        taught.main(data=tmp_path, out=later, steps=1, lr=1e-9, start=again / "litedepth.safetensors", resume=True)
+        litedepth_distilled.main(
+            data=tmp_path, out=later, steps=1, lr=1e-9, start=again / "litedepth.safetensors", resume=True
+        )
     with pytest.raises(SystemExit, match="holds fastdepth; weights of litedepth are needed"):
-        taught.main(data=tmp_path, out=tmp_path / "other", start=Path("fastdepth"))
+        litedepth_distilled.main(data=tmp_path, out=tmp_path / "other", start=Path("fastdepth"))
 
 
 def test_the_scale_is_made_that_of_the_teacher(tmp_path: Path) -> None:
@@ -213,19 +217,19 @@ def test_the_scale_is_made_that_of_the_teacher(tmp_path: Path) -> None:
     with torch.no_grad():
         for weights in twin.head.conv.parameters():
             weights.mul_(1.25)
-    assert taught.scale_(net, predictor_of(twin), data) == pytest.approx(1.25, rel=1e-4)
-    assert taught.scale_(net, predictor_of(twin), data) == pytest.approx(1, abs=1e-4)
+    assert litedepth_distilled.scale_(net, predictor_of(twin), data) == pytest.approx(1.25, rel=1e-4)
+    assert litedepth_distilled.scale_(net, predictor_of(twin), data) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_run_is_not_begun_anew_over_another(tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").touch()
     with pytest.raises(SystemExit, match="holds a run already"):
-        taught.main(data=tmp_path, out=tmp_path)
+        litedepth_distilled.main(data=tmp_path, out=tmp_path)
     with pytest.raises(SystemExit, match="hint is -1"):
-        taught.main(data=tmp_path, out=tmp_path, hint=-1)
+        litedepth_distilled.main(data=tmp_path, out=tmp_path, hint=-1)
 
 
 def test_the_shares_fill_a_batch_of_64_and_name_sets_that_are_drawn() -> None:
-    assert sum(taught.FIRST.values()) == sum(taught.LATER.values()) == 64
+    assert sum(litedepth_distilled.FIRST.values()) == sum(litedepth_distilled.LATER.values()) == 64
     assert sum(drawing.MIXED.values()) == 40
-    assert {*taught.FIRST, *taught.LATER, *drawing.MIXED} <= {*drawing.SETS}
+    assert {*litedepth_distilled.FIRST, *litedepth_distilled.LATER, *drawing.MIXED} <= {*drawing.SETS}

@@ -1,7 +1,7 @@
 """Turn a finished run into weights of the package: half precision, measured as they are stored, provenance inside.
 
-python -m recipes.ship runs/shipped --data DATA/nyu --out leadline/weights
-python -m recipes.ship runs/pruned/netadapt_latency.safetensors --data DATA/nyu --out leadline/weights
+python -m recipes.package_weights runs/shipped --data DATA/nyu --out leadline/weights
+python -m recipes.package_weights runs/pruned/netadapt_latency.safetensors --data DATA/nyu --out leadline/weights
 """
 
 from __future__ import annotations

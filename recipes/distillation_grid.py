@@ -3,16 +3,16 @@
     python -m recipes.teacher fastdepth --data DATA --rooms runs/rooms --out runs/teachers/fastdepth
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet  # twice: see there
     python -m recipes.litedepth_start --data DATA --rooms runs/rooms --out runs/start
-    python -m recipes.grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
-    python -m recipes.grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
-    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
-    python -m recipes.grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
+    python -m recipes.distillation_grid labels --data DATA --rooms runs/rooms --teachers runs/teachers --out runs/labels
+    python -m recipes.distillation_grid first --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
         --after runs/grid/litedepth_both_0
-    python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.seeds runs/judged.jsonl --folder runs/grid
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
+    python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
 
 Labelled X: NYU's 795 frames, 75 of them kept for choosing. Unlabelled U: raw NYU frames, photographs, streets,
-synthetic rooms, all without their depth, and `recipes.mixtures`. Kitchen, robot, office and tum are left out of
+synthetic rooms, all without their depth, and `recipes.blend_images`. Kitchen, robot, office and tum are left out of
 everything, so that they show what a net makes of places that neither it nor its teacher has ever seen.
 
 Every row and seed of a student starts from the same net, which has learned from X alone (`first`), and sees as many
@@ -42,7 +42,7 @@ from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import load, origin
 from leadline.training.options import FitOptions, Training
-from recipes import mixtures
+from recipes import blend_images
 from recipes.teacher import LICENCES
 
 ROWS = ("alone", "labelled", "unlabelled", "both", "mixed")
@@ -94,11 +94,12 @@ def streets(data: Path, out: Path) -> Path:
 
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
-    asking = TeacherOptions(tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using), flip=True)
+    files = tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using)
+    ensemble = TeacherOptions(files, flip=True)
     places = sets(data, rooms, out)
-    mixtures.main(data=data, out=places["mixtures"])
+    blend_images.main(data=data, out=places["mixtures"])
     for name, licence in TERMS.items():
-        label(places[name], asking=asking, run=Labelling(out / name, licences=(licence,)))
+        label(places[name], teachers=ensemble, run=Labelling(out / name, licences=(licence,)))
 
 
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""A file and its card belong together: no other file, no damaged one, and none of another machine is opened."""
+"""A file and its manifest belong together: no other file, no damaged one, and none of another machine is opened."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from leadline.core.errors import BadArtefact
 from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
 from leadline.runtime import BACKENDS, backend, load, manifest, suffix
 from leadline.runtime.manifest import Manifest, beside, dumps, files_of, loads, write_beside
-from leadline.runtime.onnx_file import card_of, with_card
+from leadline.runtime.onnx_file import manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions
 
-NAMES = [name for name in BACKENDS if name not in ("eager", "onnx")]  # those with a card beside them
+NAMES = [name for name in BACKENDS if name not in ("eager", "onnx")]  # those with a manifest beside them
 SPEC = Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((64, 96)))
 
 
 def written(folder: Path, name: str, content: bytes = b"the artefact", **facts: Any) -> Path:
-    """A file that no runtime could load, with a sound card."""
+    """A file that no runtime could load, with a sound manifest."""
     path = folder / f"net{suffix(name)}"
     path.write_bytes(content)
     if name in ("openvino", "ncnn"):
@@ -207,7 +207,7 @@ def test_an_onnx_file_of_an_older_version_runs_unbound(exported: bytes, tmp_path
     entry.value = dumps(replace(found, hashes=()))
     model.metadata_props.add(key="another program's", value="[]")
     onnx.save(model, path)
-    assert card_of(path) == replace(found, hashes=())
+    assert manifest_of(path) == replace(found, hashes=())
     assert np.array_equal(load(path, 1)[0](images(1)[0]), run(images(1)[0]))
 
 
@@ -221,7 +221,7 @@ def test_onnx_programs_see_the_card_in_the_metadata(exported: bytes) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_card_inside_an_onnx_file_is_one_sentence(text: str | bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(with_card(b"", text) if isinstance(text, str) else with_card(b"", text.decode("latin-1")))
+    path.write_bytes(with_manifest(b"", text) if isinstance(text, str) else with_manifest(b"", text.decode("latin-1")))
     with pytest.raises(BadArtefact, match=r"the description of .*net\.onnx is not leadline's"):
         manifest(path)
 

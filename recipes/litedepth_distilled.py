@@ -1,10 +1,10 @@
-"""LiteDepth taught by `fastdepth`: the weights that ship.
+"""LiteDepth distilled from `fastdepth`: the weights that ship.
 
     leadline data synth runs/rooms --n 1200 --seed 1 --textures DATA/photos --split train
     leadline data synth runs/pairs --n 1600 --kind street --size 156 512 --stereo --seed 11 --textures DATA/photos
-    python -m recipes.pseudo_depth --data DATA --synthetic runs --out runs/taught
-    python -m recipes.pseudo_depth --data DATA --synthetic runs --out runs/longer --start runs/taught/litedepth.safetensors \
-        --steps 2500 --lr 1.5e-3
+    python -m recipes.litedepth_distilled --data DATA --synthetic runs --out runs/distilled
+    python -m recipes.litedepth_distilled --data DATA --synthetic runs --out runs/longer \
+        --start runs/distilled/litedepth.safetensors --steps 2500 --lr 1.5e-3
 
 No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net whose encoder had some:
 
@@ -16,7 +16,7 @@ No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net 
 2. LiteDepth learns all of that from the views (FIRST, then with `--start` LATER: a net that sees zoomed views answers
    too near when it is asked about whole frames), mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0;
-3. its scale is made that of `fastdepth` on the images kept for choosing (`scale_`).
+3. its scale is made that of `fastdepth` on the images of the validation split (`scale_`).
 
 Of photographs only the teacher knows the depth, of streets only the data (the teacher has never seen any). Views that
 are there are kept: OUT/views may serve several runs by links, once they are drawn, if all of them draw the same.
@@ -51,9 +51,9 @@ from leadline.training.fit import fit
 from leadline.training.losses import LOSSES
 from leadline.training.losses.depth import MIN_DEPTH_M
 from leadline.training.options import FitOptions
-from recipes import views as drawing
+from recipes import precompute_views as drawing
 from recipes.litedepth import LICENCES
-from recipes.views import DEPTH, GRIDS, OUTDOORS, PHOTOS, STEP, listening
+from recipes.precompute_views import DEPTH, GRIDS, OUTDOORS, PHOTOS, STEP, listening
 
 FIRST = {
     "nyu": 13, "nyu_raw": 6, "photos": 3, "rooms": 3, "kitchen": 2, "tum_fr1_rpy": 1, "office": 1, "streets": 2,
@@ -69,20 +69,19 @@ PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
 
 @dataclass(frozen=True)
-class TeacherSupervision(Sample):
+class TeacherBatch(Sample):
     """A batch with what the teacher says: its depth [B,1,64,80] in metres, where it counts bool [B,1,64,80], its
     components at each place of GRIDS [B,k,h,w], and the weight of these in this step.
     """
 
-    taught: Any = None
     trusted: Any = None
     hints: Any = None
     hint_weight: float = 0.0
 
 
 class Imitation(nn.Module):
-    """A loss for `fit` on TeacherSupervision batches: `log_l1` + 0.3 `log_gradient` of both depths, and the mean squared errors of
-    the teacher's components, each in units that give a component its share in the feature's variance.
+    """A loss for `fit` on TeacherBatch batches: `log_l1` + 0.3 `log_gradient` of both depths, and the mean
+    squared errors of the teacher's components, each in units that give a component its share in the feature's variance.
     """
 
     def __init__(self, channels: tuple[int, ...], basis: Mapping[str, np.ndarray]) -> None:
@@ -92,14 +91,14 @@ class Imitation(nn.Module):
             scale = torch.from_numpy(basis[f"std{i}"] / basis[f"std{i}"].mean())
             self.register_buffer(f"scale{i}", scale.view(1, -1, 1, 1))
 
-    def forward(self, net: Any, batch: TeacherSupervision) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, net: Any, batch: TeacherBatch) -> tuple[Tensor, dict[str, float]]:
         with listening(net.net) as heard:
             raw = net(batch.image, raw=True)[0]
         depth = net.enlarged(raw, DEPTH)
         values = {}
         for name, weight in (("log_l1", 1.0), ("log_gradient", 0.3)):
             values[name] = weight * LOSSES[name](depth, batch.target, batch.valid)
-            values[f"taught {name}"] = weight * LOSSES[name](
+            values[f"distilled {name}"] = weight * LOSSES[name](
                 depth, batch.pseudo_depth.to(depth), batch.trusted.to(depth.device)
             )
         if batch.hint_weight:
@@ -112,11 +111,11 @@ class Imitation(nn.Module):
 
 def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, seed: int) -> Batches:
     """The batches of a run from a given step on, `shares` of each set: each view comes once before any comes again."""
-    kinds = ("image", "depth", "taught", *(f"hints{i}" for i in GRIDS))
+    kinds = ("image", "depth", "pseudo_depth", *(f"hints{i}" for i in GRIDS))
     views = {name: {kind: np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in kinds} for name in shares}
     trusted = torch.tensor([name not in OUTDOORS for name, share in shares.items() for _ in range(share)])
 
-    def at(step: int) -> TeacherSupervision:
+    def at(step: int) -> TeacherBatch:
         rng = np.random.default_rng([seed, step])
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         for which, (name, share) in enumerate(shares.items()):
@@ -127,19 +126,19 @@ def batches(folder: Path, shares: Mapping[str, int], steps: int, hint: float, se
         whole = {kind: torch.from_numpy(np.concatenate(parts)) for kind, parts in found.items()}
         mirrored = torch.from_numpy(rng.random(len(trusted)) < 0.5)
         turned = {kind: _mirror(x, mirrored) for kind, x in whole.items()}
-        depth, taught = turned["depth"].float()[:, None], turned["taught"].float()[:, None]
-        return TeacherSupervision(
+        depth, pseudo = turned["depth"].float()[:, None], turned["pseudo_depth"].float()[:, None]
+        return TeacherBatch(
             image=recolour(turned["image"], rng).permute(0, 3, 1, 2),
             target=depth,
             valid=depth > 0,
             name=tuple(map(str, range(len(trusted)))),
-            taught=taught,
-            trusted=trusted.view(-1, 1, 1, 1).expand_as(taught),
+            pseudo_depth=pseudo,
+            trusted=trusted.view(-1, 1, 1, 1).expand_as(pseudo),
             hints={i: turned[f"hints{i}"].permute(0, 3, 1, 2).float() * STEP for i in GRIDS},
             hint_weight=hint * max(0.0, 1 - step / (0.7 * steps)),
         )
 
-    def stream(start: int) -> Iterator[TeacherSupervision]:
+    def stream(start: int) -> Iterator[TeacherBatch]:
         step = start
         while True:
             yield at(step)

@@ -1,7 +1,8 @@
 """How good nets, or teachers together, are on NYU's test part and in four places: a line of JSON each.
 
-    python -m recipes.judged runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.judged A.safetensors B.safetensors --together --flip --data DATA --out runs/judged.jsonl
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
+    python -m recipes.evaluate_students A.safetensors B.safetensors --together --flip \
+        --data DATA --out runs/judged.jsonl
 
 NYU by `nyu-eigen@1`; all frames of kitchen, robot, office and tum by `indoor-metric@1` (metres as they are) and
 `zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not judged again, as long as

@@ -1,7 +1,7 @@
-"""What LiteDepth is taught on: random views of data sets, drawn once, with the data's depth and a teacher's answers.
+"""What LiteDepth learns from: random views of data sets, drawn once, with the data's depth and a teacher's answers.
 
 A folder of views holds for each set of them arrays NAME.KIND.npy, basis.npz (the axes of the components) and drawn.json
-(what was drawn from what). `recipes/taught.py` says what for.
+(what was drawn from what). `recipes/litedepth_distilled.py` says what for.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
     views = loader(parts, seed=seed, workers=0, gather=_gather)(0)
     array = partial(_array, folder, name, n)
     image, depth = array("image", (*IMAGE, 3), np.uint8), array("depth", DEPTH, np.float16)
-    taught = array("taught", DEPTH, np.float16)
+    pseudo = array("pseudo_depth", DEPTH, np.float16)
     hints = {i: array(f"hints{i}", shape, np.int8) for i, shape in GRIDS.items()}
     size = sum(shares.values())
     for start in range(0, n, size):
@@ -121,7 +121,7 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
         image[rows] = seen[:count]
         known = torch.where(batch.valid, batch.target, 0)
         depth[rows] = F.interpolate(known, size=DEPTH, mode="nearest-exact")[:count, 0]
-        taught[rows] = says[:count, 0]
+        pseudo[rows] = says[:count, 0]
         for i, x in maps.items():
             found = (x.permute(0, 2, 3, 1) - basis[f"mean{i}"]) @ basis[f"axes{i}"] / basis[f"std{i}"]
             hints[i][rows] = (found / STEP).round().clamp(-127, 127).to(torch.int8)[:count]

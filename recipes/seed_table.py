@@ -1,6 +1,7 @@
-"""Mean and spread over seeds of what `recipes.judged` has found about the cells of `recipes.grid`, as a Markdown table.
+"""Mean and spread over seeds of what `recipes.evaluate_students` has found about the cells of
+`recipes.distillation_grid`, as a Markdown table.
 
-python -m recipes.seeds runs/judged.jsonl --folder runs/grid
+python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from recipes.grid import SHARES, STUDENTS
-from recipes.judged import AWAY, PLACES
+from recipes.distillation_grid import SHARES, STUDENTS
+from recipes.evaluate_students import AWAY, PLACES
 
 ROWS = (*SHARES, "halved")
 CELL = re.compile(rf"({'|'.join(STUDENTS)})_({'|'.join(ROWS)})(?:_(\d+))?")
@@ -45,7 +46,7 @@ def main(judged: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") ->
     """Print delta1 / abs_rel of each cell, in metres and aligned.
 
     Args:
-        judged: the file that `recipes.judged` has written
+        judged: the file that `recipes.evaluate_students` has written
         folder: where the cells lie; of judged nets elsewhere nothing is said
     """
     found = cells(judged.read_text().splitlines(), folder)

@@ -1,6 +1,6 @@
 """A student of the grid that has learned from the teacher (`both`), pruned to half its latency, learning from it again.
 
-    python -m recipes.halved --student boosting_student --data DATA --rooms runs/rooms --out runs/grid
+    python -m recipes.prune_students --student boosting_student --data DATA --rooms runs/rooms --out runs/grid
 
 It is compared with the student that is whole and has had no teacher (`alone`).
 """
@@ -16,7 +16,7 @@ from leadline.cli.command import warn
 from leadline.cli.train import run_training as train
 from leadline.compress.options import Pruning
 from leadline.pipelines.prune import run as prune
-from recipes.grid import SHARES, STUDENTS, run_of
+from recipes.distillation_grid import SHARES, STUDENTS, run_of
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
         rooms: the synthetic rooms
         out: where STUDENT_both_SEED lies and STUDENT_halved_SEED goes
         student: boosting_student, fastdepth_small or litedepth
-        labels_in: what `recipes.grid labels` has made
+        labels_in: what `recipes.distillation_grid labels` has made
         start: what `recipes.litedepth_start` has made
         budget: of latency in OpenVINO on one thread, or of something else
         seed: that of the student
@@ -49,7 +49,7 @@ def main(
     )  # fmt: skip
     if not narrow.out.exists():
         prune(narrow, say=warn)
-    train(replace(training, model=str(narrow.out), resume=resume), teaching=teaching)
+    train(replace(training, model=str(narrow.out), resume=resume), distillation=teaching)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def labels(place: Path) -> tuple[Path, ...]:
 def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
     how = Distillation((f"{place / 'photos'}:2",), labels(place))
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert batch.valid.flatten(1).any(1).tolist() == [True, True, False, False]
     assert (batch.pseudo_depth > 0).flatten(1).any(1).all()
@@ -67,7 +67,7 @@ def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Pat
 
 def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", licences=("the data's",))
-    train(training, teaching=Distillation((f"{place / 'photos'}:2",), labels(place)))
+    train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
     assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
     told = said["teaching"]["label_sets"]
@@ -80,10 +80,10 @@ def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Pa
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", data=(), val_every=2)  # of what has no depth, none is kept for choosing
-    net, _ = train(training, teaching=Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
+    net, _ = train(training, distillation=Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
     assert (tmp_path / "run" / "litedepth.safetensors").exists()
     made = parts(
-        training, taught=teacher_supervision(training, Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
+        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
     )
     assert 1.5 < float(made.net(torch.rand(1, 3, 64, 96)).mean().detach()) < 4, (
         "it starts where the teacher's answers are"
@@ -94,7 +94,7 @@ def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path)
 def test_a_labelled_set_without_labels_has_its_own_depth(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
     made = parts(
-        training, taught=teacher_supervision(training, Distillation((f"{place / 'photos'}:2",), labels(place)[1:]))
+        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:2",), labels(place)[1:]))
     )
     batch = next(made.loading(workers=0)(0))
     assert (batch.pseudo_depth > 0).flatten(1).any(1).tolist() == [False, False, True, True]
@@ -105,7 +105,7 @@ def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_pat
     teacher = place / "teacher.safetensors"
     training = run(place, tmp_path / "run", model=str(teacher), view=View(size=load(teacher).spec.preprocess.size))
     how = Distillation((f"{place / 'photos'}:2",), teachers=TeacherOptions((str(teacher),)))
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid[2:].any()
     _, logs = made.loss(made.net.eval(), batch)
@@ -123,7 +123,7 @@ def test_a_teacher_can_be_asked_about_what_any_list_of_changes_makes(
         features=("affinity",),
         teachers=TeacherOptions((str(place / "teacher.safetensors"),)),
     )
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     value, logs = made.loss(made.net, next(made.loading(workers=0)(0)))
     assert torch.isfinite(value) and set(logs) == {"truth", "taught", "unlabelled", "affinity"}
 
@@ -164,7 +164,7 @@ def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Pat
     training = run(place, tmp_path / "run", ("rooms:4",), view=view, augment=augment)
     made = parts(
         training,
-        taught=teacher_supervision(
+        supervision=teacher_supervision(
             training, Distillation(teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
         ),
     )
@@ -180,7 +180,7 @@ def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Pat
 def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", data=())
     how = Distillation((f"{place / 'photos'}:4",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid.any()
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_
     rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
     training = run(tmp_path, tmp_path / "run", data=("many:2",), val_every=2)
     how = Distillation((f"{rooms}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     assert made.validation is not None and len(made.validation)
     batches, chosen = made.loading(workers=0)(0), {key.name for key in made.validation.keys}
     assert not {name for _ in range(15) for name in next(batches).name} & chosen
@@ -209,7 +209,7 @@ def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: P
     training = run(tmp_path, tmp_path / "run", data=("many:4",), val_every=2)
     plain = parts(training).validation
     with_teacher = parts(
-        training, taught=teacher_supervision(training, Distillation(labels=(tmp_path / "labels",)))
+        training, supervision=teacher_supervision(training, Distillation(labels=(tmp_path / "labels",)))
     ).validation
     assert plain is not None and with_teacher is not None
     assert [key.name for key in with_teacher.keys] == [key.name for key in plain.keys]
@@ -223,7 +223,7 @@ def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path)
         min_confidence=1,
     )
     with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
-        train(run(place, tmp_path / "run", (), pretrained=True), teaching=how)
+        train(run(place, tmp_path / "run", (), pretrained=True), distillation=how)
 
 
 def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_
 def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", ("rooms:4",))
     with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
-        parts(training, taught=teacher_supervision(training, Distillation(labels=labels(place))))
+        parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
     how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
     with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
         teacher_supervision(training, how)
@@ -292,13 +292,13 @@ def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Distillati
     training = run(place, tmp_path / "run", data=("rooms:4",))
     teaching = replace(teaching, labels=tuple(place / path for path in teaching.labels))
     with pytest.raises(ValueError, match=said):
-        train(training, teaching=teaching)
+        train(training, distillation=teaching)
 
 
 def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(BadData, match=r"none"):
-        train(run(place, tmp_path / "run"), teaching=Distillation((f"{tmp_path / 'none'}:2",), labels(place)))
+        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'none'}:2",), labels(place)))
     assert not (tmp_path / "run").exists()
 
 
@@ -306,7 +306,7 @@ def test_photographs_that_nobody_has_labelled_are_refused(place: Path, tmp_path:
     write_folder(tmp_path / "new", [render(seed, size=(72, 96)) for seed in range(40, 43)])
     shutil.rmtree(tmp_path / "new" / "depth")
     with pytest.raises(BadData, match=r"no label set is about new train"):
-        train(run(place, tmp_path / "run"), teaching=Distillation((f"{tmp_path / 'new'}:2",), labels(place)))
+        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'new'}:2",), labels(place)))
 
 
 def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_path: Path) -> None:
@@ -314,9 +314,9 @@ def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_pa
     with pytest.raises(
         ValueError, match=r"monodepth_vgg gives relative_disparity, which cannot be compared with metres"
     ):
-        train(training, teaching=Distillation((f"{place / 'photos'}:2",), labels(place)))
+        train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     with pytest.raises(ValueError, match=r"the loss 'stereo' learns from pairs of views alone"):
-        train(run(place, tmp_path / "run", loss=("stereo",)), teaching=Distillation(labels=labels(place)))
+        train(run(place, tmp_path / "run", loss=("stereo",)), distillation=Distillation(labels=labels(place)))
 
 
 def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp
     assert main(words) == 0
     training = run(place, tmp_path / "run")
     how = Distillation((f"{place / 'photos'}:2",), (tmp_path / "labels",))
-    made = parts(training, taught=teacher_supervision(training, how))
+    made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert batch.kind == ("metric", "metric", "relative_disparity", "relative_disparity")
     before, _ = made.loss(made.net, batch)

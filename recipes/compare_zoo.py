@@ -1,6 +1,6 @@
 """The whole zoo trained alike on NYU Depth v2, and measured: MACs and latency against accuracy.
 
-    python -m recipes.alike --data DATA --out runs/alike
+    python -m recipes.compare_zoo --data DATA --out runs/alike
 
 Every net gets the same images, as many of them, the same loss and schedule, at the input size of its publication. The
 stereo nets get half of theirs (NYU is not wide) and a tenth of the learning rate (they have no batch norm). Encoders

@@ -1,0 +1,37 @@
+"""Names of an older leadline in the files that it wrote, for one release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+OLD_KEYS = {
+    "choose": "val_every",
+    "teach": "distill_weight",
+    "fresh": "reinit",
+    "still_after": "freeze_bn_after",
+    "asking": "teachers",
+    "foreign": "external",
+    "truth": "label_weight",
+    "trust": "min_confidence",
+    "ramped": "warmup_distill",
+    "price": "regulariser",
+    "steered": "controlled",
+    "reach_at": "target_at",
+    "speed": "lr_scale",
+    "metres": "focal_times_baseline",
+    "teaching": "distillation",
+    "together": "ensemble",
+    "averaged": "test_time_augmentation",
+    "fused": "to_metric",
+}
+"""Key then -> key now, of options, of what a checkpoint says of its net, and of what is known of a teacher."""
+
+
+def with_new_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """The object `there` with its old keys, which may be dotted, as `here` has them; a key that `here` knows stays."""
+    found = {}
+    for key, value in there.items():
+        new = ".".join(OLD_KEYS.get(part, part) for part in key.split("."))
+        found[new if key not in here and new in here else key] = value
+    return found
