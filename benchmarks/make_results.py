@@ -2,8 +2,8 @@
 
     python -m benchmarks.make_results [--check]
 
-Each file there is one `leadline.core.report.Report`. Its `context` says where the figures come from: section and order on
-the page, data, device, seed, date, command, and as `source` either `measured` (the command wrote the report) or
+Each file there is one `leadline.core.report.Report`. Its `context` says where the figures come from: section and order
+on the page, data, device, seed, date, command, and as `source` either `measured` (the command wrote the report) or
 `transcribed` (copied from the results page of that date, which was kept by hand).
 
 To add a figure, add a file and run `make results`. `--check` writes nothing; it ends with 1 if a page differs.
@@ -16,13 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.result_tables import SECTIONS, Column, count, figure, giga, name
+from benchmarks.result_tables import MILLISECONDS, SECTIONS, Column, count, figure, giga, name, said
 from leadline.core.report import Report, from_json, grid
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "benchmarks" / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- make results -->\n", "<!-- end -->\n"
+
 
 def read_reports(folder: Path) -> list[Report]:
     """The reports of a folder, by their order on the page. ValueError names the file that holds none."""
@@ -43,7 +44,8 @@ def origin(report: Report) -> str:
     """The line that says where a row comes from."""
     c = report.context
     seeds = ", ".join(map(str, c["seed"])) if isinstance(c["seed"], list) else c["seed"]
-    return f"{c['data']}; {c['device']}; seed {seeds}; {c['date']}, {c['source']}: `{c['command']}`"
+    line = f"{c['data']}; {c['device']}; seed {seeds}; {c['date']}, {c['source']}: `{c['command']}`"
+    return f"{line}; ms: {c['latency_device']}: `{c['latency_command']}`" if "latency_command" in c else line
 
 
 def table(reports: Sequence[Report], columns: Sequence[Column]) -> str:
@@ -79,25 +81,19 @@ def results_page(reports: Sequence[Report]) -> str:
 
 
 def readme_table(reports: Sequence[Report]) -> str:
-    """README's table: the nets that ship, with the times of one measurement of all three."""
-    accuracy = [r for r in reports if r.context["section"] == "accuracy" and r.cost]
-    zoo = {r.name: r for r in reports if r.context["section"] == "zoo"}
-    device = next(iter(zoo.values())).context["device"]
-    runtimes = list(next(iter(zoo.values())).latency_ms)
-    head = ["net", "parameters", "MACs", "delta1", *(f"ms {runtime}" for runtime in runtimes), "licence of the weights"]
-    rows = [
-        [
-            name(r), count("parameters")(r), giga("macs")(r), figure("metrics", "delta1")(r),
-            *(figure("latency_ms", runtime, 1)(zoo[r.name]) for runtime in runtimes), r.context["licence"],
-        ]
-        for r in accuracy
+    """README's table: the nets that ship."""
+    nets = [report for report in reports if report.context["section"] == "accuracy" and report.cost]
+    columns: list[Column] = [
+        ("net", name), ("parameters", count("parameters")), ("MACs", giga("macs")),
+        ("delta1", figure("metrics", "delta1")), *MILLISECONDS, ("licence of the weights", said("licence")),
     ]  # fmt: skip
-    first = accuracy[0]
+    first = nets[0]
     note = (
         f"delta1: {first.context['data']}, `{first.protocol}`, n = {first.n}.\n"
-        f"ms: network alone, float32, median, {device}.\n"
+        f"ms: the network alone, float32, median, at its own input size; {first.context['latency_device']}.\n"
     )
-    return grid([head, *rows]) + "\n\n" + note
+    rows = [[cell(report) for _, cell in columns] for report in nets]
+    return grid([[head for head, _ in columns], *rows]) + "\n\n" + note
 
 
 def readme(text: str, reports: Sequence[Report]) -> str:
