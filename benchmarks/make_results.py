@@ -45,7 +45,11 @@ def origin(report: Report) -> str:
     c = report.context
     seeds = ", ".join(map(str, c["seed"])) if isinstance(c["seed"], list) else c["seed"]
     line = f"{c['data']}; {c['device']}; seed {seeds}; {c['date']}, {c['source']}: `{c['command']}`"
-    return f"{line}; ms: {c['latency_device']}: `{c['latency_command']}`" if "latency_command" in c else line
+    return (
+        f"{line}; ms: {c['latency_device']}, {c['latency_source']}: `{c['latency_command']}`"
+        if "latency_command" in c
+        else line
+    )
 
 
 def table(reports: Sequence[Report], columns: Sequence[Column]) -> str:

@@ -73,7 +73,7 @@ JUDGED: tuple[Column, ...] = (("protocol", lambda r: f"`{r.protocol}`"), ("n", l
 
 RUNTIMES = ("openvino", "onnx", "litert", "eager")
 """The runtimes in which all nets that ship were timed."""
-MILLISECONDS: tuple[Column, ...] = tuple((f"ms {name}", figure("latency_ms", name, 1)) for name in RUNTIMES)
+MILLISECONDS: tuple[Column, ...] = tuple((f"ms {name}", figure("latency_ms", name, 2)) for name in RUNTIMES)
 
 SECTIONS = (
     Section(
@@ -109,7 +109,7 @@ SECTIONS = (
         "compression",
         "Compression, before and after",
         "Each cell is before to after.\n"
-        "time: the compressed net's time over the time before, in the runtime named, one thread but for the int8 files.",
+        "time: the compressed net's time over the time before, in the runtime named, one thread (int8: two).",
         (
             NET, ("method", said("method")), ("RUN", said("run")),
             ("parameters", change(count("parameters_before"), count("parameters"))),

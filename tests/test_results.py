@@ -33,7 +33,7 @@ def test_every_figure_of_the_table_of_readme_stands_in_a_report() -> None:
     known: set[str] = set()
     for report in read_reports(REPORTS):
         for value in (*report.metrics.values(), *report.latency_ms.values(), *report.cost.values()):
-            known |= {f"{value:.3f}", f"{value:.1f}", f"{value / 1e9:.3f}", f"{int(value):,}".replace(",", " ")}
+            known |= {f"{value:.3f}", f"{value:.2f}", f"{value / 1e9:.3f}", f"{int(value):,}".replace(",", " ")}
     assert len(figures) >= 9
     assert {figure.strip() for figure in figures} <= known
 
