@@ -2,8 +2,8 @@
 
     python -m recipes.ablations --data DATA --out runs/ablations
 
-Each run is short (see STEPS), so that the rows compare with each other and with nothing else. Decide on the choosing
-part (75 training images that no run learns from); the test part is there to report. `--resume` skips what is finished
+Each run is short (see STEPS), so that the rows compare with each other and with nothing else. Decide on the validation
+split (75 training images that no run learns from); the test part is there to report. `--resume` skips what is finished
 and goes on with what was cut off.
 """
 
@@ -66,7 +66,7 @@ def finish(run: Training, resume: bool) -> dict[str, Any]:
     predict = load_predictor(run.out / f"{net.spec.name}.safetensors")
     folder = run.data[0].rpartition(":")[0]
     parts = {
-        "choosing": hold_out(open_dataset(folder, "train"), run.val_every)[1],
+        "validation": hold_out(open_dataset(folder, "train"), run.val_every)[1],
         "test": open_dataset(folder, "test"),
     }
     figures = {part: measured(predict, data) for part, data in parts.items()}
@@ -93,13 +93,13 @@ def markdown(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: int) -> st
     n, under = some["n"], ", ".join(f"{column} under `{protocol}`" for column, protocol in COLUMNS.items())
     lines = [
         f"`python -m recipes.ablations --steps {steps}`: {steps} steps of 16 images; mean ± sample standard deviation "
-        f"over the seeds. {under}; {n['choosing']} images of the choosing part, {n['test']} of the test part.",
+        f"over the seeds. {under}; {n['validation']} images of the validation split, {n['test']} of the test part.",
         "",
-        f"| run | seeds | choosing part: delta1 | {' | '.join(f'test: {column}' for column in COLUMNS)} |",
+        f"| run | seeds | validation split: delta1 | {' | '.join(f'test: {column}' for column in COLUMNS)} |",
         f"|---|---|---|{'---|' * len(COLUMNS)}",
     ]
     for name, results in found.items():
-        cells = [spread([r["choosing"]["delta1"] for r in results])]
+        cells = [spread([r["validation"]["delta1"] for r in results])]
         cells += [spread([r["test"][column] for r in results]) for column in COLUMNS]
         lines.append(f"| {name} | {len(results)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -113,7 +113,7 @@ def plot(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(7, 0.45 * len(found) + 1.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for offset, part, colour in ((-0.15, "choosing", "tab:gray"), (0.15, "test", "tab:blue")):
+    for offset, part, colour in ((-0.15, "validation", "tab:gray"), (0.15, "test", "tab:blue")):
         for row, results in enumerate(found.values()):
             values = [r[part]["delta1"] for r in results]
             error = statistics.stdev(values) if len(values) > 1 else 0.0

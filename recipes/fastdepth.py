@@ -24,7 +24,9 @@ LICENCES = (
 
 
 def shipped(data: Path, rooms: Path, out: Path, seed: int = 0) -> Training:
-    """The weights in the package: 720 labelled (75 are kept for choosing) and 528 raw NYU frames, ImageNet encoder."""
+    """The weights in the package: 720 labelled (75 are the validation split) and 528 raw NYU frames, ImageNet
+    encoder.
+    """
     return Training(
         data=(f"{data / 'nyu'}:8", f"{data / 'nyu_raw'}:4"),
         out=out,

@@ -69,7 +69,7 @@ def streets(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
 
 
 def drive(data: Path, synthetic: Path, out: Path, seed: int = 0) -> Training:
-    """On 103 of the first 123 real pairs of one drive (20 are kept for choosing), from fresh weights: 116 epochs."""
+    """On 103 of the first 123 real pairs of one drive (20 are the validation split), from fresh weights: 116 epochs."""
     run = streets(data, synthetic, out, seed)
     fit = replace(run.fit, steps=1500, validate_every=250)
     return replace(run, data=(str(data / "drive"),), fit=fit, val_every=6, licences=(KITTI,))

@@ -6,9 +6,9 @@
     python -m recipes.teacher mobilenet --data DATA --rooms runs/rooms --out runs/teachers/mobilenet --steps 2300 \\
         --after runs/first/mobilenet/teacher_mobilenet.safetensors --zoom 1.1
 
-Labelled are NYU's 795 frames (75 of them are kept for choosing) and synthetic rooms, nothing else. Each learns twice:
-much from enlarged views, then the scale of whole frames from views that are hardly enlarged, which made two teachers
-together better by 0.02 of delta1. docs/results.md says what each reached, alone and together.
+Labelled are NYU's 795 frames (75 of them are the validation split) and synthetic rooms, nothing else. Each learns
+twice: much from enlarged views, then the scale of whole frames from views that are hardly enlarged, which made two
+teachers together better by 0.02 of delta1. docs/results.md says what each reached, alone and together.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def test_mixtures_are_the_same_pictures_again(shared_data: Path, tmp_path: Path)
 def test_what_is_judged_already_is_not_judged_again_unless_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate_students, "judged", lambda *_: {"nyu": {"delta1": 0.5}})
+    monkeypatch.setattr(evaluate_students, "evaluated", lambda *_: {"nyu": {"delta1": 0.5}})
     file, out = tmp_path / "litedepth.safetensors", tmp_path / "judged.jsonl"
     for seed in (0, 1):
         save(build(zoo.litedepth(), seed=seed), file, provenance={})
@@ -236,7 +236,7 @@ def test_seeds_of_one_cell_are_put_together_and_other_folders_are_not() -> None:
         "other/litedepth_alone_2",
     )
     files = [f"runs/{name}/x.safetensors" for name in names]
-    others = (f"{files[0]} flip", f"{files[0]}+{files[1]}", f"{files[1]} (choosing part)")
+    others = (f"{files[0]} flip", f"{files[0]}+{files[1]}", f"{files[1]} (validation split)")
     lines = [json.dumps({"model": name, "nyu": {"delta1": 0.6 + i / 10}}) for i, name in enumerate((*files, *others))]
     found = seed_table.cells(lines, "runs/grid")
     assert {cell: len(facts) for cell, facts in found.items()} == {

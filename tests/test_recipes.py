@@ -110,7 +110,7 @@ def test_seeds_change_the_seed_only() -> None:
 
 def result(delta1: float, steps: int = 100) -> dict[str, Any]:
     figures = {"delta1": delta1, "abs_rel": 0.2, "rmse": 0.7, "si_rmse": 0.25}
-    return {"steps": steps, "n": {"choosing": 75, "test": 327}, "choosing": figures, "test": figures}
+    return {"steps": steps, "n": {"validation": 75, "test": 327}, "validation": figures, "test": figures}
 
 
 def test_a_finished_run_is_kept_only_if_asked_and_made_alike(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, warn
 from leadline.core.report import Report, table
 from leadline.core.text import shown
-from leadline.training.distributed import process
 from leadline.training.options import Training
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def print_report(report: Report, run: Training, json: bool) -> int:
     """Print what a training came to; of several processes one prints. The command's exit code."""
+    from leadline.training.distributed import process
+
     if process()[0] > 0:
         return 0
     if json:
@@ -42,5 +43,4 @@ def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
         run: the run
         json: print one JSON object
     """
-
     return print_report(run_training(run)[1], run, json)

@@ -26,7 +26,7 @@ def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
     """A compressed copy of `net`, in eval mode, and each step's report. `net` stays as it is.
 
     After each step the result must (1) give a finite map of the input's size, (2) be the same once saved and loaded,
-    all tensors to the bit; otherwise that is a AcceptanceFailed that names the step. Each adds a line to the
+    all tensors to the bit; otherwise that is an AcceptanceFailed that names the step. Each adds a line to the
     provenance.
     """
     result, reports = copy.deepcopy(net).eval(), []

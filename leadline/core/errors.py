@@ -7,10 +7,10 @@
     |-- BadArtefact          an exported file is missing, damaged, without its description, or not for what was asked
     |-- NoRuntime            a runtime's packages are not installed; the message holds the command that brings them
     |-- ExportFailed         a runtime's own compiler refuses a net
-    |-- AcceptanceFailed            a compressed file is refused since it is slower or less accurate than allowed
-    |-- BudgetInfeasible           no net of the kind asked for meets the budget; the message holds the smallest
-    reachable |-- MissingPackage       an optional package is not installed; the message holds the command that installs
-    it `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
+    |-- AcceptanceFailed     a compressed file is refused since it is slower or less accurate than allowed
+    |-- BudgetInfeasible     no net of the kind asked for meets the budget; the message holds the smallest reachable
+    |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
+    `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
 
 Wrong arguments are plain `ValueError`; both say what was given, what is allowed and what to do.
 """
@@ -51,7 +51,7 @@ class AcceptanceFailed(LeadlineError):
 
 
 class BudgetInfeasible(LeadlineError):
-    """A budget that narrowing cannot meet: the message holds what can be met."""
+    """A budget that pruning cannot meet: the message holds what can be met."""
 
 
 class MissingPackage(LeadlineError):

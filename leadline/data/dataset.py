@@ -64,7 +64,7 @@ def evenly(n: int, of: int) -> list[int]:
 
 
 def hold_out(data: Dataset, every: int = 10, block: int = 20) -> tuple[Dataset, Dataset]:
-    """(to learn from, to choose on): the last of `every` runs of `block` neighbouring items is kept for choosing.
+    """(to learn from, to validate on): the last of `every` runs of `block` neighbouring items is the validation split.
 
     Runs, not single items: neighbouring frames of a video show the same room, so single ones would leak.
     """

@@ -18,7 +18,7 @@ from leadline.core.report import Report
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256, write_atomically
 from leadline.core.writing import may_be_written
-from leadline.distill import answered
+from leadline.distill.self_loss import answered
 from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen

@@ -22,7 +22,7 @@ from leadline.training.options import Training
 
 
 def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
-    """Metrics on the part kept for choosing, and a picture of four of its images. Where there is nothing to measure
+    """Metrics on the validation split, and a picture of four of its images. Where there is nothing to measure
     that is said, and the training goes on.
     """
     predict = predictor_of(net)
@@ -43,5 +43,5 @@ def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say
         say(f"after {step} steps there are no figures: {error}")
         return {}
     if left_out := report.context["skipped"]:
-        say(f"{len(left_out)} of {len(data)} images kept for choosing do not count, such as {left_out[0]}")
+        say(f"{len(left_out)} of {len(data)} images of the validation split do not count, such as {left_out[0]}")
     return report.metrics

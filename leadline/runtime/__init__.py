@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from leadline.core.errors import BadArtefact, NoRuntime
-from leadline.core.preprocess import Runner
-from leadline.runtime.manifest import Manifest, check_runtime, read_beside
 from leadline.runtime.options import CompileOptions, Precision
-from leadline.runtime.runner import Loaded
 
 if TYPE_CHECKING:
     import torch
 
+    from leadline.core.preprocess import Runner
     from leadline.nn.build import Net
+    from leadline.runtime.manifest import Manifest
 
 BACKENDS: dict[str, str] = {
     name: f"leadline.runtime.backends.{name}"
@@ -81,6 +80,8 @@ def suffix(name: str) -> str:
 
 def manifest(path: Path) -> Manifest:
     """What the artefact says of itself; BadArtefact if it says nothing."""
+    from leadline.runtime.manifest import check_runtime, read_beside
+
     name = SUFFIXES.get(path.suffix)
     if name in (None, "eager"):
         endings = [ending for ending, other in SUFFIXES.items() if other != "eager"]
@@ -100,6 +101,8 @@ def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
+    from leadline.runtime.runner import Loaded
+
     found = manifest(path)
     run = installed(found.runtime).load(path, threads)
     return Loaded(run, _again, path.absolute(), threads, found), found

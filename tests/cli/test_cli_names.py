@@ -145,8 +145,8 @@ def test_bad_lines_of_a_list_do_not_stop_the_others(capsys: Captured, tmp_path: 
 def test_photographs_that_are_not_read_are_named(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, teacher: Path, verb: tuple[str, ...]
 ) -> None:
-    for place in ("formats", "sources"):
-        monkeypatch.setattr(f"leadline.{place}.IMAGE_SUFFIXES", (".jpg", ".png", ".jfif"))
+    for place in ("formats", "image_sources"):
+        monkeypatch.setattr(f"leadline.core.{place}.IMAGE_SUFFIXES", (".jpg", ".png", ".jfif"))
     folder = tmp_path / "photos"
     labelled = verb in (("val",), ("data", "check"))
     for name in ("a.png", "b.jfif"):

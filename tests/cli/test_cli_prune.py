@@ -85,7 +85,7 @@ def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: 
         ("latency_ms=3", (), "say --runtime"),
         ("macs=0.5x", ("--runtime", "openvinno"), "nearest: openvino"),
         ("macs=0.5x", ("--layers", "encoder.nothing"), "starts with encoder.nothing"),
-        ("macs=0.5x", ("--method", "netadapt"), "choose is 0, give --val-every 10"),
+        ("macs=0.5x", ("--method", "netadapt"), "val_every is 0, give --val-every 10"),
         ("macs=0.5x", ("--measure", "onyx"), "nearest: onnx"),
         ("macs=0.5x", ("--plot", "widths.xyz"), "its name must end in one of "),
         ("macs=0.5x", ("--plot", "widths.xyz"), "pdf, pgf, png"),  # what else depends on pillow

@@ -81,7 +81,7 @@ def test_masks_that_are_on_change_no_bit(name: str, start: float) -> None:
         found, _ = made(copy.deepcopy(net), batch)
         expected, _ = base(copy.deepcopy(net), batch)
         assert float(found.detach()) == float(expected.detach())
-    assert made.kept() == 1.0 and made.harvest() == {}
+    assert made.kept() == 1.0 and made.prune_plan() == {}
 
 
 @every_net
@@ -92,7 +92,7 @@ def test_the_masked_loss_is_that_of_the_net_without_the_channels(name: str, trai
     base, batch = task(name)
     batch, net = doubled(batch), net.double().train(training)
     found, logs = made(copy.deepcopy(net), batch)
-    assert drop == made.harvest() and len(drop) > 10
+    assert drop == made.prune_plan() and len(drop) > 10
     for smaller in (mask_consumers(net, channels, drop), prune(net, channels, drop)):
         assert value(base(smaller, batch)) == pytest.approx(float(found.detach()), rel=1e-9)
     assert abs(value(base(net, batch)) - float(found.detach())) > 1e-6
@@ -170,7 +170,7 @@ def test_the_published_layers_are_masked_and_no_other() -> None:
         for v in made.values:
             v[3:] = -1.0
     net, _ = traced_net("monodepth")
-    small = prune(net, channels, made.harvest())
+    small = prune(net, channels, made.prune_plan())
     widths = {key: t.shape[0] for key, t in small.state_dict().items() if key.endswith(".weight") and t.ndim == 4}
     for key, width in widths.items():
         kind = key.split(".")[1]

@@ -32,7 +32,7 @@ def test_training_takes_channels_off_towards_the_target() -> None:
     assert 0.3 < made.kept() < 0.7
     assert report.context["loss_parameters"].keys() == {f"values.{i}" for i in range(len(made.names))}
     assert int(made.done) == 100
-    drop = made.harvest(0.5 * made.full, 1)
+    drop = made.prune_plan(0.5 * made.full, 1)
     small = prune(trained, channels, drop)
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in net.parameters())
     alone = masked("add", mode="task", speed=10.0)[2]
@@ -46,19 +46,19 @@ def test_a_harvest_meets_its_limit() -> None:
     take_off_(made)
     for part in (0.4, 0.55, 0.7):
         for multiple in (1, 8):
-            small = prune(net, channels, made.harvest(part * made.full, multiple))
+            small = prune(net, channels, made.prune_plan(part * made.full, multiple))
             assert sum(p.numel() for p in small.parameters()) <= part * made.full
-    rounding = made.harvest(multiple=8)
+    rounding = made.prune_plan(multiple=8)
     on = {name: int((v > 0).sum()) for name, v in zip(made.names, made.values, strict=True)}
     for name, width in on.items():
         assert 16 - len(rounding.get(name, [])) == round_to_multiple(width, 16, 8)
     with torch.no_grad():
         for v in made.values:
             v.fill_(-1.0)
-    assert {len(which) for which in made.harvest().values()} == {15}  # one stays
+    assert {len(which) for which in made.prune_plan().values()} == {15}  # one stays
     assert 0 < made.kept() < 0.1
     with pytest.raises(BudgetInfeasible):
-        made.harvest(1.0)
+        made.prune_plan(1.0)
 
 
 def stopped(start: int) -> Iterator[Sample]:

@@ -121,7 +121,7 @@ def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
     good, bad = Candidate("a", 8, 16, 90.0, 0.6), Candidate("b", 8, 16, 50.0)
     for rule in ("accuracy", "ratio"):
         assert best_candidate([bad, good], rule, 0.8, 100.0) == best_candidate([good, bad], rule, 0.8, 100.0) == good
-        with pytest.raises(TrainingFailed, match="no proposal could be judged"):
+        with pytest.raises(TrainingFailed, match="no candidate could be validated"):
             best_candidate([bad], rule, 0.8, 100.0)
 
 
@@ -142,7 +142,7 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
     for i, row in enumerate(history):
         assert row["iteration"] == i and row["measured"] == costs[i + 1]
         assert row["target"] == pytest.approx(max(costs[i] - 0.06 * start * 0.9**i, limit))
-        rows = [Candidate(**p) for p in row["proposals"]]
+        rows = [Candidate(**p) for p in row["candidates"]]
         best = Candidate(**row["chosen"])
         if rule == "accuracy":
             assert best.accuracy == max(p.accuracy for p in rows)
@@ -177,7 +177,7 @@ def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None
     plain, _ = narrowed(tmp_path / "plain", part=ENOUGH, layers=FEW)
     assert same(net, plain)
     for a, b in zip(said(tmp_path), said(tmp_path / "plain"), strict=True):
-        assert a["proposals"] == b["proposals"] and a["cost_before"] == 1.5 * b["cost_before"]
+        assert a["candidates"] == b["candidates"] and a["cost_before"] == 1.5 * b["cost_before"]
 
 
 def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
         return Recovery(noted, teach().loss, judge)
 
     narrowed(tmp_path, SEARCH, teaching=watched, layers=LAYERS)
-    counts = [len(row["proposals"]) for row in said(tmp_path)]
+    counts = [len(row["candidates"]) for row in said(tmp_path)]
     assert starts == [2 * i for i, count in enumerate(counts) for _ in range(count)] and len(counts) > 1
 
 
@@ -204,6 +204,6 @@ def test_what_a_loss_learned_with_one_proposal_does_not_reach_another(tmp_path: 
     learning = partial(narrowed, options=replace(SEARCH, short=short, first_step=0.01), teaching=reweighted, part=0.995)
     learning(tmp_path / "both", layers=("decoder.blocks.0", "decoder.blocks.4"))
     learning(tmp_path / "one", layers=("decoder.blocks.4",))
-    both, one = (said(tmp_path / name)[0]["proposals"] for name in ("both", "one"))
+    both, one = (said(tmp_path / name)[0]["candidates"] for name in ("both", "one"))
     assert [p["group"] for p in both] == ["decoder.blocks.0.3", "decoder.blocks.4.3"]
     assert both[1] == one[0]

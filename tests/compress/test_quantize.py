@@ -193,11 +193,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, error: Mapping[int, float], slo
 FILES: dict[str, tuple[Net, float]] = {}
 
 
-def run_quantize(net: Net, folder: Path, **demands: object) -> object:
+def run_quantize(net: Net, folder: Path, **criteria: object) -> object:
     model, out = save(net, folder / "net.safetensors"), folder / "net.onnx"
     said: list[str] = []
     report = quantize(
-        model, "onnx", out, rooms(net), calibration=images(2), demands=AcceptanceCriteria(**demands), say=said.append
+        model, "onnx", out, rooms(net), calibration=images(2), criteria=AcceptanceCriteria(**criteria), say=said.append
     )
     assert out.is_file() and said
     return report

@@ -19,9 +19,9 @@ from leadline.core.storage import STALE_S, is_abandoned, sweep, write_atomically
 def killed_draft(folder: Path) -> Path:
     """The draft of a process that was killed while it wrote."""
     code = (
-        "import os, sys, signal; from pathlib import Path; from leadline import drafts\n"
+        "import os, sys, signal; from pathlib import Path; from leadline.core import storage\n"
         "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "drafts.write_atomically(Path(sys.argv[1]), b'half')"
+        "storage.write_atomically(Path(sys.argv[1]), b'half')"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(folder / "file")])
     assert ended.returncode == -signal.SIGKILL

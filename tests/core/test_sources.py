@@ -121,8 +121,8 @@ def test_a_name_that_nothing_has_is_a_bad_image(tmp_path: Path, name: str) -> No
 
 
 def test_what_is_passed_over_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("formats", "sources"):
-        monkeypatch.setattr(f"leadline.{place}.IMAGE_SUFFIXES", (".jpg", ".jfif"))
+    for place in ("formats", "image_sources"):
+        monkeypatch.setattr(f"leadline.core.{place}.IMAGE_SUFFIXES", (".jpg", ".jfif"))
     files(tmp_path, "a.jpg", "b.JFIF", "IMG.HEIC", "2.heic", "c.avif", "IMG_0001", "d.jpg_large", "notes.txt", "README")
     files(tmp_path, "e.npy", ".f.heic", "deep/g.heic")
     os.mkfifo(tmp_path / "pipe.jpg")

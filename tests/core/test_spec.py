@@ -71,9 +71,9 @@ WRONG: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("depth", lambda: zoo.fastdepth_resnet(101)),  # type: ignore[arg-type]
     ("taps", lambda: zoo.litedepth(6)),  # type: ignore[arg-type]
     ("unit", lambda: Head(unit="feet")),
-    ("metres", lambda: Head(focal_times_baseline=-1)),
-    ("metres", lambda: Head(focal_times_baseline=NAN)),
-    ("metres", lambda: Head(focal_times_baseline=INF)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=-1)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=NAN)),
+    ("focal_times_baseline", lambda: Head(focal_times_baseline=INF)),
     ("skipped", lambda: replace(NET, skipped=("encoder.blocks.3",))),
     ("gates", lambda: replace(NET, gates=("decoder",))),
     *((f"name is {shown(name)}", lambda name=name: replace(NET, name=name))  # type: ignore[misc]

@@ -12,7 +12,7 @@ from PIL import Image
 from support.tiny_scenes import Room, write_folder, write_png
 
 from leadline.cli.main import main
-from leadline.data import write_depth
+from leadline.data.depth_io import write_depth
 from leadline.data.validate.check import Checked, check
 
 Write = Callable[..., Path]

@@ -14,10 +14,9 @@ from test_tum import write_sequence as write_tum
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
-from leadline.data.layouts.detect import LAYOUTS
+from leadline.data.layouts.detect import LAYOUTS, open_dataset
 from leadline.data.layouts.frame import Frame
 from leadline.data.layouts.parts import by_folders, by_scenes, choose, part_by_folder, part_in, part_of, stand_in
 

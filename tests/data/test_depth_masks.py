@@ -11,8 +11,8 @@ from support.tiny_scenes import Room, write_folder
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
 from leadline.data.cache import cached
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.masks import read_mask
 from leadline.data.validate.check import check
 

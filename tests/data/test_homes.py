@@ -10,8 +10,7 @@ from PIL import Image
 from support.tiny_scenes import Room, write_folder
 
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
-from leadline.data.layouts.detect import described
+from leadline.data.layouts.detect import described, open_dataset
 from leadline.data.layouts.homes import homes
 from leadline.data.layouts.pairs import pair
 from leadline.data.layouts.words import kind_of_folder

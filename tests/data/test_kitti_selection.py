@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
-from leadline.data.layouts.detect import described
+from leadline.data.layouts.detect import described, open_dataset
 
 NAME = "2011_09_26_drive_0002_sync_{}_%010d_image_02"
 

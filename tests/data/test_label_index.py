@@ -176,7 +176,7 @@ LINES: dict[str, Change] = {
     "a name that is there twice": lambda line: line.update(name="001"),
     "the name of another archive's": lambda line: line.update(name="002"),
     "left out without a reason": lambda line: line.update(skipped=True, at=None),
-    "a number of nothing": lambda line: line.update(silent="many"),
+    "a number of nothing": lambda line: line.update(no_prediction="many"),
 }
 
 

@@ -76,8 +76,8 @@ MANIFESTS: dict[str, Change] = {
     "a licence that is no word": lambda said: said.update(licences=[{}]),
     "another number": lambda said: said.update(n=99),
     "a negative number": lambda said: said.update(n=-1),
-    "silence in words": lambda said: said.update(silent="none"),
-    "unheard words": lambda said: said.update(unheard={"a": "b"}),
+    "no prediction in words": lambda said: said.update(no_prediction="none"),
+    "abstained in words": lambda said: said.update(abstained={"a": "b"}),
 }
 
 
@@ -125,9 +125,9 @@ def test_a_byte_order_mark_is_no_part_of_a_manifest(root: Path) -> None:
 
 
 def test_what_older_sets_do_not_say_is_not_needed(root: Path) -> None:
-    """The first ones knew a picture by its pixels alone, and did not count silent images."""
+    """The first ones knew a picture by its pixels alone, and did not count images without a prediction."""
     rewritten(root, lambda line: [line.pop(key) for key in ("source", "look")] and None)
     path = root / "manifest.json"
     said = json.loads(path.read_text())
-    path.write_text(json.dumps({key: said[key] for key in said if key not in ("silent", "beyond", "unheard")}))
+    path.write_text(json.dumps({key: said[key] for key in said if key not in ("no_prediction", "beyond", "abstained")}))
     assert check_labels(root, 9)[0]["n"] == 3

@@ -116,7 +116,7 @@ def test_each_item_has_what_the_teacher_said_of_it(folder: Path, tmp_path: Path)
 
 def test_without_its_truth_an_item_has_no_depth(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    item = answered(open_dataset(folder, "all"), [labels], truth=False)[3]
+    item = answered(open_dataset(folder, "all"), [labels], keep_depth=False)[3]
     assert not item.valid.any() and not item.target.any() and (item.pseudo_depth > 0).all()
 
 
@@ -188,7 +188,7 @@ def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(
     for _ in label(lambda: Teacher("t", "metric", first_alone), lambda: data, "x", run):
         pass
     labels = open_labels(run.out)
-    assert [len(answered(data, [labels], truth=truth)) for truth in (True, False)] == [5, 1]
+    assert [len(answered(data, [labels], keep_depth=keep)) for keep in (True, False)] == [5, 1]
 
 
 def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path
     for _ in label(lambda: Teacher("t", "metric", half_sure), lambda: open_dataset(folder, "all"), "x", run):
         pass
     labels, data = open_labels(run.out), open_dataset(folder, "all")
-    sure = answered(data, [labels], trust=0.5)[0].pseudo_depth > 0
+    sure = answered(data, [labels], min_confidence=0.5)[0].pseudo_depth > 0
     assert (answered(data, [labels])[0].pseudo_depth > 0).all()
     assert not sure[:, :31].any() and sure[:, 33:].all()
 

@@ -12,8 +12,8 @@ from PIL import Image
 from support.tiny_scenes import Room, write_folder
 
 from leadline.core.errors import BadData, BadImage
-from leadline.data import LAYOUTS, open_dataset, write_depth
-from leadline.data.layouts.detect import described
+from leadline.data.depth_io import write_depth
+from leadline.data.layouts.detect import LAYOUTS, described, open_dataset
 
 
 def names(path: Path, split: str, **said: Any) -> list[str]:

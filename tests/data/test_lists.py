@@ -11,8 +11,7 @@ from support.tiny_scenes import Room, write_folder
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
-from leadline.data.layouts.detect import described
+from leadline.data.layouts.detect import described, open_dataset
 
 
 def flat(root: Path, images: str = "images", depth: str = "depth") -> Path:

@@ -12,9 +12,10 @@ from support.tiny_scenes import render, write_folder, write_png
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData, Lost
-from leadline.data import open_dataset, write_depth
+from leadline.data.depth_io import write_depth
 from leadline.data.depth_names import Stored
 from leadline.data.layouts.description import Description
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.frame import Source
 from leadline.data.layouts.measured import FARTHEST_M, measured, ray_lengths
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
 from leadline.data.dataset import Dataset
+from leadline.data.layouts.detect import open_dataset
 
 h5py = pytest.importorskip("h5py")
 SIZE = (24, 32)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
+from leadline.data.layouts.detect import open_dataset
 
 EYE = np.eye(4)
 

@@ -18,7 +18,7 @@ from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import Stereo
 from leadline.data.synthetic.dataset import BASELINE_M, FOCAL, synthetic, write
-from leadline.data.transforms.stereo import augment_pair, measured, metres, mirror_pair, open_pairs
+from leadline.data.transforms.stereo import augment_pair, focal_times_baseline, measured, mirror_pair, open_pairs
 
 SIZE = (8, 16)
 STILL = Stereo(flip=0.0, colours=0.0)
@@ -102,15 +102,15 @@ def test_an_item_without_a_right_view_is_refused() -> None:
         changed(replace(pair(), right=None), STILL)
 
 
-def test_metres_are_focal_length_over_width_times_baseline() -> None:
+def test_focal_times_baseline_is_focal_length_over_width_times_baseline() -> None:
     data = Dataset("two", (0, 1), lambda _: pair())
-    assert metres([data]) == pytest.approx(10 / 16 * 0.5)
+    assert focal_times_baseline([data]) == pytest.approx(10 / 16 * 0.5)
     with pytest.raises(BadData, match="left and right swapped"):
-        metres([Dataset("swapped", (0,), lambda _: replace(pair(), baseline_m=-0.5))])
+        focal_times_baseline([Dataset("swapped", (0,), lambda _: replace(pair(), baseline_m=-0.5))])
     other = Dataset("other", (0,), lambda _: replace(pair(), baseline_m=0.504))
-    assert metres([data, other]) == pytest.approx(10 / 16 * 0.502)  # within 1 %
+    assert focal_times_baseline([data, other]) == pytest.approx(10 / 16 * 0.502)  # within 1 %
     with pytest.raises(BadData, match=r"0\.3125 m in two and 0\.3187 m in wide"):
-        metres([data, Dataset("wide", (0,), lambda _: replace(pair(), baseline_m=0.51))])
+        focal_times_baseline([data, Dataset("wide", (0,), lambda _: replace(pair(), baseline_m=0.51))])
 
 
 def test_items_without_depth_are_not_measured() -> None:
@@ -164,7 +164,7 @@ def test_written_pairs_return_with_right_view_depth_and_baseline(tmp_path: Path,
         assert np.allclose(sample.intrinsics, truth.intrinsics) and sample.baseline_m == pytest.approx(truth.baseline_m)
         assert np.abs(sample.target - truth.target).max() <= 0.0021 and np.array_equal(sample.valid, truth.valid)
     if kind == "street":
-        assert metres([again]) == pytest.approx(FOCAL["street"] * BASELINE_M["street"])
+        assert focal_times_baseline([again]) == pytest.approx(FOCAL["street"] * BASELINE_M["street"])
 
 
 def test_the_command_line_draws_pairs(tmp_path: Path) -> None:
@@ -177,4 +177,4 @@ def test_the_command_line_draws_pairs(tmp_path: Path) -> None:
 
 def test_the_real_drive_has_123_pairs_to_learn_from(shared_data: Path) -> None:
     data = open_pairs(shared_data / "drive")
-    assert len(data) == 123 and metres([data]) == pytest.approx(0.3095, abs=2e-4)
+    assert len(data) == 123 and focal_times_baseline([data]) == pytest.approx(0.3095, abs=2e-4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.tum import associate
 
 

@@ -11,8 +11,7 @@ from support.tiny_scenes import Room, write_folder
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
-from leadline.data import open_dataset
-from leadline.data.layouts.detect import described
+from leadline.data.layouts.detect import described, open_dataset
 from leadline.data.layouts.headers import channels_and_bits, is_measurement
 from leadline.data.layouts.unlabelled import passed_over
 from leadline.data.validate.check import check

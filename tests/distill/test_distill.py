@@ -10,7 +10,7 @@ import torch
 from support.tiny_training import batches, options, tiny
 from torch import Tensor
 
-from leadline.distill import answered
+from leadline.distill.self_loss import answered
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.training.fit import fit

@@ -11,7 +11,8 @@ import torch
 from support.tiny_training import batches, options, tiny
 from torch import Tensor, nn
 
-from leadline.distill import WAYS, DistillationLoss, Feature, affinity, channel_kl, hint, ramp
+from leadline.distill.feature_loss import WAYS, Feature, affinity, channel_kl, hint
+from leadline.distill.loss import DistillationLoss, ramp
 from leadline.distill.teachers.checkpoint import net_teacher
 from leadline.nn import zoo
 from leadline.nn.build import build
@@ -131,8 +132,8 @@ def test_what_cannot_be_compared_is_said() -> None:
     feature = Feature("affinity", PAIRS, net, net, size=(32, 32))
     with pytest.raises(ValueError, match=r"and no teacher is given"):
         DistillationLoss(TERMS, features=[feature])
-    with pytest.raises(ValueError, match=r"truth is 2"):
-        DistillationLoss(TERMS, truth=2)
+    with pytest.raises(ValueError, match=r"label_weight is 2"):
+        DistillationLoss(TERMS, label_weight=2)
 
 
 @pytest.mark.parametrize("way", list(WAYS))
@@ -142,16 +143,16 @@ def test_a_student_comes_nearer_to_what_the_teacher_sees(way: str) -> None:
     weight = {"affinity": 10.0, "channel": 1.0, "hint": 1.0}[way]
     feature = Feature(way, PAIRS, net, teacher, size=(32, 32), weight=weight)  # type: ignore[arg-type]
     before = [p.detach().clone() for p in teacher.parameters()]
-    lesson = DistillationLoss(TERMS, teacher=net_teacher(teacher), online=False, features=[feature])
+    loss = DistillationLoss(TERMS, teacher=net_teacher(teacher), online=False, features=[feature])
     seen: list[float] = []
 
     def note(net: object, batch: object) -> tuple[Tensor, dict[str, float]]:
-        value, logs = lesson(net, batch)
+        value, logs = loss(net, batch)
         seen.append(logs[way])
         return value, logs
 
     fit(net, batches(), note, options(steps=1))
-    trained, _ = fit(net, batches(), lesson, options(steps=80, optimizer="adam", lr=5e-3))
+    trained, _ = fit(net, batches(), loss, options(steps=80, optimizer="adam", lr=5e-3))
     fit(trained, batches(), note, options(steps=1))
     assert seen[-1] < 0.7 * seen[0]
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
@@ -165,8 +166,8 @@ def test_a_teacher_whose_answers_do_not_count_is_not_asked_for_them() -> None:
     net, teacher = tiny(), build(tiny().spec, seed=5).eval()
     silent = replace(net_teacher(teacher), ask=never)
     feature = Feature("hint", PAIRS, net, teacher, size=(32, 32))
-    lesson = DistillationLoss(TERMS, truth=1, unlabelled=0, teacher=silent, features=[feature])
-    _, report = fit(net, batches(), lesson, options(steps=1))
+    loss = DistillationLoss(TERMS, label_weight=1, unlabelled=0, teacher=silent, features=[feature])
+    _, report = fit(net, batches(), loss, options(steps=1))
     assert report.context["steps_now"] == 1
 
 
@@ -176,8 +177,8 @@ def test_adapters_are_trained_and_thrown_away_and_the_seed_draws_them() -> None:
     made = [Feature("hint", pair, net, wide, size=(32, 32), seed=seed) for seed in (0, 0, 1)]
     weights = [next(iter(f.adapters.parameters())).detach().clone() for f in made]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-    lesson = DistillationLoss(TERMS, teacher=net_teacher(wide), online=False, features=[made[0]])
-    trained, _ = fit(net, batches(), lesson, options(steps=3, optimizer="adam", lr=1e-2))
+    loss = DistillationLoss(TERMS, teacher=net_teacher(wide), online=False, features=[made[0]])
+    trained, _ = fit(net, batches(), loss, options(steps=3, optimizer="adam", lr=1e-2))
     assert not torch.equal(weights[0], next(iter(made[0].adapters.parameters())))
     assert set(trained.state_dict()) == set(net.state_dict())
 

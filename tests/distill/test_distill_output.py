@@ -15,7 +15,8 @@ from torch import Tensor
 
 from leadline.core.spec import Kind
 from leadline.core.types import Sample
-from leadline.distill import DistillationLoss, distilled, ramp
+from leadline.distill.loss import DistillationLoss, ramp
+from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Answer, Teacher
 from leadline.nn.build import Net, build
 from leadline.training.fit import fit
@@ -179,17 +180,17 @@ def test_answers_of_a_low_confidence_do_not_count() -> None:
             sure = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
             return Answer(torch.full_like(sure, 3.0), sure)
 
-        lesson = DistillationLoss(TERMS, trust=trust, teacher=Teacher("half", "metric", half))
-        losses.append(lesson(tiny(), replace(made, pseudo_depth=torch.ones_like(made.target))))
+        loss = DistillationLoss(TERMS, min_confidence=trust, teacher=Teacher("half", "metric", half))
+        losses.append(loss(tiny(), replace(made, pseudo_depth=torch.ones_like(made.target))))
     assert losses[0][0] != losses[1][0] and set(losses[1][1]) == {"unlabelled"}
 
 
 def test_the_teacher_comes_in_slowly_and_a_resumed_run_goes_on_at_its_step(tmp_path: Path) -> None:
     _, asked = teacher()
-    made = partial(DistillationLoss, TERMS, teacher=asked, ramped=True)
-    lesson, shares = made(), []
+    made = partial(DistillationLoss, TERMS, teacher=asked, warmup=True)
+    loss, shares = made(), []
     for _ in range(3):
-        shares.append(lesson(tiny(), batch((True,) * 4, (True,) * 4))[1]["ramp"])
+        shares.append(loss(tiny(), batch((True,) * 4, (True,) * 4))[1]["ramp"])
     assert shares == [ramp(0), ramp(1), ramp(2)]
 
     def stopped(start: int) -> Iterator[Sample]:
@@ -214,8 +215,8 @@ def test_only_the_student_learns_from_photographs_without_depth() -> None:
     def stream(start: int) -> Iterator[Sample]:
         return (nothing[i % 8] for i in range(start, 10**6))
 
-    lesson = DistillationLoss({"log_l1": Term(log_l1)}, teacher=asked)
-    _, first = fit(net, stream, lesson, options(steps=1))
-    _, last = fit(net, stream, lesson, options(steps=60, optimizer="adam", lr=1e-2))
+    loss = DistillationLoss({"log_l1": Term(log_l1)}, teacher=asked)
+    _, first = fit(net, stream, loss, options(steps=1))
+    _, last = fit(net, stream, loss, options(steps=60, optimizer="adam", lr=1e-2))
     assert last.metrics["loss"] < 0.5 * first.metrics["loss"]
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, other.parameters(), strict=True))

@@ -42,10 +42,10 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
         )
 
     made(2.0, "a")
-    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["silent"] == 0
+    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["no_prediction"] == 0
     made(-2.0, "b")
     assert [line["why"] for line in open_labels(tmp_path / "b").said["skipped"]] == ["too thin"]
-    with pytest.raises(BadData, match=r"t says nothing about any of 2 images"):
+    with pytest.raises(BadData, match=r"t has no prediction for any of 2 images"):
         made(float("nan"), "c")
 
 
@@ -54,10 +54,13 @@ def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -
     bare = write_photos(tmp_path / "bare")
     said = ExternalModel(kind="relative_disparity")
 
-    def label_by(asking: TeacherOptions, data: Path) -> None:
+    def label_by(teachers: TeacherOptions, data: Path) -> None:
         list(
             label(
-                lambda: build_teacher(asking), lambda: open_dataset(data, "all"), "it", Labelling(tmp_path / "o", "all")
+                lambda: build_teacher(teachers),
+                lambda: open_dataset(data, "all"),
+                "it",
+                Labelling(tmp_path / "o", "all"),
             )
         )
 
@@ -86,7 +89,7 @@ def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
             Labelling(tmp_path / "o", "all"),
         )
     )
-    assert open_labels(tmp_path / "o").said["unheard"] == {"hole": 3}
+    assert open_labels(tmp_path / "o").said["abstained"] == {"hole": 3}
 
 
 def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> None:
@@ -95,9 +98,9 @@ def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> Non
     (maps := tmp_path / "maps").mkdir()
     np.save(maps / "000.npy", np.ones((48, 64), np.float32))
 
-    def label_by(asking: TeacherOptions, out: str) -> None:
+    def label_by(teachers: TeacherOptions, out: str) -> None:
         data = lambda: open_dataset(tmp_path, "all", layout="unlabelled")  # noqa: E731
-        list(label(lambda: build_teacher(asking), data, "it", Labelling(tmp_path / out, "all")))
+        list(label(lambda: build_teacher(teachers), data, "it", Labelling(tmp_path / out, "all")))
 
     by_name = TeacherOptions((str(maps),), external=ExternalModel(kind="relative_depth"))
     with pytest.raises(BadData, match=r"000\.npy would be the depth of hall/images/000 and of kitchen/images/000"):
@@ -119,9 +122,9 @@ def test_a_teacher_whose_weights_lie_beside_it_is_another_with_other_weights(tmp
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     path = tmp_path / "net.onnx"
     onnx.save_model(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
-    asking = TeacherOptions((str(path),), external=ExternalModel(kind="metric"))
-    before = build_teacher(asking).facts["sha256"]
-    assert build_teacher(asking).facts["sha256"] == before
+    teachers = TeacherOptions((str(path),), external=ExternalModel(kind="metric"))
+    before = build_teacher(teachers).facts["sha256"]
+    assert build_teacher(teachers).facts["sha256"] == before
     values = np.fromfile(tmp_path / "w.data", np.float32)
     (3 * values).tofile(tmp_path / "w.data")
-    assert build_teacher(asking).facts["sha256"] != before
+    assert build_teacher(teachers).facts["sha256"] != before

@@ -275,7 +275,7 @@ def test_options_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match=r"is no teacher and no file or folder"):
         build_teacher(TeacherOptions((str(tmp_path / "nothing"),)))
-    with pytest.raises(ValueError, match=r"litedepth: all is known without what --foreign says; leave it out"):
+    with pytest.raises(ValueError, match=r"litedepth: all is known without what --external says; leave it out"):
         build_teacher(TeacherOptions(("litedepth",), external=ExternalModel(size=(10, 10))))
 
 
@@ -283,7 +283,10 @@ def test_what_several_options_make(tmp_path: Path) -> None:
     paths = [save(litedepth(), tmp_path / f"{n}.safetensors", provenance={"licences": [n]}) for n in "ab"]
     made = build_teacher(TeacherOptions(tuple(map(str, paths)), weights=(2, 1), flip=True))
     assert made.facts["licences"] == ["a", "b"]
-    assert [(t["weight"], t["averaged"]["flip"]) for t in made.facts["together"]] == [(2, True), (1, True)]
+    assert [(t["weight"], t["test_time_augmentation"]["flip"]) for t in made.facts["ensemble"]] == [
+        (2, True),
+        (1, True),
+    ]
     assert json.loads(json.dumps(made.facts)) == made.facts
     assert torch.allclose(
         made(batch()).depth, with_test_time_augmentation(open_teacher(paths[0]))(batch()).depth, rtol=1e-4

@@ -239,10 +239,10 @@ def _predicted(root: Path, out: Path) -> None:
 
 
 def _stereo(root: Path, out: Path) -> None:
-    from leadline.data.transforms.stereo import metres, open_pairs
+    from leadline.data.transforms.stereo import focal_times_baseline, open_pairs
 
     data = open_pairs(root, "all")
-    scale = metres([data])
+    scale = focal_times_baseline([data])
     assert np.isfinite(scale) and scale > 0
 
 
@@ -264,9 +264,9 @@ def _labelled(root: Path, out: Path) -> None:
     data = open_dataset(rooms, "all")
     known = labels_of(data, [found])
     if known is not None:
-        taught = with_labels(data, known, truth=False)
-        for i in range(min(len(taught), 4)):
-            said = taught[i]
+        labelled = with_labels(data, known, keep_depth=False)
+        for i in range(min(len(labelled), 4)):
+            said = labelled[i]
             _sound(said)
             assert np.isfinite(said.pseudo_depth).all() and (said.pseudo_depth >= 0).all()
 

@@ -54,7 +54,7 @@ HOSTILE = [
     ("preprocess.view", [5, 5]),
     ("preprocess.std", [0, 0, 0]), ("preprocess.std", [float("nan"), 1, 1]), ("preprocess.mean", [float("nan"), 0, 0]),
     ("decoder.kernel", 0), ("decoder.kernel", 10**9), ("decoder.kernel", 3), ("head.kernel", -1),
-    ("head.metres", float("inf")),
+    ("head.focal_times_baseline", float("inf")),
     ("encoder.widths", [10**9] * 14), ("encoder.widths", [10**400] * 14), ("encoder.widths", []),
     ("encoder.widths", [8] * 10**6), ("skipped", ["blocks.3"]), ("gates", ["x"]), ("name", "../x"),
     ("name", "a\x1b[2J"),

@@ -81,7 +81,7 @@ def test_widths_and_kinds_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="7 upconvs and 7 iconvs"):
         build(replace(spec, decoder=replace(spec.decoder, widths=(1, 2, 3))))
     for head in (replace(spec.head, focal_times_baseline=0.3), replace(spec.head, kind="metric")):
-        with pytest.raises(ValueError, match="metric with metres above 0 or relative_disparity with metres 0"):
+        with pytest.raises(ValueError, match="metric with focal_times_baseline above 0"):
             build(replace(spec, head=head))
 
 

@@ -131,9 +131,9 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
     plain = value(batch)
     other = batch.pseudo_depth.clone()
     other[3] += 5
-    assert value(replace(batch, taught=other)) == plain
+    assert value(replace(batch, pseudo_depth=other)) == plain
     other[2] += 5
-    assert value(replace(batch, taught=other))["taught log_l1"] != plain["taught log_l1"]
+    assert value(replace(batch, pseudo_depth=other))["distilled log_l1"] != plain["taught log_l1"]
 
 
 def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:
@@ -176,7 +176,7 @@ def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
 ) -> None:
     monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path / "cache"))
     rooms = [render(seed, size=(60, 80)) for seed in range(4)]
-    nyu = write_folder(tmp_path / "nyu", (rooms * 46)[:182])  # so many that two are kept for choosing
+    nyu = write_folder(tmp_path / "nyu", (rooms * 46)[:182])  # so many that two are validated on
     (nyu / "dataset.toml").write_text('layout = "folder"\ndepth_scale = 1000\nsplit = "train"\n')
     write_folder(tmp_path / "photos", rooms)
     monkeypatch.setattr(drawing, "SETS", {"nyu": 4, "photos": 2, "mixed": 20})

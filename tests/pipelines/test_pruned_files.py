@@ -10,7 +10,7 @@ from support.tiny_training import same, tiny
 
 from leadline.compress.options import Masks, Pruning
 from leadline.nn.checkpoint import load, save, save_like
-from leadline.pipelines import prune_methods as narrowing
+from leadline.pipelines import prune_methods
 from leadline.training.options import Training
 
 
@@ -24,9 +24,9 @@ def test_what_half_precision_cannot_hold_is_stored_in_float32(tmp_path: Path) ->
 
 def test_a_net_that_is_cut_far_below_its_budget_is_told() -> None:
     plan = Pruning("rank", "macs=0.8x", Path("net.safetensors"), Training(("rooms",), Path("run")))
-    near, far = (narrowing.distance({"cost": cost}, 100.0, plan) for cost in (91.0, 50.0))
+    near, far = (prune_methods.distance({"cost": cost}, 100.0, plan) for cost in (91.0, 50.0))
     assert near == ["the budget is 100, reached is 91, 91% of it"]
     assert far[0] == "the budget is 100, reached is 50, 50% of it"
     assert "more was cut than asked" in far[1] and "--multiple 1 may come closer" in far[1]
     free = replace(plan, method="masks", masks=Masks(controlled=False))
-    assert narrowing.distance({"cost": 50.0}, 100.0, free) == []  # which go where they will
+    assert prune_methods.distance({"cost": 50.0}, 100.0, free) == []  # which go where they will

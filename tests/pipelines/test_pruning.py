@@ -25,7 +25,7 @@ from leadline.data.options import View
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save, stored_as
 from leadline.pipelines import prune as pruning
-from leadline.pipelines import prune_methods as narrowing
+from leadline.pipelines import prune_methods
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,13 +37,13 @@ STEP = FitOptions(steps=1, optimizer="adamw", lr=1e-4, schedule="constant", prec
 @pytest.fixture(autouse=True)
 def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing takes a second, and the tests meet the same nets again and again."""
-    for module in (narrowing, netadapt):
+    for module in (prune_methods, netadapt):
         monkeypatch.setattr(module, "trace", once)
 
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 frames of four rooms, all to learn from: the last four of them can be kept for choosing."""
+    """24 frames of four rooms, all to learn from: the last four of them can be the validation split."""
     drawn = [render(i // 6, step=0.1 * (i % 6), size=(36, 72)) for i in range(24)]
     folder = write_folder(tmp_path_factory.mktemp("rooms"), drawn)
     (folder / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
@@ -61,7 +61,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
-    """Four frames are kept for choosing, a step is the whole training."""
+    """Four frames are the validation split, a step is the whole training."""
     training = Training(
         (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), val_every=2, workers=0,
         cache_gb=0, licences=("CC BY 4.0", "made for a test"),
@@ -113,7 +113,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     assert reached in lines and told["cost"] == macs(again, SIZE)
     assert any("far under the budget" in line for line in lines) == (told["cost"] < 0.9 * asked)
     assert (told["method"], told["budget"], told["fit"]["steps"]) == (method, options.budget, 2)
-    assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (choosing part)"]
+    assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (validation split)"]
     if method == "taylor":
         rounds = [line[:12] for line in lines if line.startswith("round")]
         assert told["rounds"] == 2 and rounds == ["round 1 of 2", "round 2 of 2"]
@@ -124,7 +124,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
         assert told["netadapt"]["first_step"] == 0.15  # what was asked stays beside what was found
         assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
-        assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["proposals"])
+        assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["candidates"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -193,7 +193,7 @@ def test_fresh_weights_are_trained_in_the_shape_that_pruning_found(plan: Pruning
     weight = "encoder.blocks.3.3.weight"
     assert not torch.allclose(old.get_parameter(weight), new.get_parameter(weight), atol=1e-2)
     assert 1.0 < float(new.head.norm.bias.detach()) < 6.0  # the data's mean depth
-    assert read_provenance(options.out.with_name("fresh.safetensors"))["pruning"]["fresh"] is True
+    assert read_provenance(options.out.with_name("fresh.safetensors"))["pruning"]["reinit"] is True
 
 
 def refused(options: Pruning) -> bool:
@@ -211,7 +211,7 @@ def refused(options: Pruning) -> bool:
         (
             "macs=0.01x",
             BudgetInfeasible,
-            r"cannot be reached by narrowing these \d+ groups of layers: with 8 channels in each",
+            r"cannot be reached by pruning these \d+ groups of layers: with 8 channels in each",
         ),
         ("speed=0.5x", ValueError, r"the budget 'speed' is unknown"),
     ],
@@ -226,7 +226,7 @@ def test_a_budget_that_cannot_be_is_told_before_any_work(
 
 
 def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
-    with pytest.raises(ValueError, match=r"choose is 0, give --val-every 10"):
+    with pytest.raises(ValueError, match=r"val_every is 0, give --val-every 10"):
         pruning.run(replace(plan, method="netadapt", training=replace(plan.training, val_every=0)))
     with pytest.raises(ValueError, match=r"out is .*net\.onnx; the pruned net is a checkpoint.*\.safetensors"):
         pruning.run(replace(plan, out=plan.out.with_name("net.onnx")))
@@ -242,13 +242,13 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
     assert refused(few)
     for changes, said in (
         ({"rounds": 0}, r"rounds is 0; at least 1, and a whole number, is needed"),
-        ({"fresh": True, "finetune": False}, r"fresh weights without a training are of no use"),
+        ({"reinit": True, "finetune": False}, r"new weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(plan, **changes)  # type: ignore[arg-type]
 
 
-def test_a_latency_that_the_narrowest_net_misses_is_told_before_any_work(
+def test_a_latency_that_the_smallest_net_misses_is_told_before_any_work(
     plan: Pruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(budget: Any, net: Any, size: Any, say: Any, known: Any) -> netadapt.CostModel:
@@ -283,9 +283,9 @@ def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) 
     assert shrunk and all(name.startswith(("encoder.blocks.1", "decoder")) for name in shrunk)
 
 
-def test_lessons_judge_by_the_part_kept_for_choosing(plan: Pruning, source: Path) -> None:
-    made = narrowing.recovery(plan.training, str(source))
+def test_recovery_validates_on_the_validation_split(plan: Pruning, source: Path) -> None:
+    made = prune_methods.recovery(plan.training, str(source))
     assert made.validate is not None and 0 <= made.validate(load(source)) <= 1
     assert made.validate(load(source)) == made.validate(load(source))
     assert next(made.batches(0)).image.shape == (2, 3, *SIZE)
-    assert narrowing.recovery(replace(plan.training, val_every=0), str(source)).validate is None
+    assert prune_methods.recovery(replace(plan.training, val_every=0), str(source)).validate is None

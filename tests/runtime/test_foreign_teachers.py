@@ -192,7 +192,7 @@ def test_somebody_elses_net_with_a_metric_reference(shared_data: Path) -> None:
     said = ExternalModel(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
     seen = pictures(96, 128)
     made = build_teacher(TeacherOptions((str(path),), external=said, metric="litedepth"))
-    assert made.kind == "metric" and made.facts["fused"]["name"] == "litedepth"
+    assert made.kind == "metric" and made.facts["to_metric"]["name"] == "litedepth"
     depth, reference = made(seen).depth, open_teacher("litedepth")(seen).depth
     known = torch.isfinite(depth)
     assert known.any() and 0.3 < float(depth[known].median() / reference.median()) < 3

@@ -1,4 +1,4 @@
-"""Thin nets and made-up lessons for the tests of pruning; a process that NetAdapt starts imports this, not a test."""
+"""Thin nets and made-up recovery for the tests of pruning; a process that NetAdapt starts imports this, not a test."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def teach_by_weights() -> Recovery:
     return replace(teach(), validate=lambda net: -float(net.head.conv.weight.detach().abs().sum()))
 
 
-def teach_without_judge() -> Recovery:
+def teach_without_validation() -> Recovery:
     return Recovery(batches(), loss)
 
 
@@ -101,17 +101,17 @@ def remembering(trace: Callable[..., Channels]) -> Callable[..., Channels]:
 
 def teach_until(calls: int, kill: bool = False) -> Recovery:
     """`teach_by_weights`, and the judge ends everything when it is asked for so many times and once more."""
-    lessons, asked = teach_by_weights(), itertools.count()
+    recovery, asked = teach_by_weights(), itertools.count()
 
     def last(net: Net) -> float:
         if next(asked) == calls:
             if kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
-        assert lessons.validate is not None
-        return lessons.validate(net)
+        assert recovery.validate is not None
+        return recovery.validate(net)
 
-    return replace(lessons, validate=last)
+    return replace(recovery, validate=last)
 
 
 SHORT = FitOptions(steps=2, optimizer="adam", lr=1e-3, precision="no", log_every=100)

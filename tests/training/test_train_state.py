@@ -34,7 +34,7 @@ def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = folder / "leadline"
     place.mkdir(parents=True)
     (place / "__init__.py").touch()
-    monkeypatch.setattr(train_state, "__file__", str(place / "train_state.py"))
+    monkeypatch.setattr(train_state, "__file__", str(place / "training" / "state.py"))
     return place
 
 
@@ -81,7 +81,7 @@ def test_without_git_there_is_the_version(monkeypatch: pytest.MonkeyPatch) -> No
 
 ENDINGS = """
 import os, signal, time
-from leadline.train_state import curves
+from leadline.training.state import curves
 
 def failed(): raise ValueError("no")
 def interrupted(): raise KeyboardInterrupt

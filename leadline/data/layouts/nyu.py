@@ -64,7 +64,7 @@ def open_h5(root: Path, description: Description, split: str) -> Dataset:
     own download the official test images lie in `val`, which stands in for the test part that is not there.
 
     As in FastDepth, the train part leaves out the files named 00001.h5 and 00201.h5: they are the hold-out, about two
-    frames of each scene, made for choosing. Without folders of parts the split is in order.
+    frames of each scene, made for validation. Without folders of parts the split is in order.
     """
     files = h5_files(root)
     if not files:

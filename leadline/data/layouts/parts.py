@@ -1,4 +1,4 @@
-"""Parts: which items of a data set are for training, for choosing (val) and for the final test, and by which rule.
+"""Parts: which items of a data set are for training, for validation (val) and for the final test, and by which rule.
 
 The words are train, training; val, valid, validation, dev, eval, evaluation; test, testing, in upper or lower case and
 with a number behind (`train2017`), in the names of folders, of lists and in columns of lists.
