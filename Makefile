@@ -8,6 +8,7 @@
 #   make test                      the fast tests; SLOW=1 the slow ones too; TESTS="-k word" any pytest arguments
 #   make check                     ruff, format and types
 #   make bench                     every benchmark of benchmarks/
+#   make results                   docs/results.md and README's table, from the reports in benchmarks/results/
 #   make fuzz                      damaged and hostile files for everything that is read; SEEDS=0:10 ten times as many,
 #                                  FUZZ="--only images" or any other arguments of `python -m fuzz --help`
 #   make docs                      links of the documents, Python snippets of README
@@ -29,7 +30,7 @@ HOW = $(if $(SLOW),$(PYTEST) -m "slow or not slow",OMP_NUM_THREADS=1 $(PYTEST) -
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
-.PHONY: setup runtimes demo test check bench fuzz docs
+.PHONY: setup runtimes demo test check bench results fuzz docs
 
 # `make demo -- --model NAME`: make takes the words after -- for targets, and those with = for variables.
 ifeq ($(firstword $(MAKECMDGOALS)),demo)
@@ -76,7 +77,10 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(ALL)
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out %/make_results.py %/result_tables.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+results: $(READY)
+	$(BIN)/python -m benchmarks.make_results
 
 fuzz: $(ALL)
 	PYTHONPATH=.:tests $(BIN)/python -m fuzz --seeds $(SEEDS) $(FUZZ)
