@@ -173,7 +173,7 @@ class Source:
         if seen.is_of_another_size(size, orientation):
             raise BadData(
                 f"{self.root}: the image is {_size(size)}, and the optical axis of its intrinsics at {seen.cx:g},"
-                f" {seen.cy:g} is far from its middle: they are of another size. State them for the images as they are on disk"
+                f" {seen.cy:g} is far from its middle: they are of another size. State those of the images as they are"
             )
         own = (have[0], have[1])
         matrix = seen.matrix(size, orientation, self.description.orientation)
