@@ -75,9 +75,7 @@ def test_rays_need_a_camera() -> None:
 @pytest.mark.parametrize("intrinsics", [(500, 500, 640, 360), (40, 40, 16, 12)])
 def test_rays_need_the_camera_of_images_of_this_size(intrinsics: tuple[float, float, float, float]) -> None:
     source = Source(Path("somewhere"), Description(ray_distance=True, intrinsics=intrinsics))
-    with pytest.raises(
-        BadData, match=r"somewhere: the image is 128 wide, 96 high, .*optical axis .* another size"
-    ):
+    with pytest.raises(BadData, match=r"somewhere: the image is 128 wide, 96 high, .*optical axis .* another size"):
         source.sample("a", np.zeros((96, 128, 3), np.uint8), DEPTH)
 
 
