@@ -23,7 +23,7 @@ from typing import Any, Union
 import tyro
 
 from leadline import __version__
-from leadline.core.errors import LeadlineError, Lost
+from leadline.core.errors import LeadlineError, Lost, plainly
 from leadline.core.text import shown, split_list
 
 Verb = Callable[..., int]
@@ -50,7 +50,7 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
     except (LeadlineError, ValueError, OSError) as error:
         if os.environ.get("LEADLINE_DEBUG"):
             raise
-        warn(str(error))
+        warn(plainly(error))
         return 1
     except Exception as error:  # not foreseen: still one line, and the way to more
         if os.environ.get("LEADLINE_DEBUG"):

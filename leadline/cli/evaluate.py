@@ -144,16 +144,14 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield functools.partial(bar.advance, task)
 
 
-_TABLE = b"name,protocol,problem"  # how `val`'s tables begin
-
-
 def may_tabulate(path: Path, data: Path, model: Path) -> None:
     """ValueError if a table at `path` would replace a file of the model or, but for an older table, of the data."""
+    from leadline.core.own_results import TABLE
     from leadline.core.writing import may_be_written
     from leadline.runtime.manifest import files_of
 
     reads = [file for file in files_of(model) if file.is_file()]
-    is_old = path.is_file() and path.read_bytes()[: len(_TABLE)] in (_TABLE, b"")
+    is_old = path.is_file() and path.read_bytes()[: len(TABLE)] in (TABLE, b"")
     may_be_written(path, reads=reads, apart=[data] if path.exists() and not is_old else (), advice="give another --csv")
 
 

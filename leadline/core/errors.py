@@ -18,6 +18,28 @@ Wrong arguments are plain `ValueError`; both say what was given, what is allowed
 
 from __future__ import annotations
 
+import errno
+import os
+
+_ADVICE = {
+    errno.EEXIST: "it is there already, as a file; give another folder",
+    errno.ENOTDIR: "it is a file, or lies below one; a folder is needed",
+    errno.ENOSPC: "the disk is full; make room, or give a folder on another disk",
+    errno.EDQUOT: "the quota is used up; make room, or give a folder on another disk",
+    errno.EROFS: "the disk is read-only; give a folder that can be written",
+    errno.EACCES: "permission denied; give a folder or file that you may use",
+    errno.EPERM: "permission denied; give a folder or file that you may use",
+    errno.ENAMETOOLONG: "the name is too long for the disk; give a shorter one",
+}
+
+
+def plainly(error: BaseException) -> str:
+    """An error's message; that of the system with the file and what to do, in place of its number."""
+    advice = _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
+    if advice is None or not isinstance(error, OSError):
+        return str(error)
+    return advice if error.filename is None else f"{os.fsdecode(error.filename)}: {advice}"
+
 
 class LeadlineError(Exception):
     """The parent of every error that leadline raises on purpose about the outside world."""

@@ -9,6 +9,9 @@ from pathlib import Path
 MARK = "leadline:"
 """How the keys begin of the text that leadline writes into its PNG files."""
 
+TABLE = b"name,protocol,problem"
+"""How the tables of `leadline val --csv` begin."""
+
 PLY_COMMENT = "comment metres; x right, y down, z forward"
 PICTURES = ("_vis.png", "_side.png", "_depth.png")
 """How the names of results end that look like images."""
@@ -33,7 +36,9 @@ def is_own_picture(path: Path) -> bool:
 
 
 def is_own(path: Path) -> bool:
-    """Whether leadline wrote the file, by what is in it: a PNG's text, an npz's arrays, a PLY's comment."""
+    """Whether leadline wrote the file, by what is in it: a PNG's text, an npz's arrays, a PLY's comment, the columns of
+    a table.
+    """
     suffix = path.suffix.lower()
     try:
         if suffix == ".png":
@@ -41,9 +46,10 @@ def is_own(path: Path) -> bool:
         if suffix == ".npz":
             with zipfile.ZipFile(path) as arrays:
                 return {"kind.npy", "valid.npy"} <= set(arrays.namelist())
-        if suffix == ".ply":
+        if suffix in (".ply", ".csv"):
             with path.open("rb") as file:
-                return PLY_COMMENT.encode() in file.read(512)
+                start = file.read(512)
+            return start.startswith(TABLE) if suffix == ".csv" else PLY_COMMENT.encode() in start
     except (OSError, ValueError, zipfile.BadZipFile):  # no such file, or a damaged one
         return False
     return False

@@ -38,7 +38,7 @@ def read_image(path: str | Path) -> np.ndarray:
     - The EXIF orientation is applied. An animation gives its first frame.
     - Transparent parts are laid over white. Grey, palette, 1-bit, CMYK and the like become RGB.
     - 16-bit and integer grey: 0..65535 becomes 0..255. Floating-point grey is read the same way, unless no value
-      exceeds 1 (it would be black throughout): then 0..1 becomes 0..255.
+      exceeds 255 or 1 (it would be black throughout): then it is 0..255 already, or 0..1 becomes that.
     - Colour profiles (ICC) are not applied: the stored numbers are taken as sRGB.
 
     BadImage, in one line that names the file, if it is missing, a folder, empty, not an image, cut short or damaged, or
@@ -116,7 +116,8 @@ def _grey(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= 65535):  # nor NaN
         raise ValueError("grey values outside 0..65535")
-    scale = 1.0 if values.dtype.kind == "f" and high <= 1 else 65535.0
+    usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    scale = next(top for top in usual if high <= top)
     out = np.empty((*values.shape, 3), np.uint8)
     for rows in _bands(*values.shape):
         out[rows] = (values[rows].astype(np.float64) / scale * 255).round().astype(np.uint8)[..., None]

@@ -121,7 +121,9 @@ def _judge(name: str, pred: Depth, sample: Sample, protocols: Sequence[Protocol]
         result.n_filled[protocol.id] = matched.n_filled
         metrics = measure_matched(protocol, matched)
         wild = [key for key, value in metrics.items() if not np.isfinite(value)]
-        if not matched.counts.any():
+        if not sample.valid.any():
+            result.problems[protocol.id] = "it has no depth to measure against"
+        elif not matched.counts.any():
             result.problems[protocol.id] = "no pixel counts: target or prediction has no valid one in range"
         elif wild:
             result.problems[protocol.id] = f"not finite: {', '.join(wild)}"

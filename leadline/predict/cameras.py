@@ -27,7 +27,6 @@ _FILM = (36.0, 24.0)  # millimetres
 _SHAPE = 0.03  # sizes whose ratios of the sides differ by less are of one shape
 _SENSOR_MM = (2.0, 60.0)
 _FOCAL_PER_SIDE = (0.2, 50.0)  # what lenses have; the rest is a damaged tag
-_FAR = 1.5  # an optical axis that is so far from the middle belongs to a picture of another size
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _MATRICES = ("K", "camera_matrix", "intrinsic_matrix", "intrinsics", "matrix")
 
@@ -199,9 +198,7 @@ def _refuse_other(path: Path, size: tuple[int, int], camera: Camera, turn: int) 
             is_for = f"{camera.size[1]}x{camera.size[0]}"
             raise BadImage(f"{shown}, and the intrinsics are for pictures of {is_for}, another shape")
         return
-    middle = (2 * camera.cy + 1, 2 * camera.cx + 1)
-    if all(max(m / n for m, n in zip(middle, way, strict=True)) > _FAR
-           or min(m / n for m, n in zip(middle, way, strict=True)) < 1 / _FAR for way in ways):  # fmt: skip
+    if camera.is_of_another_size(size, turn):
         raise BadImage(
             f"{shown}, and the intrinsics' optical axis at {camera.cx:g}, {camera.cy:g} is far from its middle: they "
             "are of a picture of another size. Scale them, or give JSON that states width and height, too"

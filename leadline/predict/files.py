@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.core.errors import LeadlineError
+from leadline.core.errors import LeadlineError, plainly
 from leadline.core.preprocess import read_image
 from leadline.predict.predictor import Predictor
 
@@ -105,7 +105,7 @@ def _each(
         except (LeadlineError, OSError, ValueError) as error:  # ValueError: a name with a NUL byte
             if not keep_going:
                 raise
-            said = str(error)
+            said = plainly(error)
             yield Outcome(path, error=said if str(path) in said else f"{path}: {said}")
             continue
         seen = depth.values[depth.valid]

@@ -79,7 +79,11 @@ class Saver:
         files = []
         for ending, writer in (FORMATS[each] for each in self.formats):
             files.append(may_be_written(out / f"{name}{ending}", inside=out))
-            writer(files[-1], frame, depth, self)
+            try:
+                writer(files[-1], frame, depth, self)
+            except BaseException:  # the disk is full, or the user has had enough: half a file would pass for a result
+                files[-1].unlink(missing_ok=True)
+                raise
         return tuple(files)
 
 

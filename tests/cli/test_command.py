@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -162,3 +163,21 @@ def test_a_file_is_written_whole_and_a_device_stays_one(tmp_path: Path) -> None:
     check_writable(Path("/dev/null"))
     write_whole(Path("/dev/null"), "x")
     assert not Path("/dev/null").is_file() and Path("/dev/null").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EEXIST, "leadline: out: it is there already, as a file; give another folder"),
+        (errno.ENOTDIR, "leadline: out: it is a file, or lies below one; a folder is needed"),
+        (errno.ENOSPC, "leadline: out: the disk is full; make room"),
+        (errno.EROFS, "leadline: out: the disk is read-only; give a folder that can be written"),
+        (errno.EACCES, "leadline: out: permission denied; give"),
+    ],
+)
+def test_what_the_system_refuses_is_said_with_what_to_do(capsys: Captured, number: int, said: str) -> None:
+    def verb() -> int:
+        raise OSError(number, os.strerror(number), "out")
+
+    assert run({"verb": verb}, ["verb"]) == 1
+    assert capsys.readouterr().err.startswith(said)

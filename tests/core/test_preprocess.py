@@ -73,6 +73,11 @@ def test_float_grey_from_0_to_1_is_not_black(tmp_path: Path) -> None:
     assert read[0, :, 0].tolist() == [0, 128, 255]
 
 
+def test_float_grey_from_0_to_255_is_not_black(tmp_path: Path) -> None:
+    read = read_image(saved(tmp_path / "x.tiff", Image.fromarray(np.array([[0, 1.5, 128, 255]], np.float32))))
+    assert read[0, :, 0].tolist() == [0, 2, 128, 255]
+
+
 @pytest.mark.parametrize("value", [-1.0, 70000.0, np.nan])
 def test_float_grey_without_a_known_scale_is_refused(tmp_path: Path, value: float) -> None:
     path = saved(tmp_path / "x.tiff", Image.fromarray(np.array([[0, value]], np.float32)))

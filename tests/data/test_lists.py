@@ -194,3 +194,12 @@ def test_a_third_column_that_is_a_depth_map_is_not_dropped(tmp_path: Path, name:
         open_dataset(tmp_path)
     (tmp_path / name).write_text("images/000.png,depth/002.png,518.8\n")
     assert open_dataset(tmp_path, depth_scale=1000.0)[0].target.max() == 3
+
+
+@pytest.mark.parametrize("name", ["test.csv", "net_val.csv", "splits/test.csv"])
+def test_a_table_of_results_is_no_list(tmp_path: Path, name: str) -> None:
+    root = flat(tmp_path)
+    before = open_dataset(root, "all").parts
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text("name,protocol,problem,n_pixels,delta1\n000,indoor-metric@1,,64,0.5\n")
+    assert open_dataset(root, "all").parts == before

@@ -72,6 +72,13 @@ def test_rays_need_a_camera() -> None:
         Source(Path("somewhere"), Description(ray_distance=True)).sample("a", np.zeros((96, 128, 3), np.uint8), DEPTH)
 
 
+@pytest.mark.parametrize("intrinsics", [(500, 500, 640, 360), (40, 40, 16, 12)])
+def test_rays_need_the_camera_of_images_of_this_size(intrinsics: tuple[float, float, float, float]) -> None:
+    source = Source(Path("somewhere"), Description(ray_distance=True, intrinsics=intrinsics))
+    with pytest.raises(BadData, match=r"somewhere: the image is 128 wide, 96 high, .*optical axis .* another size"):
+        source.sample("a", np.zeros((96, 128, 3), np.uint8), DEPTH)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("mark", [1e10, 1e11, np.inf, np.nan, -1, -9999, 0])
 def test_what_is_stated_as_no_depth_is_none(dtype: str, mark: float) -> None:

@@ -162,3 +162,19 @@ def test_no_two_results_and_no_result_and_input_share_a_file(names: list[str]) -
         results = [f"{(out / name).resolve()}{ending}".casefold() for name in chosen for ending in endings]
         assert len(set(results)) == len(results) == len(paths) * len(endings)
         assert not set(results) & {str(path.resolve()).casefold() for path in paths}
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "ply", "vis"])
+def test_of_a_result_that_cannot_be_finished_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    name, writer = FORMATS[ending]
+
+    def halfway(path: Path, frame: np.ndarray, depth: Depth, of: Saver) -> None:
+        writer(path, frame, depth, of)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(FORMATS, ending, (name, halfway))
+    with pytest.raises(OSError, match="No space"):
+        saver(ending).write(tmp_path, "a", FRAME, METRIC)
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,9 @@ from leadline.data.layouts.turning import as_stored, turned_along, with_photogra
 MAX_STRETCH = 0.03
 """So much may the shape (height : width) of a depth map differ from its image's."""
 
+_FAR = 1.5
+"""An optical axis that is so many times as far from the corner as the middle belongs to a picture of another size."""
+
 
 class Frame(NamedTuple):
     """Files relative to the data set's folder. `camera` says which of its cameras took it; `name` is unique.
@@ -51,6 +54,15 @@ class Camera:
     cy: float
     size: tuple[int, int] | None = None
     baseline_m: float | None = None
+
+    def is_of_another_size(self, size: tuple[int, int], orientation: int = UPRIGHT) -> bool:
+        """Whether intrinsics that state no size have their optical axis far from the middle of images of `size`, also
+        as they were before an EXIF `orientation` turned them.
+        """
+        middle = (2 * self.cy + 1, 2 * self.cx + 1)
+        ways = (size, turned_size(size, orientation))
+        ratios = [[m / n for m, n in zip(middle, way, strict=True)] for way in ways]
+        return self.size is None and all(max(ratio) > _FAR or min(ratio) < 1 / _FAR for ratio in ratios)
 
     def matrix(self, size: tuple[int, int], orientation: int = UPRIGHT, lies: str | None = None) -> np.ndarray:
         """float64 [3,3] for images of `size`; pixel centres lie at whole numbers.
@@ -158,6 +170,11 @@ class Source:
         seen = self._camera(camera)
         if seen is None:
             raise BadData(f"{self.root}: ray_distance needs the camera: state intrinsics = [fx, fy, cx, cy], in pixels")
+        if seen.is_of_another_size(size, orientation):
+            raise BadData(
+                f"{self.root}: the image is {_size(size)}, and the optical axis of its intrinsics at {seen.cx:g},"
+                f" {seen.cy:g} is far from its middle: they are of another size. State those of the images as they are"
+            )
         own = (have[0], have[1])
         matrix = seen.matrix(size, orientation, self.description.orientation)
         return ray_lengths(scale_intrinsics(matrix, size, own), own)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.core.errors import BadData
+from leadline.core.own_results import is_own
 from leadline.core.text import columns
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.layouts.filelist import is_hidden, read_lines
@@ -133,7 +134,7 @@ def _files(place: Path) -> list[Path]:
     except OSError:
         return []
     paths = [place / name for name in sorted(names) if not is_hidden(name)]
-    return [path for path in paths if path.stat().st_size <= MAX_BYTES]
+    return [path for path in paths if path.stat().st_size <= MAX_BYTES and not is_own(path)]  # a table of `val`
 
 
 def _part_of_file(name: str) -> str | None:
