@@ -3,7 +3,7 @@
     python -m recipes.fastdepth shipped --data DATA --rooms runs/rooms --out runs/fastdepth
 
 DATA is the folder that holds `nyu`, `nyu_raw` and `init`; `leadline data synth runs/rooms --n 1200 --seed 1 --textures
-DATA/photos` makes the rooms. What each run reached stands in docs/results.md, how it went in LOG.md.
+DATA/photos` makes the rooms. What each run reached stands in docs/results/, how it went in LOG.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m recipes.pruned netadapt_latency --data DATA --out runs/pruned/netadapt_latency.safetensors
 
 DATA is the folder that holds `nyu`, `nyu_raw` and `drive`; `--start` the net that `recipes.monodepth drive_synthetic`
-has made, for the runs on stereo pairs. What each run reached stands in docs/results.md.
+has made, for the runs on stereo pairs. What each run reached stands in docs/results/.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 
 Labelled are NYU's 795 frames (75 of them are the validation split) and synthetic rooms, nothing else. Each learns
 twice: much from enlarged views, then the scale of whole frames from views that are hardly enlarged, which made two
-teachers together better by 0.02 of delta1. docs/results.md says what each reached, alone and together.
+teachers together better by 0.02 of delta1. docs/results/ says what each reached, alone and together.
 """
 
 from __future__ import annotations

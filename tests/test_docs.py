@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -40,6 +41,14 @@ def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), f"{document.name} links to {link}"
         assert not fragment or fragment in anchors(target), f"{document.name} links to {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_document_imports_exists(document: Path) -> None:
+    found = re.findall(r"from (leadline[\w.]*) import ([\w, ]+)", document.read_text("utf-8"))
+    for module, names in found if document.name not in ("CHANGELOG.md", "LOG.md") else ():
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name.split(" as ")[0].strip()), f"{module} has no {name}"
 
 
 def test_the_commands_of_readme_are_targets_of_make() -> None:

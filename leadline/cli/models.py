@@ -47,7 +47,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     """What a net is and costs: parameters, multiply-accumulates, input, kind, unit and where its weights come from.
 
     Args:
-        name: a net of `leadline list`, or a checkpoint
+        name: a net of `leadline list`, a checkpoint, or a file of `leadline export`, which tells what stands in its manifest
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
@@ -56,7 +56,10 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     from leadline.nn import zoo
     from leadline.nn.build import build
     from leadline.nn.checkpoint import find, is_run, load, read_provenance, shipped
+    from leadline.runtime import SUFFIXES
 
+    if SUFFIXES.get(Path(name).suffix, "eager") != "eager" and not channels:
+        return _print_manifest(Path(name), json)
     has_file = name in shipped() or Path(name).is_file() or is_run(name) or Path(name).suffix != "" or os.sep in name
     net = load(name) if has_file else build(zoo.spec(name), seed=0)
     if channels:
@@ -80,6 +83,21 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         for key, value in facts.items():
             text = f"{value:,}".replace(",", " ") if isinstance(value, int) else value
             print(f"{key:<11}{dumps(text) if isinstance(text, dict | list) else shown(text or 'none')}")
+    return 0
+
+
+def _print_manifest(path: Path, json: bool) -> int:
+    from leadline.core.spec import to_json
+    from leadline.runtime import read_manifest
+    from leadline.runtime.manifest import files_of
+
+    manifest = read_manifest(path)
+    facts = {"name": manifest.spec.name, **to_json(manifest), "bytes": sum(f.stat().st_size for f in files_of(path))}
+    if json:
+        print_json(facts)
+    else:
+        for key, value in facts.items():
+            print(f"{key:<13}{dumps(value) if isinstance(value, dict | list | tuple) else shown(value)}")
     return 0
 
 
