@@ -177,6 +177,7 @@ def test_an_exported_file_is_compared_with_its_own_checkpoint_only(model: str, m
     for name in ("mine.onnx", "other.onnx"):
         Path(name).touch()
         monkeypatch.setitem(SPEED_MS, name, 8.0)
+    monkeypatch.setattr(plan, "is_external", lambda path: False)
     found = bench([model, "mine.onnx", "other.onnx"], options(runtimes=()))
     by_name = {Path(row["model"]).name: row for row in found.rows}
     assert by_name["mine.onnx"]["ratio"] == 2.5 and by_name["mine.onnx"]["parity"] == 0.0
