@@ -39,8 +39,8 @@ class UserLoss:
         if not bool(torch.isfinite(gradient).all()):
             at = self.function
             raise BadCode(
-                f"{at.where()}: the loss {at.name} has a gradient that is not finite; pixels that are not valid have the "
-                "target 0: take pred[valid] and target[valid] before you divide or take a log"
+                f"{at.where()}: the loss {at.name} has a gradient that is not finite; pixels that are not valid have "
+                "the target 0: take pred[valid] and target[valid] before you divide or take a log"
             )
 
 
