@@ -8,8 +8,8 @@
     python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/grid
     python -m recipes.distillation_grid both --student litedepth --data DATA --rooms runs/rooms --out runs/longer \\
         --after runs/grid/litedepth_both_0
-    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
-    python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/evaluated.jsonl
+    python -m recipes.seed_table runs/evaluated.jsonl --folder runs/grid
 
 Labelled X: NYU's 795 frames, 75 of them kept for validation. Unlabelled U: raw NYU frames, photographs, streets,
 synthetic rooms, all without their depth, and `recipes.blend_images`. Kitchen, robot, office and tum are left out of
@@ -232,7 +232,7 @@ def run_of(
     if row in ("first", "alone", "mixed"):
         return training, net, None
     structure = row in STRUCTURE
-    teaching = Distillation(
+    distillation = Distillation(
         teachers=TeacherOptions((str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
         label_weight=0.5 if row == "closer" else Distillation.label_weight,
@@ -240,7 +240,7 @@ def run_of(
         # of a place whose depth is learned from, the teachers know less than who has measured it
         labels=tuple(given / name for name in (*(n for n in truth if n not in PLACES), *only)),
     )
-    return training, net, teaching
+    return training, net, distillation
 
 
 def main(
@@ -274,16 +274,16 @@ def main(
     if row not in SHARES or student not in STUDENTS:
         raise SystemExit(f"{row} of {student}: {', '.join((*SHARES, 'labels'))} of {', '.join(STUDENTS)} are known")
     place = out / (f"{student}_first" if row == "first" else f"{student}_{row}_{seed}")
-    made, net, teaching = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
+    made, net, distillation = run_of(student, row, data, rooms, labels_in, teachers, start, place, seed, after)
     fit = made.fit if steps is None else replace(made.fit, steps=steps)
     view = made.view if zoom is None else replace(made.view, zoom=(1.0, zoom))
     if truth is not None:
-        if teaching is None:
+        if distillation is None:
             raise SystemExit(
                 f"{row} has no teacher, so all of its loss is the images' own depth: leave --label-weight out"
             )
-        teaching = replace(teaching, label_weight=truth)
-    train(replace(made, fit=fit, view=view, resume=resume), net, teaching)
+        distillation = replace(distillation, label_weight=truth)
+    train(replace(made, fit=fit, view=view, resume=resume), net, distillation)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """How good nets, or teachers together, are on NYU's test part and in four places: a line of JSON each.
 
-    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/judged.jsonl
+    python -m recipes.evaluate_students runs/grid/*/litedepth.safetensors --data DATA --out runs/evaluated.jsonl
     python -m recipes.evaluate_students A.safetensors B.safetensors --together --flip \
-        --data DATA --out runs/judged.jsonl
+        --data DATA --out runs/evaluated.jsonl
 
 NYU by `nyu-eigen@1`; all frames of kitchen, robot, office and tum by `indoor-metric@1` (metres as they are) and
-`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not judged again, as long as
-it has the same bytes.
+`zeroshot-disparity@1` (scale and shift of each frame fitted). A file that stands in OUT is not evaluated again, as long
+as it has the same bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def looking(teacher: Teacher) -> Callable[[np.ndarray], Depth]:
     return look
 
 
-def judged(teacher: Teacher, data: Path, test: bool = True) -> dict[str, dict[str, float]]:
+def evaluated(teacher: Teacher, data: Path, test: bool = True) -> dict[str, dict[str, float]]:
     """Metrics by set and protocol: on the validation split, and unless `test` is False on the rest."""
     sets: dict[str, tuple[Dataset, tuple[str, ...]]] = {
         "validation": (hold_out(open_dataset(data / "nyu", "train"))[1], ("nyu-eigen@1",))
@@ -65,7 +65,7 @@ def main(
     files: tyro.conf.Positional[tuple[str, ...]], /, *, data: Path, out: Path, together: bool = False,
     flip: bool = False, zooms: tuple[float, ...] = (1.0,), test: bool = True,
 ) -> None:  # fmt: skip
-    """Judge each file, or all together as one teacher.
+    """Measure each file, or all together as one teacher.
 
     Args:
         files: nets
@@ -84,7 +84,7 @@ def main(
         hashes = [sha256(find(file)) for file in group]
         if (name, hashes) in known:
             continue
-        facts = judged(build_teacher(TeacherOptions(group, flip=flip, zooms=zooms)), data, test)
+        facts = evaluated(build_teacher(TeacherOptions(group, flip=flip, zooms=zooms)), data, test)
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:
             file.write(json.dumps({"model": name, "sha256": hashes, **facts}) + "\n")

@@ -12,7 +12,7 @@ No ImageNet weights of LiteDepth's encoder are at hand, so it learns from a net 
    net will see photographs: for LiteDepth point by point out of the whole frame, for `fastdepth` averaged; with the
    depth of the data, the depth that `fastdepth` sees, and the features of its encoder at three scales, as their
    principal components. Nearly half of the views are whole frames, 6 in 10 of these blended or patched together
-   (`views.mixed`): pictures whose depth the teacher has not learned by heart;
+   (`precompute_views.mixed`): pictures whose depth the teacher has not learned by heart;
 2. LiteDepth learns all of that from the views (FIRST, then with `--start` LATER: a net that sees zoomed views answers
    too near when it is asked about whole frames), mirrored and recoloured: features through 1x1 convolutions that are
    thrown away afterwards (hints: Romero et al. 2015, arXiv 1412.6550), with a weight that falls to 0;

@@ -83,14 +83,14 @@ def main(*, data: Path, rooms: Path, out: Path, steps: int = 1500, resume: bool 
         licences=(LICENCES[0], *(SETS[name] for name in SHARES)),
         resume=resume,
     )  # fmt: skip
-    teaching = Distillation(
+    distillation = Distillation(
         unlabelled=tuple(f"{places[name]}:{n}" for name, n in SHARES.items()),
         teachers=TeacherOptions((str(teacher),)),
         label_weight=1.0,
         weight=0.0,  # what it answers means nothing
         features=(f"hint*1:{pairs}",),
     )
-    train(run, fresh("litedepth", seed=0), teaching)
+    train(run, fresh("litedepth", seed=0), distillation)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(
     if student not in STUDENTS:
         raise SystemExit(f"the student {student!r} is unknown; known: {', '.join(STUDENTS)}")
     place = out / f"{student}_halved_{seed}"
-    training, _, teaching = run_of(student, "both", data, rooms, labels_in, Path(), start, place, seed)
+    training, _, distillation = run_of(student, "both", data, rooms, labels_in, Path(), start, place, seed)
     source = out / f"{student}_both_{seed}" / f"{student}.safetensors"
     runtime, threads = ("openvino", 1) if budget.startswith("latency_ms") else (None, None)
     own = training.batch * sum(SHARES["both"][0].values()) // 12  # scores look at labelled images alone
@@ -49,7 +49,7 @@ def main(
     )  # fmt: skip
     if not narrow.out.exists():
         prune(narrow, say=warn)
-    train(replace(training, model=str(narrow.out), resume=resume), distillation=teaching)
+    train(replace(training, model=str(narrow.out), resume=resume), distillation=distillation)
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ def stereo_masks(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
 
 
 def stereo_task(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
-    """Masks without a price: the task alone decides (the paper's L_task), to the single channel. They begin at 0.15: in
-    so few steps none falls from 0.3.
+    """Masks without a regulariser: the task alone decides (the paper's L_task), to the single channel. They begin at
+    0.15: in so few steps none falls from 0.3.
     """
     run = stereo_masks(data, out, start, seed)
     return replace(run, budget="params=0.999x", masks=replace(run.masks, mode="task", start=0.15), multiple=1)

@@ -1,7 +1,7 @@
 """Mean and spread over seeds of what `recipes.evaluate_students` has found about the cells of
 `recipes.distillation_grid`, as a Markdown table.
 
-python -m recipes.seed_table runs/judged.jsonl --folder runs/grid
+python -m recipes.seed_table runs/evaluated.jsonl --folder runs/grid
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def said(values: list[float]) -> str:
     return f"{np.mean(values):.3f}{spread}"
 
 
-def main(judged: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") -> None:
+def main(evaluated: tyro.conf.Positional[Path], /, *, folder: str = "runs/grid") -> None:
     """Print delta1 / abs_rel of each cell, in metres and aligned.
 
     Args:
-        judged: the file that `recipes.evaluate_students` has written
-        folder: where the cells lie; of judged nets elsewhere nothing is said
+        evaluated: the file that `recipes.evaluate_students` has written
+        folder: where the cells lie; of evaluated nets elsewhere nothing is said
     """
-    found = cells(judged.read_text().splitlines(), folder)
+    found = cells(evaluated.read_text().splitlines(), folder)
     metres, aligned = ([f"{place} {protocol}" for place in PLACES] for protocol in AWAY)
     for columns in (["validation nyu-eigen@1", "nyu nyu-eigen@1", *metres], aligned):
         print("| student | row | seeds |", " | ".join(columns), "|")

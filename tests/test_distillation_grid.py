@@ -219,7 +219,7 @@ def test_mixtures_are_the_same_pictures_again(shared_data: Path, tmp_path: Path)
 def test_what_is_judged_already_is_not_judged_again_unless_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate_students, "judged", lambda *_: {"nyu": {"delta1": 0.5}})
+    monkeypatch.setattr(evaluate_students, "evaluated", lambda *_: {"nyu": {"delta1": 0.5}})
     file, out = tmp_path / "litedepth.safetensors", tmp_path / "judged.jsonl"
     for seed in (0, 1):
         save(build(zoo.litedepth(), seed=seed), file, provenance={})

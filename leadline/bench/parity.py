@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from leadline.bench.rows import BenchOptions, Row, check, planned
+from leadline.bench.rows import BenchOptions, Row, check, plan_rows
 from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.preprocess import prepare, restore
 from leadline.core.spec import Preprocess
@@ -78,7 +78,7 @@ def parity(
     if not pictures:
         raise ValueError("there is no picture to compare on")
     source = sha256(find(model))
-    rows = planned([model, *map(str, files)], options, say)
+    rows = plan_rows([model, *map(str, files)], options, say)
     net = load(model)
     for row in rows:
         if row.error is None and row.source != source:

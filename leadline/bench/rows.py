@@ -102,7 +102,7 @@ def check(options: BenchOptions) -> None:
         raise ValueError(f"{options.data} has no {options.split} images to measure accuracy on")
 
 
-def planned(models: Sequence[str], options: BenchOptions, say: Callable[[str], None]) -> list[Row]:
+def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str], None]) -> list[Row]:
     """A Row for each model, runtime, precision and number of threads, PyTorch's own first; for a file, each threads.
 
     What has to be exported is exported here, each in a process of its own. What cannot be is a Row with its error.

@@ -16,7 +16,7 @@ import numpy as np
 from leadline.bench import roofline
 from leadline.bench.device import fingerprint, pick_cores
 from leadline.bench.interleave import TURN, UNMEASURED, reference_of, time_rows
-from leadline.bench.rows import BenchOptions, Row, check, describe, is_artefact, planned
+from leadline.bench.rows import BenchOptions, Row, check, describe, is_artefact, plan_rows
 from leadline.bench.worker_process import RowFailed, working
 from leadline.core.machine import usable_cores
 
@@ -59,7 +59,7 @@ def bench(
     check(options)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     facts = {model: describe(model, options.size) for model in models if not is_artefact(model)}
-    rows = planned(models, options, say)
+    rows = plan_rows(models, options, say)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.npy"
         np.save(frames, _frames(options))

@@ -8,7 +8,7 @@
     |-- NoRuntime            a runtime's packages are not installed; the message holds the command that brings them
     |-- ExportFailed         a runtime's own compiler refuses a net
     |-- AcceptanceFailed     a compressed file is refused since it is slower or less accurate than allowed
-    |-- BudgetInfeasible     no net of the kind asked for meets the budget; the message holds the smallest
+    |-- BudgetInfeasible     no net of the kind asked for meets the budget; the message holds the smallest reachable
     |-- BadCode              a function in a file of the user's own raises, or is not what is asked for
     |-- MissingPackage       an optional package is not installed; the message holds the command that installs it
     `-- TrainingFailed       the loss is not finite, or a run cannot be resumed
@@ -52,7 +52,7 @@ class AcceptanceFailed(LeadlineError):
 
 
 class BudgetInfeasible(LeadlineError):
-    """A budget that narrowing cannot meet: the message holds what can be met."""
+    """A budget that pruning cannot meet: the message holds what can be met."""
 
 
 class BadCode(LeadlineError):

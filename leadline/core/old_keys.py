@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 OLD_KEYS = {
@@ -28,10 +27,17 @@ OLD_KEYS = {
 """Key then -> key now, of options, of what a checkpoint says of its net, and of what is known of a teacher."""
 
 
-def with_new_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
-    """The object `there` with its old keys, which may be dotted, as `here` has them; a key that `here` knows stays."""
+def with_new_keys(there: Any, here: Any) -> Any:
+    """The JSON value `there` with its old keys, which may be dotted, as `here` has them, at every depth; a key that
+    `here` knows stays.
+    """
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        return [with_new_keys(old, new) for old, new in zip(there, here, strict=True)]
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return there
     found = {}
     for key, value in there.items():
         new = ".".join(OLD_KEYS.get(part, part) for part in key.split("."))
-        found[new if key not in here and new in here else key] = value
+        name = new if key not in here and new in here else key
+        found[name] = with_new_keys(value, here.get(name))
     return found

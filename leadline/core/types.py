@@ -16,17 +16,17 @@ KINDS: tuple[Kind, ...] = ("metric", "relative_depth", "relative_disparity")
 class Sample:
     """One item, or a batch of them.
 
-    field       item, as a data set reads it (numpy)      batch, as `loader` yields it (torch)
-    image       uint8 [H,W,3], RGB                        float32 [B,3,H,W], RGB in 0..1
-    target      float32 [H,W], depth in metres            float32 [B,1,H,W]
-    valid       bool [H,W], True where target counts      bool [B,1,H,W]
-    name        str, unique in its data set               tuple of str
-    intrinsics  float64 [3,3] in pixels, or None          None
-    right       the right camera's image, or None         float32 [B,3,H,W], or None
-    baseline_m  distance of the two cameras, or None      None
-    pseudo_depth float32 [H,W], a teacher's depth, > 0     float32 [B,1,H,W], or None
-                where it says something; or None
-    pseudo_kind  the Kind of `pseudo_depth`               tuple of them
+    field         item, as a data set reads it (numpy)    batch, as `loader` yields it (torch)
+    image         uint8 [H,W,3], RGB                      float32 [B,3,H,W], RGB in 0..1
+    target        float32 [H,W], depth in metres          float32 [B,1,H,W]
+    valid         bool [H,W], True where target counts    bool [B,1,H,W]
+    name          str, unique in its data set             tuple of str
+    intrinsics    float64 [3,3] in pixels, or None        None
+    right         the right camera's image, or None       float32 [B,3,H,W], or None
+    baseline_m    distance of the two cameras, or None    None
+    pseudo_depth  float32 [H,W], a teacher's depth, > 0   float32 [B,1,H,W], or None
+                  where it has one; or None
+    pseudo_kind   the Kind of `pseudo_depth`              tuple of them
 
     An unlabelled item has an all-False `valid`; where `valid` is False, `target` is 0.
     """

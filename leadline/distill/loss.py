@@ -25,7 +25,7 @@ def ramp(step: int) -> float:
 
 
 def with_teacher_output(teacher: Teacher, batch: Sample, min_confidence: float = 0.0) -> Sample:
-    """The batch with the teacher's answer as its `pseudo_depth`: above 0 where it counts.
+    """The batch with the teacher's depth as its `pseudo_depth`: above 0 where it counts.
 
     What was 0 in `pseudo_depth` is no part of the picture (padding, corners of a turned one); answers about it do not
     count. Disparity, whose zero nobody knows, becomes its place between a picture's lowest and highest, as in a label
@@ -45,10 +45,10 @@ def with_teacher_output(teacher: Teacher, batch: Sample, min_confidence: float =
 class DistillationLoss(nn.Module):
     """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
 
-    teacher     asked about each batch as the student sees it, if `online` and its answers count at all; otherwise they
-                come with the batch (`Sample.pseudo_depth`, label sets), which costs nothing and allows any teacher
+    teacher     predicts each batch as the student sees it, if `online` and its depth counts at all; otherwise that
+                comes with the batch (`Sample.pseudo_depth`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
-    min_confidence  answers of a lower confidence do not count, where the teacher is asked
+    min_confidence: pixels of a lower confidence do not count, where `online`
     warmup      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
 
     Logs what `distilled` logs, each feature's loss with its weight, and `ramp`.

@@ -39,20 +39,20 @@ class ExternalModel:
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """Which teachers are asked, and how."""
+    """Which teachers, and how their depth is made."""
 
     teacher: tuple[str, ...] = ()
     """A net that ships, a checkpoint, an exported file, any .onnx or .tflite, a folder or name of Hugging Face's hub,
-    or a folder of depth maps. Of several the mean answer counts.
+    or a folder of depth maps. Of several the mean counts.
     """
     weights: tuple[float, ...] = ()
     """Of several teachers: how much each counts; none: all alike."""
     external: ExternalModel = ExternalModel()
     """What files that leadline has not made do not say of themselves."""
     flip: bool = False
-    """Ask about the mirrored picture too, and take the mean."""
+    """Predict the mirrored picture too, and take the mean."""
     zooms: tuple[float, ...] = (1.0,)
-    """Ask about the whole picture and about four cut-outs enlarged by each number above 1, to 2, and take the mean."""
+    """Predict the whole picture and four cut-outs enlarged by each number above 1, to 2, and take the mean."""
     metric: str | None = None
     """Turn a relative teacher's numbers into metres, picture by picture: `truth`, the depth that the data has; `SCALE`
     or `SCALE,SHIFT`, known numbers; or a metric teacher.
@@ -85,7 +85,7 @@ class Labelling:
     ray: str | None = None
     """Address of a Ray cluster; None: the workers are on this machine."""
     device: str = "cpu"
-    """Where nets and models of the hub answer: cpu, cuda, mps. Exported files answer on the CPU."""
+    """Where nets and models of the hub run: cpu, cuda, mps. Exported files run on the CPU."""
 
     def __post_init__(self) -> None:
         check(self, shard=at_least(1), workers=at_least(0), height=at_least(8), label_scale=ABOVE_0)
@@ -100,9 +100,9 @@ class Distillation:
     unlabelled: tuple[str, ...] = ()
     """Folders whose images are learned from without their depth, if they have any; FOLDER:N puts N into each batch."""
     labels: tuple[Path, ...] = ()
-    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher is asked."""
+    """Label sets (`leadline label`) of the folders; each finds its own by its images. None: the teacher predicts."""
     teachers: TeacherOptions = TeacherOptions()
-    """The teacher that is asked about each batch, where there are no label sets or its features are learned."""
+    """The teacher that sees each batch, where there are no label sets or its features are learned."""
     label_weight: float = 0.1
     """Of labelled images: the part that their own depth has in the loss; the rest is the teacher's (lambda)."""
     weight: float = 1.0

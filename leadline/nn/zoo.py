@@ -12,7 +12,7 @@ from typing import Literal
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn.encoders import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
 
-# The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `foreign.import_fastdepth`
+# The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `import_fastdepth`
 # states that in the Spec of the authors' weights.
 _CENTRED = Preprocess(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 # What torchvision's and MXNet's ImageNet weights expect.

@@ -57,7 +57,7 @@ def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
     if how.label_weight == 1 and not (how.unlabelled and how.weight) and not wanted:
         raise ValueError("label_weight is 1, so nothing is learned from a teacher; lower it, or leave the teacher out")
     if teacher is not None and sets and not wanted:
-        raise ValueError(f"label sets are given, so {teacher.name} would never be asked; leave one of the two out")
+        raise ValueError(f"label sets are given, so {teacher.name} would never be used; leave one of the two out")
     if teacher is not None and teacher.facts.get("by_name") and not sets:
         raise ValueError(
             f"{teacher.name} knows whole pictures, and a net learns from cut-outs of them: run `leadline label` with "

@@ -1,4 +1,6 @@
-"""Card: what an exported file says of itself. In the file where its format has room, else in FILE.json beside it."""
+"""Manifest: what an exported file says of itself. In the file where its format has room, else in FILE.json beside
+it.
+"""
 
 from __future__ import annotations
 

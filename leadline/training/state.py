@@ -118,8 +118,8 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """
     if not name and isinstance(there, list):
         there, here = ({"fit": options, **facts} for options, facts in (there, here))
+    there = there if name else with_new_keys(there, here)
     if isinstance(there, dict) and isinstance(here, dict):
-        there = with_new_keys(there, here)
         shared = [key for key in here if key in there]
         return [line for key in shared for line in differences(there[key], here[key], f"{name}.{key}".strip("."))]
     return [] if there == here else [f"{name} {_brief(there)} there, {_brief(here)} here"]

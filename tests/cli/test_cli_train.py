@@ -79,7 +79,7 @@ def test_the_head_starts_at_the_mean_depth_of_the_data(run: Training) -> None:
     assert float(net.head.norm.bias.detach()) == pytest.approx(2.55, abs=0.1)
 
 
-def test_a_part_is_kept_for_choosing_and_pictured(run: Training, folder: Path, tmp_path: Path) -> None:
+def test_a_validation_split_is_kept_and_pictured(run: Training, folder: Path, tmp_path: Path) -> None:
     from leadline.data.dataset import hold_out
     from leadline.data.layouts.detect import open_dataset
 

@@ -27,15 +27,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_training_takes_channels_off_towards_the_target() -> None:
     toy = options(steps=100, optimizer="adam", lr=2e-3, weight_decay=0.0, schedule="constant")
-    net, channels, made = masked("add", steps=100, target=0.5, speed=10.0)
+    net, channels, made = masked("add", steps=100, target=0.5, lr_scale=10.0)
     trained, report = fit(net, batches(), made, toy)
     assert 0.3 < made.kept() < 0.7
     assert report.context["loss_parameters"].keys() == {f"values.{i}" for i in range(len(made.names))}
     assert int(made.done) == 100
-    drop = made.harvest(0.5 * made.full, 1)
+    drop = made.prune_plan(0.5 * made.full, 1)
     small = prune(trained, channels, drop)
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in net.parameters())
-    alone = masked("add", mode="task", speed=10.0)[2]
+    alone = masked("add", mode="task", lr_scale=10.0)[2]
     fit(net, batches(), alone, replace(toy, steps=20))
     assert alone.kept() > 0.9  # the task alone takes little off
     assert not all(torch.equal(v.detach(), w) for v, w in zip(alone.values, masked("add")[2].values, strict=True))
@@ -46,19 +46,19 @@ def test_a_harvest_meets_its_limit() -> None:
     take_off_(made)
     for part in (0.4, 0.55, 0.7):
         for multiple in (1, 8):
-            small = prune(net, channels, made.harvest(part * made.full, multiple))
+            small = prune(net, channels, made.prune_plan(part * made.full, multiple))
             assert sum(p.numel() for p in small.parameters()) <= part * made.full
-    rounding = made.harvest(multiple=8)
+    rounding = made.prune_plan(multiple=8)
     on = {name: int((v > 0).sum()) for name, v in zip(made.names, made.values, strict=True)}
     for name, width in on.items():
         assert 16 - len(rounding.get(name, [])) == round_to_multiple(width, 16, 8)
     with torch.no_grad():
         for v in made.values:
             v.fill_(-1.0)
-    assert {len(which) for which in made.harvest().values()} == {15}  # one stays
+    assert {len(which) for which in made.prune_plan().values()} == {15}  # one stays
     assert 0 < made.kept() < 0.1
     with pytest.raises(BudgetInfeasible):
-        made.harvest(1.0)
+        made.prune_plan(1.0)
 
 
 def stopped(start: int) -> Iterator[Sample]:
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_masks(tmp_path: Path) -> Non
     plan = options(steps=12, optimizer="adam", lr=1e-2, schedule="constant", save_every=3)
 
     def fresh() -> Masked:
-        return masked("add", steps=12, target=0.4, speed=10.0)[2]
+        return masked("add", steps=12, target=0.4, lr_scale=10.0)[2]
 
     net, _ = traced_net("add")
     whole, again, other = fresh(), fresh(), fresh()

@@ -121,7 +121,7 @@ def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
     good, bad = Candidate("a", 8, 16, 90.0, 0.6), Candidate("b", 8, 16, 50.0)
     for rule in ("accuracy", "ratio"):
         assert best_candidate([bad, good], rule, 0.8, 100.0) == best_candidate([good, bad], rule, 0.8, 100.0) == good
-        with pytest.raises(TrainingFailed, match="no proposal could be judged"):
+        with pytest.raises(TrainingFailed, match="no candidate could be validated"):
             best_candidate([bad], rule, 0.8, 100.0)
 
 

@@ -74,8 +74,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
     found, _ = learning(tmp_path, teaching=counting, resume=True)
     assert same(found, expected) and said(tmp_path) == said(there)
-    n_judged = sum(len(row["candidates"]) for row in said(there)) + 1  # and the whole net
-    assert len(asked) == n_judged - calls  # nothing is done twice
+    n_validated = sum(len(row["candidates"]) for row in said(there)) + 1  # and the whole net
+    assert len(asked) == n_validated - calls  # nothing is done twice
     again, report = learning(tmp_path, teaching=counting, resume=True)  # over already
     assert same(again, expected) and report.context["netadapt"]["iterations"] == len(said(there))
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
         narrowed(tmp_path, teaching=never, part=0.01)
     with pytest.raises(ValueError, match=r"multiple is 0; at least 1 is needed"):
         narrowed(tmp_path, teaching=never, multiple=0)
-    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on .*: keep some \(--val-every 10\)"):
+    with pytest.raises(ValueError, match=r"NetAdapt needs a validation split, .*: give --val-every 10"):
         narrowed(tmp_path, teaching=teach_without_validation)
     assert not list(tmp_path.iterdir())
     net, _ = narrowed(tmp_path, part=1.0)  # met already
@@ -132,7 +132,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path, whole_run: tuple[Net, 
     found, _ = searched(tmp_path, processes=2)
     assert same(found, expected) and said(tmp_path) == said(there)
     two = replace(SEARCH, processes=2)
-    with pytest.raises(ValueError, match=r"NetAdapt needs images to choose on"):
+    with pytest.raises(ValueError, match=r"NetAdapt needs a validation split"):
         narrowed(tmp_path / "nothing", two, teaching=teach_without_validation)
     assert not (tmp_path / "nothing").exists()
 

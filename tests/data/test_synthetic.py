@@ -13,7 +13,7 @@ from PIL import Image
 from leadline.core.errors import BadData, MissingPackage
 from leadline.core.geometry import unproject
 from leadline.data.layouts import detect as layouts
-from leadline.data.synthetic.dataset import FARTHEST_M, KINDS, Kind, render, synthetic, write
+from leadline.data.synthetic.dataset import FARTHEST_M, KINDS, SceneKind, render, synthetic, write
 from leadline.data.synthetic.materials import Paints
 from leadline.data.synthetic.meshes import Mesh, blob, box, merge, panel, tube, turn
 from leadline.data.synthetic.render import build, look
@@ -113,7 +113,7 @@ def test_a_texture_is_read_at_its_texels_and_fades_to_its_mean() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_seed_gives_the_same_pixels_in_any_order(kind: Kind) -> None:
+def test_same_seed_gives_the_same_pixels_in_any_order(kind: SceneKind) -> None:
     first = render(5, kind=kind, size=SIZE)
     other = render(6, kind=kind, size=SIZE)
     again = render(5, kind=kind, size=SIZE)
@@ -123,14 +123,14 @@ def test_same_seed_gives_the_same_pixels_in_any_order(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_leaving_out_the_right_view_changes_nothing_else(kind: Kind) -> None:
+def test_leaving_out_the_right_view_changes_nothing_else(kind: SceneKind) -> None:
     both, left = render(7, kind=kind, size=SIZE), render(7, kind=kind, size=SIZE, stereo=False)
     assert np.array_equal(both.image, left.image) and np.array_equal(both.target, left.target)
     assert left.right is None and left.baseline_m is None and both.baseline_m > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_keep_their_promises(kind: Kind) -> None:
+def test_samples_keep_their_promises(kind: SceneKind) -> None:
     for seed in range(4):
         sample = render(seed, kind=kind, size=(37, 53), stereo=False)
         assert sample.image.dtype == np.uint8 and sample.image.shape == (37, 53, 3)
@@ -142,7 +142,7 @@ def test_samples_keep_their_promises(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_right_view_moved_by_its_disparity_is_the_left_view(kind: Kind) -> None:
+def test_the_right_view_moved_by_its_disparity_is_the_left_view(kind: SceneKind) -> None:
     size = (96, 256)
     moved, still = [], []
     for seed in range(3):
@@ -249,7 +249,7 @@ def test_another_data_set_is_not_mixed_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "stereo"), [("mixed", False), ("room", False), ("room", True), ("street", True)])
-def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, kind: Kind, stereo: bool) -> None:
+def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, kind: SceneKind, stereo: bool) -> None:
     write(synthetic(2, kind=kind, size=(16, 32), stereo=stereo), tmp_path, workers=1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     others = [((24, 32), stereo), ((16, 40), stereo), ((16, 32), not stereo)]

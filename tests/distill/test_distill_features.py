@@ -132,7 +132,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     feature = Feature("affinity", PAIRS, net, net, size=(32, 32))
     with pytest.raises(ValueError, match=r"and no teacher is given"):
         DistillationLoss(TERMS, features=[feature])
-    with pytest.raises(ValueError, match=r"truth is 2"):
+    with pytest.raises(ValueError, match=r"label_weight is 2"):
         DistillationLoss(TERMS, label_weight=2)
 
 

@@ -122,7 +122,8 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
     with pytest.raises(BadData, match=r"made otherwise: data"):
         labelled(fewer, teacher, out)
     twice, data = lambda: with_test_time_augmentation(open_teacher(teacher)), lambda: open_dataset(photos, "train")
-    with pytest.raises(BadData, match=r"made otherwise: teacher.averaged \{'flip': True.*\} \(there: None\)"):
+    otherwise = r"made otherwise: teacher.test_time_augmentation \{'flip': True.*\} \(there: None\)"
+    with pytest.raises(BadData, match=otherwise):
         list(label(twice, data, "../photos", Labelling(out, shard=3)))
     with pytest.raises(BadData, match=r"made otherwise: height 24 \(there: 240\)"):
         labelled(photos, teacher, out, height=24)
@@ -223,7 +224,7 @@ def test_a_repaired_image_is_labelled_without_the_others(
     answers: list[int] = []
     original = labelling.piece
     monkeypatch.setattr(labelling, "piece", lambda t, d, i, run: answers.append(i) or original(t, d, i, run))
-    labelled(mended, teacher, tmp_path / "labels", again=True)
+    labelled(mended, teacher, tmp_path / "labels", retry_skipped=True)
     assert answers == [6]
     labelled(mended, teacher, tmp_path / "whole")
     assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")

@@ -141,7 +141,7 @@ def test_a_net_that_gives_no_map_is_refused_as_it_is_opened(tmp_path: Path, make
 
 def test_a_net_that_gives_no_numbers_says_nothing(photos: Path, tmp_path: Path) -> None:
     net = net_of(tmp_path / "net.onnx", not_a_number)
-    with pytest.raises(BadData, match=r"net says nothing about any of 10 images; 1 more were left out"):
+    with pytest.raises(BadData, match=r"net has no prediction for any of 10 images; 1 more were left out"):
         list(label(lambda: open_teacher(net, ExternalModel(kind="metric")), lambda: open_dataset(photos, "train"), "x",
                    Labelling(tmp_path / "labels")))  # fmt: skip
 

@@ -45,7 +45,7 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
     assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["no_prediction"] == 0
     made(-2.0, "b")
     assert [line["why"] for line in open_labels(tmp_path / "b").said["skipped"]] == ["too thin"]
-    with pytest.raises(BadData, match=r"t says nothing about any of 2 images"):
+    with pytest.raises(BadData, match=r"t has no prediction for any of 2 images"):
         made(float("nan"), "c")
 
 

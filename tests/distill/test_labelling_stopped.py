@@ -111,7 +111,7 @@ def test_a_damaged_archive_of_a_stopped_run_is_named_and_made_anew_once_it_is_go
     with pytest.raises(
         BadData, match=r"labels-00000\.tar is damaged .*: remove it, and the same command makes it anew"
     ):
-        labelled(photos, teacher, out, again=again)
+        labelled(photos, teacher, out, retry_skipped=again)
     archive.unlink()
     labelled(photos, teacher, out)
     assert bytes_of(out) == whole
@@ -215,8 +215,8 @@ def test_a_repair_that_is_stopped_after_any_write_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(labelling, "write_atomically", write)
     with contextlib.suppress(Killed):
-        labelled(mended, teacher, out, again=True)
+        labelled(mended, teacher, out, retry_skipped=True)
     assert len(written) == after
     monkeypatch.undo()
-    labelled(mended, teacher, out, again=True)
+    labelled(mended, teacher, out, retry_skipped=True)
     assert bytes_of(out) == bytes_of(tmp_path / "whole")

@@ -65,13 +65,13 @@ def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Pat
     assert torch.isfinite(value) and set(logs) == {"truth", "distilled", "unlabelled"}
 
 
-def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Path, tmp_path: Path) -> None:
+def test_the_weight_file_names_the_teacher_the_images_and_under_which_terms(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", licences=("the data's",))
     train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
     said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
     assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
-    told = said["distillation"]["label_sets"]
-    assert [(one["data"], one["n"], one["teacher"]["name"]) for one in told] == [
+    sets = said["distillation"]["label_sets"]
+    assert [(one["data"], one["n"], one["teacher"]["name"]) for one in sets] == [
         ("rooms train", 5, "litedepth"),
         ("photos train", 5, "litedepth"),
     ]
@@ -79,7 +79,7 @@ def test_the_weight_file_says_who_taught_on_what_and_under_which_terms(place: Pa
 
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
-    training = run(place, tmp_path / "run", data=(), val_every=2)  # of what has no depth, none is kept for choosing
+    training = run(place, tmp_path / "run", data=(), val_every=2)  # of what has no depth, none is validated on
     net, _ = train(training, distillation=Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
     assert (tmp_path / "run" / "litedepth.safetensors").exists()
     made = parts(
@@ -237,16 +237,16 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
     with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
         parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
     how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be asked"):
+    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
         teacher_supervision(training, how)
     with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
         teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))
 
 
 @pytest.mark.parametrize(
-    ("teaching", "said"),
+    ("how", "said"),
     [
-        (Distillation(), r"nobody teaches: give a teacher \(--teacher\), or label sets"),
+        (Distillation(), r"there is no teacher: give one \(--teacher\), or label sets"),
         (
             Distillation(("x:2",), teachers=TeacherOptions(("litedepth",), metric="truth")),
             r"unlabelled images have none",
@@ -274,7 +274,7 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
         ),
         (
             Distillation(labels=(Path("labels/rooms"),), teachers=TeacherOptions(flip=True)),
-            r"no teacher is asked, so nothing says how",
+            r"options of a teacher are given, and no teacher is",
         ),
         (
             Distillation(teachers=TeacherOptions(("litedepth",)), weight=0.5),
@@ -282,17 +282,17 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
         ),
         (
             Distillation(teachers=TeacherOptions(("litedepth",)), label_weight=1.0),
-            r"truth is 1 and nothing else is learned from a teacher",
+            r"label_weight is 1, so nothing is learned from a teacher",
         ),
     ],
 )
-def test_what_cannot_be_taught(place: Path, tmp_path: Path, teaching: Distillation, said: str) -> None:
+def test_what_cannot_be_distilled(place: Path, tmp_path: Path, how: Distillation, said: str) -> None:
     from dataclasses import replace
 
     training = run(place, tmp_path / "run", data=("rooms:4",))
-    teaching = replace(teaching, labels=tuple(place / path for path in teaching.labels))
+    how = replace(how, labels=tuple(place / path for path in how.labels))
     with pytest.raises(ValueError, match=said):
-        train(training, distillation=teaching)
+        train(training, distillation=how)
 
 
 def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp
     how = Distillation((f"{place / 'photos'}:2",), (tmp_path / "labels",))
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
-    assert batch.kind == ("metric", "metric", "relative_disparity", "relative_disparity")
+    assert batch.pseudo_kind == ("metric", "metric", "relative_disparity", "relative_disparity")
     before, _ = made.loss(made.net, batch)
     batch.pseudo_depth[2:] *= 100
     after, _ = made.loss(made.net, batch)

@@ -43,7 +43,7 @@ def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 frames of four rooms, all to learn from: the last four of them can be kept for choosing."""
+    """24 frames of four rooms, all to learn from: the last four of them can be the validation split."""
     drawn = [render(i // 6, step=0.1 * (i % 6), size=(36, 72)) for i in range(24)]
     folder = write_folder(tmp_path_factory.mktemp("rooms"), drawn)
     (folder / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
@@ -61,7 +61,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
-    """Four frames are kept for choosing, a step is the whole training."""
+    """Four frames are the validation split, a step is the whole training."""
     training = Training(
         (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), val_every=2, workers=0,
         cache_gb=0, licences=("CC BY 4.0", "made for a test"),
@@ -226,7 +226,7 @@ def test_a_budget_that_cannot_be_is_told_before_any_work(
 
 
 def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
-    with pytest.raises(ValueError, match=r"choose is 0, give --val-every 10"):
+    with pytest.raises(ValueError, match=r"val_every is 0, give --val-every 10"):
         pruning.run(replace(plan, method="netadapt", training=replace(plan.training, val_every=0)))
     with pytest.raises(ValueError, match=r"out is .*net\.onnx; the pruned net is a checkpoint.*\.safetensors"):
         pruning.run(replace(plan, out=plan.out.with_name("net.onnx")))
@@ -242,13 +242,13 @@ def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
     assert refused(few)
     for changes, said in (
         ({"rounds": 0}, r"rounds is 0; at least 1, and a whole number, is needed"),
-        ({"reinit": True, "finetune": False}, r"fresh weights without a training are of no use"),
+        ({"reinit": True, "finetune": False}, r"new weights without a training are of no use"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(plan, **changes)  # type: ignore[arg-type]
 
 
-def test_a_latency_that_the_narrowest_net_misses_is_told_before_any_work(
+def test_a_latency_that_the_smallest_net_misses_is_told_before_any_work(
     plan: Pruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(budget: Any, net: Any, size: Any, say: Any, known: Any) -> netadapt.CostModel:
@@ -283,7 +283,7 @@ def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) 
     assert shrunk and all(name.startswith(("encoder.blocks.1", "decoder")) for name in shrunk)
 
 
-def test_lessons_judge_by_the_part_kept_for_choosing(plan: Pruning, source: Path) -> None:
+def test_recovery_validates_on_the_validation_split(plan: Pruning, source: Path) -> None:
     made = prune_methods.recovery(plan.training, str(source))
     assert made.validate is not None and 0 <= made.validate(load(source)) <= 1
     assert made.validate(load(source)) == made.validate(load(source))

@@ -112,7 +112,7 @@ def test_a_given_net_that_learns_from_pairs_gives_metres_at_its_own_size(run: Tr
     assert next(made.loading(workers=0)(0)).image.shape == (2, 3, 32, 64)
 
 
-def test_what_is_kept_for_choosing_is_never_learned_from(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_split_is_never_learned_from(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadline.pipelines.training_data.hold_out", partial(hold_out, block=1))
     made = parts(replace(run, val_every=2))
     assert made.validation is not None and made.validate is not None

@@ -185,7 +185,7 @@ def test_stereo_is_a_word_of_the_command_line(run: Training, capsys: pytest.Capt
     assert np.isfinite(json.loads(capsys.readouterr().out)["metrics"]["loss"])
 
 
-def test_frames_kept_for_choosing_are_judged_by_their_depth(run: Training, tmp_path: Path) -> None:
+def test_frames_of_the_validation_split_are_measured_by_their_depth(run: Training, tmp_path: Path) -> None:
     write_drive(tmp_path / "more", n=50)
     _, report = train(replace(run, data=(str(tmp_path / "more"),), val_every=2, protocol="kitti-eigen-garg@1"))
     assert "abs_rel" in report.metrics

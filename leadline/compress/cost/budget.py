@@ -9,8 +9,8 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["params", "macs", "bytes", "latency_ms"]
-KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+CostKind = Literal["params", "macs", "bytes", "latency_ms"]
+KINDS: tuple[CostKind, ...] = typing.get_args(CostKind)
 _SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -22,7 +22,7 @@ class Budget:
     this machine with so many `threads` (None: every core); other kinds have neither.
     """
 
-    kind: Kind
+    kind: CostKind
     value: float
     relative: bool = False
     runtime: str | None = None
@@ -60,7 +60,7 @@ def parse(text: str, runtime: str | None = None, threads: int | None = None) -> 
     number, ending = found.groups() if found else ("1", "")  # an unknown kind is told by the dataclass
     relative = ending == "x"
     amount = float(number) * (1.0 if relative else _SUFFIXES[ending])
-    return Budget(typing.cast(Kind, kind), amount, relative, runtime, threads)
+    return Budget(typing.cast(CostKind, kind), amount, relative, runtime, threads)
 
 
 def limit(budget: Budget, unpruned: float) -> float:

@@ -22,7 +22,17 @@ import numpy as np
 from torch import nn
 
 from leadline.compress.cost.count import Cost, Shapes, shapes_of
-from leadline.compress.cost.layer_latency import Entry, Kind, Size, at_bench, call, each, kinds, measured, widths_of
+from leadline.compress.cost.layer_latency import (
+    Entry,
+    LayerKind,
+    Size,
+    at_bench,
+    call,
+    each,
+    kinds,
+    measured,
+    widths_of,
+)
 from leadline.core.machine import check_threads, installed_version
 from leadline.core.report import Report
 from leadline.core.spec import from_json, to_json
@@ -158,7 +168,7 @@ def _interpolated(entry: Entry) -> Callable[[int, int], float]:
     return lambda *widths: max(0.0, float(line([widths[side] for side in sides])[0]))
 
 
-def _file(folder: Path, where: Table, what: str, one: Kind | None = None) -> Path:
+def _file(folder: Path, where: Table, what: str, one: LayerKind | None = None) -> Path:
     """The file of a kind of layer; without `one` a pattern for any widths."""
     device = hashlib.sha256(where.device.encode()).hexdigest()[:12]
     widths = "*" if one is None else f"{one.inputs} to {one.outputs}"
@@ -166,7 +176,7 @@ def _file(folder: Path, where: Table, what: str, one: Kind | None = None) -> Pat
     return folder / name.replace(" ", "_")
 
 
-def _kept(folder: Path, where: Table, what: str, one: Kind) -> Entry | None:
+def _kept(folder: Path, where: Table, what: str, one: LayerKind) -> Entry | None:
     """An entry measured before whose widths hold those that are asked for; files that say something else are passed."""
     for path in sorted(folder.glob(_file(folder, where, what).name)):
         try:

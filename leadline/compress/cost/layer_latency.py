@@ -42,7 +42,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Kind:
+class LayerKind:
     """Layers that differ in their widths alone: one of them, and the largest input and output width that is needed."""
 
     layer: Layer
@@ -61,7 +61,7 @@ class Bench:
     empty: dict[tuple[int, Size], Callable[[], object]] = field(default_factory=dict)
 
 
-def each(net: nn.Module, size: Size) -> Iterator[tuple[str, Kind]]:
+def each(net: nn.Module, size: Size) -> Iterator[tuple[str, LayerKind]]:
     """Each layer that runs, in that order: its kind's name, and the kind with this layer's own widths."""
     shapes = shapes_of(net)
     for layer in layers(net, size):
@@ -73,12 +73,12 @@ def each(net: nn.Module, size: Size) -> Iterator[tuple[str, Kind]]:
         fixed = f" from {n_in}" * (n_in <= _FIXED) + f" to {n_out}" * (n_out <= _FIXED)
         padding = layer.padding if isinstance(layer.padding, str) else _by(layer.padding)
         steps = f"{_by(layer.kernel)} stride {_by(layer.stride)} padding {padding} dilation {_by(layer.dilation)}"
-        yield f"{kind} {steps}{groups}{fixed} on {_by(layer.input)}", Kind(layer, depthwise, n_in, n_out)
+        yield f"{kind} {steps}{groups}{fixed} on {_by(layer.input)}", LayerKind(layer, depthwise, n_in, n_out)
 
 
-def kinds(net: nn.Module, size: Size) -> dict[str, Kind]:
+def kinds(net: nn.Module, size: Size) -> dict[str, LayerKind]:
     """The kinds of layers that run for one image of `size` (height, width), by name, with their largest widths."""
-    found: dict[str, Kind] = {}
+    found: dict[str, LayerKind] = {}
     for what, one in each(net, size):
         other = found.get(what, one)
         found[what] = replace(one, inputs=max(one.inputs, other.inputs), outputs=max(one.outputs, other.outputs))
@@ -102,12 +102,12 @@ def _grid(largest: int, groups: int) -> tuple[int, ...]:
     return tuple(sorted({step, half, whole}))
 
 
-def _grids(one: Kind) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _grids(one: LayerKind) -> tuple[tuple[int, ...], tuple[int, ...]]:
     groups = 1 if one.depthwise else one.layer.groups
     return () if one.depthwise else _grid(one.inputs, groups), _grid(one.outputs, groups)
 
 
-def measured(what: str, one: Kind, bench: Bench, n: int = 50) -> Entry:
+def measured(what: str, one: LayerKind, bench: Bench, n: int = 50) -> Entry:
     """The Entry of a kind of layer, from `n` calls at each pair of widths, all in turns.
 
     The layer runs between a 1x1 convolution that makes its input of [1,3,h,w] and one that makes its output [1,1,h,w].
@@ -131,7 +131,7 @@ def measured(what: str, one: Kind, bench: Bench, n: int = 50) -> Entry:
     return Entry(what, inputs, outputs, tuple(map(tuple, rows)))
 
 
-def _module(one: Kind, inputs: int, outputs: int) -> nn.Module:
+def _module(one: LayerKind, inputs: int, outputs: int) -> nn.Module:
     """The layer in these widths; a linear one is a 1x1 convolution of a map one pixel wide."""
     layer = one.layer
     groups = outputs if one.depthwise else layer.groups
@@ -140,7 +140,7 @@ def _module(one: Kind, inputs: int, outputs: int) -> nn.Module:
     return make(inputs, outputs, layer.kernel, groups=groups, **how)
 
 
-def _output(one: Kind) -> Size:
+def _output(one: LayerKind) -> Size:
     """The (height, width) of what comes out."""
     width = 1 if one.depthwise else one.layer.groups
     x = torch.zeros(1, width, *one.layer.input, device="meta")

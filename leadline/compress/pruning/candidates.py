@@ -32,7 +32,7 @@ from leadline.training.fit import fit
 
 @dataclass(frozen=True)
 class Candidate:
-    """A group narrowed to a width, what the net then costs by estimate, and its accuracy after a short training."""
+    """A group pruned to a width, what the net then costs by estimate, and its accuracy after a short training."""
 
     group: str
     width: int

@@ -1,4 +1,4 @@
-"""Groups: channels that share a fate, and the places where each of them lives."""
+"""Groups: coupled channels, and the places where each of them lives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Drop = Mapping[str, Iterable[int]]
 class Group:
     """Channels that live in the same places, so that only their number is a choice.
 
-    `name` is the module that makes them first. `places[tensor, dim]` is int64 [size, k]: the indices along that dim
+    `name` is the module that makes them first. `param_axes[tensor, dim]` is int64 [size, k]: the indices along that dim
     that belong to each channel. Some places `read` the channel (a weight's inputs), others `make` it (a filter). Where
     it may not shrink, `frozen` says why.
     """

@@ -1,4 +1,4 @@
-"""Scores: how much each channel is worth, summed over all the places that share its fate.
+"""Scores: how much each channel is worth, summed over all the places that are coupled with it.
 
 A score is a function (net, channels) -> {group: float [size]}, more is better; what else it needs (batches, a loss) is
 bound before. The numbers of the first four are those of one layer: `per_group` makes groups comparable.

@@ -2,14 +2,14 @@
 
 One number v for each channel; the channel is on where sigmoid(v) > 0.5, and the step passes v's gradient straight
 through. A mask multiplies the weights that *read* the channel, so the masked net computes exactly what the net without
-those channels will compute. `Masked` is a loss: task + strength x the price of the channels that are on.
+those channels will compute. `Masked` is a loss: task + strength x the regulariser of the channels that are on.
 
-The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the price
-of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with what the
-channel costs (the cost of the net less that without it). v moves `speed` times as fast as a weight under Adam. To hit
-a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance). The gap is
-measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only after v has
-come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
+The training code was never published. Our choices for what the paper leaves open: v starts above 0 (all on); the
+regulariser of a channel is sigmoid(v), so that it also falls while the channel is still on; plain, or weighted with
+what the channel costs (the cost of the net less that without it). v moves `lr_scale` times as fast as a weight under
+Adam. To hit a target, its weight is the higher the further the net is above the plan: `strength` exp(gap / tolerance).
+The gap is measured with soft masks, sigmoid(3 v / start), until the plan has come to its end: hard ones answer only
+after v has come all the way down, and what waits for them overshoots (0.4 asked, 0.1 left).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Masked(nn.Module):
     """A loss (net, batch) -> (task + sparsity, logs) with masks as its own weights; `fit` trains both.
 
     `base` is the task's loss; every group of `channels` that may shrink is masked. With options.target the part of
-    `cost` that the net shall keep is planned to fall from 1 to that during the first `reach_at` of the run's `steps`.
+    `cost` that the net shall keep is planned to fall from 1 to that during the first `target_at` of the run's `steps`.
     """
 
     prices: Tensor
@@ -61,9 +61,9 @@ class Masked(nn.Module):
             self.done += 1
         if self.options.mode == "task":
             return task, logs
-        price = sum(p * torch.sigmoid(v).sum() for p, v in zip(self.prices, values, strict=True))
+        regulariser = sum(p * torch.sigmoid(v).sum() for p, v in zip(self.prices, values, strict=True))
         strength = self._strength()
-        return task + strength * price, {**logs, "strength": strength}
+        return task + strength * regulariser, {**logs, "strength": strength}
 
     def kept(self) -> float:
         """The cost of what is on, as a part of the whole net's."""
@@ -111,7 +111,7 @@ class Masked(nn.Module):
         return self.cost(self.channels.shapes_with(widths)) / self.full
 
     def _strength(self) -> float:
-        """The weight of the price: fixed, or with a target what the gap to the plan asks for."""
+        """The weight of the regulariser: fixed, or with a target what the gap to the plan asks for."""
         how = self.options
         if how.target is None:
             return how.strength

@@ -65,7 +65,7 @@ def netadapt(
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Net, Report]:
-    """`net` narrowed until its cost is at most `limit`, in eval mode and not yet trained for long; and how it went.
+    """`net` pruned until its cost is at most `limit`, in eval mode and not yet trained for long; and how it went.
 
     `out` receives `history.json` (every candidate of every iteration) and the net after each iteration; with `resume` a
     run killed at any moment goes on with the candidates that are missing. Other options are then a TrainingFailed. Only
@@ -102,7 +102,7 @@ def netadapt(
             target = max(measured - options.first_step * start * options.decay**iteration, limit)
             wanted = list(candidates(channels.only(within(channels, layers)), cost, target / scale, multiple))
             if not wanted:
-                raise BudgetInfeasible(f"no layer can be narrowed further; the smallest net found costs {measured:.6g}")
+                raise BudgetInfeasible(f"no layer can be pruned further; the smallest net found costs {measured:.6g}")
             folder = out / f"proposals_{iteration:03d}"
             base = save(net, folder / "base.safetensors")
             scores, first = magnitude(net, channels), iteration * options.short.steps

@@ -68,14 +68,14 @@ def _turns(score: Tensor) -> Tensor:
 
 
 def check_reach(channels: Channels, cost: Cost, limit: float, names: Iterable[str], multiple: int) -> None:
-    """An BudgetInfeasible, which says the smallest cost, if narrowing the groups in `names` cannot bring it to
+    """A BudgetInfeasible, which says the smallest cost, if pruning the groups in `names` cannot bring it to
     `limit`.
     """
     least = {name: round_to_multiple(0, channels.group(name).size, multiple) for name in names}
     smallest = cost(channels.shapes_with(least))
     if smallest > limit:
         raise BudgetInfeasible(
-            f"a cost of {limit:.6g} cannot be reached by narrowing these {len(least)} groups of layers: with "
+            f"a cost of {limit:.6g} cannot be reached by pruning these {len(least)} groups of layers: with "
             f"{multiple} channels in each it is still {smallest:.6g}, the smallest reachable "
             f"({smallest / cost(channels.shapes):.3g}x)"
         )

@@ -1,4 +1,4 @@
-"""Names instead of numbers: an exported graph run on the names of its channels.
+"""Symbolic channels instead of numbers: an exported graph run on the names of its channels.
 
 A tensor's value here is an array of integers: the name of the channel to which each element belongs, 0 for none. Data
 movement runs on it unchanged; the rules in `naming_rules` say which names meet and are one from then on.

@@ -1,4 +1,4 @@
-"""Which channels share a fate: `trace` gives every channel of a net a name and finds the places that name it.
+"""Which channels are coupled: `trace` gives every channel of a net a name and finds the places that name it.
 
 torch.export's graph runs on names (`naming`). Where sizes written in Python may stand behind the graph, a trial
 decides: channels are removed from a copy, which must then compute what it computes with those channels unread. At last

@@ -14,7 +14,7 @@ from typing import Literal
 
 from leadline.data.layouts.filelist import is_hidden
 
-Kind = Literal["image", "depth", "mask"]
+FileKind = Literal["image", "depth", "mask"]
 
 # A folder is of a kind if one of its words is of the first set, and all others are of the second.
 _IMAGE = {"images", "image", "imgs", "img", "rgb", "rgbs", "color", "colors", "colour", "colours", "left", "photos"}
@@ -81,7 +81,7 @@ def words(name: str) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 
-def kind_of_folder(name: str) -> Kind | None:
+def kind_of_folder(name: str) -> FileKind | None:
     """What a folder of that name holds, if its name tells."""
     own = set(words(name))
     for kind, core, beside in (
@@ -116,7 +116,7 @@ def folders(place: Path) -> list[str]:
     return sorted(found)
 
 
-def kind_of_file(file: str) -> Kind:
+def kind_of_file(file: str) -> FileKind:
     """What the words in a file's name say it is; an image if they say nothing."""
     own = set(bits(file))
     if own & _MASK_WORDS:

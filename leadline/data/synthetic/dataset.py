@@ -31,9 +31,9 @@ from leadline.data.synthetic.street import street
 from leadline.data.synthetic.textures import Textures
 from leadline.data.synthetic.textures import textures as read_textures
 
-Kind = Literal["room", "street"]
-Key = tuple[Kind, int]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+SceneKind = Literal["room", "street"]
+Key = tuple[SceneKind, int]
+KINDS: tuple[SceneKind, ...] = get_args(SceneKind)
 FOCAL = {"room": 518.9 / 640, "street": 0.58}  # focal length / image width: Kinect (NYU Depth v2), KITTI
 BASELINE_M = {"room": 0.12, "street": 0.54}
 FARTHEST_M = {"room": 20.0, "street": 80.0}  # beyond, `valid` is False
@@ -42,7 +42,7 @@ FARTHEST_M = {"room": 20.0, "street": 80.0}  # beyond, `valid` is False
 def render(
     seed: int,
     *,
-    kind: Kind = "room",
+    kind: SceneKind = "room",
     size: tuple[int, int] = (240, 320),
     textures: Textures | None = None,
     stereo: bool = True,
@@ -86,7 +86,7 @@ def synthetic(
     n: int,
     *,
     seed: int = 0,
-    kind: Kind | Literal["mixed"] = "room",
+    kind: SceneKind | Literal["mixed"] = "room",
     size: tuple[int, int] = (240, 320),
     textures_folder: Path | None = None,
     stereo: bool = False,
@@ -148,7 +148,7 @@ def _read(key: Key, *, size: tuple[int, int], folder: Path | None, stereo: bool)
     return render(key[1], kind=key[0], size=size, textures=read_textures(folder), stereo=stereo)
 
 
-def _intrinsics(kind: Kind, size: tuple[int, int]) -> np.ndarray:
+def _intrinsics(kind: SceneKind, size: tuple[int, int]) -> np.ndarray:
     """Square pixels, the optical axis in the middle of the picture."""
     focal = FOCAL[kind] * size[1]
     return np.array([[focal, 0, (size[1] - 1) / 2], [0, focal, (size[0] - 1) / 2], [0, 0, 1]])
@@ -172,7 +172,7 @@ def _depth_scale(data: Dataset, stereo: bool) -> float:
     return 256.0 if stereo or any(kind == "street" for kind, _ in data.keys) else 1000.0
 
 
-def _describe(data: Dataset, firsts: Mapping[Kind, Sample], stereo: bool, split: str | None) -> str:
+def _describe(data: Dataset, firsts: Mapping[SceneKind, Sample], stereo: bool, split: str | None) -> str:
     layout = "kitti" if stereo else "folder"
     scale = _depth_scale(data, stereo)
     lines = [f"# leadline.data.synthetic.dataset: {data.name}", f'layout = "{layout}"', f"depth_scale = {scale:g}"]
@@ -185,7 +185,7 @@ def _describe(data: Dataset, firsts: Mapping[Kind, Sample], stereo: bool, split:
     return "\n".join(lines) + "\n"
 
 
-def _refuse_other(out: Path, text: str, firsts: Mapping[Kind, Sample], stereo: bool) -> None:
+def _refuse_other(out: Path, text: str, firsts: Mapping[SceneKind, Sample], stereo: bool) -> None:
     """BadData if `out` holds scenes of another kind, layout or size than is to be written."""
     advice = "choose another folder or remove this one"
     note = out / "dataset.toml"

@@ -128,13 +128,13 @@ def _names(out: Path) -> set[str]:
 
 def differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """What the plan `here` says otherwise than `there`, a line each."""
+    there = with_new_keys(there, here)
     return [line for key in here for line in _differing(key, here[key], there.get(key))]
 
 
 def _differing(name: str, here: Any, there: Any) -> list[str]:
     """`teacher.name a (there: b)` for each part of two plans that differs."""
     if isinstance(here, dict) and isinstance(there, dict):
-        there = with_new_keys(there, here)
         return [
             line
             for key in dict.fromkeys([*here, *there])

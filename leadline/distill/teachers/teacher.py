@@ -32,7 +32,7 @@ class Teacher:
     kind    what its numbers are: metric (metres), relative_depth (farther is larger, times anything) or
             relative_disparity (nearer is larger, times and plus anything)
     ask     the batch to its depth [B,1,H,W], or to an Answer where it knows how sure it is
-    facts   what it is, as JSON: the file's SHA-256, licences, how answers are averaged
+    facts   what it is, as JSON: the file's SHA-256, licences, the test-time augmentation
     net     the net whose features can be learned, if it is one
     files_of  of answers that are files, those about a picture of this name
     """
