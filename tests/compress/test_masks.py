@@ -74,7 +74,7 @@ def doubled(batch: Sample) -> Sample:
 @every_net
 @pytest.mark.parametrize("start", [1.0, 0.3, 1.7])
 def test_masks_that_are_on_change_no_bit(name: str, start: float) -> None:
-    net, _, made = masked(name, mode="task", start=start, speed=7.3)
+    net, _, made = masked(name, mode="task", start=start, lr_scale=7.3)
     base, batch = task(name)
     for training in (False, True):
         net.train(training)
@@ -104,7 +104,7 @@ def test_the_masked_loss_is_that_of_the_net_without_the_channels(name: str, trai
 @every_net
 def test_the_gradient_passes_the_step_as_it_is(name: str) -> None:
     """dL/dv is the sum of w dL/dw over the weights that read the channel, over the speed; where it is off, too."""
-    net, channels, made = masked(name, mode="task", speed=3.0)
+    net, channels, made = masked(name, mode="task", lr_scale=3.0)
     drop = take_off_(made)
     base, batch = task(name)
     batch, net = doubled(batch), net.double()
@@ -153,7 +153,7 @@ def test_the_sparsity_is_the_price_of_what_is_on() -> None:
 
 
 def test_prices_follow_what_a_channel_costs_and_are_1_on_average() -> None:
-    _, channels, made = masked("monodepth", price="cost")
+    _, channels, made = masked("monodepth", regulariser="cost")
     cost, whole = made.cost, made.cost(channels.shapes)
     saved = [whole - cost(channels.shapes_with({n: channels.group(n).size - 1})) for n in made.names]
     ratios = [float(p) / s for p, s in zip(made.prices, saved, strict=True)]
@@ -179,7 +179,7 @@ def test_the_published_layers_are_masked_and_no_other() -> None:
 
 def test_the_strength_follows_the_plan() -> None:
     """It is `strength` where the cost is the planned one, and e times as much for each `tolerance` above it."""
-    net, _, made = masked("add", target=0.5, steps=10, reach_at=0.5, strength=1e-3, tolerance=0.05)
+    net, _, made = masked("add", target=0.5, steps=10, target_at=0.5, strength=1e-3, tolerance=0.05)
     batch = task("add")[1]
     made(net.eval(), batch)
     assert int(made.done) == 0  # looking changes nothing

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_training_takes_channels_off_towards_the_target() -> None:
     toy = options(steps=100, optimizer="adam", lr=2e-3, weight_decay=0.0, schedule="constant")
-    net, channels, made = masked("add", steps=100, target=0.5, speed=10.0)
+    net, channels, made = masked("add", steps=100, target=0.5, lr_scale=10.0)
     trained, report = fit(net, batches(), made, toy)
     assert 0.3 < made.kept() < 0.7
     assert report.context["loss_parameters"].keys() == {f"values.{i}" for i in range(len(made.names))}
@@ -35,7 +35,7 @@ def test_training_takes_channels_off_towards_the_target() -> None:
     drop = made.prune_plan(0.5 * made.full, 1)
     small = prune(trained, channels, drop)
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in net.parameters())
-    alone = masked("add", mode="task", speed=10.0)[2]
+    alone = masked("add", mode="task", lr_scale=10.0)[2]
     fit(net, batches(), alone, replace(toy, steps=20))
     assert alone.kept() > 0.9  # the task alone takes little off
     assert not all(torch.equal(v.detach(), w) for v, w in zip(alone.values, masked("add")[2].values, strict=True))
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_masks(tmp_path: Path) -> Non
     plan = options(steps=12, optimizer="adam", lr=1e-2, schedule="constant", save_every=3)
 
     def fresh() -> Masked:
-        return masked("add", steps=12, target=0.4, speed=10.0)[2]
+        return masked("add", steps=12, target=0.4, lr_scale=10.0)[2]
 
     net, _ = traced_net("add")
     whole, again, other = fresh(), fresh(), fresh()

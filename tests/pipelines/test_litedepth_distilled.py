@@ -34,7 +34,7 @@ SHARES = {"rooms": 2, "photos": 1, "streets": 1}
 @pytest.fixture(scope="module")
 def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Views of three small rooms, under the names of SETS; the photographs lose their depth."""
-    root = tmp_path_factory.mktemp("taught")
+    root = tmp_path_factory.mktemp("distilled")
     data = open_dataset(write_folder(root / "rooms", [render(seed, size=(120, 160)) for seed in range(3)]), "all")
     folder, teacher = root / "views", drawing.Teacher()
     folder.mkdir()
@@ -112,7 +112,7 @@ def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: P
 def test_each_view_comes_once_before_any_comes_again(views: Path) -> None:
     make = litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)(0)
     stored = np.load(views / "rooms.pseudo_depth.npy").astype(np.float32)
-    seen = [taught_depth.numpy() for _ in range(3) for taught_depth in next(make).pseudo_depth[:2, 0]]
+    seen = [depth.numpy() for _ in range(3) for depth in next(make).pseudo_depth[:2, 0]]
     both = [[min(np.abs(s - x).max(), np.abs(s[:, ::-1] - x).max()) == 0 for s in stored] for x in seen]
     assert np.array(both).sum(axis=0).tolist() == [1] * 6
 
@@ -124,7 +124,7 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
     assert batch.valid.flatten(1).any(dim=1).tolist() == [True, True, False, True]
     run = Steps(net, loss, FitOptions(steps=1, precision="no"))
 
-    def value(changed: litedepth_distilled.TeacherSupervision) -> dict[str, float]:
+    def value(changed: litedepth_distilled.TeacherBatch) -> dict[str, float]:
         logs: dict[str, float] = run.loss(run.shell.eval(), changed)[1]
         return logs
 
@@ -133,7 +133,7 @@ def test_photographs_have_a_teacher_only_and_streets_only_data(views: Path) -> N
     other[3] += 5
     assert value(replace(batch, pseudo_depth=other)) == plain
     other[2] += 5
-    assert value(replace(batch, pseudo_depth=other))["distilled log_l1"] != plain["taught log_l1"]
+    assert value(replace(batch, pseudo_depth=other))["distilled log_l1"] != plain["distilled log_l1"]
 
 
 def test_the_weight_of_the_features_falls_to_zero(views: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("steps", [10, 30, 100])
 def test_batch_norms_stand_still_from_the_very_step_that_the_part_names(steps: int) -> None:
-    run = Steps(tiny(), loss, options(steps=steps, still_after=0.7, lr=1e-9))
+    run = Steps(tiny(), loss, options(steps=steps, freeze_bn_after=0.7, lr=1e-9))
     batch, moving = next(batches()(0)), []
     for step in range(round(0.7 * steps) - 1, round(0.7 * steps) + 1):
         run.net.train()

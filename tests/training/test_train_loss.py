@@ -142,7 +142,7 @@ def with_nothing_at(*steps: int) -> Batches:
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "lr": 1e-3, "ema": 0.9}])
 def test_a_batch_without_a_valid_pixel_makes_no_step_and_is_counted(changes: dict[str, object]) -> None:
-    plan = options(still_after=0.0, **changes)  # batch norms would see the images
+    plan = options(freeze_bn_after=0.0, **changes)  # batch norms would see the images
     start, one = fit(tiny(), with_nothing_at(*range(6)), loss, plan)
     assert same(start, tiny())
     assert one.context["skipped_steps"] == 6 and "loss" not in one.metrics

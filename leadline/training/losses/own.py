@@ -37,9 +37,10 @@ class UserLoss:
     def _refuse_wild(self, gradient: Tensor) -> None:
         """A masked pixel with 0 / 0 leaves the loss finite, and makes its gradient NaN."""
         if not bool(torch.isfinite(gradient).all()):
+            at = self.function
             raise BadCode(
-                f"{self.function.where()}: the loss {self.function.name} has a gradient that is not finite; pixels "
-                "that are not valid have the target 0: take pred[valid] and target[valid] before you divide or take a log"
+                f"{at.where()}: the loss {at.name} has a gradient that is not finite; pixels that are not valid have "
+                "the target 0: take pred[valid] and target[valid] before you divide or take a log"
             )
 
 
