@@ -93,7 +93,10 @@ def read_card(path: Path) -> Card:
     """What the file says of itself. It takes no package."""
     card = card_of(path)
     if card is None:
-        raise BadArtefact(f"{path} was not written by leadline: nothing in it says what goes in and what comes out")
+        raise BadArtefact(
+            f"{path} was not written by leadline: nothing in it says what goes in and what comes out; it can be a teacher"
+            " of `leadline label` and `leadline distill`, which take that from flags"
+        )
     return card
 
 
