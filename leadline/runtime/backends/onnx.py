@@ -94,8 +94,8 @@ def read_card(path: Path) -> Card:
     card = card_of(path)
     if card is None:
         raise BadArtefact(
-            f"{path} was not written by leadline: nothing in it says what goes in and what comes out; it can be a teacher"
-            " of `leadline label` and `leadline distill`, which take that from flags"
+            f"{path} was not written by leadline: nothing in it says what goes in and what comes out; it can be a"
+            " teacher of `leadline label` and `leadline distill`, which take that from flags"
         )
     return card
 
