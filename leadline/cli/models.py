@@ -47,7 +47,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     """What a net is and costs: parameters, multiply-accumulates, input, kind, unit and where its weights come from.
 
     Args:
-        name: a net of `leadline list`, a checkpoint, or a file of `leadline export`, which tells what stands in its manifest
+        name: a net of `leadline list`, a checkpoint, or a file of `leadline export`, whose manifest is printed
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """

@@ -91,6 +91,8 @@ def _entry(path: Path) -> tuple[int, int, bytes] | None:
     """Where the manifest's field starts and ends in the file, and its text."""
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}")
+    if not path.stat().st_size:
+        raise BadArtefact(f"{path} is empty (0 bytes); export it anew")
     try:
         with path.open("rb") as file:
             end = path.stat().st_size

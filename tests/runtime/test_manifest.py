@@ -192,7 +192,7 @@ def test_an_onnx_file_is_bound_to_the_card_inside(exported: bytes, tmp_path: Pat
             load(path)
     for part in (0, 1, 100, len(exported) // 2, len(exported) - 1):
         path.write_bytes(exported[:part])
-        with pytest.raises(BadArtefact, match=r"net\.onnx (is damaged|was not written by leadline)"):
+        with pytest.raises(BadArtefact, match=r"net\.onnx (is damaged|is empty|was not written by leadline)"):
             load(path)
 
 
@@ -231,6 +231,12 @@ def test_what_is_no_message_is_no_onnx_file(content: bytes, tmp_path: Path) -> N
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(BadArtefact, match=r"net\.onnx is damaged or cut short, or no ONNX file"):
         read_manifest(tmp_path / "net.onnx")
+
+
+def test_an_onnx_file_of_no_bytes_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(BadArtefact, match=r"net\.onnx is empty \(0 bytes\); export it anew"):
+        card(tmp_path / "net.onnx")
 
 
 def test_one_session_is_made_for_a_load_however_it_is_asked_for(

@@ -93,7 +93,10 @@ def read_manifest(path: Path) -> Manifest:
     """What the file says of itself. It takes no package."""
     manifest = manifest_of(path)
     if manifest is None:
-        raise BadArtefact(f"{path} was not written by leadline: nothing in it says what goes in and what comes out")
+        raise BadArtefact(
+            f"{path} was not written by leadline: nothing in it says what goes in and what comes out; "
+            "--external.kind says what its numbers are, where a verb has it"
+        )
     return manifest
 
 
