@@ -236,7 +236,7 @@ def test_what_is_no_message_is_no_onnx_file(content: bytes, tmp_path: Path) -> N
 def test_an_onnx_file_of_no_bytes_is_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     with pytest.raises(BadArtefact, match=r"net\.onnx is empty \(0 bytes\); export it anew"):
-        card(tmp_path / "net.onnx")
+        read_manifest(tmp_path / "net.onnx")
 
 
 def test_one_session_is_made_for_a_load_however_it_is_asked_for(
