@@ -111,10 +111,12 @@ def dies(key: int) -> Sample:
 
 def test_a_killed_run_leaves_a_draft_that_the_next_one_sweeps(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; sys.path[:0] = ['tests', 'tests/data']; import test_cache_harm as here\n"
+        "import sys; from pathlib import Path; sys.path[:0] = [sys.argv[2], 'tests']; import test_cache_harm as here\n"
         "here.cached([here.Dataset('frames', tuple(range(80)), here.dies)], Path(sys.argv[1]), gb=1)"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], cwd=Path(__file__).parents[2]
+    )
     [draft] = tmp_path.iterdir()
     assert ended.returncode == -signal.SIGKILL and draft.stat().st_size > 0
     assert equal(cached([frames()], tmp_path, gb=1)[0], frames())
