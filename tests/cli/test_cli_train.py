@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.tiny_scenes import write_png
 
 from leadline.cli.main import main
@@ -26,8 +27,6 @@ from leadline.training.options import FitOptions, Training
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures whose depth grows downwards."""
-    from PIL import Image
-
     root = tmp_path_factory.mktemp("frames")
     (root / "images").mkdir()
     (root / "depth").mkdir()
