@@ -42,7 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def portraits(root: Path) -> Path:
     """One picture that is higher than wide, with depth."""
-    from PIL import Image
     for part in ("images", "depth"):
         (root / "portraits" / part).mkdir(parents=True)
     Image.new("RGB", (48, 96)).save(root / "portraits" / "images" / "a.jpg")
