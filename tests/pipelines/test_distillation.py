@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_distillation import labels, made_place, run
+from support.tiny_scenes import render, write_folder
 
 from leadline.cli.main import main
 from leadline.cli.train import run_training as train
+from leadline.core.errors import BadData, TrainingFailed
 from leadline.data.options import View
-from leadline.distill.options import Distillation, TeacherOptions
-from leadline.nn.checkpoint import load, read_provenance
+from leadline.distill.options import Distillation, ExternalModel, TeacherOptions
+from leadline.nn import zoo
+from leadline.nn.build import build
+from leadline.nn.checkpoint import load, read_provenance, save
 from leadline.pipelines.distill import teacher_supervision
 from leadline.pipelines.training_setup import parts
+from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_place(tmp_path_factory.mktemp("place"))
+    """`rooms` with depth, `photos` without, a teacher, and what it says of both, as label sets."""
+    root = tmp_path_factory.mktemp("place")
+    write_folder(root / "rooms", [render(seed, size=(72, 96)) for seed in range(6)])
+    write_folder(root / "photos", [render(seed, size=(72, 96)) for seed in range(20, 25)])
+    shutil.rmtree(root / "photos" / "depth")
+    net = build(zoo.litedepth(), seed=4)
+    net.head.start_at(3.0)
+    save(net, root / "teacher.safetensors", provenance={"licences": ["the teacher's"]})
+    for name in ("rooms", "photos"):
+        out = str(root / "labels" / name)
+        words = ["label", str(root / name), "--teacher", str(root / "teacher.safetensors"), "--out", out]
+        assert main([*words, "--licences", f"{name}'"]) == 0
+    return root
+
+
+def run(place: Path, out: Path, data: tuple[str, ...] = ("rooms:2",), **changes: object) -> Training:
+    fit = FitOptions(steps=2, precision="no", log_every=1)
+    plain = {"model": "litedepth", "batch": 4, "val_every": 0, "workers": 0, "view": View(size=(64, 96)), "fit": fit}
+    plain |= {"loss": ("log_l1",), **changes}
+    return Training(tuple(str(place / one) for one in data), out, **plain)  # type: ignore[arg-type]
+
+
+def labels(place: Path) -> tuple[Path, ...]:
+    return place / "labels" / "rooms", place / "labels" / "photos"
 
 
 def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Path) -> None:
@@ -157,3 +185,58 @@ def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path
     with torch.no_grad():
         answer, own = (float(net.eval()(batch.image).mean()) for net in (load(place / "teacher.safetensors"), made.net))
     assert 0.5 * answer < own < 1.5 * answer
+
+
+def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_path: Path) -> None:
+    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
+    training = run(tmp_path, tmp_path / "run", data=("many:2",), val_every=2)
+    how = Distillation((f"{rooms}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    made = parts(training, supervision=teacher_supervision(training, how))
+    assert made.validation is not None and len(made.validation)
+    batches, chosen = made.loading(workers=0)(0), {key.name for key in made.validation.keys}
+    assert not {name for _ in range(15) for name in next(batches).name} & chosen
+
+
+def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: Path, tmp_path: Path) -> None:
+    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
+    first = sorted(p for p in (rooms / "images").iterdir() if p.is_file())[0]
+    content = first.read_bytes()
+    first.write_bytes(content[:40])
+    words = ["label", str(rooms), "--teacher", str(place / "teacher.safetensors"), "--out", str(tmp_path / "labels")]
+    assert main(words) == 0
+    first.write_bytes(content)
+    training = run(tmp_path, tmp_path / "run", data=("many:4",), val_every=2)
+    plain = parts(training).validation
+    with_teacher = parts(
+        training, supervision=teacher_supervision(training, Distillation(labels=(tmp_path / "labels",)))
+    ).validation
+    assert plain is not None and with_teacher is not None
+    assert [key.name for key in with_teacher.keys] == [key.name for key in plain.keys]
+
+
+def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
+    """Of nothing is the teacher as sure as that."""
+    how = Distillation(
+        (f"{place / 'photos'}:4",),
+        teachers=TeacherOptions((str(place / "teacher.safetensors"),), flip=True),
+        min_confidence=1,
+    )
+    with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
+        train(run(place, tmp_path / "run", (), pretrained=True), distillation=how)
+
+
+def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
+    how = TeacherOptions((str(place / "rooms" / "depth"),), external=ExternalModel("metric", depth_scale=1000))
+    with pytest.raises(ValueError, match=r"knows whole pictures, .*: run `leadline label` with it first"):
+        teacher_supervision(run(place, tmp_path / "run"), Distillation(teachers=how))
+
+
+def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: Path) -> None:
+    training = run(place, tmp_path / "run", ("rooms:4",))
+    with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
+        parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
+    how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
+        teacher_supervision(training, how)
+    with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
+        teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))

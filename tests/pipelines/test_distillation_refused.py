@@ -1,4 +1,4 @@
-"""`leadline distill`: what it is asked for, and what it refuses."""
+"""What a distillation refuses before any work."""
 
 from __future__ import annotations
 
@@ -7,80 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_distillation import labels, made_place, run
 from support.tiny_scenes import render, write_folder
+from test_distillation import labels, place, run
 
 from leadline.cli.main import main
 from leadline.cli.train import run_training as train
-from leadline.core.errors import BadData, TrainingFailed
-from leadline.distill.options import Distillation, ExternalModel, TeacherOptions
+from leadline.core.errors import BadData
+from leadline.distill.options import Distillation, TeacherOptions
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import save
 from leadline.pipelines.distill import teacher_supervision
 from leadline.pipelines.training_setup import parts
 
+__all__ = ["place"]
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_place(tmp_path_factory.mktemp("place"))
-
-
-def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_path: Path) -> None:
-    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
-    training = run(tmp_path, tmp_path / "run", data=("many:2",), val_every=2)
-    how = Distillation((f"{rooms}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    made = parts(training, supervision=teacher_supervision(training, how))
-    assert made.validation is not None and len(made.validation)
-    batches, chosen = made.loading(workers=0)(0), {key.name for key in made.validation.keys}
-    assert not {name for _ in range(15) for name in next(batches).name} & chosen
-
-
-def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: Path, tmp_path: Path) -> None:
-    rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
-    first = sorted(p for p in (rooms / "images").iterdir() if p.is_file())[0]
-    content = first.read_bytes()
-    first.write_bytes(content[:40])
-    words = ["label", str(rooms), "--teacher", str(place / "teacher.safetensors"), "--out", str(tmp_path / "labels")]
-    assert main(words) == 0
-    first.write_bytes(content)
-    training = run(tmp_path, tmp_path / "run", data=("many:4",), val_every=2)
-    plain = parts(training).validation
-    with_teacher = parts(
-        training, supervision=teacher_supervision(training, Distillation(labels=(tmp_path / "labels",)))
-    ).validation
-    assert plain is not None and with_teacher is not None
-    assert [key.name for key in with_teacher.keys] == [key.name for key in plain.keys]
-
-
-def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
-    """Of nothing is the teacher as sure as that."""
-    how = Distillation(
-        (f"{place / 'photos'}:4",),
-        teachers=TeacherOptions((str(place / "teacher.safetensors"),), flip=True),
-        min_confidence=1,
-    )
-    with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
-        train(run(place, tmp_path / "run", (), pretrained=True), distillation=how)
-
-
-def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
-    how = TeacherOptions((str(place / "rooms" / "depth"),), external=ExternalModel("metric", depth_scale=1000))
-    with pytest.raises(ValueError, match=r"knows whole pictures, .*: run `leadline label` with it first"):
-        teacher_supervision(run(place, tmp_path / "run"), Distillation(teachers=how))
-
-
-def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: Path) -> None:
-    training = run(place, tmp_path / "run", ("rooms:4",))
-    with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
-        parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
-    how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
-    with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
-        teacher_supervision(training, how)
-    with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):
-        teacher_supervision(run(place, tmp_path / "run", weighting="dynamic"), Distillation(labels=labels(place)[:1]))
 
 
 @pytest.mark.parametrize(
