@@ -24,7 +24,7 @@ def prune(
     /,
     *,
     method: Method,
-    budget: Annotated[str, arg(metavar="KIND=VALUE")],
+    budget: Annotated[str, arg(metavar="BUDGET")],
     data: Annotated[tuple[str, ...], arg(metavar="FOLDER ...")],
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")],
     runtime: Annotated[str | None, arg(metavar="NAME")] = None,
@@ -59,8 +59,8 @@ def prune(
         model: a net that ships with leadline, or a checkpoint
         method: netadapt (greedy, layer by layer), masks (learned together with the weights), or a score for each
             channel: l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random
-        budget: params, macs, bytes (of a file in half precision) or latency_ms (with --runtime); a number such as 800k,
-            or a part of what the net has, such as macs=0.5x
+        budget: params, macs, bytes (of a file in half precision) or latency (with --runtime): params=800k, 1.5MB, 5ms,
+            30fps, or a part of what the net has: macs=0.5x, macs=50%
         data: folders to learn from; FOLDER:N puts N of its images into each batch
         out: the checkpoint to write; a folder of that name without its ending holds what --resume needs
         runtime: latency_ms: what runs the net, such as openvino

@@ -86,7 +86,8 @@ class Pruning:
     """netadapt: greedy, layer by layer; masks: learned with the weights; the others: a score for each channel, and one
     threshold for all of them."""
     budget: str
-    """KIND=VALUE, KIND one of params, macs, bytes, latency_ms; VALUE a number (800k, 2M) or a part (0.5x)."""
+    """[KIND=]VALUE, KIND one of params, macs, bytes, latency; VALUE a number (800k, 1.5MB, 5ms, 30fps) or a part of
+    what the net has (0.5x, 50%), without KIND of its MACs, or with a runtime of its latency."""
     out: Path
     """The file to write; a folder of the same name without its ending holds what is needed to go on."""
     training: Training

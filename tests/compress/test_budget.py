@@ -19,15 +19,31 @@ from leadline.compress.cost.budget import KINDS, Budget, limit, parse
         ("macs = 1.5G", Budget("macs", 1.5e9)),
         ("macs=3e8", Budget("macs", 3e8)),
         ("params=.5x", Budget("params", 0.5, relative=True)),
+        ("macs=50%", Budget("macs", 0.5, relative=True)),
+        ("50%", Budget("macs", 0.5, relative=True)),
+        ("0.5x", Budget("macs", 0.5, relative=True)),
+        ("1.5MB", Budget("bytes", 1.5e6)),
+        ("bytes = 1 MiB", Budget("bytes", 2.0**20)),
+        ("size=2M", Budget("bytes", 2e6)),
     ],
 )
 def test_a_budget_is_read_as_it_was_meant(text: str, expected: Budget) -> None:
     assert parse(text) == expected
 
 
-@pytest.mark.parametrize(("text", "relative"), [("latency_ms=3.0", False), ("latency_ms=0.5x", True)])
-def test_a_latency_belongs_to_a_runtime(text: str, relative: bool) -> None:
-    value = 0.5 if relative else 3.0
+@pytest.mark.parametrize(
+    ("text", "value", "relative"),
+    [
+        ("latency_ms=3.0", 3.0, False),
+        ("latency_ms=0.5x", 0.5, True),
+        ("latency=70%", 0.7, True),
+        ("70%", 0.7, True),
+        ("5ms", 5.0, False),
+        ("25fps", 40.0, False),
+        ("latency=0.02s", 20.0, False),
+    ],
+)
+def test_a_latency_belongs_to_a_runtime(text: str, value: float, relative: bool) -> None:
     assert parse(text, "onnx", 2) == Budget("latency_ms", value, relative, "onnx", 2)
 
 
@@ -36,7 +52,12 @@ def test_a_latency_belongs_to_a_runtime(text: str, relative: bool) -> None:
     [
         ("macs", None, r"KIND=VALUE"),
         ("mac=0.5x", None, r"'mac' is unknown; nearest: macs$"),
-        ("latency=3", "onnx", r"'latency' is unknown; nearest: latency_ms$"),
+        ("latenzy=3", "onnx", r"'latenzy' is unknown; nearest: latency_ms$"),
+        ("macs=0.5", None, r"is macs=0.5x meant"),
+        ("0.5", None, r"KIND=VALUE is needed"),
+        ("macs=5ms", None, r"'5ms'; a number is needed, with one of these or none: k, M, G, x, %"),
+        ("5ms", None, r"say --runtime"),
+        ("0fps", "onnx", r"above 0"),
         ("=3", None, r"'' is unknown; nearest: params, macs, bytes, latency_ms"),
         ("params=0", None, r"above 0"),
         ("params=-3k", None, r"above 0"),

@@ -1,4 +1,4 @@
-"""Budget: what a pruned net may cost, as it is typed: `macs=0.5x`, `params=800k`, `latency_ms=3.0`."""
+"""Budget: what a pruned net may cost, as people write it: `macs=50%`, `params=800k`, `1.5MB`, `5ms`, `30fps`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import Literal
 
 CostKind = Literal["params", "macs", "bytes", "latency_ms"]
 KINDS: tuple[CostKind, ...] = typing.get_args(CostKind)
-_SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_ALIASES: dict[str, CostKind] = {"latency": "latency_ms", "parameters": "params", "size": "bytes"}
+_COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {f"{k}B": v for k, v in _COUNTS.items()} | {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_TIMES = {"ms": 1.0, "s": 1000.0, "us": 0.001}
+_UNITS = "x or % (a part of the unpruned net's); k, M, G; B, kB, MB, MiB; ms, s, fps"
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,54 @@ class Budget:
 
 
 def parse(text: str, runtime: str | None = None, threads: int | None = None) -> Budget:
-    """The Budget from KIND=VALUE, for instance `macs=0.5x` (half of the unpruned net's), `params=800k`, `bytes=2M`.
+    """The Budget from [KIND=]VALUE[UNIT], for instance `macs=0.5x` or `macs=50%` (half of the unpruned net's),
+    `params=800k`, `1.5MB`, `5ms`, `30fps`.
 
-    k, M and G are thousands, millions and thousands of millions. What cannot be read is a ValueError.
+    k, M and G are thousands, millions and thousands of millions; MiB and the like powers of 1024. A unit of time or of
+    size says the kind by itself. A part without a kind is of the MACs, or of the latency where a `runtime` is given.
+    What cannot be read, or could mean two things, is a ValueError.
     """
     kind, sign, value = (part.strip() for part in text.partition("="))
-    if not sign:
-        raise ValueError(f"the budget is {text!r}; KIND=VALUE is needed, such as macs=0.5x or params=800k")
-    found = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([kMGx]?)", value)
-    if kind in KINDS and found is None:
-        raise ValueError(f"the budget {kind} is {value!r}; a number is needed, such as 0.5x, 800k, 2M or 1.5G")
-    number, ending = found.groups() if found else ("1", "")  # an unknown kind is told by the dataclass
-    relative = ending == "x"
-    amount = float(number) * (1.0 if relative else _SUFFIXES[ending])
-    return Budget(typing.cast(CostKind, kind), amount, relative, runtime, threads)
+    kind, value = (kind, value) if sign else ("", kind)
+    found = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%|[a-zA-Z]*)", value)
+    if not sign and found is None:
+        raise ValueError(f"the budget is {text!r}; KIND=VALUE is needed, such as macs=0.5x, params=800k, 1.5MB or 5ms")
+    kind = _ALIASES.get(kind, kind) if sign else _kind_of(text, found[2] if found else "", runtime)
+    if kind not in KINDS:
+        return Budget(typing.cast(CostKind, kind), 1.0, False, runtime, threads)  # which says what is nearest
+    if found is None:
+        raise ValueError(f"the budget {kind} is {value!r}; a number is needed, with one of these or none: {_UNITS}")
+    number, unit = float(found[1]), found[2]
+    if unit in ("x", "%"):
+        return Budget(typing.cast(CostKind, kind), number / (100 if unit == "%" else 1), True, runtime, threads)
+    if kind != "latency_ms" and not unit and 0 < number < 1:
+        raise ValueError(f"the budget is {kind}={value}: is {kind}={value}x meant, that part of the unpruned net's?")
+    return Budget(typing.cast(CostKind, kind), _amount(kind, number, unit), False, runtime, threads)
+
+
+def _kind_of(text: str, unit: str, runtime: str | None) -> str:
+    """What a value without a kind limits, by its unit."""
+    if unit in (*_TIMES, "fps"):
+        return "latency_ms"
+    if unit in _BYTES:
+        return "bytes"
+    if unit in ("x", "%"):
+        return "latency_ms" if runtime is not None else "macs"
+    raise ValueError(
+        f"the budget is {text!r}; KIND=VALUE is needed, such as params={text.strip()} or macs={text.strip()}"
+    )
+
+
+def _amount(kind: str, number: float, unit: str) -> float:
+    if kind == "latency_ms" and unit == "fps":
+        return 1000 / number if number > 0 else number
+    known = {"latency_ms": {"": 1.0, **_TIMES}, "bytes": {**_COUNTS, **_BYTES}}.get(kind, _COUNTS)
+    if unit not in known:
+        allowed = ", ".join(filter(None, (*known, *(("fps",) if kind == "latency_ms" else ()), "x", "%")))
+        raise ValueError(
+            f"the budget {kind} is '{number:g}{unit}'; a number is needed, with one of these or none: {allowed}"
+        )
+    return number * known[unit]
 
 
 def limit(budget: Budget, unpruned: float) -> float:
