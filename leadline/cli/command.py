@@ -70,7 +70,7 @@ def _run(verbs: Verbs, args: list[str]) -> int:
             print(f"leadline {__version__}")
             return 0
         if first not in verbs:
-            near = difflib.get_close_matches(first, verbs, n=1) or list(verbs)
+            near = difflib.get_close_matches(first, verbs, n=3) or list(verbs)
             warn(f"there is no {' '.join([*words[1:], 'verb'])} {first!r}; nearest: {', '.join(near)}")
             return 2
         words.append(first)
@@ -88,6 +88,8 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
         return functools.partial(verb, *positional, **flags)
 
     args = _with_new_flags([_at_home(word) for word in args])
+    if prog.split()[-1] in TRAINING_VERBS:
+        args = [_in_full(word) for word in args]
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
         warn(f"{flag} is given twice, and the last counts; several values go behind one")
@@ -127,6 +129,16 @@ OLD_FLAGS = {
     "--masks.speed": "--masks.lr-scale",
 }
 """A flag of the release before -> the flag now, until the next release; one that ends in "." is a beginning."""
+
+
+TRAINING_VERBS = ("train", "distill", "prune")
+SHORT_FLAGS = {"--lr": "--fit.lr", "--steps": "--fit.steps"}
+"""What people type for flags of the training."""
+
+
+def _in_full(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return f"{SHORT_FLAGS.get(flag, flag)}{equals}{value}"
 
 
 def new_flag(flag: str) -> str:

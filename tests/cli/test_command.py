@@ -13,6 +13,7 @@ import pytest
 import leadline
 from leadline.cli.command import check_writable, names, run, warn, write_whole
 from leadline.cli.main import VERBS, main
+from leadline.training.options import FitOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 Captured = pytest.CaptureFixture[str]
@@ -181,3 +182,13 @@ def test_what_the_system_refuses_is_said_with_what_to_do(capsys: Captured, numbe
 
     assert run({"verb": verb}, ["verb"]) == 1
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_the_learning_rate_and_the_steps_have_short_names(capsys: Captured) -> None:
+    def train(*, fit: FitOptions) -> int:
+        print(fit.lr, fit.steps)
+        return 0
+
+    assert run({"train": train, "other": train}, ["train", "--lr", "0.5", "--steps=7"]) == 0
+    assert capsys.readouterr().out == "0.5 7\n"
+    assert run({"train": train, "other": train}, ["other", "--lr", "0.5"]) == 2
