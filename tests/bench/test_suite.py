@@ -173,7 +173,7 @@ def test_an_exported_file_is_compared_with_its_own_checkpoint_only(model: str, m
     def manifest_of(path: Path) -> Manifest:
         return Manifest(spec, "onnx", "fp32", (64, 96), source=source if path.name == "mine.onnx" else "0" * 64)
 
-    monkeypatch.setattr(plan, "manifest", manifest_of)
+    monkeypatch.setattr(plan, "read_manifest", manifest_of)
     for name in ("mine.onnx", "other.onnx"):
         Path(name).touch()
         monkeypatch.setitem(SPEED_MS, name, 8.0)

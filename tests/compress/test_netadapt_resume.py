@@ -59,7 +59,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     expected, there = whole_run
     teaching = partial(teach_until, calls)
     with pytest.raises(KeyboardInterrupt):
-        learning(tmp_path, distillation=teaching)
+        learning(tmp_path, teaching=teaching)
     asked: list[Net] = []
 
     def counting() -> Recovery:
