@@ -56,7 +56,7 @@ def runner(
         if maps[0].ndim != 4 or maps[0].shape[:2] != (1, 1) or maps[0].dtype != np.float32:
             raise BadArtefact(
                 f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
-                "float32 [1,1,h,w], is needed: its description belongs to another file"
+                "one map, float32 [1,1,h,w], is needed: its manifest belongs to another file"
             )
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 
