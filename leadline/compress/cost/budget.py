@@ -70,10 +70,10 @@ def parse(text: str, runtime: str | None = None, threads: int | None = None) -> 
         raise ValueError(f"the budget {kind} is {value!r}; a number is needed, with one of these or none: {_UNITS}")
     number, unit = float(found[1]), found[2]
     if unit in ("x", "%"):
-        return Budget(typing.cast(CostKind, kind), number / (100 if unit == "%" else 1), True, runtime, threads)
+        return Budget(kind, number / (100 if unit == "%" else 1), True, runtime, threads)
     if kind != "latency_ms" and not unit and 0 < number < 1:
         raise ValueError(f"the budget is {kind}={value}: is {kind}={value}x meant, that part of the unpruned net's?")
-    return Budget(typing.cast(CostKind, kind), _amount(kind, number, unit), False, runtime, threads)
+    return Budget(kind, _amount(kind, number, unit), False, runtime, threads)
 
 
 def _kind_of(text: str, unit: str, runtime: str | None) -> str:
