@@ -45,8 +45,9 @@ def predict(
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
             metric depth and vis,npy for relative
         colormap: a colour map of matplotlib for vis; by default near is bright
-        vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if depth is relative
-        vmax: vis: the depth of the last colour; by default 10 m
+        vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if it is the only one, or
+            depth is relative
+        vmax: vis: the depth of the last colour; by default 10 m, or as for vmin
         fov: ply: how many degrees the camera sees across the picture's longer side; by default what the focal length in
             the photograph's EXIF block says, else 58
         intrinsics: ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration,
@@ -64,6 +65,7 @@ def predict(
     predictor = replace(flags.predictor(model, runtime, threads, external), flip=flip)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
+    look["own_range"] = len(paths) == 1
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
         outcomes.append(outcome)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -36,6 +37,25 @@ def value_range(depth: Depth, vmin: float | None = None, vmax: float | None = No
             f"the colours go from vmin {low:g} to vmax {high:g}; two finite numbers, vmin < vmax, are needed"
         )
     return low, high
+
+
+def own_range(depth: Depth) -> tuple[float, float]:
+    """(low, high) that show most of one picture: the 2nd to 98th percentile of its valid values, widened to round
+    numbers, so that the legend's are round, too. Of relative kinds, see `value_range`.
+    """
+    values = depth.values[depth.valid]
+    if depth.kind != "metric" or not values.size:
+        return value_range(depth)
+    first, last = (float(v) for v in np.percentile(values, (2, 98)))
+    step = next(step for step in _round_steps(max(last - first, 1e-3) / 5))
+    low, high = math.floor(first / step), math.ceil(last / step)
+    return low * step, max(high, low + 1) * step
+
+
+def _round_steps(least: float) -> Iterator[float]:
+    """1, 2 and 5 times powers of ten, from `least` on."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return (power * 10**i * factor for i in range(4) for factor in (1, 2, 5) if power * 10**i * factor >= least * 0.999)
 
 
 def colorize(
@@ -134,8 +154,15 @@ def legend(height: int, low: float, high: float, *, kind: str = "metric", colorm
 def _labels(low: float, high: float, kind: str, n: int) -> list[str]:
     """From the bottom of the legend to its top."""
     if kind == "metric":
-        return [f"{value:.3g} m" for value in np.linspace(low, high, n)]
+        steps = (
+            round((high - low) / step) for step in _round_steps((high - low) / (n - 1)) if _divides(step, high - low)
+        )
+        return [f"{value:.3g} m" for value in np.linspace(low, high, next((k + 1 for k in steps if k), n))]
     return ["far", "near"] if kind == "relative_disparity" else ["near", "far"]
+
+
+def _divides(step: float, span: float) -> bool:
+    return abs(span / step - round(span / step)) < 1e-6
 
 
 def _default_colormap(depth: Depth) -> str:

@@ -59,6 +59,7 @@ def predict_files(
     vmax: float | None = None,
     fov: float | None = None,
     intrinsics: str | None = None,
+    own_range: bool = False,
     keep_going: bool = True,
 ) -> Iterator[Outcome]:
     """One Outcome for each of `paths`, as each is done, its depth saved in the folder `out` in every format of `save`:
@@ -67,7 +68,7 @@ def predict_files(
       hold it, with a warning; the file's text says which), 0 = none; only for metric depth
     - `npy`   NAME_depth.npy, float32; metric: metres and 0 = none, otherwise the kind's own scale and NaN = none
     - `npz`   NAME_depth.npz, the same in an array named `depth` (or by its kind), with `valid` and `kind`
-    - `vis`   NAME_vis.png, coloured, for the eye; see `viz.picture` for `colormap`, `vmin`, `vmax`
+    - `vis`   NAME_vis.png, coloured, for the eye; see `viz.picture` for `colormap`, `vmin`, `vmax`, and `viz.own_range`
     - `side`  NAME_side.png, the photograph and `vis` next to each other
     - `ply`   NAME.ply, a coloured point cloud in metres (x right, y down, z forward), for the camera of `intrinsics`
       (fx,fy,cx,cy or a file, see `cameras.stated_camera`), or one that sees `fov` degrees across the longer side, or
@@ -80,7 +81,9 @@ def predict_files(
     from leadline.predict.writers import Saver, output_names
 
     # refuses before any work
-    saver = Saver(tuple(save), predictor.name, predictor.head.kind, colormap, vmin, vmax, fov, intrinsics)
+    saver = Saver(
+        tuple(save), predictor.name, predictor.head.kind, colormap, vmin, vmax, fov, intrinsics, None, own_range
+    )
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; the results need a folder")
     names = output_names(paths, out, saver.endings)

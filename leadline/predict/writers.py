@@ -30,6 +30,7 @@ class Saver:
     """Which formats to write and how they look; a choice that cannot be honoured is a ValueError at once.
 
     `formats` are keys of FORMATS, described at `predict.predict_files`. `model` and `kind` say what made the depth.
+    With `own_range` each picture of metric depth is coloured over its own values, unless `vmin` or `vmax` is given.
     `fov` and `intrinsics` (for `cameras.stated_camera`) state the camera; `seen` is that of the frame that is written.
     """
 
@@ -42,6 +43,7 @@ class Saver:
     fov: float | None = None
     intrinsics: str | None = None
     seen: Seen | None = None
+    own_range: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
@@ -179,7 +181,8 @@ def _stored(depth: Depth) -> np.ndarray:
 
 
 def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside: bool = False) -> None:
-    low, high = viz.value_range(depth, saver.vmin, saver.vmax)
+    free = saver.own_range and saver.vmin is None and saver.vmax is None
+    low, high = viz.own_range(depth) if free else viz.value_range(depth, saver.vmin, saver.vmax)
     facts = PngInfo()
     for key, text in {
         "model": saver.model,

@@ -145,3 +145,29 @@ def test_a_panel_refuses_what_cannot_be_compared() -> None:
         viz.panel(PHOTO, Depth(RAMP), Depth(RAMP, "relative_depth"))
     with pytest.raises(ValueError, match="as the depth, is needed"):
         viz.panel(PHOTO[:-1], Depth(RAMP), Depth(RAMP))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1.6, 4.2], (1, 5)), ([1.63, 4.1], (1.5, 4.5)), ([0, 10], (0, 10)), ([2, 2], (2, 2.0002)), ([3, 70], (0, 80))],
+)
+def test_a_picture_s_own_range_has_round_numbers(values: list[float], expected: tuple[float, float]) -> None:
+    depth = Depth(np.repeat(np.array(values, np.float32), 50).reshape(10, 10))
+    assert np.allclose(viz.own_range(depth), expected)
+
+
+def test_a_picture_s_own_range_holds_nearly_all_of_it() -> None:
+    rng = np.random.default_rng(0)
+    for scale in (0.01, 1.0, 80.0):
+        depth = Depth(rng.gamma(3, scale, (40, 40)).astype(np.float32))
+        low, high = viz.own_range(depth)
+        assert np.mean((depth.values >= low) & (depth.values <= high)) >= 0.95 and low >= 0
+
+
+def test_a_picture_without_depth_has_the_usual_range() -> None:
+    assert viz.own_range(Depth(np.zeros((4, 4), np.float32), valid=np.zeros((4, 4), bool))) == viz.RANGE_M
+
+
+def test_a_legend_of_round_numbers_has_round_numbers_only() -> None:
+    assert viz._labels(1.5, 4.5, "metric", 6) == ["1.5 m", "2.5 m", "3.5 m", "4.5 m"]
+    assert viz._labels(0.0, 10.0, "metric", 6) == ["0 m", "2 m", "4 m", "6 m", "8 m", "10 m"]
