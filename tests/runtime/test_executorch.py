@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,14 @@ from leadline.runtime.options import CompileOptions
 
 if (command := executorch.missing()) is not None:
     pytest.skip(f"executorch is not installed: {command}", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported() -> None:
+    """Its packages warn while they are imported, which is an error in a test and leaves half of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
 
 
 @pytest.mark.slow
