@@ -26,7 +26,7 @@ READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
 RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn,teachers,label
 PYTEST := $(BIN)/python -m pytest
-HOW = $(if $(SLOW),$(PYTEST) -m "slow or not slow",OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile)
+FAST = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
@@ -65,10 +65,14 @@ test: $(ALL)
 ifdef TESTS
 	$(PYTEST) $(if $(SLOW),-m "slow or not slow") $(TESTS)
 else
-# The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests start
-# processes of their own.
-	$(HOW) --ignore tests/runtime
-	$(HOW) tests/runtime
+# The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests after the
+# others and one by one: they start processes of their own.
+	$(FAST) --ignore tests/runtime
+	$(FAST) tests/runtime
+ifdef SLOW
+	$(PYTEST) -m slow --ignore tests/runtime
+	$(PYTEST) -m slow tests/runtime
+endif
 endif
 
 check: $(READY)
