@@ -143,7 +143,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, whole_run: tuple[
     expected, there = whole_run
     root = Path(__file__).resolve().parents[2]
     around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(root / "tests/thin.py"), str(tmp_path), str(calls)]
+    command = [sys.executable, str(root / "tests/support/tiny_pruning_nets.py"), str(tmp_path), str(calls)]
     assert subprocess.run(command, env=around, capture_output=True).returncode == -signal.SIGKILL
     assert (tmp_path / "history.json").exists()
     found, _ = searched(tmp_path, resume=True)
