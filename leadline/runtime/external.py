@@ -19,7 +19,7 @@ from leadline.core.preprocess import Runner, prepare
 from leadline.core.spec import Head, Kind, Preprocess
 from leadline.core.storage import sha256
 from leadline.runtime.external_sessions import Named, Session, onnx_session, tflite_session
-from leadline.runtime.manifest import is_described
+from leadline.runtime.manifest import beside, is_described
 from leadline.runtime.onnx_file import manifest_of, second_files
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 from leadline.runtime.runner import FORKED, Loaded
@@ -76,9 +76,14 @@ def external_files(path: Path) -> list[Path]:
 
 
 def kind_of(path: Path, said: ExternalModel) -> Kind:
-    """What the file's numbers are; ValueError if nobody has said it."""
+    """What the file's numbers are; ValueError if nobody has said it, BadArtefact if what says it is damaged."""
     if said.kind is not None:
         return said.kind
+    if path.suffix != ".onnx" and beside(path).exists():
+        raise BadArtefact(
+            f"{beside(path).name} beside {path} is damaged or another program's: export the file anew, or say what its "
+            f"numbers are ({KIND_FLAG})"
+        )
     lost = f" (if leadline exported it, put {path.name}.json beside it)" if path.suffix != ".onnx" else ""
     raise ValueError(
         f"{path} does not say what its numbers are: give its kind ({KIND_FLAG}), metric (metres), "

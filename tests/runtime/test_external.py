@@ -11,7 +11,7 @@ from support.external_onnx import model
 
 from leadline.core.errors import BadArtefact
 from leadline.predict.predictor import load_predictor
-from leadline.runtime.external import is_external, open_external
+from leadline.runtime.external import is_external, kind_of, open_external
 from leadline.runtime.onnx_file import second_files, weights_precision
 from leadline.runtime.options import ExternalModel
 
@@ -143,3 +143,12 @@ def test_a_file_whose_weights_are_not_beside_it_says_which(tmp_path: Path) -> No
     (tmp_path / "net.weights").unlink()
     with pytest.raises(BadArtefact, match=r"net\.onnx lacks net\.weights, which holds weights of it"):
         open_external(path, METRIC)
+
+
+@pytest.mark.parametrize("content", [b'{"format": "leadl', b"1" * 300, b"\xff\xfe"])
+def test_a_damaged_manifest_beside_a_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.tflite").write_bytes(b"TFL3")
+    (tmp_path / "net.tflite.json").write_bytes(content)
+    with pytest.raises(BadArtefact, match=r"net\.tflite\.json beside .* is damaged or another program's"):
+        kind_of(tmp_path / "net.tflite", ExternalModel())
+    assert kind_of(tmp_path / "net.tflite", ExternalModel("metric")) == "metric"
