@@ -166,7 +166,8 @@ def _lost(before: Mapping[str, int], out: Path, row: Row) -> list[str]:
     from safetensors import SafetensorError, safe_open
 
     now, found = dict(_files(out)), []
-    found += [f"{row.verb}: {name} was there before a kill" for name in before if name not in now]
+    over = {"labels/plan.json"} if "labels/manifest.json" in now else set()  # a finished set has no plan any more
+    found += [f"{row.verb}: {name} was there before a kill" for name in before if name not in {*now, *over}]
     for name in now:
         try:
             if name.endswith(".safetensors"):
@@ -241,8 +242,10 @@ def _load_everything() -> None:
     """What the children would each load anew."""
     import torch
 
-    for name in ("cli", "cli_train", "compress.netadapt", "labelling", "pruning", "pruning_report", "teaching"):
+    for name in ("cli.main", "compress.pruning.netadapt", "distill.labelling.label"):
         importlib.import_module(f"leadline.{name}")
+    for name in ("train", "distill", "prune", "prune_report"):
+        importlib.import_module(f"leadline.pipelines.{name}")
     for name in ("torch.export", "torch.utils.tensorboard", "rich.progress"):
         importlib.import_module(name)
     torch.set_num_threads(1)
