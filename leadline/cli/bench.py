@@ -9,8 +9,18 @@ from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
 from leadline.cli.flags import ALL, Comparison
+from leadline.cli.short_help import short_help
 
 
+@short_help(
+    {
+        "What is measured": "--runtime --precision --threads --size --frame",
+        "Accuracy": "--data --limit",
+        "Results": "--n --plot --json",
+    },
+    "leadline bench fastdepth",
+    "leadline bench fastdepth litedepth --runtime onnx,openvino --threads 1,2",
+)
 def bench(
     models: Annotated[tuple[str, ...], arg(metavar="NAME|FILE ...")],
     /,
@@ -24,7 +34,7 @@ def bench(
     plot: Annotated[Path | None, arg(metavar="FILE")] = None,
     json: Annotated[str | None, arg(metavar="FILE|-")] = None,
 ) -> int:
-    """Measure models on this machine in every runtime: latency, end to end, parity, memory, and accuracy with --data.
+    """Measure models on this machine in every runtime: latency, parity, memory, and accuracy with --data.
 
     Rows are timed in turns, each in its own process on as many cores as it has threads; so compare them with each
     other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.

@@ -17,11 +17,21 @@ from leadline.cli import data as cli_data
 from leadline.cli.command import check_writable, names, print_json, warn, write_whole
 from leadline.cli.flags import AS_SAID, FASTDEPTH, Count, ModelOptions, Number, Read
 from leadline.cli.judged import check_predictions, of_model, of_predictions
+from leadline.cli.short_help import short_help
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
 
 
+@short_help(
+    {
+        "What is measured": "--model --predictions --runtime --threads",
+        "Data": "--data --split --limit",
+        "Results": "--protocol --csv --json",
+    },
+    "leadline val --data NYU",
+    "leadline val --data NYU -m net.onnx --protocol nyu-eigen@1 --csv images.csv",
+)
 def val(
     *,
     data: Annotated[Path, arg(metavar="FOLDER")],
@@ -36,7 +46,7 @@ def val(
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """Accuracy of a model on a data set, under one or more named protocols.
+    """Measure the accuracy of a model on a data set, under one or more named protocols.
 
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it

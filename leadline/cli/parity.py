@@ -12,6 +12,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.export import Count, Model
 from leadline.cli.flags import ALL, Comparison
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ _LEGEND = (
 )
 
 
+@short_help(
+    {
+        "What is compared": "--runtime --precision --reference --threads",
+        "Images and sizes": "--data --limit --size --frame",
+        "Verdict": "--tolerance --json",
+    },
+    "leadline parity fastdepth --runtime onnx,openvino",
+    "leadline parity net.onnx photos --reference net.safetensors",
+)
 def parity(
     model: Model,
     more: Annotated[tuple[str, ...], arg(metavar="SOURCE")] = (),

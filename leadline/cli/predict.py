@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, warn
 from leadline.cli.flags import FASTDEPTH, ModelOptions, Number, Out, Source
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class _Look:
 _PLAIN = _Look()
 
 
+@short_help(
+    {
+        "Model": "--model --runtime --threads",
+        "Results": "--out --save --colormap --vmin --vmax --json",
+        "Camera, for point clouds": "--fov",
+    },
+    "leadline predict photo.jpg",
+    "leadline predict 'photos/*.jpg' --model litedepth --out depth --save vis,ply",
+)
 def predict(
     source: Source,
     /,
@@ -48,7 +58,7 @@ def predict(
     look: Annotated[_Look, arg(name="")] = _PLAIN,
     json: bool = False,
 ) -> int:
-    """Depth of photographs: an image, a folder, a pattern in quotes or a .txt list. A bad file does not stop the rest.
+    """Predict the depth of photographs; a bad file does not stop the rest.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images

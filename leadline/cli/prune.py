@@ -10,7 +10,8 @@ from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, print_json, warn
 from leadline.cli.flags import AS_SAID, Read
-from leadline.compress.options import PruneOptions, Pruning
+from leadline.cli.short_help import short_help
+from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
 from leadline.training.options import FitOptions, Training
@@ -22,6 +23,9 @@ _LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, wa
 class _Pruning(PruneOptions):
     """With words for the values, and `-o`."""
 
+    method: Annotated[Method, arg(metavar="METHOD")]
+    """One of netadapt (greedy, layer by layer), masks (learned together with the weights), or a score for each channel:
+    l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random."""
     budget: Annotated[str, arg(metavar="BUDGET")]
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
     runtime: Annotated[str | None, arg(metavar="NAME")] = None
@@ -38,6 +42,8 @@ class _Training:
     """Folders to learn from; FOLDER:N puts N of its images into each batch."""
     batch: int = 8
     """Images in a batch."""
+    epochs: float | None = None
+    """Length of the training in passes over the first folder; sets fit.steps."""
     loss: tuple[str, ...] = ("log_l1", "log_gradient:0.3")
     """Names of losses, as in `leadline train`."""
     fit: FitOptions = _LONG
@@ -50,6 +56,15 @@ class _Training:
     """Every N-th block of 20 images of the first folder is kept for validation, which netadapt needs."""
 
 
+@short_help(
+    {
+        "Method and budget": "--method --budget --runtime --threads",
+        "Data and results": "--data --out --measure",
+        "Training": "--finetune --fit.steps --fit.lr",
+    },
+    "leadline prune fastdepth --method l2 --budget 50% --data NYU -o x.safetensors",
+    "leadline prune litedepth --method l1 --budget macs=9M --data NYU -o x.safetensors",
+)
 def prune(
     model: Annotated[str, arg(metavar="NAME|FILE")],
     /,
@@ -63,7 +78,7 @@ def prune(
     resume: bool = False,
     json: bool = False,
 ) -> int:
-    """A smaller net: whole channels are removed until the budget is met, and it is trained. The file is a checkpoint.
+    """Remove whole channels of a net until the budget is met, and train what is left. The file is a checkpoint.
 
     It holds the numbers that the model is stored in, float16 or float32.
 

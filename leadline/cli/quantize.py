@@ -11,6 +11,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.export import Model, Size
 from leadline.cli.flags import AS_SAID, Read, parse_size
+from leadline.cli.short_help import short_help
 from leadline.compress.options import AcceptanceCriteria
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
@@ -43,6 +44,15 @@ class _File:
     """The file takes camera frames uint8 of this size."""
 
 
+@short_help(
+    {
+        "File": "--runtime --out --precision",
+        "Data": "--data --calibration --limit",
+        "When it is good": "--metric --max-drop --force --threads",
+    },
+    "leadline quantize fastdepth --runtime openvino --data NYU",
+    "leadline quantize fastdepth --runtime onnx --data NYU --max-drop 0.005",
+)
 def quantize(
     model: Model,
     /,
@@ -55,7 +65,7 @@ def quantize(
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """A smaller, faster file that is never worse: refused if it is slower than float32 here or loses too much accuracy.
+    """Make a file of lower precision; refused if it is slower than float32 here or loses too much accuracy.
 
     Args:
         model: a net that ships with leadline, or a checkpoint

@@ -91,9 +91,9 @@ class PruneOptions:
     out: Path
     """The file to write; a folder of the same name without its ending holds what is needed to go on."""
     runtime: str | None = None
-    """latency_ms: what runs the net, such as openvino."""
+    """For latency: what runs the net, such as openvino."""
     threads: int | None = None
-    """latency_ms: its threads; by default every core."""
+    """For latency: its threads; by default every core."""
     netadapt: NetAdapt = NetAdapt()
     masks: Masks = Masks()
     multiple: int = 8
@@ -108,7 +108,7 @@ class PruneOptions:
     n_batches: int = 16
     """Scores: batches of which they are the mean."""
     finetune: bool = True
-    """Whether the pruned net is trained (as `training.fit` says)."""
+    """Train the pruned net."""
     distill_weight: float = 0.0
     """In that training the unpruned net is the teacher: weight of mean |ln p - ln t|, t its answer. 0: only the data
     does.
