@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
+from leadline.cli.early import PLOTS, check_ending, check_model
 from leadline.cli.flags import ALL, Comparison
 from leadline.cli.short_help import short_help
 
@@ -52,15 +53,11 @@ def bench(
     """
     import json as json_format
 
-    from leadline.bench.run import bench as measure
-    from leadline.bench.table import table
     from leadline.core.writing import may_be_written
-    from leadline.runtime.export import tuning_folder
     from leadline.runtime.manifest import files_of
 
-    options = what.options(
-        threads=_numbers(threads), tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline
-    )
+    what.check()
+    numbers = _numbers(threads)
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
@@ -70,6 +67,14 @@ def bench(
             apart = () if free or what.data is None else (what.data,)
             may_be_written(file, reads=reads, apart=apart, advice="give another name")
             check_writable(file)
+    check_ending("plot", plot, PLOTS)
+    for model in models:
+        check_model(model)
+    from leadline.bench.run import bench as measure
+    from leadline.bench.table import table
+    from leadline.runtime.export import tuning_folder
+
+    options = what.options(threads=numbers, tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline)
     found = measure(models, options, progress)
     progress("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)

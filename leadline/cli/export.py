@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, progress, warn
+from leadline.cli.early import check_model, check_runtimes
 from leadline.cli.flags import parse_size
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
+from leadline.runtime import suffix
 from leadline.runtime.options import Precision
 
 if TYPE_CHECKING:
@@ -65,8 +67,14 @@ def export(
     """
     from dataclasses import replace
 
+    check_runtimes(runtime)
+    check_model(model)
+    for flag, value in (("size", size), ("frame", frame)):
+        parse_size(flag, value)
+    if out is not None and out.suffix != suffix(runtime):
+        raise ValueError(f"out is {out}; the files of {runtime} end in {suffix(runtime)}")
     from leadline.nn.checkpoint import find, load
-    from leadline.runtime import backend, suffix
+    from leadline.runtime import backend
     from leadline.runtime.export import calibration as pictures_for
     from leadline.runtime.export import difference, tuning_folder
     from leadline.runtime.export import export as export_model

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import names, progress, warn
+from leadline.cli.early import check_model, check_precisions, check_protocol_names, check_runtimes
 from leadline.data.options import Reading
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
@@ -74,9 +75,19 @@ class ModelOptions:
     external: ExternalModel = NOTHING_SAID
     """What a file of another program, or a folder of depth maps, does not say of itself."""
 
+    @property
+    def name(self) -> str:
+        """The model, or the one that stands in where none is given."""
+        return self.model or "fastdepth"
+
+    def check(self) -> None:
+        """An error for a model or runtime that is not there, before anything heavy is loaded."""
+        check_model(self.name)
+        check_runtimes(*([] if self.runtime in (None, "auto") else [str(self.runtime)]))
+
     def predictor(self) -> Predictor:
         """The model, opened."""
-        opened = predictor(self.model or "fastdepth", self.runtime, self.threads, self.external)
+        opened = predictor(self.name, self.runtime, self.threads, self.external)
         return replace(opened, flip=self.flip)
 
 
@@ -107,6 +118,14 @@ class Comparison:
     external: ExternalModel = NOTHING_SAID
     """What ONNX and TFLite files of other programs do not say of themselves."""
 
+    def check(self) -> None:
+        """An error for a name that is not known, before anything heavy is loaded."""
+        check_runtimes(*([] if self.runtime == "all" else names(self.runtime, "runtime")))
+        check_precisions(names(self.precision, "precision"))
+        check_protocol_names([self.protocol])
+        for flag in ("size", "frame"):
+            parse_size(flag, getattr(self, flag))
+
     def options(self, **more: Any) -> BenchOptions:
         """What `bench` and `parity` measure by, with `more` of its fields."""
         from leadline.bench.rows import BenchOptions
@@ -130,4 +149,4 @@ class Comparison:
 
 
 ALL = Comparison()  # every runtime
-FASTDEPTH = ModelOptions()  # run by PyTorch
+FASTDEPTH = ModelOptions()

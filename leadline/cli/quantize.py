@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
+from leadline.cli.early import check_layout, check_model, check_protocol_names, check_runtimes
 from leadline.cli.export import Model, Size
 from leadline.cli.flags import AS_SAID, Read, parse_size
 from leadline.cli.short_help import short_help
@@ -77,6 +78,10 @@ def quantize(
         reading: how to read the data
         json: print one JSON object
     """
+    check_runtimes(file.runtime)
+    check_model(model)
+    check_protocol_names([criteria.protocol])
+    check_layout(reading.layout)
     from leadline.compress.quantization.search import quantize as quantize_model
     from leadline.core.preprocess import prepare
     from leadline.core.report import table

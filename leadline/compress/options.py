@@ -121,6 +121,8 @@ class PruneOptions:
     def __post_init__(self) -> None:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
         check(self, threads=at_least(1), distill_weight=FROM_0)
+        if self.out.suffix != ".safetensors":
+            raise ValueError(f"out is {self.out}; the pruned net is a checkpoint, its name ends in .safetensors")
         if self.masks.target is not None and not self.masks.controlled:
             raise ValueError(f"masks.target is {self.masks.target}, which a fixed strength cannot reach; leave one out")
         if self.reinit and not self.finetune:

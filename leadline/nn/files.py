@@ -14,6 +14,7 @@ from typing import Any
 
 from leadline.core.errors import BadCheckpoint
 from leadline.core.spec import Spec, from_json, shown
+from leadline.core.text import nearest
 
 FORMAT = "leadline-1"
 _RUN_FILES = ("run.json", "report.json", "plan.json")
@@ -56,7 +57,8 @@ def find(name_or_path: Path | str) -> Path:
     if str(name_or_path) in zoo.names():
         raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
     raise BadCheckpoint(
-        f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
+        f"there is no model {str(name_or_path)!r}: neither a file nor a net that ships; "
+        f"{nearest(str(name_or_path), [*known, *zoo.names()])}"
     )
 
 

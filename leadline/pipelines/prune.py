@@ -46,8 +46,6 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     options it is a TrainingFailed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
-    if options.out.suffix != ".safetensors":
-        raise ValueError(f"out is {options.out}; the pruned net is a checkpoint, its name ends in .safetensors")
     budget = parse(options.budget, options.runtime, options.threads)
     if options.method == "netadapt" and not training.val_every:
         raise ValueError(
