@@ -18,7 +18,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import NO_COMPILER, check_threads, compiler, lacking, native
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -39,27 +38,24 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The archive at `out` for this machine's processor, its manifest beside it."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling, exported
 
-    check("inductor", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    if compiler() is None:
-        raise ExportFailed(f"inductor compiles C++: {NO_COMPILER}")
-    module, inputs = graph.prepared(net, example, options)
-    with converting("inductor"):
+    with compiling("inductor", net, example, options, PRECISIONS, ("torch",)) as source:
         import torch
 
-        if options.precision != "fp32":
-            inner = graph.bare(net, example, options)
-            integers = options.precision == "int8"
-            low = _integers(inner, example, options.calibration, layers) if integers else _half(inner)
-            module = graph.around(module, low)
+        if compiler() is None:
+            raise ExportFailed(f"inductor compiles C++: {NO_COMPILER}")
+        module = source.module
+        if options.precision == "bf16":
+            module = source.with_net(_half(source.net))
+        elif options.precision == "int8":
+            module = source.with_net(_integers(source.net, example, options.calibration, source.layers))
         out.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(
-                graph.exported(module, inputs), package_path=str(out), inductor_configs={"freezing": True}
+                exported(module, source.inputs), package_path=str(out), inductor_configs={"freezing": True}
             )
-    write_beside(out, replace(graph.manifest(net, example, "inductor", options, ("torch",)), machine=native()))
+    write_beside(out, replace(source.manifest, machine=native()))
     return out
 
 
