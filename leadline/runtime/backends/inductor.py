@@ -60,11 +60,14 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
-    """The archive at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
+    """The archive at `path` as a Runner. A call computes with `threads` of PyTorch's threads, and leaves that number to
+    the whole process.
+    """
     manifest, n_threads = opened(path, "inductor"), check_threads(threads)
     import torch
 
-    torch.set_num_threads(n_threads)
+    from leadline.runtime.torch_threads import use_threads
+
     try:
         with quiet():
             model: Any = torch._inductor.aoti_load_package(str(path))
@@ -72,6 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         raise BadArtefact(f"PyTorch cannot load {path}, it is damaged or of another version or machine") from error
 
     def call(image: np.ndarray) -> np.ndarray:
+        use_threads(n_threads)
         with torch.inference_mode():
             output = model(torch.from_numpy(image if image.flags.writeable else image.copy()))
         return cast(np.ndarray, output.numpy())  # each call allocates its output

@@ -135,8 +135,12 @@ def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:
 
 
 def _tvm() -> Any:
-    """The package, allowed to use every core: by itself it takes half of them."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # read once, when it is imported
+    """The package, allowed to use every core: by itself it takes half of them.
+
+    TVM reads that number from the environment alone, when its pool of threads is made. So the variable stays set for
+    this process and those that it starts; one that is set already is left as it is.
+    """
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
     import tvm
 
     return tvm
