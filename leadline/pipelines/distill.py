@@ -14,7 +14,7 @@ import numpy as np
 from leadline.core.errors import BadData
 from leadline.core.spec import to_json
 from leadline.core.text import some, split_list
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.label_set import Labels, labels_of, open_labels, read_label, with_labels
 from leadline.distill.feature_loss import WAYS, Feature
@@ -139,8 +139,8 @@ def _unsure(labels: Labels) -> bool:
     return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
 
 
-def _unlabelled(key: Any, read: Any) -> Sample:
-    sample: Sample = read(key)
+def _unlabelled(key: Any, read: Any) -> Item:
+    sample: Item = read(key)
     return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))
 
 
