@@ -18,9 +18,10 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from leadline.core.errors import BadData, MissingPackage
+from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.data.depth_names import (
-    MAX_PIXELS,
     UNITS,
     Stored,
     agreeing,
@@ -104,8 +105,7 @@ def _header(path: Path, file: IO[bytes]) -> _Array:
             raise ValueError(f"it has {int.from_bytes(size, 'little')} bytes")
         shape, _, dtype = reader(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
     except Exception as error:  # numpy parses the header as Python, and raises whatever that does
-        reason = " ".join(str(error).split())[:200]
-        raise BadData(f"{path} has no header of a numpy array ({reason}); copy it again") from error
+        raise BadData(f"{path} has no header of a numpy array ({reason(error, 200)}); copy it again") from error
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise BadData(f"{path} has the shape {shape} in its header; copy it again")
     return _Array(tuple(shape), dtype)
@@ -183,9 +183,8 @@ def opened_h5(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        said = " ".join(str(error).split())
-        reason = f"is cut short or not HDF5 ({said})" if path.is_file() else "does not exist"
-        raise BadData(f"{path} {reason}; get it again") from error
+        fault = f"is cut short or not HDF5 ({reason(error)})" if path.is_file() else "does not exist"
+        raise BadData(f"{path} {fault}; get it again") from error
 
 
 def dataset(path: Path, stored: Any, at: Any = (), limit_of: tuple[int, ...] | None = None) -> np.ndarray:

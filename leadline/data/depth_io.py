@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.errors import BadData, Lost, MissingPackage
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.data.depth_arrays import read_h5, read_mat, read_npy, read_npz
 from leadline.data.depth_exr import open_exr, read_exr
 from leadline.data.depth_names import Stored, agreeing, few_enough, kind_said, scale_said
@@ -130,8 +131,9 @@ def read_stored(path: str | Path, *, key: str | None = None, kind: Kind | None =
     except (BadData, MissingPackage):
         raise
     except Exception as error:  # damaged files make pillow, zipfile, zlib and numpy raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path} cannot be read ({reason}); if it is cut short or damaged, copy it again") from error
+        raise BadData(
+            f"{path} cannot be read ({reason(error)}); if it is cut short or damaged, copy it again"
+        ) from error
     values = stored.values
     if values.ndim == 3:
         values = values[..., 0] if values.shape[2] == 1 else values[0] if values.shape[0] == 1 else values

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from leadline.core.errors import BadData
+from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
 from leadline.core.types import KINDS
-
-MAX_PIXELS = 100_000_000
-"""Larger maps are refused: one needs 400 MB once read, and such a file is more often damaged than a depth map."""
 
 # Names are compared in lower case, without what is neither letter nor digit. The first of these that is there counts.
 DEPTH_NAMES = (

@@ -29,6 +29,7 @@ from PIL import Image
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, is_same
@@ -121,8 +122,9 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
         if labels.kind == "relative_depth" and "low" not in place and numbers.any():
             raise ValueError("its smallest and largest depth are not said")
     except Exception as error:  # damaged pictures make pillow raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path}: the label of {name} cannot be read: {reason}; copy the label set again") from error
+        raise BadData(
+            f"{path}: the label of {name} cannot be read: {reason(error)}; copy the label set again"
+        ) from error
     sure = trust.astype(np.float32)
     sure /= 255
     sure *= numbers > 0

@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from leadline.core.errors import BadCheckpoint, LeadlineError
-from leadline.core.spec import Spec, from_json, shown, to_json
+from leadline.core.spec import Spec, from_json, to_json
 from leadline.core.storage import write_atomically as write_atomically
+from leadline.core.text import reason, short_repr
 from leadline.nn import zoo
 from leadline.nn.build import Net, fill_, outline
 from leadline.nn.resize import check_kernels, resize_
@@ -67,7 +68,7 @@ def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> 
     wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if wild:
         raise BadCheckpoint(
-            f"{path} holds values that are not finite, first in {shown(wild[0])}: the training went wrong"
+            f"{path} holds values that are not finite, first in {short_repr(wild[0])}: the training went wrong"
         )
     try:
         net = _empty(path, from_json(Spec, _parsed(path, metadata, "spec")), module).eval()
@@ -80,7 +81,7 @@ def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> 
     except LeadlineError:
         raise
     except Exception as error:  # shapes and numbers that nobody has thought of make torch raise nearly anything
-        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {_reason(error)}") from error
+        raise BadCheckpoint(f"{path} does not describe a net that this version can build: {reason(error)}") from error
     if not torch.isfinite(seen).all():
         raise BadCheckpoint(f"{path} gives no number for a black picture: its weights are damaged, or the training was")
     return net
@@ -95,7 +96,7 @@ def _empty(path: Path, spec: Spec, module: torch.nn.Module | None) -> Net:
         return around_copy(module, spec).cpu()
     if own is not None:
         raise BadCheckpoint(
-            f"{path} holds the weights of a module of yours, {shown(own)}, and no code: open it in Python with "
+            f"{path} holds the weights of a module of yours, {short_repr(own)}, and no code: open it in Python with "
             f"leadline.load(file, module={own}()), and export it for the command line (leadline.export)"
         )
     return outline(spec)
@@ -107,10 +108,10 @@ def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
     metadata, _ = _read(path, tensors=False)
     found: Any = _parsed(path, {"provenance": "{}", **metadata}, "provenance")
     if not isinstance(found, dict):
-        raise BadCheckpoint(f"{path} says {shown(found)} of its origin; a JSON object is needed")
+        raise BadCheckpoint(f"{path} says {short_repr(found)} of its origin; a JSON object is needed")
     terms = found.get("licences", [])
     if not isinstance(terms, list) or not all(isinstance(line, str) for line in terms):
-        raise BadCheckpoint(f"{path} names the licences {shown(terms)}; a list of texts is needed")
+        raise BadCheckpoint(f"{path} names the licences {short_repr(terms)}; a list of texts is needed")
     return found
 
 
@@ -161,7 +162,7 @@ def find(name_or_path: Path | str) -> Path:
             return path
         there = path.exists()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise BadCheckpoint(f"the model {shown(str(path))} cannot be read: {error.strerror}") from error
+        raise BadCheckpoint(f"the model {short_repr(str(path))} cannot be read: {error.strerror}") from error
     if path.is_dir():
         return net_of_run(path)
     if there:  # reading a pipe would wait for whoever writes into it
@@ -227,13 +228,15 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, t
     except Exception as error:  # mostly SafetensorError, and what torch says of types that it does not have
         if path.suffix != ".safetensors":
             raise BadCheckpoint(f"{path} is no checkpoint: a .safetensors file is needed, or a shipped name") from error
-        raise BadCheckpoint(f"{path} is not a whole safetensors file: {_reason(error)}") from error
+        raise BadCheckpoint(f"{path} is not a whole safetensors file: {reason(error)}") from error
     if metadata.get("format") != FORMAT:
-        said = shown(metadata.get("format"))
+        said = short_repr(metadata.get("format"))
         raise BadCheckpoint(f"{path} is a safetensors file of another program (format {said}, not {FORMAT!r})")
     odd = [name for name, tensor in found.items() if tensor.dtype not in _FLOATS]
     if odd:
-        raise BadCheckpoint(f"{path} holds {found[odd[0]].dtype} in {shown(odd[0])}; floating-point numbers are needed")
+        raise BadCheckpoint(
+            f"{path} holds {found[odd[0]].dtype} in {short_repr(odd[0])}; floating-point numbers are needed"
+        )
     return metadata, found
 
 
@@ -244,10 +247,4 @@ def _parsed(path: Path, metadata: Mapping[str, str], key: str) -> Any:
     try:
         return json.loads(metadata[key])
     except (ValueError, RecursionError) as error:
-        raise BadCheckpoint(f"{path} is damaged, its {key} cannot be read: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:297]}..."
+        raise BadCheckpoint(f"{path} is damaged, its {key} cannot be read: {reason(error)}") from error

@@ -13,6 +13,7 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads
 from leadline.core.quiet import quiet
+from leadline.core.text import reason
 from leadline.runtime import installed
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import Precision
@@ -91,8 +92,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
 
 
 def _failed(path: Path, image: np.ndarray, error: Exception) -> BadArtefact:
-    reason = " ".join(str(error).split())[:200]
-    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}")
+    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason(error, 200)}")
 
 
 _TYPES: dict[str, Any] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leadline.training.options import FitOptions
 
@@ -63,11 +64,15 @@ def optimizer(net: nn.Module, options: FitOptions, others: Iterable[nn.Parameter
 
 
 def ema_update_(mean: nn.Module, net: nn.Module, decay: float) -> None:
-    """One step of the running mean: decay x mean + (1 - decay) x net; counters are copied."""
+    """One step of the running mean: decay x mean + (1 - decay) x net; counters are copied.
+
+    torch's AveragedModel would average the counters too, and has one decay for all steps.
+    """
     with torch.no_grad():
         pairs = list(zip(mean.state_dict().values(), net.state_dict().values(), strict=True))
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+        update: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update([a for a, _ in floats], [b for _, b in floats], None)
         for a, b in pairs:
             if not a.is_floating_point():
                 a.copy_(b)

@@ -25,6 +25,7 @@ from leadline import __version__
 from leadline.core.errors import TrainingFailed
 from leadline.core.old_keys import with_new_keys
 from leadline.core.storage import write_atomically
+from leadline.core.text import shortened
 
 Logs = Mapping[str, float]
 
@@ -122,12 +123,11 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         shared = [key for key in here if key in there]
         return [line for key in shared for line in differences(there[key], here[key], f"{name}.{key}".strip("."))]
-    return [] if there == here else [f"{name} {_brief(there)} there, {_brief(here)} here"]
+    return [] if there == here else [f"{name} {_short(there)} there, {_short(here)} here"]
 
 
-def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else json.dumps(value), 60)
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

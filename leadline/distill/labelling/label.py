@@ -24,7 +24,7 @@ import torch
 
 from leadline.core.errors import BadData
 from leadline.core.storage import sha256, sweep, write_atomically
-from leadline.core.text import some
+from leadline.core.text import reason, some
 from leadline.data.dataset import Dataset, called
 from leadline.data.label_index import MANIFEST
 from leadline.distill.labelling.plan import LOCK, PIECES, PLAN, check_free, claim, differing, planned
@@ -222,8 +222,8 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device is {device!r}, where this torch cannot compute ({reason}); try cpu") from error
+        fault = reason(error, first_line=True)
+        raise ValueError(f"device is {device!r}, where this torch cannot compute ({fault}); try cpu") from error
 
 
 def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from leadline.core.errors import BadData, LeadlineError
+from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, called
@@ -99,7 +100,7 @@ def _shown(sample: Item, device: str) -> Batch:
 
 def _left_out(data: Dataset, i: int, error: Exception) -> bytes:
     """The line of an image that cannot be read, or that the teacher cannot look at."""
-    name, why = called(data.keys[i]), " ".join(str(error).split())[:_WHY] or type(error).__name__
+    name, why = called(data.keys[i]), reason(error, _WHY)
     return _member(f"{i:08d}.json", {"i": i, "name": name, "skipped": True, "why": why})
 
 
