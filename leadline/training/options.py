@@ -29,9 +29,11 @@ class FitOptions:
     """How to train. FastDepth's published schedule: sgd, lr 0.01, momentum 0.9, weight decay 1e-4, step."""
 
     steps: int = 1000
+    """Length of the run: how many batches."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd, adam: weight decay is part of the gradient, of all weights; adamw: apart from it, none on vectors."""
     lr: float = 0.01
+    """The highest learning rate of the run."""
     momentum: float = 0.9
     """Of sgd."""
     betas: tuple[float, float] = (0.9, 0.999)

@@ -69,10 +69,10 @@ def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
     search = NetAdapt(first_step=0.15, short=STEP, threads=1)
     learned = Masks(fit=replace(STEP, steps=3))
     return Pruning(
-        "l2",
-        "macs=0.8x",
-        tmp_path / "out.safetensors",
-        training,
+        method="l2",
+        budget="macs=0.8x",
+        out=tmp_path / "out.safetensors",
+        training=training,
         n_batches=1,
         netadapt=search,
         masks=learned,
