@@ -24,6 +24,7 @@ import tyro
 
 from leadline import __version__
 from leadline.core.errors import LeadlineError, Lost, plainly
+from leadline.core.packages import needing
 from leadline.core.text import shown, split_list
 
 Verb = Callable[..., int]
@@ -76,7 +77,8 @@ def _run(verbs: Verbs, args: list[str]) -> int:
         words.append(first)
         found = verbs[first]
         if callable(found):
-            return _parse(found, " ".join(words), args)()
+            with needing(f"`{' '.join(words)}`"):
+                return _parse(found, " ".join(words), args)()
         verbs = found
 
 

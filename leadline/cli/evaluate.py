@@ -19,6 +19,7 @@ from leadline.cli import flags
 from leadline.cli.command import check_writable, names, print_json, warn, write_whole
 from leadline.cli.flags import AS_SAID, Count, Number, Read, Runtime
 from leadline.cli.judged import check_predictions, of_model, of_predictions
+from leadline.nn.files import DEFAULT
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def val(
 
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
-        model: a net that ships with leadline (by default fastdepth), a checkpoint, a run's folder, or any exported,
-            ONNX or TFLite file
+        model: a net that ships with leadline (by default fastdepth_small), a checkpoint, a run's folder, or any
+            exported, ONNX or TFLite file
         predictions: judge depth maps that any program has saved, in place of a model; each is called as its frame is
         allow_missing: judge only the frames that have a depth map in --predictions
         external: what a file of another program, or the depth maps of --predictions, do not say of themselves
@@ -58,7 +59,8 @@ def val(
         limit: only the first N images
         flip: look at each mirrored image too and merge the two answers
         latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
-        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
+        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default the
+            ONNX file that ships for the model, where onnxruntime is installed, else PyTorch (eager)
         threads: threads of the runtime; by default its own choice
         reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
@@ -78,7 +80,7 @@ def val(
     if predictions is None:
         if allow_missing:
             raise ValueError("--allow-missing is for --predictions; leave it out")
-        model = model or "fastdepth"
+        model = model or DEFAULT
     else:
         check_predictions(predictions, external, {"model": model, "runtime": runtime, "threads": threads, "flip": flip})
     if csv is not None:  # what cannot be written should fail now, not after the work

@@ -12,6 +12,7 @@ from leadline.cli import flags
 from leadline.cli.command import names, print_json, warn
 from leadline.cli.flags import Count, Model, Number, Out, Runtime, Source
 from leadline.core.text import shown
+from leadline.nn.files import DEFAULT
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def predict(
     source: Source,
     /,
     *,
-    model: Model = "fastdepth",
+    model: Model = DEFAULT,
     out: Out = Path("out"),
     save: Annotated[str | None, arg(metavar="FORMATS")] = None,
     colormap: Annotated[str | None, arg(metavar="NAME")] = None,
@@ -44,7 +45,8 @@ def predict(
         out: where the results go
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
             metric depth and vis,npy for relative
-        colormap: a colour map of matplotlib for vis; by default near is bright
+        colormap: vis: a colour map such as magma_r, turbo, viridis or gray, or any other of matplotlib where that is
+            installed; by default near is bright
         vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if it is the only one, or
             depth is relative
         vmax: vis: the depth of the last colour; by default 10 m, or as for vmin
@@ -53,7 +55,8 @@ def predict(
         intrinsics: ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration,
             or JSON; of the picture as it is stored
         flip: look at the mirrored picture too and merge the two answers, in twice the time
-        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
+        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default the
+            ONNX file that ships for the model, where onnxruntime is installed, else PyTorch (eager)
         threads: threads of the runtime; by default its own choice
         external: what an ONNX or TFLite file of another program does not say of itself
         json: print one JSON object
