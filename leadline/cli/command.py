@@ -26,6 +26,7 @@ from leadline import __version__
 from leadline.cli.flag_names import SHORT_FLAGS, in_full, new_flag
 from leadline.cli.short_help import SHORT_HELP, WIDTH, all_flags, full_text, parser_of, short_text
 from leadline.core.errors import LeadlineError, Lost, plainly
+from leadline.core.packages import needing
 from leadline.core.text import nearest, shown, split_list
 
 Verb = Callable[..., int]
@@ -83,7 +84,8 @@ def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
         words.append(first)
         found = verbs[first]
         if callable(found):
-            return _parse(found, " ".join(words), args)()
+            with needing(f"`{' '.join(words)}`"):
+                return _parse(found, " ".join(words), args)()
         verbs, groups = found, NO_GROUPS
 
 

@@ -15,9 +15,10 @@ from tyro.conf import arg
 
 from leadline.cli import data as cli_data
 from leadline.cli.command import check_writable, names, print_json, warn, write_whole
-from leadline.cli.flags import AS_SAID, FASTDEPTH, Count, ModelOptions, Number, Read
+from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.judged import check_predictions, of_model, of_predictions
 from leadline.cli.short_help import short_help
+from leadline.nn.files import DEFAULT
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 def val(
     *,
     data: Annotated[Path, arg(metavar="FOLDER")],
-    what: Annotated[ModelOptions, arg(name="")] = FASTDEPTH,
+    what: Annotated[ModelOptions, arg(name="")] = SHIPPED,
     predictions: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     allow_missing: bool = False,
     split: str = "test",
@@ -79,7 +80,7 @@ def val(
     else:
         for_models = {name: value for name, value in vars(what).items() if name != "external"}
         check_predictions(predictions, what.external, for_models)
-    model = what.model or ("fastdepth" if predictions is None else "")
+    model = what.model or (DEFAULT if predictions is None else "")
     if csv is not None:  # what cannot be written should fail now, not after the work
         may_tabulate(csv, data, predictions or Path(model))
         check_writable(csv)

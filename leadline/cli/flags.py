@@ -11,6 +11,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import names, progress, warn
 from leadline.data.options import Reading
+from leadline.nn.files import DEFAULT
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ class ModelOptions:
     """What predicts: the flags that `predict` and `val` share."""
 
     model: Annotated[str | None, arg(aliases=["-m"], metavar="NAME|FILE|RUN")] = None
-    """A net that ships with leadline (by default fastdepth), a checkpoint, a run's folder, or any exported, ONNX or
-    TFLite file."""
+    """A net that ships with leadline (by default fastdepth_small), a checkpoint, a run's folder, or any exported,
+    ONNX or TFLite file."""
     runtime: Runtime = None
-    """What runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch."""
+    """What runs the net, such as onnx or openvino; auto: the fastest one here; by default the ONNX file that ships for
+    the model, where onnxruntime is installed, else PyTorch (eager)."""
     threads: Count = None
     """Threads of the runtime; by default its own choice."""
     flip: bool = False
@@ -76,7 +78,7 @@ class ModelOptions:
 
     def predictor(self) -> Predictor:
         """The model, opened."""
-        opened = predictor(self.model or "fastdepth", self.runtime, self.threads, self.external)
+        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external)
         return replace(opened, flip=self.flip)
 
 
@@ -130,4 +132,4 @@ class Comparison:
 
 
 ALL = Comparison()  # every runtime
-FASTDEPTH = ModelOptions()  # run by PyTorch
+SHIPPED = ModelOptions()  # the net that ships as the default

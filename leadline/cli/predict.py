@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, warn
-from leadline.cli.flags import FASTDEPTH, ModelOptions, Number, Out, Source
+from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 
@@ -22,7 +22,8 @@ class _Look:
     """How pictures and point clouds are made."""
 
     colormap: Annotated[str | None, arg(metavar="NAME")] = None
-    """A colour map of matplotlib for vis; by default near is bright."""
+    """vis: a colour map such as magma_r, turbo, viridis or gray, or another of matplotlib where that is installed; by
+    default near is bright."""
     vmin: Number = None
     """For vis: the depth of the first colour; by default 0 m, or the picture's own range if it is the only one, or
     depth is relative."""
@@ -52,7 +53,7 @@ def predict(
     source: Source,
     /,
     *,
-    what: Annotated[ModelOptions, arg(name="")] = FASTDEPTH,
+    what: Annotated[ModelOptions, arg(name="")] = SHIPPED,
     out: Out = Path("out"),
     save: Annotated[str | None, arg(metavar="FORMATS")] = None,
     look: Annotated[_Look, arg(name="")] = _PLAIN,

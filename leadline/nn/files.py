@@ -16,6 +16,8 @@ from leadline.core.errors import BadCheckpoint
 from leadline.core.spec import Spec, from_json, shown
 
 FORMAT = "leadline-1"
+DEFAULT = "fastdepth_small"
+"""The net that runs when nobody names one: it runs, to the same depth, with torch and without."""
 _RUN_FILES = ("run.json", "report.json", "plan.json")
 _LAST = "last.safetensors"
 
