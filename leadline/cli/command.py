@@ -23,6 +23,7 @@ from typing import Any, Union
 import tyro
 
 from leadline import __version__
+from leadline.cli.resume import with_options_of_run
 from leadline.core.errors import LeadlineError, Lost, plainly
 from leadline.core.text import shown, split_list
 
@@ -83,13 +84,15 @@ def _run(verbs: Verbs, args: list[str]) -> int:
 def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     """The verb with its arguments bound, to be called where its own errors are not taken for the parser's."""
 
+    args = _with_new_flags([_at_home(word) for word in args])
+    if prog.split()[-1] in TRAINING_VERBS:
+        args = [_in_full(word) for word in args]
+        verb = with_options_of_run(verb, args)
+
     @functools.wraps(verb)
     def bind(*positional: Any, **flags: Any) -> Any:
         return functools.partial(verb, *positional, **flags)
 
-    args = _with_new_flags([_at_home(word) for word in args])
-    if prog.split()[-1] in TRAINING_VERBS:
-        args = [_in_full(word) for word in args]
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
         warn(f"{flag} is given twice, and the last counts; several values go behind one")
