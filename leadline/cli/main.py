@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from leadline.cli import bench, data, distill, export, models, prune, quantize
 from leadline.cli.command import Verbs
 from leadline.cli.command import run as run_command
+from leadline.cli.compare import compare
 from leadline.cli.evaluate import val
 from leadline.cli.parity import parity
 from leadline.cli.predict import predict
@@ -35,6 +36,7 @@ VERBS: Verbs = {
     "bench": bench.bench,
     "doctor": export.doctor,
     "info": models.info,
+    "compare": compare,
     "import": models.import_model,
     "data": data.VERBS,
 }

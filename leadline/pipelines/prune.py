@@ -22,7 +22,7 @@ from leadline.distill.self_loss import answered
 from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
-from leadline.pipelines.resume import requested, tell_lengthened
+from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.training.fit import fit
 from leadline.training.state import check_same, commit, read_json, with_more_steps
@@ -123,7 +123,7 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[
     """What the run in `folder` is; one that was stopped there must be the same."""
     spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
     spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads", "training.epochs"}
-    plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
+    plan = {k: v for k, v in flat(to_json(options)).items() if k not in spared} | {"source": source}
     plan = dict(json.loads(json.dumps(plan, default=str)))
     path = folder / "plan.json"
     if path.exists() and not resume:
@@ -132,13 +132,6 @@ def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[
         there = with_more_steps(read_json(path), plan, "training.fit.steps")
         check_same(folder, there, plan)
     return plan | {"requested": requested(pruning=options)}
-
-
-def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in plan.items():
-        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
-    return found
 
 
 def _provenance(

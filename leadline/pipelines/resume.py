@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def read_requested(folder: Path) -> dict[str, Any] | None:
                 raise TrainingFailed(f"{path} is damaged (requested): give all options again, or another --out")
             return found
     return None
+
+
+def flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested options under dotted names, such as `fit.lr`; `before` is put before each."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return found
 
 
 def tell_lengthened(folder: Path, options: FitOptions, say: Say) -> None:
