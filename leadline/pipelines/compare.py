@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from leadline.compress.cost.count import macs, parameters
 from leadline.compress.options import Pruning
 from leadline.core.errors import BadCheckpoint
+from leadline.core.old_keys import OLD_KEYS
 from leadline.core.report import from_json, grid
 from leadline.nn.checkpoint import find, is_run, load, read_provenance
 from leadline.pipelines.resume import flat
@@ -71,11 +73,8 @@ def _of_net(source: str) -> Facts:
     options = _options(said.get("pruning", said))
     size, n_bytes = net.spec.preprocess.size, find(source).stat().st_size
     cost = {"parameters": parameters(net), "macs": macs(net, size), "bytes": n_bytes}
-    metrics = {
-        f"{protocol.removesuffix(' (validation split)')} {key}": value
-        for protocol, figures in _mapping(said.get("metrics")).items()
-        for key, value in _mapping(figures).items()
-    }
+    figures = flat(_mapping(said.get("metrics")))
+    metrics = {_SPLIT.sub("", key).replace(".", " "): v for key, v in figures.items() if isinstance(v, int | float)}
     context = _mapping(said.get("context"))
     about = {
         "net": net.spec.name,
@@ -90,10 +89,14 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a run's record, or a net's provenance, holds, under their flags' names."""
     own = {key: said[key] for key in _PRUNING if key in said}
     training, fit, distillation = (_mapping(said.get(key)) for key in ("training", "fit", "distillation"))
-    return flat({**training, "fit": dict(fit), **distillation, **own})
+    found = flat({**training, "fit": dict(fit), **distillation, **own})
+    return {".".join(OLD_KEYS.get(part, part) for part in key.split(".")): value for key, value in found.items()}
 
 
 _PRUNING = tuple(one.name for one in fields(Pruning) if one.name not in ("training", "out", "name"))
+
+
+_SPLIT = re.compile(r" \((validation split|choosing part)\)")  # the second in files of an older leadline
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
