@@ -24,6 +24,7 @@ import tyro
 
 from leadline import __version__
 from leadline.cli.flag_names import SHORT_FLAGS, in_full, new_flag
+from leadline.cli.resume import with_options_of_run
 from leadline.cli.short_help import SHORT_HELP, WIDTH, all_flags, full_text, parser_of, short_text
 from leadline.core.errors import LeadlineError, Lost, plainly
 from leadline.core.packages import needing
@@ -91,13 +92,14 @@ def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
 
 def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     """The verb with its arguments bound, to be called where its own errors are not taken for the parser's."""
-
-    @functools.wraps(verb)
-    def bind(*positional: Any, **flags: Any) -> Any:
-        return functools.partial(verb, *positional, **flags)
-
     name = prog.split()[-1]
     args = [in_full(word, name) for word in _with_new_flags([_at_home(word) for word in args])]
+    called = with_options_of_run(verb, args) if name in SHORT_FLAGS else verb
+
+    @functools.wraps(called)
+    def bind(*positional: Any, **flags: Any) -> Any:
+        return functools.partial(called, *positional, **flags)
+
     if asked := {"-h", "--help", "--help-all"} & {*args}:
         parser = parser_of(bind, prog)
         short = verb in SHORT_HELP and "--help-all" not in asked

@@ -121,7 +121,8 @@ class Training:
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
     val_every: int = 10
-    """Every N-th block of 20 images of the first data set is kept for validation; 0: none."""
+    """Every N-th block of 20 images of the first data set is kept for validation, of a small set at least 8 images or a
+    third; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
     augment: Literal["auto", "workers", "device"] = "auto"
