@@ -38,7 +38,8 @@ def bench(
     """Measure models on this machine in every runtime: latency, end to end, parity, memory, and accuracy with --data.
 
     Rows are timed in turns, each in its own process on as many cores as it has threads; so compare them with each
-    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.
+    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is. Without torch
+    the ONNX file of a net that ships takes its place.
 
     Args:
         models: nets that ship with leadline, checkpoints, folders of runs, or any exported, ONNX or TFLite files
@@ -68,8 +69,8 @@ def bench(
     from leadline.bench.table import table
     from leadline.core.writing import may_be_written
     from leadline.runtime import BACKENDS
-    from leadline.runtime.export import tuning_folder
     from leadline.runtime.manifest import files_of
+    from leadline.runtime.tuning import tuning_folder
 
     options = BenchOptions(
         runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
