@@ -67,6 +67,7 @@ def bench(
     from leadline.bench.rows import BenchOptions
     from leadline.bench.run import bench as measure
     from leadline.bench.table import table
+    from leadline.core.packages import need
     from leadline.core.writing import may_be_written
     from leadline.runtime import BACKENDS
     from leadline.runtime.manifest import files_of
@@ -91,6 +92,8 @@ def bench(
         roofline=roofline,
         external=external,
     )
+    if plot is not None:
+        need("matplotlib", "--plot")
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
