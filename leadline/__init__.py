@@ -111,9 +111,11 @@ _MODULES = {"evaluate": "evaluation.evaluate", "losses": "training.losses", "viz
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'leadline' has no attribute {name!r}")
-    if name in _MODULES:
-        return importlib.import_module(f"leadline.{_MODULES[name]}")
-    return getattr(importlib.import_module(f"leadline.{_HOME[name]}"), name)
+    from leadline.core.packages import needing
+
+    with needing(f"leadline.{name}"):
+        found = importlib.import_module(f"leadline.{_MODULES.get(name) or _HOME[name]}")
+    return found if name in _MODULES else getattr(found, name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from leadline.core.allowed import require
@@ -213,7 +214,7 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def from_json(cls: type[T], value: Any) -> T:
     """The dataclass `cls` from what `to_json` gave; an unknown key, a missing one or a wrong type is a ValueError."""
-    return typing.cast(T, _parse(cls, value, cls.__name__))
+    return typing.cast(T, _parse(cls, value, getattr(cls, "__name__", "the value")))
 
 
 def _plain(value: Any) -> Any:
@@ -221,7 +222,7 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
@@ -246,6 +247,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise ValueError(f"{where} is {short_repr(value)}, which no floating-point number holds") from None
+    if kind is Path and isinstance(value, str):
+        return Path(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where} is {short_repr(value)}; {kind.__name__} is needed")
     return value

@@ -5,9 +5,10 @@ whatever ends them, names without what would move a terminal's cursor, and value
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,10 @@ def reason(error: BaseException, most: int = 300, *, first_line: bool = False) -
 def some(names: Sequence[str], count: int = 3) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """For an error message: the at most three of `known` that look most like `word`, or what there is if none does."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else f"known: {some(known, 10)}"

@@ -54,8 +54,8 @@ from leadline.training.losses.parse import typed
 from leadline.training.losses.stereo import photometric
 from leadline.training.options import FitOptions, Training
 
-_SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune")
-"""What does not change what is learned, or is recorded by `fit`."""
+_SPARED = ("fit", "out", "resume", "workers", "cache_gb", "autotune", "epochs")
+"""What does not change what is learned, or is recorded by `fit`, as the epochs are with its steps."""
 
 
 @dataclass(frozen=True)

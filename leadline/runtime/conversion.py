@@ -31,7 +31,7 @@ def converting(runtime: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ExportFailed(
-            f"to make files for {runtime}, {error.name} is needed: pip install 'leadline[{runtime}]'"
+            f"to make files for {runtime}, {error.name} is needed: pip install 'leadline[{runtime}-export]'"
         ) from error
     except Exception as error:  # converters raise nearly anything
         raise ExportFailed(f"{runtime} cannot convert this net: {type(error).__name__}: {reason(error)}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline.core.errors import NoRuntime
-from leadline.core.machine import check_threads
+from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import FORKED, Loaded
@@ -26,7 +25,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32",)
 
 def missing() -> str | None:
     """None if PyTorch is installed, otherwise the command that installs it."""
-    return None if importlib.util.find_spec("torch") else "pip install torch"
+    return lacking(("torch",), "train")
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:

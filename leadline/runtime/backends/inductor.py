@@ -33,7 +33,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 def missing() -> str | None:
     """None if PyTorch is installed, otherwise the command that installs it. Compiling needs g++ besides."""
-    return None if lacking(("torch",), "") is None else "pip install torch"
+    return lacking(("torch",), "inductor")
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:

@@ -122,7 +122,10 @@ def _converted(module: nn.Module, example: torch.Tensor, given: str, result: str
         verbose=False,
     )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for node in model.graph.node:  # the exporter writes each line of code that made it, with the path on this machine
+        node.ClearField("metadata_props")
+    return model
 
 
 def _chained(before: Any, net: Any, after: Any) -> Any:
