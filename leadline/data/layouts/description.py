@@ -40,7 +40,6 @@ class Description:
     max_depth      metres; farther values do not count (`depth_max` is the same key)
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
-    labels         a folder of class ids beside the depth, same stem
     orientation    how depth and intrinsics lie beside photographs that EXIF turns: "stored", as the file's pixels;
                    "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
                    only upright fits
@@ -61,7 +60,6 @@ class Description:
     max_depth: float | None = None
     intrinsics: tuple[float, float, float, float] | None = None
     masks: bool = True
-    labels: str | None = None
     orientation: Literal["stored", "upright", "ignored"] | None = None
     items: Items = "depth"
 
