@@ -194,7 +194,7 @@ def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Ca
     if whole is not None:
         module = Framed(net, whole, how)
         hook = module.net.register_forward_pre_hook(lambda _module, given: seen.append(given[0].numpy()))
-        framed = eager.runner(module)  # a copy, which keeps the hook that `net` itself must lose
+        framed = eager.runner(module)  # a copy that keeps the hook; `net` itself loses it below
         hook.remove()
 
     def expect(frame: np.ndarray) -> Expected:

@@ -59,7 +59,7 @@ class BenchOptions:
     external: ExternalModel = NOTHING_SAID
 
 
-_OF_OTHERS = ("facts", "stands_in")  # fields of a Row that its JSON does not hold under their name
+_OF_OTHERS = ("facts", "stands_in")  # fields that JSON stores under other names
 
 
 @dataclass

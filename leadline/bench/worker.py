@@ -121,7 +121,7 @@ def memory() -> dict[str, float | None]:
     """The most memory that this process has held at once, in MiB."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return {"peak_mib": int(found[1]) / 1024}  # getrusage would count the parent, at the time it made this process
+        return {"peak_mib": int(found[1]) / 1024}  # not getrusage: its peak includes the parent's memory at the fork
     try:
         import resource
     except ImportError:  # Windows
@@ -198,7 +198,7 @@ def main(cores: str) -> None:
     if cores != "any":
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what runtimes print must not look like an answer
+    os.dup2(2, 1)  # answers go to the real stdout; what runtimes print goes to stderr
     for line in sys.stdin:
         request = {key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(line).items()}
         job = JOBS[str(request.pop("do"))]

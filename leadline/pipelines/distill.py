@@ -102,7 +102,7 @@ def _with_labels(
         if labels is not None:
             made.append(with_labels(one, labels, keep_depth=has_depth, min_confidence=min_confidence))
         elif has_depth:
-            made.append(one)  # it has its own depth
+            made.append(one)  # trained on its own depth alone
         elif sets:
             raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
         else:

@@ -145,7 +145,8 @@ def _masked(
     say(f"the masks keep {loss.kept():.3f} of the cost")
     if _aims(options) and loss.kept() > 1.2 * most / cost(channels.shapes):
         say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
-    masked = mask_consumers(net, channels, loss.off())  # what only rounding keeps is still read by nothing
+    # channels kept by rounding to `multiple` stay masked: the output is unchanged
+    masked = mask_consumers(net, channels, loss.off())
     if _aims(options):
 
         def cut(asked: float) -> Net:
@@ -173,7 +174,7 @@ def _met(costs: CostModel, most: float, cut: Callable[[float], Net], say: Say) -
         except BudgetInfeasible:
             if not attempt:
                 raise
-            break  # it would name a limit that nobody gave
+            break  # its message would name this tighter limit, not the user's
         if costs.measure is None:
             return small, costs.cost_of(small)(shapes_of(small))
         if (found := costs.measure(small)) <= most:
@@ -200,7 +201,7 @@ def _scored(
         net, found = _met(costs, most, cut, say) if last else (cut(now), now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if not last:
-            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
+            own = copy.deepcopy(made.loss)  # rounds must not change the loss that the long training starts with
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds, "cost": found}
 

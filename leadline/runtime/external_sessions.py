@@ -42,7 +42,7 @@ def onnx_session(path: Path, threads: int | None) -> Session:
     options.intra_op_num_threads = check_threads(threads)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common parent, and their messages no end
+    except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
         raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime") from error
 
     def named(things: Any) -> Named:
@@ -72,7 +72,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
             raise BadArtefact(f"{path} is damaged, or no TFLite file: {error}") from error
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
-    turn = threading.Lock()  # an interpreter has one set of tensors
+    turn = threading.Lock()  # an interpreter has one set of tensors: one call at a time
 
     def run(image: np.ndarray) -> Sequence[Any]:
         try:

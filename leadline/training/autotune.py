@@ -27,8 +27,8 @@ from leadline.training.options import FitOptions
 TUNED = ("precision", "channels_last", "depthwise", "compile")
 """The options that are tried; they change the result by rounding only."""
 
-_BATCHES = 3  # different ones, since their sizes may differ
-_HOPELESS = 3.0  # times the best: three steps are enough to know
+_BATCHES = 3  # several, since batches may differ in size
+_HOPELESS = 3.0  # a trial that is so many times slower than the best ends after three steps
 _NO_WAIT = 0.02
 
 
@@ -148,7 +148,7 @@ def _seconds(
 ) -> float | None:
     """The median time of a step; the best of three if that shows that it is hopeless; None if the loss fails."""
     run = Steps(net, loss, replace(options, lr=1e-9, warmup=0))
-    warm_up = 2 if not options.compile else 2 * len(ready)  # each size is compiled once
+    warm_up = 2 if not options.compile else 2 * len(ready)  # torch.compile compiles once for each size
     times = []
     try:
         for step, batch in zip(range(warm_up + steps), itertools.cycle(ready), strict=False):

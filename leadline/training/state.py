@@ -171,7 +171,7 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tenso
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    for place, values in slots.items():  # a fused step reads weights and slots side by side: one memory layout
+    for place, values in slots.items():  # fused optimisers need slots in the memory layout of their weights
         for name, value in values.items():
             if value.shape == weights[place].shape:
                 values[name] = torch.empty_like(weights[place], requires_grad=False).copy_(value)
@@ -193,7 +193,7 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
     path = out / "run.json"
     said: dict[str, Any] = around | dict(facts)
     if resumed_at and path.exists():
-        with suppress(TrainingFailed):  # a record that is damaged begins anew; the run itself does not need it
+        with suppress(TrainingFailed):  # a damaged record is written anew; the run goes on
             said = read_json(path)
         earlier = said.get("resumed", [])
         said["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
@@ -217,7 +217,8 @@ def commit() -> str:
 
 
 def _git(*words: str, at: Path) -> str:
-    around = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # of a hook, whose repository is another
+    # git sets these in hooks, for the hook's repository
+    around = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     done = subprocess.run(
         ["git", *words], cwd=at, env=around, capture_output=True, text=True, timeout=10, check=True
     )  # fmt: skip

@@ -126,7 +126,7 @@ def latency_cost(net: nn.Module, size: Size, found: Table, whole_ms: float, rest
     unpruned = layered(shapes_of(net))
     fixed = (whole_ms - unpruned) * {"added": 1.0, "half": 0.5, "scaled": 0.0}[rest]
     if unpruned <= 0:
-        return lambda shapes: whole_ms  # nothing is known of other widths
+        return lambda shapes: whole_ms  # one measurement of the whole net says nothing about other widths
     return lambda shapes: max(0.0, fixed + layered(shapes) * (whole_ms - fixed) / unpruned)
 
 

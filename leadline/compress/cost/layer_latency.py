@@ -166,7 +166,7 @@ def call(net: Net, size: Size, bench: Bench) -> Callable[[], object]:
     """What runs `net`, compiled, on one image of `size` (height, width): noise in 0..1, always the same."""
     image = np.random.default_rng(0).random((1, 3, *size), np.float32)
     run: Runner
-    if bench.runtime == "eager":  # its artefact is a checkpoint, which holds only nets that a Spec describes
+    if bench.runtime == "eager":  # eager saves checkpoints, and a single layer has no Spec
         run = eager.runner(net, bench.threads)
     else:
         backend = installed(bench.runtime)

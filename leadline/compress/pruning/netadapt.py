@@ -82,7 +82,7 @@ def netadapt(
     check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
     with workers(make, options, module_of(net)) as evaluate:
-        _write(out, plan, history)  # from here on a candidate in `out` was made as `plan` says
+        _write(out, plan, history)  # written first: whoever resumes may trust the candidates in `out`
         for iteration in itertools.count(len(history)):
             estimate = cost(channels.shapes)
             measured = costs.measure(net) if costs.measure is not None else estimate

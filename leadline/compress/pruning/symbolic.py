@@ -93,7 +93,7 @@ class ChannelIds:
 
     def per_channel(self, x: Named) -> Tensor:
         """The names along dim 1, one for each channel: those that occur within a channel become one."""
-        if x.ids.shape[1] == 1 and x.shape[1] > 1:  # all nameless, or names along other dims
+        if x.ids.shape[1] == 1 and x.shape[1] > 1:  # no channel has an id, or ids run along another dimension
             self.freeze(x.ids, "its channels are laid out over space")
             return torch.zeros(x.shape[1], dtype=torch.int64)
         columns = set(zip(*x.ids.transpose(0, 1).flatten(1).tolist(), strict=True))

@@ -201,7 +201,7 @@ class _Work:
         path, metric = self.compiled(net, options), self.criteria.metric
         try:
             found, measured = self.metrics(path)
-        except BadData:  # not on a single one
+        except BadData:  # no image could be compared
             found, measured = {}, 0
         low, high = (self.module.load(p, self.criteria.threads) for p in (path, floating))
         times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)

@@ -173,7 +173,7 @@ class Work:
         paths = [pieces / f"{i:08d}" for i in images]
         for i, path in zip(images, paths, strict=True):
             if shard.exists():
-                break  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+                break  # a process of a killed run wrote the shard first, with the same bytes
             if not (path.exists() and is_whole(path.read_bytes(), i, called(self.data.keys[i]))):
                 write_atomically(path, piece(self.teacher, self.data, i, run))
                 new += 1
@@ -249,7 +249,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     n = said["data"]["n"] - len(skipped)
     if empty == n:
         for k in range(n_shards):
-            _shard(out, k).unlink(missing_ok=True)  # so that another teacher may be asked
+            _shard(out, k).unlink(missing_ok=True)  # another teacher may then label these images
         _tidy(out)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
         why += _hint(said, lines[-1]["name"]) if n else ""

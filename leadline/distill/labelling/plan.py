@@ -104,10 +104,10 @@ def claim(out: Path, said: dict[str, Any]) -> None:
         if path.exists():
             found = _said(path)
             if not begun and found.get("format") == FORMAT:
-                path.unlink()  # of a run that could not begin, whose flags may have been why
+                path.unlink()  # a run that never began: its flags may have been the reason
             elif other := differing(wanted, found):
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    sweep(out)  # not before: until here it may have been somebody else's folder
+    sweep(out)  # only now is it sure that the folder is ours
     if not begun and _names(out) <= {LOCK, PIECES}:
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):

@@ -74,7 +74,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
         return _left_out(data, i, error)
     except RuntimeError as error:
         if run.device != "cpu":
-            raise  # it may be the device that fails, and then no image is at fault
+            raise  # a GPU may fail for reasons that no image is the cause of
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)

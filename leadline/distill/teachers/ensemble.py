@@ -187,7 +187,8 @@ def _mean(
     share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
     share = share.to(maps).view(-1, 1, 1, 1, 1) * torch.isfinite(maps)
     if kind != "metric" and len(maps) > 1:
-        first = (torch.isfinite(maps).flatten(2).sum(2) >= LEAST).float().argmax(0)  # who says enough of each picture
+        # the first teacher with enough pixels for each picture
+        first = (torch.isfinite(maps).flatten(2).sum(2) >= LEAST).float().argmax(0)
         to = maps[first, torch.arange(maps.shape[1])]
         maps = torch.stack([_fitted(one, to, kind, first != i) for i, one in enumerate(maps)])
         share = share * torch.isfinite(maps)
@@ -222,5 +223,6 @@ def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
             made.append(x * (y[use].median() / x[use].median()))
             continue
         scale, shift = robust_line(x[use].double().cpu().numpy(), y[use].double().cpu().numpy())
-        made.append(scale * x + shift if scale > 0 else torch.full_like(x, torch.nan))  # upside down: not the same kind
+        # a negative scale: the map is not of the kind that it claims
+        made.append(scale * x + shift if scale > 0 else torch.full_like(x, torch.nan))
     return torch.stack(made)

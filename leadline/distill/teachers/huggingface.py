@@ -42,13 +42,13 @@ def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
     knows what kind of depth it gives and `said.kind` is silent.
     """
     try:
-        with quiet():  # it loads whatever package of quantisation it finds, and these talk
+        with quiet():  # transformers imports quantisation packages, which print
             from transformers import AutoImageProcessor, AutoModelForDepthEstimation
     except ImportError as error:
         raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
     try:
         with quiet():
-            # half precision, as some are stored, is nothing that a CPU computes in
+            # some are stored in half precision, which CPUs have no kernels for
             net, loaded = AutoModelForDepthEstimation.from_pretrained(
                 str(where), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_NO_CODE
             )

@@ -135,7 +135,7 @@ def _tune_task(task: Any, target: Any, folder: Path, database: Any, trials: int)
         database=database,
         builder=builder,
         runner=runner,
-        # without the third default one, which removes the folder of a build that is a file
+        # without the default callback that removes build folders: ours are files, where it fails
         measure_callbacks=[ms.measure_callback.AddToDatabase(), ms.measure_callback.UpdateCostModel()],
     )
 

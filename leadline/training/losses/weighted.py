@@ -94,7 +94,7 @@ def outputs(terms: Mapping[str, Term], net: nn.Module, image: Tensor) -> dict[st
     own: Tensor = net(image, raw=True)[0]
     if "target" not in wanted:
         return {"map": own}
-    # what net(image) gives, without running the net again
+    # the same as net(image), from the maps that are there already
     enlarged = getattr(net, "enlarged", None)
     return {"map": own, "target": own if enlarged is None else enlarged(own, (image.shape[-2], image.shape[-1]))}
 
