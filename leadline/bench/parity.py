@@ -168,9 +168,9 @@ def reference_net(model: str) -> Reference:
     return Reference(net.spec.preprocess, net.spec.head.kind, sha256(find(model)), partial(_expectation, net))
 
 
-def reference_file(model: str, said: ExternalModel) -> Reference:
+def reference_file(model: str, external: ExternalModel) -> Reference:
     """A file of another program, run by its own runtime."""
-    run, found = open_external(Path(model), said)
+    run, found = open_external(Path(model), external)
 
     def expectation(how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
         return partial(_expected, run, how)

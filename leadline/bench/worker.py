@@ -152,8 +152,8 @@ def metrics(
 
     samples = open_dataset(Path(data), split)
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
-    said = NOTHING_SAID if external is None else from_json(ExternalModel, external)
-    predictor = load_predictor(file, threads=threads, external=said)
+    external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
+    predictor = load_predictor(file, threads=threads, external=external_model)
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
@@ -182,9 +182,9 @@ def export(
 
 def peaks(threads: int) -> dict[str, float]:
     """See `roofline.peaks`."""
-    from leadline.bench.roofline import peaks as measured
+    from leadline.bench.roofline import peaks as machine_peaks
 
-    return measured(threads)
+    return machine_peaks(threads)
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

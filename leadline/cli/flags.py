@@ -34,13 +34,13 @@ def predictor(
     """What `--model`, `--runtime` and `--threads` name; `auto` tells on standard error what it chose, and why."""
     from leadline.predict.predictor import load_predictor
     from leadline.runtime import SUFFIXES
-    from leadline.runtime.external import refuse_said
+    from leadline.runtime.external import refuse_external
 
     if runtime != "auto":
         return load_predictor(model, runtime=runtime, threads=threads, external=external)
     if SUFFIXES.get(Path(model).suffix, "eager") != "eager":  # a file says itself what runs it
         return load_predictor(model, threads=threads, external=external)
-    refuse_said(model, external)
+    refuse_external(model, external)
     from leadline.bench.fastest import choose
 
     choice = choose(model, threads=threads, say=progress)

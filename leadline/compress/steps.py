@@ -68,5 +68,5 @@ def _name(step: Step) -> str:
 
 
 def _described(step: Step, report: Report) -> str:
-    said = report.context.get("step")
-    return str(said) if said else _name(step)
+    step_name = report.context.get("step")
+    return str(step_name) if step_name else _name(step)

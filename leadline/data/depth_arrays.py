@@ -28,8 +28,8 @@ from leadline.data.depth_names import (
     allowed,
     choose,
     few_enough,
-    kind_said,
     plain,
+    stated_kind,
     unit_of,
 )
 
@@ -78,7 +78,7 @@ def read_npz(path: Path, kind: Kind | None, key: str | None) -> Stored:
         arrays = _members(path, archive)
         facts = {plain(name): name for name in arrays if plain(name) in (*_MARKS, "kind", "unit")}
         words = {fact: _word(path, archive, arrays[facts[fact]]) for fact in ("kind", "unit") if fact in facts}
-        says = kind_said(path, words["kind"]) if words.get("kind") else None
+        says = stated_kind(path, words["kind"]) if words.get("kind") else None
         agreeing(path, "", says, kind)
         found = {name: str(array) for name, array in arrays.items() if name == key or name not in facts.values()}
         name = choose(path, found, says or kind, key)
@@ -135,8 +135,8 @@ def _word(path: Path, archive: zipfile.ZipFile, array: _Array) -> str | None:
         return None
     if math.prod(array.shape) != 1 or array.n_bytes > _MAX_TEXT:
         raise BadData(f"{path}: its arrays 'kind' and 'unit' should be one short word each")
-    said = _taken(path, archive, array).item()
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    text = _taken(path, archive, array).item()
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _masked(path: Path, archive: zipfile.ZipFile, mark: _Array, values: np.ndarray) -> np.ndarray:

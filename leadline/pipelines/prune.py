@@ -59,15 +59,15 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size
-    begun, measured = folder / "plan.json", folder / "unpruned.json"
+    begun, unpruned = folder / "plan.json", folder / "unpruned.json"
     # re-measuring would change the budget of a resumed run
-    known = read_json(measured, (int, float)) if begun.exists() else None
+    known = read_json(unpruned, (int, float)) if begun.exists() else None
     costs = cost_model(budget, net, size, say, known)
     whole = costs.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
     if not begun.exists():
         check(options, made, costs, most)
-        write_atomically(measured, json.dumps(whole).encode())  # written last: a mistake in the options leaves no file
+        write_atomically(unpruned, json.dumps(whole).encode())  # written last: a mistake in the options leaves no file
     write_atomically(begun, json.dumps(plan, indent=1).encode())
     at = folder / "pruned.safetensors"
     to_budget = partial(prune_to_budget, options=options, made=made, costs=costs, most=most, resume=resume, say=say)

@@ -107,9 +107,9 @@ def autotune(
     return Tuned(best, _fastest(loaded).workers or 0, (*trials, *loaded))
 
 
-def chosen(said: dict[str, Any], options: FitOptions) -> tuple[FitOptions, int]:
+def chosen(record: dict[str, Any], options: FitOptions) -> tuple[FitOptions, int]:
     """(options, workers) that an earlier `Tuned.to_json` stands for."""
-    return replace(options, **said["options"]), int(said["workers"])
+    return replace(options, **record["options"]), int(record["workers"])
 
 
 def _fastest(trials: Sequence[Trial]) -> Trial:
@@ -125,12 +125,12 @@ def _ways(options: FitOptions) -> dict[str, Any]:
 
 def _flag(name: str, value: Any) -> str:
     """What the command line is told; of a switch it knows only the side that is not its default, here else ''."""
-    said = name.replace("_", "-")
+    flag = name.replace("_", "-")
     if not isinstance(value, bool):
-        return f"--fit.{said} {value}"
+        return f"--fit.{flag} {value}"
     if value == getattr(FitOptions(), name):
         return ""
-    return f"--fit.{said}" if value else f"--fit.no-{said}"
+    return f"--fit.{flag}" if value else f"--fit.no-{flag}"
 
 
 def _compiles() -> bool:

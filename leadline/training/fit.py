@@ -84,8 +84,8 @@ def fit(
     around = PartialState()
     main = around.is_main_process
     if main and out is not None:
-        told = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
-        record_run(out, told, start)
+        record = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
+        record_run(out, record, start)
     rate = Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
@@ -126,8 +126,8 @@ def fit(
         "images_per_s": round(rate.mean, 1),
         "waiting": round(rate.waiting, 3),
     }
-    if told := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
-        context["loss_parameters"] = told
+    if parameters := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
+        context["loss_parameters"] = parameters
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
 

@@ -55,8 +55,12 @@ def read_state(state: State, path: Path, plan: str) -> int:
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            said = file.metadata() or {}
-            step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), json.loads(said["plan"])
+            metadata = file.metadata() or {}
+            step, skipped, stored_plan = (
+                int(metadata["step"]),
+                int(metadata.get("skipped", 0)),
+                json.loads(metadata["plan"]),
+            )
             if not isinstance(stored_plan, list) or [type(part) for part in stored_plan] != [dict, dict]:
                 raise ValueError("its plan is none")
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -86,8 +90,8 @@ def read_state(state: State, path: Path, plan: str) -> int:
 def _anew(path: Path) -> str:
     """What can be done where a state is of no use, without losing the weights of the run."""
     last = path.with_name("last.safetensors")
-    said = f"Remove {path.name}, and the run starts from the beginning"
-    return f"{said}; or go on from its weights: --model {last} with another --out" if last.exists() else said
+    advice = f"Remove {path.name}, and the run starts from the beginning"
+    return f"{advice}; or go on from its weights: --model {last} with another --out" if last.exists() else advice
 
 
 def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[str] = ()) -> Any:
@@ -191,14 +195,14 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
         "commit": commit(),
     }
     path = out / "run.json"
-    said: dict[str, Any] = around | dict(facts)
+    record: dict[str, Any] = around | dict(facts)
     if resumed_at and path.exists():
         with suppress(TrainingFailed):  # a damaged record is written anew; the run goes on
-            said = read_json(path)
-        earlier = said.get("resumed", [])
-        said["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
-        said |= {key: facts[key] for key in ("requested",) if key in facts}
-    write_atomically(path, json.dumps(said, indent=2).encode())
+            record = read_json(path)
+        earlier = record.get("resumed", [])
+        record["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
+        record |= {key: facts[key] for key in ("requested",) if key in facts}
+    write_atomically(path, json.dumps(record, indent=2).encode())
 
 
 def commit() -> str:

@@ -124,10 +124,10 @@ def _evaluated(job: Job) -> Candidate:
     """
     base, candidate, folder, first, channels, drop = job
     path = file_of(folder, candidate.group)
-    said = path.with_suffix(".json")
-    if said.exists() and path.exists():
+    facts_file = path.with_suffix(".json")
+    if facts_file.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
-            found = Candidate(**json.loads(said.read_bytes()))
+            found = Candidate(**json.loads(facts_file.read_bytes()))
             load(path, module=_settled[0][2])
             if (found.group, found.width) == (candidate.group, candidate.width):
                 return found
@@ -148,7 +148,7 @@ def _evaluated(job: Job) -> Candidate:
     except BadData:  # the candidate predicts nothing that can be measured
         return candidate
     save(net, path)
-    write_atomically(said, json.dumps(asdict(made)).encode())
+    write_atomically(facts_file, json.dumps(asdict(made)).encode())
     return made
 
 

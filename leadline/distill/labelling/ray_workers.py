@@ -45,13 +45,13 @@ def by_ray(
             self.work = make()
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            told = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
+            row_out = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
             try:
                 skipped, new = self.work(int(row["shard"]))
             # returned as a row: Ray would wrap an exception in its own
             except (LeadlineError, OSError, ValueError) as error:
-                return {**told, "failed": _plain(error), "disk": isinstance(error, OSError)}
-            return {**told, "skipped": json.dumps(skipped), "new": new}
+                return {**row_out, "failed": _plain(error), "disk": isinstance(error, OSError)}
+            return {**row_out, "skipped": json.dumps(skipped), "new": new}
 
     _start(ray, run)
     try:

@@ -83,11 +83,11 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     sure = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"no_prediction": 1})}
     facts |= {"abstained": answer.abstained} if answer.abstained else {}
-    said = {**facts, "i": i, "name": sample.name, **known}
+    record = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
         + _member(f"{i:08d}.confidence.png", _png(sure))
-        + _member(f"{i:08d}.json", said)
+        + _member(f"{i:08d}.json", record)
     )
 
 

@@ -65,8 +65,8 @@ def _finished(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in split_lines(read_text(path)) if path.is_file() else []:
         with contextlib.suppress(ValueError):  # a line cut short by a crash
-            told = json.loads(line)
-            found[str(told.get("key"))] = max(found.get(str(told.get("key")), 0), int(told["trials"]))
+            record = json.loads(line)
+            found[str(record.get("key"))] = max(found.get(str(record.get("key")), 0), int(record["trials"]))
     return found
 
 
