@@ -80,8 +80,9 @@ class Fresh:
         return found
 
     def size_mb(self) -> float:
-        """As `du` counts it."""
-        found = [path.lstat() for path in self.home.rglob("*")]
+        """As `du` counts it, without setuptools: venvs of Python 3.11 have it, of newer ones not, and nothing needs it."""
+        parts = {path: path.relative_to(self.home).parts for path in self.home.rglob("*")}
+        found = [path.lstat() for path, names in parts.items() if not {"setuptools", "pkg_resources"} & set(names)]
         return sum(getattr(one, "st_blocks", one.st_size / 512) for one in found) * 512 / 2**20
 
 

@@ -35,7 +35,7 @@ class BenchOptions:
     second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is measured on the
     first `limit` images. `calibration` names the images for int8 (see `sources`). `tuning` and `trials` are tvm's.
     `external` describes files of other programs. `n` calls of each row count, fewer only where they would take more
-    than `at_most_s` seconds.
+    than `at_most_s` seconds. `device` is where all rows compute, by default the processor, see `runtime.devices`.
     """
 
     runtimes: tuple[str, ...] = tuple(BACKENDS)
@@ -57,6 +57,7 @@ class BenchOptions:
     at_most_s: float = 300.0
     roofline: bool = False
     external: ExternalModel = NOTHING_SAID
+    device: str | None = None
 
 
 _OF_OTHERS = ("facts", "stands_in")  # fields of a Row that its JSON does not hold under their name
@@ -81,6 +82,7 @@ class Row:
     error: str | None = None
     external: dict[str, Any] | None = None
     stands_in: bool = False
+    device: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def is_reference(self) -> bool:
@@ -90,6 +92,7 @@ class Row:
     def opening(self) -> dict[str, Any]:
         """What a worker needs to know of the file, to open it."""
         given = {"file": str(self.file), "threads": self.threads}
+        given |= {} if self.device is None else {"device": self.device}
         return given if self.external is None else given | {"external": self.external}
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +150,8 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
         for name, precision, frame in itertools.product(options.runtimes, options.precisions, frames):
             if name != "eager":
                 rows += _exported(model, name, precision, frame, options, say)
+    for row in rows:
+        row.device = options.device
     return rows
 
 
