@@ -80,7 +80,7 @@ class Fresh:
         return found
 
     def size_mb(self) -> float:
-        """As `du` counts it, without setuptools: venvs of Python 3.11 have it, of newer ones not, and nothing needs it."""
+        """As `du` counts it, without setuptools, which venvs of Python 3.11 have, and newer ones do not."""
         parts = {path: path.relative_to(self.home).parts for path in self.home.rglob("*")}
         found = [path.lstat() for path, names in parts.items() if not {"setuptools", "pkg_resources"} & set(names)]
         return sum(getattr(one, "st_blocks", one.st_size / 512) for one in found) * 512 / 2**20
