@@ -15,8 +15,10 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
+from leadline.core.allowed import require
 from leadline.core.old_keys import with_new_keys
 
 T = typing.TypeVar("T")
@@ -38,13 +40,6 @@ def shown(value: Any) -> str:
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxtuple = 4, 120, 60, 120, 16
 _SHORT.maxlist = _SHORT.maxdict = 16
-
-
-def _require(*rules: tuple[bool, str]) -> None:
-    """Each rule is (whether it holds, what is said if not): the first one that is broken is a ValueError."""
-    for holds, said in rules:
-        if not holds:
-            raise ValueError(said)
 
 
 @lru_cache(maxsize=16)
@@ -105,7 +100,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sides = len(self.size) == 2 and all(_whole(side, MAX_SIDE) for side in self.size)
-        _require(
+        require(
             *_words(self),
             (
                 sides and math.prod(self.size) <= MAX_SEEN,
@@ -134,7 +129,7 @@ class Encoder:
     widths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _require(_named(self.name), *_wide(self.widths))
+        require(_named(self.name), *_wide(self.widths))
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ class Decoder:
     kernel: int = 5
 
     def __post_init__(self) -> None:
-        _require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
+        require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
 
 
 @dataclass(frozen=True)
@@ -177,7 +172,7 @@ class Head:
 
     def __post_init__(self) -> None:
         units = ("m", "relative_depth", "relative_disparity")
-        _require(
+        require(
             *_words(self),
             _odd(self.kernel),
             (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
@@ -210,7 +205,7 @@ class Spec:
         later = [name for name in ("skipped", "gates") if getattr(self, name)]
         said = shown(getattr(self, later[0])) if later else ""
         of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
-        _require(
+        require(
             _named(self.name),
             (of_file, f"name is {shown(self.name)}; files are called so: a name without slashes is needed"),
             (
@@ -227,7 +222,7 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def from_json(cls: type[T], value: Any) -> T:
     """The dataclass `cls` from what `to_json` gave; an unknown key, a missing one or a wrong type is a ValueError."""
-    return typing.cast(T, _parse(cls, value, cls.__name__))
+    return typing.cast(T, _parse(cls, value, getattr(cls, "__name__", "the value")))
 
 
 def _plain(value: Any) -> Any:
@@ -235,7 +230,7 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
@@ -260,6 +255,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise ValueError(f"{where} is {shown(value)}, which no floating-point number holds") from None
+    if kind is Path and isinstance(value, str):
+        return Path(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where} is {shown(value)}; {kind.__name__} is needed")
     return value
