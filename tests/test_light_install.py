@@ -35,8 +35,8 @@ def test_what_runs_nets_loads_nothing_that_trains_or_draws(tmp_path: Path) -> No
     exported = str(files.shipped_onnx()["litedepth"])
     calls = [
         ["--help"], ["predict", "--help"], ["predict", "photo.png", "--model", exported], ["predict", "photo.png"],
-        ["val", "--data", "data", "--model", "litedepth"], ["doctor"],
-        ["predict", "photo.png", "--model", "nosuch.onnx"],
+        ["val", "--data", "data", "--model", "litedepth"], ["doctor"], ["list"], ["info", "litedepth"],
+        ["info", exported], ["predict", "photo.png", "--model", "nosuch.onnx"],
     ]  # fmt: skip
     code = (
         "import sys; from leadline.cli.main import main; "
@@ -45,7 +45,7 @@ def test_what_runs_nets_loads_nothing_that_trains_or_draws(tmp_path: Path) -> No
     around = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=around, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "[0, 0, 0, 0, 0, 0, 1] []"
+    assert done.stderr.splitlines()[-1] == f"[{'0, ' * (len(calls) - 1)}1] []"
 
 
 class Fresh:
@@ -101,6 +101,8 @@ def test_a_fresh_venv_runs_what_a_target_needs_and_is_small(fresh: Fresh) -> Non
     assert all((fresh.folder / path).stat().st_size for path in outcome["files"])
     assert np.load(fresh.folder / "out" / "photo_depth.npy").shape == (96, 128)
     assert answer("val", "--data", "data")["metrics"]
+    assert answer("info", "litedepth")["parameters"] == 387_953
+    assert {"litedepth", "fastdepth"} <= {net["name"] for net in answer("list")["models"]}  # type: ignore[attr-defined]
     ready = {row["runtime"] for row in answer("doctor")["runtimes"] if row["ready"]}  # type: ignore[attr-defined]
     assert ready == {"onnx"}
     (row,) = json.loads(fresh.run("bench", "litedepth", "--n", "10", "--threads", "1", "--json", "-").stdout)["rows"]
@@ -116,6 +118,7 @@ def test_a_fresh_venv_runs_what_a_target_needs_and_is_small(fresh: Fresh) -> Non
         ("predict photo.png --model fastdepth", "train"),
         ("predict photo.png --runtime eager", "train"),
         ("predict photo.png --runtime openvino", "openvino"),
+        ("info litedepth --channels", "train"),
         ("predict photo.png --colormap cividis", "plot"),
         ("train --data data --out run", "train"),
         ("distill --data data --teacher litedepth --out run", "train"),

@@ -237,6 +237,9 @@ def _exported(
             raise RowFailed(f"{name} makes {', '.join(module.PRECISIONS)} files, no {precision}")
         if (needed := module.missing()) is not None:
             raise RowFailed(f"the runtime is not installed; this brings it: {needed}")
+        if options.device is not None:
+            with working() as worker:
+                worker.ask("on_device", runtime=name, device=options.device)
         say(f"exporting {model} for {name} {precision}{'' if frame is None else ' with whole frames'}")
         made = _export(model, name, precision, frame, options)
         for row in rows:

@@ -184,6 +184,14 @@ def export(
     return {"file": str(path), "export_s": perf_counter() - start}
 
 
+def on_device(runtime: str, device: str) -> dict[str, Any]:
+    """Nothing; an error if the runtime cannot compute there."""
+    from leadline.runtime import check_device
+
+    check_device(runtime, device)
+    return {}
+
+
 def peaks(threads: int) -> dict[str, float]:
     """See `roofline.peaks`."""
     from leadline.bench.roofline import peaks as measured
@@ -192,7 +200,7 @@ def peaks(threads: int) -> dict[str, float]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, peaks)
+    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, on_device, peaks)
 }
 
 
