@@ -16,7 +16,8 @@ from leadline.core.machine import usable_cores
 from leadline.core.packages import is_installed
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.nn.files import find, read_spec
+from leadline.nn.costs import recorded_costs
+from leadline.nn.files import find, read_spec, shipped
 from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
@@ -161,12 +162,14 @@ def is_artefact(model: str) -> bool:
 
 
 def describe(model: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """A checkpoint's sha256, input size, parameters, multiply-accumulates (both only where torch is there to count
-    them) and kind of depth.
+    """A checkpoint's sha256, input size, parameters, multiply-accumulates and kind of depth. Without torch, of a net
+    that ships: as they are written down.
     """
     if not is_installed("torch"):
         spec, file = read_spec(model), sha256(find(model))
-        return {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        known = recorded_costs()[model]._asdict() if model in shipped() and size in (None, spec.preprocess.size) else {}
+        facts = {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        return facts | known
     from leadline.compress.cost.count import macs, parameters
     from leadline.nn.checkpoint import load
 
