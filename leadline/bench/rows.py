@@ -16,7 +16,8 @@ from leadline.core.machine import usable_cores
 from leadline.core.packages import is_installed
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.nn.files import find, read_spec
+from leadline.nn.costs import recorded_costs
+from leadline.nn.files import find, read_spec, shipped
 from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_external
@@ -35,7 +36,7 @@ class BenchOptions:
     second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is measured on the
     first `limit` images. `calibration` names the images for int8 (see `sources`). `tuning` and `trials` are tvm's.
     `external` describes files of other programs. `n` calls of each row count, fewer only where they would take more
-    than `at_most_s` seconds.
+    than `at_most_s` seconds. `device` is where all rows compute, by default the processor, see `runtime.devices`.
     """
 
     runtimes: tuple[str, ...] = tuple(BACKENDS)
@@ -57,6 +58,7 @@ class BenchOptions:
     at_most_s: float = 300.0
     roofline: bool = False
     external: ExternalModel = NOTHING_SAID
+    device: str | None = None
 
 
 _OF_OTHERS = ("facts", "stands_in")  # fields that JSON stores under other names
@@ -81,6 +83,7 @@ class Row:
     error: str | None = None
     external: dict[str, Any] | None = None
     stands_in: bool = False
+    device: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def is_reference(self) -> bool:
@@ -90,6 +93,7 @@ class Row:
     def opening(self) -> dict[str, Any]:
         """What a worker needs to know of the file, to open it."""
         given = {"file": str(self.file), "threads": self.threads}
+        given |= {} if self.device is None else {"device": self.device}
         return given if self.external is None else given | {"external": self.external}
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +151,8 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
         for name, precision, frame in itertools.product(options.runtimes, options.precisions, frames):
             if name != "eager":
                 rows += _exported(model, name, precision, frame, options, say)
+    for row in rows:
+        row.device = options.device
     return rows
 
 
@@ -156,12 +162,14 @@ def is_artefact(model: str) -> bool:
 
 
 def describe(model: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """A checkpoint's sha256, input size, parameters, multiply-accumulates (both only where torch is there to count
-    them) and kind of depth.
+    """A checkpoint's sha256, input size, parameters, multiply-accumulates and kind of depth. Without torch, of a net
+    that ships: as they are written down.
     """
     if not is_installed("torch"):
         spec, file = read_spec(model), sha256(find(model))
-        return {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        known = recorded_costs()[model]._asdict() if model in shipped() and size in (None, spec.preprocess.size) else {}
+        facts = {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        return facts | known
     from leadline.compress.cost.count import macs, parameters
     from leadline.nn.checkpoint import load
 
@@ -232,6 +240,9 @@ def _exported(
             raise RowFailed(f"{name} makes {', '.join(module.PRECISIONS)} files, no {precision}")
         if (needed := module.missing()) is not None:
             raise RowFailed(f"the runtime is not installed; this brings it: {needed}")
+        if options.device is not None:
+            with working() as worker:
+                worker.ask("on_device", runtime=name, device=options.device)
         say(f"exporting {model} for {name} {precision}{'' if frame is None else ' with whole frames'}")
         made = _export(model, name, precision, frame, options)
         for row in rows:

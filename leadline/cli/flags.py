@@ -24,22 +24,29 @@ Out = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Count = Annotated[int | None, arg(metavar="N")]
 Runtime = Annotated[str | None, arg(metavar="NAME|auto")]
+Device = Annotated[str | None, arg(metavar="NAME")]
 Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --depth-scale ...
 AS_SAID = Reading()  # by dataset.toml
 
 
 def predictor(
-    model: str, runtime: str | None, threads: int | None, external: ExternalModel = NOTHING_SAID
+    model: str,
+    runtime: str | None,
+    threads: int | None,
+    external: ExternalModel = NOTHING_SAID,
+    device: str | None = None,
 ) -> Predictor:
-    """What `--model`, `--runtime` and `--threads` name; `auto` tells on standard error what it chose, and why."""
+    """What the flags of these names say; the runtime `auto` tells on standard error what it chose, and why."""
     from leadline.predict.predictor import load_predictor
     from leadline.runtime import SUFFIXES
     from leadline.runtime.external import refuse_external
 
     if runtime != "auto":
-        return load_predictor(model, runtime=runtime, threads=threads, external=external)
+        return load_predictor(model, runtime=runtime, threads=threads, device=device, external=external)
     if SUFFIXES.get(Path(model).suffix, "eager") != "eager":  # a file says itself what runs it
-        return load_predictor(model, threads=threads, external=external)
+        return load_predictor(model, threads=threads, device=device, external=external)
+    if device is not None:
+        raise ValueError(f"--runtime auto measures on the processor; with --device {device} name a runtime, or none")
     refuse_external(model, external)
     from leadline.bench.fastest import choose
 
@@ -71,6 +78,9 @@ class ModelOptions:
     the model, where onnxruntime is installed, else PyTorch (eager)."""
     threads: Count = None
     """Threads of the runtime; by default its own choice."""
+    device: Device = None
+    """Where the runtime computes, such as cpu (the default), cuda, or of OpenVINO gpu; a wrong name is answered with
+    those that are here."""
     flip: bool = False
     """Predict each mirrored image too and take the mean, in twice the time."""
     external: ExternalModel = NOTHING_SAID
@@ -78,7 +88,7 @@ class ModelOptions:
 
     def predictor(self) -> Predictor:
         """The model, opened."""
-        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external)
+        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, self.device)
         return replace(opened, flip=self.flip)
 
 
@@ -106,6 +116,8 @@ class Comparison:
     """For int8: images (a folder, a pattern or a .txt list) from which it learns ranges."""
     images: int = 128
     """For int8: how many of them, evenly spaced."""
+    device: Device = None
+    """Where all runtimes compute, such as cpu (the default) or cuda; those that cannot are named."""
     external: ExternalModel = NOTHING_SAID
     """What ONNX and TFLite files of other programs do not say of themselves."""
 
@@ -127,6 +139,7 @@ class Comparison:
             calibration=self.calibration,
             n_calibration=self.images,
             external=self.external,
+            device=None if self.device is None else self.device.lower(),
             **more,
         )
 
