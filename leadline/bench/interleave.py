@@ -12,6 +12,7 @@ import numpy as np
 from leadline.bench.device import pick_cores
 from leadline.bench.rows import BenchOptions, Row
 from leadline.bench.worker_process import RowFailed, Worker, working
+from leadline.core.agreement import agreement
 from leadline.core.timing import summary
 from leadline.runtime.external import external_files
 from leadline.runtime.manifest import files_of
@@ -106,6 +107,8 @@ def _compare_outputs(rows: Sequence[Row], frames: Path) -> None:
             found = np.load(path)
             expected = np.load(_outputs(frames, rows.index(reference), row.frame is not None))
             row.facts["parity"] = float(np.abs(found - expected).max() / np.abs(expected).max())
+            near = agreement(found, expected)
+            row.facts |= {"within_125": near["within_125"], "depth_mean": near["mean_difference"]}
 
 
 def _outputs(frames: Path, i: int, restored: bool) -> Path:

@@ -47,7 +47,8 @@ def bench(
     - `end_to_end_ms`: from a camera frame uint8 to depth of the frame's size, with `preprocess_ms` and `postprocess_ms`
       (medians); a file for whole frames does all that itself, and its `ratio` is one of ends to ends. `over_net`: this
       time over the `latency_ms` of the net's file in the same runtime and precision
-    - `parity`: the largest difference from PyTorch's output over the largest value of that
+    - `parity`: the largest difference from PyTorch's output over the largest value of that; `within_125`, the share of
+      pixels within a factor of 1.25 of it; `depth_mean`, the mean absolute difference in the model's unit
     - `load_ms` with the import of the runtime, `first_ms` of the first call, `peak_mib` of its process, `bytes`
       of all its files, `metrics` of this very file
     - `limit_ms`, the least that this machine allows, and `fraction`, how much of that limit is reached

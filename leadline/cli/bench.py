@@ -7,8 +7,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
+from leadline.cli.command import check_writable, names, progress, storable, write_whole
 from leadline.cli.flags import parse_size
+from leadline.cli.say import inform
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 
@@ -63,6 +64,7 @@ def bench(
     """
     import json as json_format
 
+    progress(f"measuring {', '.join(models)}")
     from leadline.bench.rows import BenchOptions
     from leadline.bench.run import bench as measure
     from leadline.bench.table import table
@@ -109,7 +111,7 @@ def bench(
         from leadline.bench.plot import plot as draw
 
         draw(found, plot)
-        warn(f"wrote {plot}")
+        inform(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
 
 

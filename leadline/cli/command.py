@@ -25,6 +25,9 @@ import tyro
 from leadline import __version__
 from leadline.cli.resume import with_options_of_run
 from leadline.core.errors import LeadlineError, Lost, plainly
+from leadline.core.progress import QUIET_VARIABLE
+from leadline.core.progress import command as one_command
+from leadline.core.progress import progress as progress
 from leadline.core.text import shown, split_list
 
 Verb = Callable[..., int]
@@ -39,7 +42,8 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _one_line
     try:
-        code = _run(verbs, list(argv))
+        with one_command(quiet=bool(_QUIET & set(argv))):
+            code = _run(verbs, [word for word in argv if word not in _QUIET])
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
         return code
     except KeyboardInterrupt:
@@ -58,6 +62,10 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
             raise
         warn(f"{type(error).__name__}: {error} (this is a fault of leadline; LEADLINE_DEBUG=1 shows where)")
         return 1
+
+
+_QUIET = {"--quiet", "-q"}
+"""Flags of every verb."""
 
 
 def _run(verbs: Verbs, args: list[str]) -> int:
@@ -232,7 +240,14 @@ def _overview(verbs: Verbs, prog: str) -> str:
     for name, verb in verbs.items():
         text = (verb.__doc__ or "").splitlines()[0] if callable(verb) else f"Data sets: {', '.join(verb)}."
         rows.append(f"  {name:<9} {text}")
-    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"{prog} VERB --help shows the flags of a verb.",
+            f"--quiet, or {QUIET_VARIABLE}=1: on standard error nothing but warnings and errors, and no closing line.",
+        ]
+    )
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -273,9 +288,3 @@ def tell(note: str) -> None:
     """As `warn`, unless there is nothing to say."""
     if note:
         warn(note)
-
-
-def progress(line: str) -> None:
-    """Tell a person who waits what goes on, in a line on standard error that the next one overwrites; "" clears it."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

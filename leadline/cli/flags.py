@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import progress, warn
+from leadline.cli.command import progress
+from leadline.cli.say import inform
 from leadline.data.options import Reading
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
@@ -39,11 +40,12 @@ def predictor(
     if SUFFIXES.get(Path(model).suffix, "eager") != "eager":  # a file says itself what runs it
         return load_predictor(model, threads=threads, external=external)
     refuse_said(model, external)
+    progress(f"looking for the fastest runtime for {model}")
     from leadline.bench.fastest import choose
 
     choice = choose(model, threads=threads, say=progress)
     progress("")
-    warn(choice.why)
+    inform(choice.why)
     return load_predictor(choice.file, threads=threads)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
+from leadline.cli.say import closing
 from leadline.core.text import shown
 
 if TYPE_CHECKING:
@@ -144,5 +145,5 @@ def import_model(
     if json:
         print_json({"source": str(source), "wrote": str(out), "widths": list(net.spec.encoder.widths)})
     else:
-        print(shown(f"{source}: {net.spec.name}; wrote {out}"))
+        closing(shown(f"{source}: {net.spec.name}; wrote {out}"))
     return 0

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, names, print_json, warn
+from leadline.cli.command import check_writable, names, print_json, progress, warn
 from leadline.cli.flags import AS_SAID, Read
+from leadline.cli.say import closing, inform
 from leadline.compress.options import Masks, Method, NetAdapt, Pruning
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
@@ -125,7 +126,8 @@ def prune(
             rounds, finetune=finetune, distill_weight=distill_weight, reinit=reinit, name=name,
         ),
         resume=resume,
-        say=warn,
+        say=inform,
+        progress=progress,
     )  # fmt: skip
     reports = compared(
         pruned.before, pruned.after, files=(find(model), out), runtimes=runtimes, threads=threads,
@@ -137,5 +139,5 @@ def prune(
         print_json({"out": str(out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {shown(out)}, in {pruned.stored} as {model}")
+        closing(f"\nwrote {shown(out)}, in {pruned.stored} as {model}")
     return 0

@@ -10,6 +10,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.export import Model, Size
 from leadline.cli.flags import AS_SAID, Read, parse_size
+from leadline.cli.say import closing
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
 
@@ -57,17 +58,20 @@ def quantize(
         reading: how to read the data
         json: print one JSON object
     """
+    from leadline.runtime import backend, suffix
+
+    backend(runtime)
+    progress(f"quantizing {model} for {runtime}")
     from leadline.compress.quantization.search import AcceptanceCriteria
     from leadline.compress.quantization.search import quantize as quantize_model
+    from leadline.core.agreement import in_words
     from leadline.core.preprocess import prepare
     from leadline.core.report import table
     from leadline.data.dataset import subset
     from leadline.data.layouts.detect import open_dataset
     from leadline.nn.checkpoint import find, load
-    from leadline.runtime import backend, suffix
     from leadline.runtime.export import calibration as pictures_for
 
-    backend(runtime)
     if images < 1:
         raise ValueError(f"images is {images}; calibration needs at least one")
     samples = open_dataset(data, split, **reading.given())
@@ -96,9 +100,11 @@ def quantize(
         frame=parse_size("frame", frame),
         say=progress,
     )
+    progress("")
     if json:
         print_json(report.to_json())
     else:
         print(table([report]))
-        print(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
+        closing(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
+        closing(in_words(report.metrics, load(model).spec.head.kind == "metric"))
     return 0

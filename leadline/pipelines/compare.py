@@ -96,7 +96,7 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
 _PRUNING = tuple(one.name for one in fields(Pruning) if one.name not in ("training", "out", "name"))
 
 
-_SPLIT = re.compile(r" \((validation split|choosing part)\)")  # the second in files of an older leadline
+_SPLIT = re.compile(r" \((validation split|\w+ part)\)")  # the second in files of an older leadline
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -43,7 +43,9 @@ def test_at_least_eight_or_a_third_are_kept_and_at_most_half(scenes: tuple[int, 
     assert min(8, n // 3) <= len(kept) <= n // 2
 
 
-@pytest.mark.parametrize(("scenes", "expected"), [((8, 8, 8), {2}), ((3, 40, 2, 2, 5), {2, 3, 4}), ((9, 9, 40), {0, 1})])
+@pytest.mark.parametrize(
+    ("scenes", "expected"), [((8, 8, 8), {2}), ((3, 40, 2, 2, 5), {2, 3, 4}), ((9, 9, 40), {0, 1})]
+)
 def test_scenes_stay_whole_where_there_are_several(scenes: tuple[int, ...], expected: set[int]) -> None:
     rest, kept, whole = hold_out_few(data(*scenes))
     parts = [{key.split("/")[0] for key in one.keys} for one in (rest, kept)]
