@@ -7,8 +7,14 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
+from leadline.cli.short_help import short_help
 
 
+@short_help(
+    {"Flags": "--json"},
+    "leadline compare runs/first runs/second",
+    "leadline compare fastdepth runs/half.safetensors --json",
+)
 def compare(models: Annotated[tuple[str, ...], arg(metavar="RUN|FILE|NAME ...")], /, *, json: bool = False) -> int:
     """Runs side by side: the options that differ, cost, seed, date and metrics.
 

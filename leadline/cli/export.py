@@ -10,6 +10,7 @@ from tyro.conf import arg
 from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import parse_size
 from leadline.cli.say import closing
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
 
@@ -23,6 +24,15 @@ _N_COMPARED = 8  # calibration images on which a file in lower precision is comp
 Model = Annotated[str, arg(metavar="NAME|FILE")]
 
 
+@short_help(
+    {
+        "File": "--runtime --out --precision --size --frame",
+        "Int8": "--calibration --images --keep",
+        "Tvm": "--tuning --trials",
+    },
+    "leadline export fastdepth --runtime onnx",
+    "leadline export litedepth --runtime onnx --precision int8 --calibration photos",
+)
 def export(
     model: Model,
     /,
@@ -39,7 +49,7 @@ def export(
     trials: int = 0,
     json: bool = False,
 ) -> int:
-    """A file that a runtime runs, from a net's weights. It is run once and compared with PyTorch before it counts.
+    """Make a file that a runtime runs. It is run once and compared with PyTorch before it counts.
 
     Args:
         model: a net that ships with leadline, or a checkpoint
@@ -63,11 +73,12 @@ def export(
     progress(f"exporting {model} for {runtime}")
     from leadline.core.agreement import in_words
     from leadline.nn.checkpoint import find, load
-    from leadline.runtime.export import agreement_with_net, difference, tuning_folder
+    from leadline.runtime.export import agreement_with_net, difference
     from leadline.runtime.export import calibration as pictures_for
     from leadline.runtime.export import export as export_model
     from leadline.runtime.manifest import files_of
     from leadline.runtime.options import CompileOptions
+    from leadline.runtime.tuning import tuning_folder
 
     if precision == "int8" and calibration is None:
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
@@ -109,8 +120,15 @@ def export(
     return 0
 
 
+@short_help(
+    {
+        "Flags": "--json",
+    },
+    "leadline doctor",
+    "leadline doctor --json",
+)
 def doctor(*, json: bool = False) -> int:
-    """Which runtimes can run and export here, what the others lack, and what machine this is.
+    """Show which runtimes can run and export here, what the others lack, and what machine this is.
 
     Args:
         json: print one JSON object

@@ -8,6 +8,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import print_json
 from leadline.cli.say import closing, inform
+from leadline.cli.short_help import short_help
 from leadline.core.report import Report, table
 from leadline.core.text import shown
 from leadline.training.options import Training
@@ -38,8 +39,17 @@ def run_training(run: Training, net: Net | None = None, distillation: Distillati
     return train(run, net, distillation, say=inform)
 
 
+@short_help(
+    {
+        "Data and results": "--data --out --val-every",
+        "Net": "--model --pretrained",
+        "Training": "--loss --batch --fit.steps --fit.lr --resume",
+    },
+    "leadline train --data NYU --out run --model fastdepth --steps 2000",
+    "leadline train --data NYU:6 rooms:2 --out run --loss log_l1 --lr 1e-3",
+)
 def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
-    """Train a net on one or more data sets; checkpoints, curves and pictures go to a folder, `--resume` goes on.
+    """Train a net on one or more data sets; checkpoints, curves and pictures go to a folder.
 
     Args:
         run: the run

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of
+from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of, require
 from leadline.training.options import FitOptions, Training
 
 Method = Literal["netadapt", "masks", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"]
@@ -76,11 +76,17 @@ class Masks:
             self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1
         )
         check(self, mode=one_of("total", "task"), regulariser=one_of("plain", "cost"))
+        require(
+            (
+                self.target is None or self.controlled,
+                f"masks.target is {self.target}, which a fixed strength cannot reach; leave one out",
+            )
+        )
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """One pruning run, completely."""
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """How a net is pruned: everything of a run but the training."""
 
     method: Method
     """netadapt: greedy, layer by layer; masks: learned with the weights; the others: a score for each channel, and one
@@ -90,12 +96,10 @@ class Pruning:
     what the net has (0.5x, 50%), without KIND of its MACs, or with a runtime of its latency."""
     out: Path
     """The file to write; a folder of the same name without its ending holds what is needed to go on."""
-    training: Training
-    """How the net learns: data, loss, batches, and the long training after pruning (fit.steps)."""
     runtime: str | None = None
-    """latency_ms: what runs the net, such as openvino."""
+    """For latency: what runs the net, such as openvino."""
     threads: int | None = None
-    """latency_ms: its threads; by default every core."""
+    """For latency: its threads; by default every core."""
     netadapt: NetAdapt = NetAdapt()
     masks: Masks = Masks()
     multiple: int = 8
@@ -106,10 +110,11 @@ class Pruning:
     rounds: int = 1
     """Scores: the budget is approached in so many steps, each but the last followed by `between`."""
     between: FitOptions = _BETWEEN
+    """Scores: the training between two rounds."""
     n_batches: int = 16
-    """Batches that scores look at."""
+    """Scores: batches of which they are the mean."""
     finetune: bool = True
-    """Whether the pruned net is trained (as `training.fit` says)."""
+    """Train the pruned net."""
     distill_weight: float = 0.0
     """In that training the unpruned net is the teacher: weight of mean |ln p - ln t|, t its answer. 0: only the data
     does.
@@ -122,7 +127,41 @@ class Pruning:
     def __post_init__(self) -> None:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
         check(self, threads=at_least(1), distill_weight=FROM_0)
-        if self.masks.target is not None and not self.masks.controlled:
-            raise ValueError(f"masks.target is {self.masks.target}, which a fixed strength cannot reach; leave one out")
-        if self.reinit and not self.finetune:
-            raise ValueError("new weights without a training are of no use; leave --reinit out, or let it train")
+        require(
+            (
+                not self.reinit or self.finetune,
+                "new weights without a training are of no use; leave --reinit out, or let it train",
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning(PruneOptions):
+    """One pruning run, completely."""
+
+    training: Training
+    """How the net learns: data, loss, batches, and the long training after pruning (fit.steps)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptanceCriteria:
+    """When a file of lower precision is good: it is worse by at most `max_drop` in `metric`, and faster than its
+    float32 twin.
+
+    Worse is lower for deltas and higher for errors (`metrics.worse_by`). Images that the float32 twin can be measured
+    on and the file cannot make it infinitely worse. `force` hands over the best file there is, good or not.
+    """
+
+    protocol: str = "indoor-metric@1"
+    """How accuracy is measured, as in `leadline val`."""
+    metric: str = "delta1"
+    """The protocol's figure that decides: delta1, or an error such as rmse, of which less is better."""
+    max_drop: float = 0.01
+    """By how much the file may be worse in it, in its unit."""
+    force: bool = False
+    """Whether the best file is written even if none is good."""
+    threads: int | None = None
+    """Threads of the runtime; by default every core."""
+
+    def __post_init__(self) -> None:
+        check(self, max_drop=FROM_0, threads=at_least(1))

@@ -11,7 +11,7 @@ from typing import Any
 from leadline.compress.cost.count import macs, parameters
 from leadline.compress.options import Pruning
 from leadline.core.errors import BadCheckpoint
-from leadline.core.old_keys import OLD_KEYS
+from leadline.core.old_keys import OLD_KEYS, OLD_SPLIT
 from leadline.core.report import from_json, grid
 from leadline.nn.checkpoint import find, is_run, load, read_provenance
 from leadline.pipelines.resume import flat
@@ -96,7 +96,7 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
 _PRUNING = tuple(one.name for one in fields(Pruning) if one.name not in ("training", "out", "name"))
 
 
-_SPLIT = re.compile(r" \((validation split|\w+ part)\)")  # the second in files of an older leadline
+_SPLIT = re.compile(rf" \((validation split|{OLD_SPLIT})\)")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
