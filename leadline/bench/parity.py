@@ -133,7 +133,7 @@ def _compare(row: Row, reference: Reference, pictures: Sequence[Picture], option
                 whole = np.max if key.endswith("_max") else np.mean
                 row.facts[key] = float(whole([each[key] for each in found]))
             if options.data is not None:
-                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size")}
+                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size", "allow_code")}
                 row.facts |= worker.ask("metrics", _ENOUGH_S, **row.opening(), data=str(options.data), **wanted)
     except RowFailed as error:
         row.error = str(error)

@@ -93,7 +93,7 @@ def val(
     if predictions is not None:
         judged = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
-        judged = of_model(what.predictor(), samples, model)
+        judged = of_model(what.predictor(len(samples)), samples, model)
     unfit: dict[str, str] = {}
     if asked == ("all",):
         size = first_readable(judged.samples).target.shape

@@ -123,9 +123,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
         paths = [path for source in given for path in sources(source, warn)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
-        from leadline.data.layouts.detect import open_dataset
-
-        samples = open_dataset(options.data, options.split)
+        samples = options.samples()
         return [lambda i=i: samples[i].image for i in range(min(options.limit or _N_DATA, _N_DATA, len(samples)))]  # type: ignore[misc]
     return [partial(picture, options.frame, seed) for seed in range(3)]
 

@@ -75,7 +75,7 @@ def predict(
     from leadline.predict.files import mean_latency_ms, predict_files, summary
 
     paths = sources(source, warn)
-    predictor = what.predictor()
+    predictor = what.predictor(len(paths))
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):

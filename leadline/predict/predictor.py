@@ -16,6 +16,7 @@ from PIL import Image
 
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
+from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
@@ -133,11 +134,12 @@ def load_predictor(
     A name is run by the ONNX file that ships for it, if there is one and onnxruntime is installed: the same net loads
     sooner and runs faster. Other names, and checkpoints, are run by PyTorch; `runtime` "eager" asks for it. By another
     `runtime` the net is exported first, or taken from the cache (see `export`). An exported file says itself which
-    runtime it needs. `threads` None is the runtime's own choice.
+    runtime it needs. `threads` None is what LEADLINE_THREADS says, or the runtime's own choice.
 
     It has already run once, on a grey picture, so that no photograph's time contains the set-up.
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
+    threads = stated_threads(threads)
     if is_external(model):
         return _of_external(Path(model), runtime, threads, external)
     refuse_said(model, external)
