@@ -29,7 +29,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
     with contextlib.ExitStack() as stack:
         workers: dict[int, Worker] = {}
         for i, row in enumerate(rows):
-            say(f"loading {row.runtime} {row.precision}, threads {row.threads}")
+            say(f"loading {row.runtime} {row.precision}, threads {row.threads}, file {i + 1} of {len(rows)}")
             with record_error(row):
                 worker = stack.enter_context(working(pick_cores(row.threads), row.threads))
                 row.facts |= worker.ask("load", **row.opening(), size=options.size)

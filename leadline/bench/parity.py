@@ -89,13 +89,13 @@ def parity(
     rows = plan_rows([model, *map(str, files)], options, say)
     reference = reference_file(model, options.external) if is_external(model) else reference_net(model)
     _check_files(reference, rows)
-    for row in rows:
+    for i, row in enumerate(rows, 1):
         if row.error is None and row.external is None and row.source != reference.source:
             row.facts["note"] = f"{row.file} was made from another checkpoint than {model}"
         if row.model == model and row.external is not None:
             row.facts["verdict"] = "reference"
             continue
-        say(f"comparing {row.runtime} {row.precision}")
+        say(f"comparing {row.runtime} {row.precision}, file {i} of {len(rows)}")
         _compare(row, reference, pictures, options)
         row.facts["verdict"] = _verdict(row, tolerance)
     verdicts = [row.facts["verdict"] for row in rows if not row.is_reference()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,10 +155,15 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
         checkpoint = find(model)
         rows += [Row(model, "eager", "fp32", n, sha256(checkpoint), file=checkpoint) for n in _threads(options)]
         frames = [None, options.frame] if options.whole_frame else [None]
-        for name, precision, frame in itertools.product(options.runtimes, options.precisions, frames):
-            if name != "eager":
-                rows += _exported(model, name, precision, frame, options, say)
+        wanted = [one for one in itertools.product(options.runtimes, options.precisions, frames) if one[0] != "eager"]
+        for i, (name, precision, frame) in enumerate(wanted, 1):
+            told = partial(_say_of, say, f"file {i} of {len(wanted)}")
+            rows += _exported(model, name, precision, frame, options, told)
     return rows
+
+
+def _say_of(say: Callable[[str], None], which: str, line: str) -> None:
+    say(f"{line}, {which}")
 
 
 def is_artefact(model: str) -> bool:

@@ -145,7 +145,9 @@ def _parity_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _figure(row: Mapping[str, Any], key: str) -> str:
     if key not in row or (key in _OF_FP32 and row["precision"] != "fp32"):
         return ""
-    return f"{100 * row[key]:.2f}%" if key == "within_125" else f"{row[key]:.1e}"
+    if key == "within_125":
+        return f"{100 * row[key]:.2f}%"
+    return f"{row[key]:.1e}" if row["precision"] == "fp32" else f"{row[key]:.3g}"
 
 
 def _judgement(found: Parity) -> str:

@@ -45,6 +45,9 @@ from leadline.runtime.options import CompileOptions, Precision
 _COMPARED_ON = 32
 """Images on which the file's depth is compared with that of its float32 twin."""
 
+_CANDIDATES = 7
+"""All layers; equalised; and with 1, 2, 4, 8 or 16 layers in floating point."""
+
 _RANKED_ON = 8
 """Images on which layers are ranked: the order settles quickly, and each costs one pass for each layer."""
 
@@ -119,7 +122,7 @@ def quantize(
             say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
         for method, changed, keep in _candidates(net, options, list(harm), tried):
-            say(f"candidate {len(tried) + 1}: {method}, {len(keep)} layers in floating point")
+            say(f"candidate {len(tried) + 1} of at most {_CANDIDATES}: {method}, {len(keep)} layers in floating point")
             candidate = work.score(method, changed, replace(options, keep=keep), floating, expected, counted)
             tried.append(candidate)
             say(described(candidate, criteria))
