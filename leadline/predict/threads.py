@@ -29,6 +29,12 @@ def load_with_fast_threads(load: Callable[[int | None], Predictor], n_images: in
     many = load(None)
     if usable_cores() == 1 or n_images < ENOUGH_IMAGES or many.runtime not in _SIDE_BY_SIDE:
         return many, ""
+    if many.runtime == "eager":  # without a number it would go on with that of the other, which is the process's
+        import torch
+
+        if (n_threads := torch.get_num_threads()) == 1:
+            return many, ""
+        many = load(n_threads)
     single = load(1)
     picture = np.full((*(many.frame or many.preprocess.size), 3), 128, np.uint8)
     times: dict[str, list[float]] = {"many": [], "single": []}

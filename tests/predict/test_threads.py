@@ -17,7 +17,7 @@ class Machine:
     """Predictors that take as long as is said for each number of threads, on a clock of their own."""
 
     def __init__(self, patch: pytest.MonkeyPatch, all_ms: float, one_ms: float, runtime: str = "onnx") -> None:
-        self.ms, self.runtime = {None: all_ms, 1: one_ms}, runtime
+        self.ms, self.runtime = {None: all_ms, 2: all_ms, 1: one_ms}, runtime
         self.loaded: list[int | None] = []
         self.spent = 0.0
         patch.setattr(module, "one", self.timed)
@@ -65,6 +65,20 @@ def test_nothing_is_measured_for_few_images_shared_pools_or_one_core(
     monkeypatch.setattr(module, "usable_cores", lambda: cores)
     assert load_with_fast_threads(machine.load, n_images)[1] == ""
     assert machine.loaded == [None] and machine.spent == 0
+
+
+def test_pytorch_s_threads_are_those_of_the_process_so_each_net_gets_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    machine = Machine(monkeypatch, 100, 170, "eager")
+    chosen, _ = load_with_fast_threads(machine.load, 100)
+    assert machine.loaded == [None, 2, 1] and chosen.threads == 2  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    machine = Machine(monkeypatch, 100, 17, "eager")
+    assert load_with_fast_threads(machine.load, 100)[1] == "" and machine.loaded == [None]
 
 
 def test_the_variable_counts_where_no_argument_does(monkeypatch: pytest.MonkeyPatch) -> None:
