@@ -39,6 +39,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def no_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a command that fails says first what it does would depend on how fast the machine is."""
+    monkeypatch.setattr("leadline.core.progress.AFTER_S", 3600.0)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Nets as small as those of the tests lose time to a second thread."""

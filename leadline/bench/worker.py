@@ -144,6 +144,7 @@ def metrics(
     size: tuple[int, int] | None = None,
     external: dict[str, Any] | None = None,
     device: str = "cpu",
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
 
@@ -154,7 +155,7 @@ def metrics(
     from leadline.evaluation.evaluate import evaluate
     from leadline.predict.predictor import load_predictor
 
-    samples = open_dataset(Path(data), split)
+    samples = open_dataset(Path(data), split, **({"allow_code": True} if allow_code else {}))
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
     external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
     predictor = load_predictor(file, threads=threads, device=device, external=external_model)

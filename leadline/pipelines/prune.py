@@ -39,12 +39,15 @@ class Pruned:
     """The numbers in the file: those that the net came in, such as float16."""
 
 
-def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
+def run(
+    options: Pruning, *, resume: bool = False, say: Say = lambda line: None, progress: Say = lambda line: None
+) -> Pruned:
     """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`, in the numbers
     that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
-    options it is a TrainingFailed. A budget that cannot be met is a BudgetInfeasible, known before any training.
+    options it is a TrainingFailed. `say` is told of what has happened, `progress` of what is done now, such as each
+    layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
     if options.out.suffix != ".safetensors":
@@ -62,7 +65,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     begun, unpruned = folder / "plan.json", folder / "unpruned.json"
     # re-measuring would change the budget of a resumed run
     known = read_json(unpruned, (int, float)) if begun.exists() else None
-    costs = cost_model(budget, net, size, say, known)
+    costs = cost_model(budget, net, size, progress, known)
     whole = costs.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
     if not begun.exists():

@@ -170,7 +170,7 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[:labelled]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
     say_once = say if process()[0] == 0 else (lambda _: None)
-    for note in filter(None, dict.fromkeys(map(unread, folders))):
+    for note in filter(None, dict.fromkeys([*map(unread, folders), *(data.note for data in sets)])):
         say_once(note)
     sets = [with_files(data, folder, say_once) for data, folder in zip(sets, folders, strict=True)]
     camera = focal_times_baseline(sets) if stereo else 0.0

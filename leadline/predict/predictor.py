@@ -16,6 +16,7 @@ from PIL import Image
 
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
+from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
@@ -141,7 +142,7 @@ def load_predictor(
     A name is run by the ONNX file that ships for it, if there is one and onnxruntime is installed: the same net loads
     sooner and runs faster. Other names, and checkpoints, are run by PyTorch; `runtime` "eager" asks for it. By another
     `runtime` the net is exported first, or taken from the cache (see `export`). An exported file says itself which
-    runtime it needs. `threads` None is the runtime's own choice.
+    runtime it needs. `threads` None is what LEADLINE_THREADS says, or the runtime's own choice.
 
     `device` is where to compute: "cpu" (None), or what the runtime has here (see `runtime.devices`), such as "cuda". A
     name whose ONNX file cannot compute there is run by PyTorch. ValueError for a device that is not here.
@@ -150,6 +151,7 @@ def load_predictor(
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
     place = "cpu" if device is None else device.lower()
+    threads = stated_threads(threads)
     if is_external(model):
         return _of_external(Path(model), runtime, threads, place, external)
     refuse_external(model, external)

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from leadline.core import machine
+from leadline.core.agreement import agreement, mean_agreement
 from leadline.core.errors import BadArtefact, BadCheckpoint, ExportFailed
 from leadline.core.image_sources import sources
 from leadline.core.machine import installed_version
@@ -106,6 +107,20 @@ def difference(path: Path, model: str | Path | Net) -> float:
         own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
         net = _resized(own, found.size if found else load(path).spec.preprocess.size)
         return _difference(module.load(path, None), net, found.frame if found else None)
+
+
+def agreement_with_net(path: Path, model: str | Path | Net, inputs: Sequence[np.ndarray] = ()) -> dict[str, float]:
+    """`core.agreement` of the artefact with PyTorch and the checkpoint, the mean over `inputs` (network inputs float32
+    [1,3,h,w]); without any, and for whole-frame files, on one fixed picture.
+    """
+    found = read_manifest(path)
+    with torch_threads():
+        net = _resized(copy.deepcopy(model).eval() if isinstance(model, Net) else load(model), found.size)
+        how, run = net.spec.preprocess, installed(found.runtime).load(path, None)
+        expect = twin(net, found.frame)
+        if found.frame is not None:
+            inputs = [picture(found.frame)[None]]
+        return mean_agreement([agreement(run(x), expect(x)) for x in inputs or [prepare(picture(how.size), how)]])
 
 
 def twin(net: Net, frame: Size | None = None) -> Runner:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from leadline import __version__
 from leadline.core.errors import TrainingFailed
 from leadline.core.old_keys import with_new_keys
+from leadline.core.progress import is_quiet
 from leadline.core.storage import write_atomically
 from leadline.core.text import shortened
 
@@ -239,7 +240,7 @@ def curves(out: Path | None, steps: int, start: int) -> Iterator[Callable[[int, 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn()]
     bar = Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal)
     board: Any = None

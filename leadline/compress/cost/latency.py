@@ -97,7 +97,7 @@ def table(
     with at_bench(runtime, empty.threads) as bench:
         for i, (what, one) in enumerate(wanted.items(), 1):
             entry = _kept(place, empty, what, one)
-            say(f"{i} of {len(wanted)}: {what}" + (", measured before" if entry else ""))
+            say(f"layer {i} of {len(wanted)}: {what}" + (", measured before" if entry else ""))
             if entry is None:
                 entry = measure_layer(what, one, bench, n)
                 alone = to_json(replace(empty, entries=(entry,)))

@@ -135,7 +135,8 @@ def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     """16-bit millimetres that were rotated left by three bits (SUN RGB-D).
 
     Of what is nearer than 8.192 m the lowest three bits are then 0, and up to 16.384 m they are 1; of numbers that are
-    as they were measured each of the eight patterns is as frequent.
+    as they were measured each of the eight patterns is as frequent. Where 256 units are a metre and depth is as far as
+    a LiDAR's, the numbers are KITTI's, and some programs round them to multiples of 8.
     """
     stored = [np.asarray(one.stored) for one in looks if one.stored is not None]
     sixteen = [values[values > 0] for values in stored if values.dtype.kind == "u" and values.dtype.itemsize == 2]
@@ -143,6 +144,8 @@ def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     levels = np.unique(values)
     now = used(looks) or 1000.0
     if len(levels) < 32 or abs(now / 8000 - 1) < 0.05:
+        return
+    if abs(now / 256 - 1) < 0.05 and _LIDAR[0] <= float(np.median(values)) / 256 <= _LIDAR[1]:
         return
     low, even = [float(np.mean((each & 7) < 2)) for each in (values, levels)], float(np.mean(levels & 15 == 0))
     if min(low) < 0.8 or even > 0.7:  # the second: four bits and more are 0, as in 8-bit maps that were made longer
