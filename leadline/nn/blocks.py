@@ -56,3 +56,15 @@ def _picks(n: int, n_out: int) -> Tensor:
     n, n_out = int(n), int(n_out)  # while torch.jit traces, sizes are tensors
     chosen = np.arange(n_out) * n // n_out
     return torch.tensor(chosen[:, None] == np.arange(n), dtype=torch.float32)
+
+
+def unpooled_like(x: Tensor, before: Tensor) -> Tensor:
+    """Max-unpooling: x [B,C,h,w] at the places of [B,C,H,W] where the map `before` had the maxima of its 2x2 windows.
+
+    Elsewhere 0, as in SegNet (arXiv 1511.00561). Written with comparisons, since most runtimes have no unpooling by
+    index. Where a window has its maximum twice (zeros of a ReLU), both places get the value; SegNet's get it once.
+    A last row or column that no window covers is 0.
+    """
+    rest = (0, before.shape[-1] - 2 * x.shape[-1], 0, before.shape[-2] - 2 * x.shape[-2])
+    both = [F.pad(F.interpolate(m, scale_factor=2.0, mode="nearest"), rest) for m in (x, F.max_pool2d(before, 2))]
+    return torch.where(before == both[1], both[0], torch.zeros_like(both[0]))
