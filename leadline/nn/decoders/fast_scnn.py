@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.core.spec import Decoder
-from leadline.nn.blocks import conv_bn, separable
+from leadline.nn.blocks import separable
 
 WIDTHS = (128, 128, 128)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ class FastSCNN(nn.Module):
         if len(widths) != 7:
             raise ValueError(f"fast_scnn has 7 widths, {len(widths)} were given")
         first = conv_bn(3, widths[0], 3, 2, nn.ReLU)
-        rest = [separable(a, b, 3, 2, nn.ReLU) for a, b in zip(widths, widths[1:3], strict=False)]
+        rest = [separable(a, b, 3, 2, nn.ReLU) for a, b in pairwise(widths[:3])]
         self.down = nn.Sequential(first, *rest)
         blocks: list[nn.Module] = []
         for inputs, outputs, stride in zip(widths[2:5], widths[3:6], (2, 2, 1), strict=True):
