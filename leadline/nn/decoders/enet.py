@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from leadline.core.spec import Decoder
 from leadline.nn.blocks import unpooled_like
+from leadline.nn.decoders.ladder import cropped
 from leadline.nn.encoders.enet import Bottleneck, conv_prelu, last
 
 WIDTHS = (64, 16)
@@ -49,7 +50,6 @@ class Up(nn.Module):
         self.act = nn.PReLU(outputs)
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        grown = self.layers(x)
-        rest = (0, before.shape[-1] - grown.shape[-1], 0, before.shape[-2] - grown.shape[-2])
-        result: Tensor = self.act(unpooled_like(self.main(x), before) + nn.functional.pad(grown, rest))
+        grown = cropped(self.layers(x), (before.shape[-2], before.shape[-1]))
+        result: Tensor = self.act(unpooled_like(self.main(x), before) + grown)
         return result

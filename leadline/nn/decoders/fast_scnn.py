@@ -12,7 +12,7 @@ from leadline.nn.blocks import separable
 WIDTHS = (128, 128, 128)
 
 
-class Fusion2(nn.Module):
+class FastSCNNDecoder(nn.Module):
     """Maps at strides 8 and 32 -> features [B, widths[-1], H/8, W/8].
 
     The coarse one is enlarged bilinearly, passes a depthwise 3x3 with dilation 4 and a 1x1; the fine one passes a 1x1;

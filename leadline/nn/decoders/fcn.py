@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leadline.core.spec import Decoder
-from leadline.nn.blocks import upsample
+from leadline.nn.blocks import halved
+from leadline.nn.decoders.ladder import cropped
 
 
 class FCN(nn.Module):
@@ -37,10 +36,10 @@ class FCN(nn.Module):
         self.channels = scores
 
     def forward(self, pyramid: list[Tensor], size: tuple[int, int]) -> Tensor:
-        finer = [F.max_pool2d(x, 2) if self.pools else x for x in pyramid[-2:-4:-1]]
+        finer = [halved(x) if self.pools else x for x in pyramid[-2:-4:-1]]
         x: Tensor = self.scores[0](self.hidden(pyramid[-1]))
         for score, grow, skip in zip(self.scores[1:], self.grow, finer, strict=True):
-            x = upsample(grow(x), (skip.shape[-2], skip.shape[-1])) + score(skip)
+            x = cropped(grow(x), (skip.shape[-2], skip.shape[-1])) + score(skip)
         return x
 
 
@@ -68,14 +67,3 @@ def _classifier(inputs: int, widths: list[int], dilation: int) -> list[nn.Module
         layers += [nn.ReLU(inplace=True), nn.Dropout2d(0.5)]
         inputs = width
     return layers
-
-
-def bilinear_(layer: nn.ConvTranspose2d) -> None:
-    """Let a transposed convolution between equal channels start as bilinear enlarging, FCN's start."""
-    size = layer.kernel_size[0]
-    centre = (size - 1) / 2 if size % 2 else size / 2 - 0.5
-    line = 1 - (torch.arange(size) - centre).abs() / ((size + 1) // 2)
-    with torch.no_grad():
-        layer.weight.zero_()
-        for i in range(min(layer.in_channels, layer.out_channels)):
-            layer.weight[i, i] = line[:, None] * line[None]

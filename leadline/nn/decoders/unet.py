@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.spec import Decoder
-from leadline.nn.blocks import conv_bn, upsample
+from leadline.nn.blocks import conv_bn
+from leadline.nn.decoders.ladder import cropped
 
 WIDTHS = (512, 256, 128, 64)
 
@@ -35,6 +36,6 @@ class UNet(nn.Module):
     def forward(self, pyramid: list[Tensor], size: tuple[int, int]) -> Tensor:
         x = pyramid[-1]
         for grow, join, skip in zip(self.grow, self.join, pyramid[-2::-1], strict=True):
-            x = upsample(grow(x), (skip.shape[-2], skip.shape[-1]))
+            x = cropped(grow(x), (skip.shape[-2], skip.shape[-1]))
             x = join(torch.cat([skip, x], dim=1))
         return x

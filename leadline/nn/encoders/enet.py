@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.core.spec import Encoder
+from leadline.nn.blocks import conv_bn, even, halved
 
 WIDTHS = (16, 64, 128)
 KINDS = ("plain", "dilated 2", "asymmetric", "dilated 4", "plain", "dilated 8", "asymmetric", "dilated 16")
@@ -36,18 +37,16 @@ class ENet(nn.Module):
 
 
 class Initial(nn.Module):
-    """A 3x3 convolution of stride 2 beside the image, max-pooled."""
+    """A 3x3 convolution of stride 2 beside the image, max-pooled; both with batch norm, then PReLU."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, outputs - 3, 3, 2, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.conv = conv_bn(3, outputs - 3, 3, 2, None)
+        self.image = nn.BatchNorm2d(3)
         self.act = nn.PReLU(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        odd = (0, 2 * y.shape[-1] - x.shape[-1], 0, 2 * y.shape[-2] - x.shape[-2])
-        result: Tensor = self.act(self.norm(torch.cat([y, F.max_pool2d(F.pad(x, odd), 2)], dim=1)))
+        result: Tensor = self.act(torch.cat([self.conv(x), self.image(halved(x))], dim=1))
         return result
 
 
@@ -83,6 +82,7 @@ class Down(nn.Module):
         self.act, self.added = nn.PReLU(outputs), outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
+        x = even(x)
         rest = F.pad(F.max_pool2d(x, 2), (0, 0, 0, 0, 0, self.added))
         result: Tensor = self.act(rest + self.layers(x))
         return result

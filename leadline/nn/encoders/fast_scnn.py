@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.core.spec import Encoder
-from leadline.nn.blocks import conv_bn, separable
+from leadline.nn.blocks import conv_bn, means, separable
 from leadline.nn.encoders.mobilenet_v2 import Block
 
 WIDTHS = (32, 48, 64, 64, 96, 128, 128)
@@ -62,7 +62,7 @@ class PyramidPooling(nn.Module):
         size = (x.shape[-2], x.shape[-1])
         maps = [x]
         for n, part in zip(BINS, self.parts, strict=True):
-            small = part(F.adaptive_avg_pool2d(x, n))
+            small = part(means(x, n))
             maps.append(F.interpolate(small, size=size, mode="bilinear", align_corners=True))
         result: Tensor = self.join(torch.cat(maps, dim=1))
         return result

@@ -7,10 +7,9 @@ convolutions a stage. A convolution before a batch norm has no bias, so the coun
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leadline.core.spec import Encoder
-from leadline.nn.blocks import conv_bn
+from leadline.nn.blocks import conv_bn, halved
 
 STAGES = {
     "vgg16_bn": (2, 2, 3, 3, 3),
@@ -63,7 +62,7 @@ class VGGBN(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         pyramid = []
         for i, stage in enumerate(self.stages):
-            x = F.max_pool2d(x, 2) if i in self.pools else x
+            x = halved(x) if i in self.pools else x
             x = stage(x)
             pyramid.append(x)
-        return [*pyramid, F.max_pool2d(x, 2)] if 5 in self.pools else pyramid
+        return [*pyramid, halved(x)] if 5 in self.pools else pyramid
