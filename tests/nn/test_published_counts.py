@@ -12,7 +12,7 @@ from leadline.nn.encoders import enet as enet_encoder
 from leadline.nn.encoders import fast_scnn as fast_scnn_encoder
 
 CLASSIFIERS = {
-    # of ten classes, with the published counts; a convolution's bias before a batch norm has no effect, and ours have none
+    # of ten classes; ours have no bias before a batch norm, where it has no effect
     "resnet56": (resnet_cifar.WIDTHS, 853_018),
     "mobilenet_v1_32": (mobilenet_v1.WIDTHS, 3_217_226),
     "mobilenet_v2_32": (mobilenet_v2.WIDTHS_32, 2_296_922),
