@@ -192,8 +192,8 @@ class Head:
 class Spec:
     """A net, described completely: `build(spec)` makes it, `to_json` and `from_json` store it.
 
-    `skipped` names blocks replaced by identity, `gates` layers with a dynamic gate (both by compression steps); they
-    must be empty, since this version of leadline makes and runs neither. `provenance` has one line for each thing that
+    `skipped` names blocks replaced by identity (`nn.skip`), `gates` layers with a dynamic gate; the latter must be
+    empty, since this version of leadline makes and runs none. `provenance` has one line for each thing that
     happened to the net. `name` is part of file names.
     """
 
@@ -207,7 +207,7 @@ class Spec:
     provenance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        later = [name for name in ("skipped", "gates") if getattr(self, name)]
+        later = [name for name in ("gates",) if getattr(self, name)]
         said = shown(getattr(self, later[0])) if later else ""
         of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
         _require(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from leadline.core.spec import Encoder
-from leadline.nn.blocks import conv_bn, halved
+from leadline.nn.blocks import halved
 
 STAGES = {
     "vgg16_bn": (2, 2, 3, 3, 3),
@@ -46,14 +46,11 @@ class VGGBN(nn.Module):
         self.stages = nn.ModuleList()
         inputs, place = 3, 0
         for i, n in enumerate(stages):
-            layers: list[nn.Module] = []
-            for width in widths[place : place + n]:
-                layers += conv_bn(inputs, width, 3, 1, nn.ReLU)
-                if dilated and i == 4:
-                    layers[-3] = nn.Conv2d(inputs, width, 3, padding=2, dilation=2, bias=False)
-                inputs = width
+            outputs = widths[place : place + n]
+            dilation = 2 if dilated and i == 4 else 1
+            layers = [_layer(a, b, dilation) for a, b in zip((inputs, *outputs), outputs, strict=False)]
             self.stages.append(nn.Sequential(*layers))
-            place += n
+            inputs, place = outputs[-1], place + n
         ends = [sum(stages[: i + 1]) - 1 for i in range(len(stages))]
         self.pools = (1, 2, 3) if dilated else (1, 2, 3, 4) if spec.name == "unet" else (1, 2, 3, 4, 5)
         self.channels = tuple(widths[end] for end in ends) + ((widths[-1],) if 5 in self.pools else ())
@@ -66,3 +63,8 @@ class VGGBN(nn.Module):
             x = stage(x)
             pyramid.append(x)
         return [*pyramid, halved(x)] if 5 in self.pools else pyramid
+
+
+def _layer(inputs: int, outputs: int, dilation: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
