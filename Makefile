@@ -18,7 +18,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-MODEL ?= fastdepth
+MODEL ?= fastdepth_small
 OUT ?= out/demo
 SEEDS ?= 0:1
 BIN := $(VENV)/bin

@@ -44,8 +44,8 @@ def main(
     runtime, threads = ("openvino", 1) if budget.startswith("latency_ms") else (None, None)
     own = training.batch * sum(SHARES["both"][0].values()) // 12  # scores look at labelled images alone
     narrow = Pruning(
-        "taylor", budget, place.with_name(f"{place.name}_pruned") / f"{student}.safetensors",
-        replace(training, model=str(source), batch=own), runtime, threads, finetune=False,
+        method="taylor", budget=budget, out=place.with_name(f"{place.name}_pruned") / f"{student}.safetensors",
+        training=replace(training, model=str(source), batch=own), runtime=runtime, threads=threads, finetune=False,
     )  # fmt: skip
     if not narrow.out.exists():
         prune(narrow, say=warn)

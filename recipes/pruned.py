@@ -28,7 +28,9 @@ def netadapt_macs(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     fit = replace(training.fit, steps=5000, lr=1e-3, warmup=100)
     search = NetAdapt(first_step=0.05, short=replace(_SHORT, seed=seed), processes=2, threads=1)
     training = replace(training, model="fastdepth", init=None, fit=fit)
-    return Pruning("netadapt", "macs=0.5x", out, training, netadapt=search, distill_weight=1.0)
+    return Pruning(
+        method="netadapt", budget="macs=0.5x", out=out, training=training, netadapt=search, distill_weight=1.0
+    )
 
 
 def netadapt_latency(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
@@ -41,7 +43,7 @@ def _scored(method: Method, data: Path, out: Path, seed: int) -> Pruning:
     """fastdepth to a fifth of its parameters at once, then 1000 steps of 8."""
     run = netadapt_macs(data, out, Path(), seed)
     training = replace(run.training, fit=replace(run.training.fit, steps=1000, lr=5e-4, warmup=50))
-    return Pruning(method, "params=0.2x", out, training)
+    return Pruning(method=method, budget="params=0.2x", out=out, training=training)
 
 
 def l2(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
@@ -116,7 +118,7 @@ def stereo_l2(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:
     training = monodepth.drive(data, Path(), out, seed)
     fit = replace(training.fit, warmup=20, validate_every=0)
     training = replace(training, model=str(start), fit=replace(fit, steps=600))
-    return Pruning("l2", "params=0.2x", out, training, layers=_FILTERS)
+    return Pruning(method="l2", budget="params=0.2x", out=out, training=training, layers=_FILTERS)
 
 
 def stereo_taylor(data: Path, out: Path, start: Path, seed: int = 0) -> Pruning:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import pytest
 from tyro.conf import arg
 
-from leadline.cli.command import OLD_FLAGS, new_flag, run
+from leadline.cli.command import run
+from leadline.cli.flag_names import OLD_FLAGS, new_flag
 from leadline.compress.options import Pruning
 from leadline.core.old_keys import OLD_KEYS, with_new_keys
 from leadline.core.spec import Head, from_json
@@ -21,7 +22,7 @@ from leadline.training.options import FitOptions, Training
 from leadline.training.state import differences
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("leadline/cli/command.py", "leadline/core/old_keys.py", "leadline/data/label_index.py")
+TABLES = ("leadline/cli/flag_names.py", "leadline/core/old_keys.py", "leadline/data/label_index.py")
 GONE = {*re.findall(r"\w+", """
     Taught Lesson Lessons Teaching Asking Foreign FOREIGN OutOfReach NotBetter Demands Card Proposal Judge Teach
     WholeBatchNorm2d taught teaching unheard ramped still_after average_into kept_best harvest reach_at steered

@@ -29,17 +29,14 @@ def peaks(threads: int, sizes: tuple[int, ...] = SIZES, copied: int | None = Non
     """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            best = dict.fromkeys(("fp32", "bf16", "int8"), 0.0)
-            for size in sizes:
-                for name, call in _products(size):
-                    best[name] = max(best[name], 2 * size**3 / (_least_ms(call) * 1e6))
-            return best | {"copy_gb_s": _copy_gb_s(copied or _beyond_caches())}
-    finally:
-        torch.set_num_threads(before)
+    from leadline.runtime.torch_threads import torch_threads
+
+    with torch_threads(threads), torch.inference_mode():
+        best = dict.fromkeys(("fp32", "bf16", "int8"), 0.0)
+        for size in sizes:
+            for name, call in _products(size):
+                best[name] = max(best[name], 2 * size**3 / (_least_ms(call) * 1e6))
+        return best | {"copy_gb_s": _copy_gb_s(copied or _beyond_caches())}
 
 
 def bound_ms(peaks: Mapping[str, float], precision: str, macs: int, moved: int) -> float:

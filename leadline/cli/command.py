@@ -6,7 +6,6 @@ What fails ends with a non-zero exit code and one line on standard error; LEADLI
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import io
 import itertools
@@ -14,6 +13,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
@@ -23,22 +23,31 @@ from typing import Any, Union
 import tyro
 
 from leadline import __version__
+from leadline.cli.flag_names import SHORT_FLAGS, in_full, new_flag
+from leadline.cli.resume import with_options_of_run
+from leadline.cli.short_help import SHORT_HELP, WIDTH, all_flags, full_text, parser_of, short_text
 from leadline.core.errors import LeadlineError, Lost, plainly
-from leadline.core.text import shown, split_list
+from leadline.core.packages import needing
+from leadline.core.text import nearest, shown, split_list
 
 Verb = Callable[..., int]
 Verbs = Mapping[str, Union[Verb, "Verbs"]]
 """Name -> a function that returns an exit code, or further verbs. A function's docstring is its help."""
+Groups = Mapping[str, tuple[str, ...]]
+NO_GROUPS: Groups = {}
 
 
-def run(verbs: Verbs, argv: Sequence[str]) -> int:
-    """Run one command; the exit code: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+def run(verbs: Verbs, argv: Sequence[str], groups: Groups = NO_GROUPS) -> int:
+    """Run one command; the exit code: 0 done, 1 failed, 2 not understood, 130 interrupted.
+
+    `groups` are the titles under which the help shows the verbs.
+    """
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show must not stop the work
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _one_line
     try:
-        code = _run(verbs, list(argv))
+        code = _run(verbs, list(argv), groups)
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
         return code
     except KeyboardInterrupt:
@@ -59,105 +68,65 @@ def run(verbs: Verbs, argv: Sequence[str]) -> int:
         return 1
 
 
-def _run(verbs: Verbs, args: list[str]) -> int:
+def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
     words = ["leadline"]
     while True:
         first = args.pop(0) if args else "--help"
         if first in ("-h", "--help"):
-            print(_overview(verbs, " ".join(words)))
+            print(_overview(verbs, " ".join(words), groups))
             return 0
         if first == "--version" and len(words) == 1:
             print(f"leadline {__version__}")
             return 0
         if first not in verbs:
-            near = difflib.get_close_matches(first, verbs, n=3) or list(verbs)
-            warn(f"there is no {' '.join([*words[1:], 'verb'])} {first!r}; nearest: {', '.join(near)}")
+            what, where = " ".join([*words[1:], "verb"]), " ".join(words)
+            warn(f"there is no {what} {first!r}; {nearest(first, verbs)} (see {where} --help)")
             return 2
         words.append(first)
         found = verbs[first]
         if callable(found):
-            return _parse(found, " ".join(words), args)()
-        verbs = found
+            with needing(f"`{' '.join(words)}`"):
+                return _parse(found, " ".join(words), args)()
+        verbs, groups = found, NO_GROUPS
 
 
 def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     """The verb with its arguments bound, to be called where its own errors are not taken for the parser's."""
+    name = prog.split()[-1]
+    args = [in_full(word, name) for word in _with_new_flags([_at_home(word) for word in args])]
+    called = with_options_of_run(verb, args) if name in SHORT_FLAGS else verb
 
-    @functools.wraps(verb)
+    @functools.wraps(called)
     def bind(*positional: Any, **flags: Any) -> Any:
-        return functools.partial(verb, *positional, **flags)
+        return functools.partial(called, *positional, **flags)
 
-    args = _with_new_flags([_at_home(word) for word in args])
-    if prog.split()[-1] in TRAINING_VERBS:
-        args = [_in_full(word) for word in args]
+    if asked := {"-h", "--help", "--help-all"} & {*args}:
+        parser = parser_of(bind, prog)
+        short = verb in SHORT_HELP and "--help-all" not in asked
+        print(short_text(verb, parser, SHORT_FLAGS.get(name, {})) if short else full_text(parser))
+        return lambda: 0
     flags = [word.partition("=")[0] for word in args if re.match(r"--?[a-zA-Z]", word)]
     for flag in dict.fromkeys(flag for i, flag in enumerate(flags) if flag in flags[:i]):
         warn(f"{flag} is given twice, and the last counts; several values go behind one")
-    said = io.StringIO()
+    written = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            bound: Callable[[], int] = tyro.cli(bind, prog=prog, args=args, config=(tyro.conf.FlagCreatePairsOff,))
+        with contextlib.redirect_stderr(written):
+            bound: Callable[[], int] = tyro.cli(bind, prog=prog, args=args)
             return bound
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            return lambda: 0
+    except SystemExit:
+        pass
+    known = [*all_flags(parser_of(bind, prog)), *SHORT_FLAGS.get(name, {})]
+    unknown = [flag for flag in flags if flag.replace("_", "-") not in known]
+    if unknown:
+        warn(f"there is no flag {unknown[0]}; {nearest(unknown[0], known)} (see {prog} --help)")
+        return lambda: 2
     # tyro draws a box, of lines or of dashes: a title, then the reason up to a rule or an empty line.
-    lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
+    lines = [line.strip("│ ") for line in written.getvalue().splitlines()[1:]]
     reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
-    warn(f"{' '.join(reason)} (see {prog} --help)")
+    # of a flag's value it names the flag, of a group's values the group, which is a name of ours
+    text = re.sub(r"^Error parsing (--\S+:)?(\S+: )?", r"\1 ", " ".join(reason)).strip()
+    warn(f"{text} (see {prog} --help)")
     return lambda: 2
-
-
-OLD_FLAGS = {
-    "--asking.foreign.": "--external.",
-    "--asking.": "--",
-    "--foreign.": "--external.",
-    "--truth": "--label-weight",
-    "--trust": "--min-confidence",
-    "--ramped": "--warmup-distill",
-    "--teach": "--distill-weight",
-    "--fresh": "--reinit",
-    "--again": "--retry-skipped",
-    "--choose": "--val-every",
-    "--imgsz": "--size",
-    "--fit.still-after": "--fit.freeze-bn-after",
-    "--masks.fit.still-after": "--masks.fit.freeze-bn-after",
-    "--netadapt.short.still-after": "--netadapt.short.freeze-bn-after",
-    "--masks.price": "--masks.regulariser",
-    "--masks.steered": "--masks.controlled",
-    "--masks.reach-at": "--masks.target-at",
-    "--masks.speed": "--masks.lr-scale",
-}
-"""A flag of the release before -> the flag now, until the next release; one that ends in "." is a beginning."""
-
-
-TRAINING_VERBS = ("train", "distill", "prune")
-SHORT_FLAGS = {"--lr": "--fit.lr", "--steps": "--fit.steps"}
-"""What people type for flags of the training."""
-
-
-def _in_full(word: str) -> str:
-    flag, equals, value = word.partition("=")
-    return f"{SHORT_FLAGS.get(flag, flag)}{equals}{value}"
-
-
-def new_flag(flag: str) -> str:
-    """The flag as it is called now; `--no-` forms and underscores as in `OLD_FLAGS`."""
-    plain = flag.replace("_", "-")
-    for old, new in OLD_FLAGS.items():
-        if old.endswith(".") and plain.startswith(old):
-            return new + plain[len(old) :]
-        if plain == old:
-            return new
-        if plain == _negated(old):
-            return _negated(new)
-    return flag
-
-
-def _negated(flag: str) -> str:
-    """`--masks.no-controlled` of `--masks.controlled`."""
-    before, dot, name = flag[2:].rpartition(".")
-    return f"--{before}{dot}no-{name}"
 
 
 def _with_new_flags(args: Sequence[str]) -> list[str]:
@@ -224,12 +193,23 @@ def _has_text(line: str) -> bool:
     return bool(line.strip("─-╰╯ "))
 
 
-def _overview(verbs: Verbs, prog: str) -> str:
-    rows = [f"usage: {prog} {{{','.join(verbs)}}} ...", ""]
-    for name, verb in verbs.items():
-        text = (verb.__doc__ or "").splitlines()[0] if callable(verb) else f"Data sets: {', '.join(verb)}."
-        rows.append(f"  {name:<9} {text}")
+def _overview(verbs: Verbs, prog: str, groups: Groups) -> str:
+    """The verbs under the titles of their groups; those of no group come last."""
+    grouped = {name for names in groups.values() for name in names}
+    rows = [f"usage: {prog} VERB ..."]
+    for title, group in {**groups, "Others" if groups else "Verbs": tuple(verbs)}.items():
+        listed = [name for name in group if name in verbs and (name not in grouped or title in groups)]
+        rows += ["", f"{title}:"] if listed else []
+        for name in listed:
+            rows += textwrap.wrap(f"  {name:<9} {_line(verbs[name])}", WIDTH, subsequent_indent=" " * 12)
     return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
+
+
+def _line(verb: Verb | Verbs) -> str:
+    """What a verb does, in one line."""
+    if callable(verb):
+        return (verb.__doc__ or "").splitlines()[0]
+    return f"Look at data sets, check and make them: {', '.join(verb)}."
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import Verbs, print_json, tell, warn
 from leadline.cli.flags import AS_SAID, Read
+from leadline.cli.short_help import short_help
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.text import shown
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
 
+@short_help(
+    {
+        "Flags": "--n --layout --depth-scale --max-depth --json",
+    },
+    "leadline data check NYU",
+    "leadline data check photos --layout folder --depth-scale 1000",
+)
 def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool = False) -> int:
     """Name the likely faults of a data set before anyone trains on it. The exit code is 1 if there is a real one.
 
@@ -50,8 +58,15 @@ def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool =
     return 0 if checked.ok else 1
 
 
+@short_help(
+    {
+        "Flags": "--layout --depth-scale --depth-key --max-depth --json",
+    },
+    "leadline data ls NYU",
+    "leadline data ls frames --layout folder --depth-scale 256",
+)
 def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
-    """What leadline sees in a folder of data: its layout, how many items each split has, and the first one.
+    """Show what leadline sees in a folder of data: its layout, how many items each split has, and the first one.
 
     Args:
         path: the data set
@@ -105,6 +120,13 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     return 0
 
 
+@short_help(
+    {
+        "Flags": "--out --labels --names --n --vmin --vmax --json",
+    },
+    "leadline data show NYU --out pictures",
+    "leadline data show NYU --labels labels --out pictures --n 20",
+)
 def show(
     path: Folder,
     /,
@@ -118,8 +140,9 @@ def show(
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """Draw frames beside their depth as pictures, or beside what a label set says of them: photograph, truth, label
-    and their difference.
+    """Draw frames beside their depth as pictures, or beside what a label set says of them.
+
+    A picture is photograph, truth, label and their difference.
 
     Args:
         path: the data set
@@ -188,6 +211,13 @@ def _drawn(sample: Sample, vmin: float | None, vmax: float | None) -> np.ndarray
     return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
 
 
+@short_help(
+    {
+        "Flags": "--n --seed --kind --size --textures --split --stereo --workers --json",
+    },
+    "leadline data synth rooms --n 200",
+    "leadline data synth streets --kind street --stereo --size 192 640",
+)
 def synth(
     path: Folder,
     /,

@@ -13,11 +13,20 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.data import tell_unread
 from leadline.cli.flags import AS_SAID, Read
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.distill.options import Distillation, Labelling, TeacherOptions
 from leadline.training.options import Training
 
 
+@short_help(
+    {
+        "Teachers": "--teacher --weights --metric --flip",
+        "Label set": "--out --split --label-scale --licences --device --workers",
+    },
+    "leadline label photos --teacher fastdepth --out labels",
+    "leadline label NYU --teacher a.safetensors b.onnx --split train --out labels",
+)
 def label(
     data: Annotated[Path, arg(metavar="FOLDER")],
     /,
@@ -27,7 +36,7 @@ def label(
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """What a teacher sees in a folder of photographs, kept as a label set. Run again after a stop, it goes on.
+    """Let teachers predict the depth of photographs, and keep it as a label set. Run again after a stop, it goes on.
 
     Args:
         data: a folder of photographs, or any data set, whose depth does not count
@@ -98,10 +107,19 @@ class _Distillation(Distillation):
     teachers: Annotated[TeacherOptions, arg(name="")] = Distillation.teachers
 
 
+@short_help(
+    {
+        "Data and results": "--data --unlabelled --out",
+        "Teacher": "--teacher --labels --label-weight",
+        "Training": "--model --batch --fit.steps --fit.lr",
+    },
+    "leadline distill --data NYU --unlabelled photos:4 --labels labels --out run",
+    "leadline distill --data NYU --teacher fastdepth --model litedepth --out run",
+)
 def distill(
     run: Annotated[Training, arg(name="")], how: Annotated[_Distillation, arg(name="")], *, json: bool = False
 ) -> int:
-    """Train a net that learns from a teacher: on labelled images, on images without depth, or both.
+    """Train a net that learns from a teacher, on labelled images, on images without depth, or both.
 
     Args:
         run: the training, as in `leadline train`

@@ -8,58 +8,57 @@ import functools
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from leadline.cli import data as cli_data
-from leadline.cli import flags
 from leadline.cli.command import check_writable, names, print_json, warn, write_whole
-from leadline.cli.flags import AS_SAID, Count, Number, Read, Runtime
+from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.judged import check_predictions, of_model, of_predictions
-from leadline.runtime.options import NOTHING_SAID, ExternalModel
+from leadline.cli.short_help import short_help
+from leadline.nn.files import DEFAULT
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
 
 
+@short_help(
+    {
+        "What is measured": "--model --predictions --runtime --threads",
+        "Data": "--data --split --limit",
+        "Results": "--protocol --csv --json",
+    },
+    "leadline val --data NYU",
+    "leadline val --data NYU -m net.onnx --protocol nyu-eigen@1 --csv images.csv",
+)
 def val(
     *,
     data: Annotated[Path, arg(metavar="FOLDER")],
-    model: Annotated[str | None, arg(aliases=["-m"], metavar="NAME|FILE|RUN")] = None,
+    what: Annotated[ModelOptions, arg(name="")] = SHIPPED,
     predictions: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     allow_missing: bool = False,
-    external: ExternalModel = NOTHING_SAID,
     split: str = "test",
     protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     limit: Count = None,
-    flip: bool = False,
     latency_ms: Number = None,
-    runtime: Runtime = None,
-    threads: Count = None,
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """Accuracy of a model on a data set, under one or more named protocols.
+    """Measure the accuracy of a model on a data set, under one or more named protocols.
 
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
-        model: a net that ships with leadline (by default fastdepth), a checkpoint, a run's folder, or any exported,
-            ONNX or TFLite file
+        what: the model, and what runs it
         predictions: judge depth maps that any program has saved, in place of a model; each is called as its frame is
         allow_missing: judge only the frames that have a depth map in --predictions
-        external: what a file of another program, or the depth maps of --predictions, do not say of themselves
         split: train, val, test or all; where there is no test part, val stands in for it
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
-        flip: look at each mirrored image too and merge the two answers
         latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
-        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
-        threads: threads of the runtime; by default its own choice
         reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
     """
@@ -78,11 +77,12 @@ def val(
     if predictions is None:
         if allow_missing:
             raise ValueError("--allow-missing is for --predictions; leave it out")
-        model = model or "fastdepth"
     else:
-        check_predictions(predictions, external, {"model": model, "runtime": runtime, "threads": threads, "flip": flip})
+        for_models = {name: value for name, value in vars(what).items() if name != "external"}
+        check_predictions(predictions, what.external, for_models)
+    model = what.model or (DEFAULT if predictions is None else "")
     if csv is not None:  # what cannot be written should fail now, not after the work
-        may_tabulate(csv, data, predictions or Path(model or ""))
+        may_tabulate(csv, data, predictions or Path(model))
         check_writable(csv)
     samples = open_dataset(data, split, **reading.given())
     cli_data.tell_unread([data])
@@ -94,10 +94,9 @@ def val(
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
     if predictions is not None:
-        judged = of_predictions(predictions, external, samples, whole, allow_missing)
+        judged = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
-        predictor = replace(flags.predictor(model or "", runtime, threads, external), flip=flip)
-        judged = of_model(predictor, samples, model or "")
+        judged = of_model(what.predictor(), samples, model)
     unfit: dict[str, str] = {}
     if asked == ("all",):
         size = first_readable(judged.samples).target.shape

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import parse_size
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
 
@@ -21,6 +22,15 @@ Count = Annotated[int | None, arg(metavar="N")]
 Model = Annotated[str, arg(metavar="NAME|FILE")]
 
 
+@short_help(
+    {
+        "File": "--runtime --out --precision --size --frame",
+        "Int8": "--calibration --images --keep",
+        "Tvm": "--tuning --trials",
+    },
+    "leadline export fastdepth --runtime onnx",
+    "leadline export litedepth --runtime onnx --precision int8 --calibration photos",
+)
 def export(
     model: Model,
     /,
@@ -37,7 +47,7 @@ def export(
     trials: int = 0,
     json: bool = False,
 ) -> int:
-    """A file that a runtime runs, from a net's weights. It is run once and compared with PyTorch before it counts.
+    """Make a file that a runtime runs. It is run once and compared with PyTorch before it counts.
 
     Args:
         model: a net that ships with leadline, or a checkpoint
@@ -93,8 +103,15 @@ def export(
     return 0
 
 
+@short_help(
+    {
+        "Flags": "--json",
+    },
+    "leadline doctor",
+    "leadline doctor --json",
+)
 def doctor(*, json: bool = False) -> int:
-    """Which runtimes can run and export here, what the others lack, and what machine this is.
+    """Show which runtimes can run and export here, what the others lack, and what machine this is.
 
     Args:
         json: print one JSON object

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import progress, warn
+from leadline.cli.command import names, progress, warn
 from leadline.data.options import Reading
+from leadline.nn.files import DEFAULT
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
+    from leadline.bench.rows import BenchOptions
     from leadline.predict.predictor import Predictor
 
 
 Source = Annotated[str, arg(metavar="SOURCE")]
-Model = Annotated[str, arg(aliases=["-m"], metavar="NAME|FILE|RUN")]
 Out = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Count = Annotated[int | None, arg(metavar="N")]
@@ -55,3 +57,79 @@ def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ValueError(f"--{name} is {text!r}; HEIGHTxWIDTH in pixels is needed, such as 480x640")
     return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What predicts: the flags that `predict` and `val` share."""
+
+    model: Annotated[str | None, arg(aliases=["-m"], metavar="NAME|FILE|RUN")] = None
+    """A net that ships with leadline (by default fastdepth_small), a checkpoint, a run's folder, or any exported,
+    ONNX or TFLite file."""
+    runtime: Runtime = None
+    """What runs the net, such as onnx or openvino; auto: the fastest one here; by default the ONNX file that ships for
+    the model, where onnxruntime is installed, else PyTorch (eager)."""
+    threads: Count = None
+    """Threads of the runtime; by default its own choice."""
+    flip: bool = False
+    """Predict each mirrored image too and take the mean, in twice the time."""
+    external: ExternalModel = NOTHING_SAID
+    """What a file of another program, or a folder of depth maps, does not say of itself."""
+
+    def predictor(self) -> Predictor:
+        """The model, opened."""
+        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external)
+        return replace(opened, flip=self.flip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared, and on what: the flags that `bench` and `parity` share."""
+
+    runtime: Annotated[str, arg(metavar="NAMES|all")] = "all"
+    """Runtimes to export to, such as onnx,openvino with commas between, or all; not for exported files."""
+    precision: Annotated[str, arg(metavar="NAMES")] = "fp32"
+    """One or more of fp32, fp16, bf16, int8 with commas between; not for exported files."""
+    size: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None
+    """The net's input size; by default the model's own."""
+    frame: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None
+    """The camera's size, by default 480x640; given, files that take whole frames of it are made too."""
+    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """A data set on which the accuracy of each file is measured."""
+    split: str = "test"
+    """Train, val, test or all of it; where there is no test part, val stands in for it."""
+    protocol: Annotated[str, arg(metavar="NAME")] = "indoor-metric@1"
+    """How accuracy is measured, as in `leadline val`."""
+    limit: Annotated[int | None, arg(metavar="N")] = None
+    """Only the first N images."""
+    calibration: Annotated[str | None, arg(metavar="FOLDER")] = None
+    """For int8: images (a folder, a pattern or a .txt list) from which it learns ranges."""
+    images: int = 128
+    """For int8: how many of them, evenly spaced."""
+    external: ExternalModel = NOTHING_SAID
+    """What ONNX and TFLite files of other programs do not say of themselves."""
+
+    def options(self, **more: Any) -> BenchOptions:
+        """What `bench` and `parity` measure by, with `more` of its fields."""
+        from leadline.bench.rows import BenchOptions
+        from leadline.runtime import BACKENDS
+
+        return BenchOptions(
+            runtimes=tuple(BACKENDS) if self.runtime == "all" else names(self.runtime, "runtime"),
+            precisions=names(self.precision, "precision"),  # type: ignore[arg-type]  # `bench.rows.check` checks them
+            size=parse_size("size", self.size),
+            frame=parse_size("frame", self.frame) or BenchOptions.frame,
+            whole_frame=self.frame is not None,
+            data=self.data,
+            split=self.split,
+            protocol=self.protocol,
+            limit=self.limit,
+            calibration=self.calibration,
+            n_calibration=self.images,
+            external=self.external,
+            **more,
+        )
+
+
+ALL = Comparison()  # every runtime
+SHIPPED = ModelOptions()  # the net that ships as the default

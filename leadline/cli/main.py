@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from leadline.cli import bench, data, distill, export, models, prune, quantize
-from leadline.cli.command import Verbs
+from leadline.cli.command import Groups, Verbs
 from leadline.cli.command import run as run_command
+from leadline.cli.compare import compare
 from leadline.cli.evaluate import val
 from leadline.cli.parity import parity
 from leadline.cli.predict import predict
 from leadline.cli.train import train
-
-if TYPE_CHECKING:
-    pass
-
 
 VERBS: Verbs = {
     "predict": predict,
@@ -35,14 +31,24 @@ VERBS: Verbs = {
     "bench": bench.bench,
     "doctor": export.doctor,
     "info": models.info,
+    "compare": compare,
     "import": models.import_model,
     "data": data.VERBS,
 }
 
 
+GROUPS: Groups = {
+    "Use models": ("predict", "val", "list", "info", "doctor"),
+    "Train": ("data", "train", "label", "distill", "compare"),
+    "Make models smaller and faster": ("prune", "quantize", "export", "parity", "bench"),
+    "Models of other programs": ("import",),
+}
+"""Titles of the help, and the verbs under each."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default the process's own; its exit code, see `command.run`."""
-    return run_command(VERBS, sys.argv[1:] if argv is None else argv)
+    return run_command(VERBS, sys.argv[1:] if argv is None else argv, GROUPS)
 
 
 if __name__ == "__main__":

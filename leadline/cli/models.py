@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
 
 
+@short_help(
+    {
+        "Flags": "--json",
+    },
+    "leadline list",
+    "leadline list --json",
+)
 def list_models(*, json: bool = False) -> int:
-    """The nets: which leadline can build, and which come with trained weights.
+    """List the nets that leadline can build, what they cost, and which come with trained weights.
 
     Args:
         json: print one JSON object
@@ -43,8 +51,15 @@ def list_models(*, json: bool = False) -> int:
     return 0
 
 
+@short_help(
+    {
+        "Flags": "--channels --json",
+    },
+    "leadline info fastdepth",
+    "leadline info net.onnx --json",
+)
 def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = False, json: bool = False) -> int:
-    """What a net is and costs: parameters, multiply-accumulates, input, kind, unit and where its weights come from.
+    """Show what a net is and costs, and where its weights come from.
 
     Args:
         name: a net of `leadline list`, a checkpoint, or a file of `leadline export`, whose manifest is printed
@@ -120,6 +135,13 @@ def _print_channels(net: Net, json: bool) -> int:
     return 0
 
 
+@short_help(
+    {
+        "Flags": "--out --json",
+    },
+    "leadline import mobilenet-nnconv5.pth.tar --out authors.safetensors",
+    "leadline import authors.pth.tar -o authors.safetensors --json",
+)
 def import_model(
     source: Annotated[Path, arg(metavar="FILE")],
     /,
@@ -127,7 +149,7 @@ def import_model(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")],
     json: bool = False,
 ) -> int:
-    """Another program's weights as a checkpoint: the authors' FastDepth (.pth.tar). Nothing in the file is run.
+    """Make a checkpoint of another program's weights: the authors' FastDepth (.pth.tar). Nothing in the file is run.
 
     Args:
         source: the file to read, a pickle of torch

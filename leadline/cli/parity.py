@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import names, print_json, progress, warn
-from leadline.cli.export import Count, Folder, Model, Size
-from leadline.cli.flags import parse_size
+from leadline.cli.command import print_json, progress, warn
+from leadline.cli.export import Count, Model
+from leadline.cli.flags import ALL, Comparison
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
-from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.bench.parity import Parity, Picture
@@ -41,25 +41,24 @@ _LEGEND = (
 )
 
 
+@short_help(
+    {
+        "What is compared": "--runtime --precision --reference --threads",
+        "Images and sizes": "--data --limit --size --frame",
+        "Verdict": "--tolerance --json",
+    },
+    "leadline parity fastdepth --runtime onnx,openvino",
+    "leadline parity net.onnx photos --reference net.safetensors",
+)
 def parity(
     model: Model,
     more: Annotated[tuple[str, ...], arg(metavar="SOURCE")] = (),
     /,
     *,
-    runtime: Annotated[str, arg(metavar="NAMES|all")] = "all",
-    precision: Annotated[str, arg(metavar="NAMES")] = "fp32",
+    what: Annotated[Comparison, arg(name="")] = ALL,
     reference: Annotated[str | None, arg(metavar="NAME|FILE")] = None,
-    frame: Size = None,
-    size: Size = None,
-    data: Folder = None,
-    split: str = "test",
-    protocol: str = "indoor-metric@1",
-    limit: Count = None,
-    calibration: Folder = None,
-    images: int = 128,
     threads: Count = None,
     tolerance: float = 1e-4,
-    external: ExternalModel = NOTHING_SAID,
     json: bool = False,
 ) -> int:
     """Run the same images through every runtime and compare with PyTorch; exit code 1 where float32 files differ.
@@ -69,26 +68,15 @@ def parity(
     Args:
         model: a net that ships with leadline, a checkpoint, a run's folder, or any exported, ONNX or TFLite file
         more: images to compare on (files, folders, patterns in quotes, .txt lists), and further exported files
-        runtime: all, or some such as onnx,openvino with commas between; not for exported files
-        precision: one or more of fp32,fp16,bf16,int8 with commas between; not for exported files
+        what: which files are compared, and on which data; --limit counts for images that are given, too
         reference: the checkpoint that exported files were made from; of files of other programs the checkpoint, ONNX or
             TFLite file that they were converted from
-        frame: also compare files that take whole camera frames of this size
-        size: the net's input size; by default the model's own
-        data: also measure the accuracy of each file on this data set
-        split: of the data: train, val, test or all
-        protocol: of the accuracy, such as nyu-eigen@1
-        limit: only the first N images, of those given and of the data
-        calibration: int8: folder of images from which it learns ranges
-        images: int8: how many of them, evenly spaced
         threads: threads of each runtime; by default every core
         tolerance: largest difference of a float32 file, relative to the largest value
-        external: what ONNX and TFLite files of other programs do not say of themselves
         json: print one JSON object
     """
     from leadline.bench.parity import parity as compare
-    from leadline.bench.rows import BenchOptions, is_artefact
-    from leadline.runtime import BACKENDS
+    from leadline.bench.rows import is_artefact
     from leadline.runtime.external import is_external
 
     files = [Path(name) for name in (model, *more) if is_artefact(name)]
@@ -101,22 +89,7 @@ def parity(
         raise ValueError(f"{model} is compared with the checkpoint it was made from: give that by --reference")
     if not is_artefact(model) and reference is not None:
         raise ValueError(f"{model} is a checkpoint itself; --reference is for exported files")
-    whole = parse_size("frame", frame)
-    options = BenchOptions(
-        runtimes=tuple(BACKENDS) if runtime == "all" else names(runtime, "runtime"),
-        precisions=names(precision, "precision"),  # type: ignore[arg-type]  # the comparison checks them
-        threads=() if threads is None else (threads,),
-        size=parse_size("size", size),
-        frame=whole or BenchOptions.frame,
-        whole_frame=whole is not None,
-        data=data,
-        split=split,
-        protocol=protocol,
-        limit=limit,
-        calibration=calibration,
-        n_calibration=images,
-        external=external,
-    )
+    options = what.options(threads=() if threads is None else (threads,))
     given = [name for name in more if not is_artefact(name)]
     found = compare(reference or model, _pictures(given, options), options, files, tolerance=tolerance, say=progress)
     progress("")

@@ -2,72 +2,82 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli import flags
 from leadline.cli.command import names, print_json, warn
-from leadline.cli.flags import Count, Model, Number, Out, Runtime, Source
+from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
+from leadline.cli.short_help import short_help
 from leadline.core.text import shown
-from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
 if TYPE_CHECKING:
     from leadline.predict.files import Outcome
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """How pictures and point clouds are made."""
+
+    colormap: Annotated[str | None, arg(metavar="NAME")] = None
+    """vis: a colour map such as magma_r, turbo, viridis or gray, or another of matplotlib where that is installed; by
+    default near is bright."""
+    vmin: Number = None
+    """For vis: the depth of the first colour; by default 0 m, or the picture's own range if it is the only one, or
+    depth is relative."""
+    vmax: Number = None
+    """For vis: the depth of the last colour; by default 10 m, or as for vmin."""
+    fov: Number = None
+    """For ply: how many degrees the camera sees across the picture's longer side; by default what the focal length in
+    the photograph's EXIF block says, else 58."""
+    intrinsics: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE")] = None
+    """For ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration, or JSON;
+    of the picture as it is stored."""
+
+
+_PLAIN = _Look()
+
+
+@short_help(
+    {
+        "Model": "--model --runtime --threads",
+        "Results": "--out --save --colormap --vmin --vmax --json",
+        "Camera, for point clouds": "--fov",
+    },
+    "leadline predict photo.jpg",
+    "leadline predict 'photos/*.jpg' --model litedepth --out depth --save vis,ply",
+)
 def predict(
     source: Source,
     /,
     *,
-    model: Model = "fastdepth",
+    what: Annotated[ModelOptions, arg(name="")] = SHIPPED,
     out: Out = Path("out"),
     save: Annotated[str | None, arg(metavar="FORMATS")] = None,
-    colormap: Annotated[str | None, arg(metavar="NAME")] = None,
-    vmin: Number = None,
-    vmax: Number = None,
-    fov: Number = None,
-    intrinsics: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE")] = None,
-    flip: bool = False,
-    runtime: Runtime = None,
-    threads: Count = None,
-    external: ExternalModel = NOTHING_SAID,
+    look: Annotated[_Look, arg(name="")] = _PLAIN,
     json: bool = False,
 ) -> int:
-    """Depth of photographs: an image, a folder, a pattern in quotes or a .txt list. A bad file does not stop the rest.
+    """Predict the depth of photographs; a bad file does not stop the rest.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
-        model: a net that ships with leadline, a checkpoint, a run's folder, or any exported, ONNX or TFLite file
+        what: the model, and what runs it
         out: where the results go
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
             metric depth and vis,npy for relative
-        colormap: a colour map of matplotlib for vis; by default near is bright
-        vmin: vis: the depth of the first colour; by default 0 m, or the picture's own range if it is the only one, or
-            depth is relative
-        vmax: vis: the depth of the last colour; by default 10 m, or as for vmin
-        fov: ply: how many degrees the camera sees across the picture's longer side; by default what the focal length in
-            the photograph's EXIF block says, else 58
-        intrinsics: ply: the camera in pixels, as four numbers or as a file: a 3x3 matrix in text, KITTI's calibration,
-            or JSON; of the picture as it is stored
-        flip: look at the mirrored picture too and merge the two answers, in twice the time
-        runtime: what runs the net, such as onnx or openvino; auto: the fastest one here; by default PyTorch
-        threads: threads of the runtime; by default its own choice
-        external: what an ONNX or TFLite file of another program does not say of itself
+        look: how pictures and point clouds are made
         json: print one JSON object
     """
     from leadline.core.image_sources import sources
     from leadline.predict.files import predict_files
 
     paths = sources(source, warn)
-    predictor = replace(flags.predictor(model, runtime, threads, external), flip=flip)
+    predictor = what.predictor()
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
-    look = {"colormap": colormap, "vmin": vmin, "vmax": vmax, "fov": fov, "intrinsics": intrinsics}
-    look["own_range"] = len(paths) == 1
     outcomes = []
-    for outcome in predict_files(predictor, paths, out, save=formats, **look):  # type: ignore[arg-type]
+    for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
         outcomes.append(outcome)
         if outcome.error is not None:
             warn(outcome.error)

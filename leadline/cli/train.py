@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import print_json, warn
+from leadline.cli.short_help import short_help
 from leadline.core.report import Report, table
 from leadline.core.text import shown
 from leadline.training.options import Training
@@ -36,8 +37,17 @@ def run_training(run: Training, net: Net | None = None, distillation: Distillati
     return train(run, net, distillation, say=warn)
 
 
+@short_help(
+    {
+        "Data and results": "--data --out --val-every",
+        "Net": "--model --pretrained",
+        "Training": "--loss --batch --fit.steps --fit.lr --resume",
+    },
+    "leadline train --data NYU --out run --model fastdepth --steps 2000",
+    "leadline train --data NYU:6 rooms:2 --out run --loss log_l1 --lr 1e-3",
+)
 def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
-    """Train a net on one or more data sets; checkpoints, curves and pictures go to a folder, `--resume` goes on.
+    """Train a net on one or more data sets; checkpoints, curves and pictures go to a folder.
 
     Args:
         run: the run

@@ -78,9 +78,9 @@ class Masks:
         check(self, mode=one_of("total", "task"), regulariser=one_of("plain", "cost"))
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """One pruning run, completely."""
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """How a net is pruned: everything of a run but the training."""
 
     method: Method
     """netadapt: greedy, layer by layer; masks: learned with the weights; the others: a score for each channel, and one
@@ -90,12 +90,10 @@ class Pruning:
     what the net has (0.5x, 50%), without KIND of its MACs, or with a runtime of its latency."""
     out: Path
     """The file to write; a folder of the same name without its ending holds what is needed to go on."""
-    training: Training
-    """How the net learns: data, loss, batches, and the long training after pruning (fit.steps)."""
     runtime: str | None = None
-    """latency_ms: what runs the net, such as openvino."""
+    """For latency: what runs the net, such as openvino."""
     threads: int | None = None
-    """latency_ms: its threads; by default every core."""
+    """For latency: its threads; by default every core."""
     netadapt: NetAdapt = NetAdapt()
     masks: Masks = Masks()
     multiple: int = 8
@@ -106,10 +104,11 @@ class Pruning:
     rounds: int = 1
     """Scores: the budget is approached in so many steps, each but the last followed by `between`."""
     between: FitOptions = _BETWEEN
+    """Scores: the training between two rounds."""
     n_batches: int = 16
-    """Batches that scores look at."""
+    """Scores: batches of which they are the mean."""
     finetune: bool = True
-    """Whether the pruned net is trained (as `training.fit` says)."""
+    """Train the pruned net."""
     distill_weight: float = 0.0
     """In that training the unpruned net is the teacher: weight of mean |ln p - ln t|, t its answer. 0: only the data
     does.
@@ -126,3 +125,35 @@ class Pruning:
             raise ValueError(f"masks.target is {self.masks.target}, which a fixed strength cannot reach; leave one out")
         if self.reinit and not self.finetune:
             raise ValueError("new weights without a training are of no use; leave --reinit out, or let it train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning(PruneOptions):
+    """One pruning run, completely."""
+
+    training: Training
+    """How the net learns: data, loss, batches, and the long training after pruning (fit.steps)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptanceCriteria:
+    """When a file of lower precision is good: it is worse by at most `max_drop` in `metric`, and faster than its
+    float32 twin.
+
+    Worse is lower for deltas and higher for errors (`metrics.worse_by`). Images that the float32 twin can be measured
+    on and the file cannot make it infinitely worse. `force` hands over the best file there is, good or not.
+    """
+
+    protocol: str = "indoor-metric@1"
+    """How accuracy is measured, as in `leadline val`."""
+    metric: str = "delta1"
+    """The protocol's figure that decides: delta1, or an error such as rmse, of which less is better."""
+    max_drop: float = 0.01
+    """By how much the file may be worse in it, in its unit."""
+    force: bool = False
+    """Whether the best file is written even if none is good."""
+    threads: int | None = None
+    """Threads of the runtime; by default every core."""
+
+    def __post_init__(self) -> None:
+        check(self, max_drop=FROM_0, threads=at_least(1))

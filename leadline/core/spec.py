@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from leadline.core.old_keys import with_new_keys
@@ -227,7 +228,7 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def from_json(cls: type[T], value: Any) -> T:
     """The dataclass `cls` from what `to_json` gave; an unknown key, a missing one or a wrong type is a ValueError."""
-    return typing.cast(T, _parse(cls, value, cls.__name__))
+    return typing.cast(T, _parse(cls, value, getattr(cls, "__name__", "the value")))
 
 
 def _plain(value: Any) -> Any:
@@ -235,7 +236,7 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
@@ -260,6 +261,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise ValueError(f"{where} is {shown(value)}, which no floating-point number holds") from None
+    if kind is Path and isinstance(value, str):
+        return Path(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where} is {shown(value)}; {kind.__name__} is needed")
     return value

@@ -5,8 +5,9 @@ whatever ends them, and names without what would move a terminal's cursor.
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _MARKS = (  # the longest first: UTF-32's little-endian mark begins like UTF-16's
@@ -91,3 +92,10 @@ def _written(found: re.Match[str]) -> str:
 def some(names: Sequence[str], count: int = 3) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """For an error message: the at most three of `known` that look most like `word`, or what there is if none does."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else f"known: {some(known, 10)}"

@@ -16,6 +16,7 @@ from leadline.data.label_set import TOP
 from leadline.distill.feature_loss import Feature, listening
 from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Teacher
+from leadline.nn.reference import Reference
 from leadline.training.losses import Term
 
 
@@ -72,13 +73,13 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
         self.terms, self.label_weight, self.unlabelled, self.warmup = dict(terms), label_weight, unlabelled, warmup
         self.min_confidence = min_confidence
-        self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
+        self.teacher = Reference(teacher)  # its weights are not the loss's
         self.online = online and teacher is not None and (label_weight < 1 or unlabelled > 0)
         self.features = nn.ModuleList(features)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-        teacher: Any = self.teacher[0]
+        teacher: Any = self.teacher.module
         features: list[Any] = list(self.features)
         share = ramp(int(self.steps)) if self.warmup else 1.0
         if self.training:

@@ -22,9 +22,10 @@ from leadline.distill.self_loss import answered
 from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
+from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.training.fit import fit
-from leadline.training.state import check_same, commit, read_json
+from leadline.training.state import check_same, commit, read_json, with_more_steps
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     if not begun.exists():
         check(options, made, costs, most)
         write_atomically(measured, json.dumps(whole).encode())  # not before: a mistake leaves nothing
-        write_atomically(begun, json.dumps(plan, indent=1).encode())
+    write_atomically(begun, json.dumps(plan, indent=1).encode())
     at = folder / "pruned.safetensors"
     to_budget = partial(prune_to_budget, options=options, made=made, costs=costs, most=most, resume=resume, say=say)
     if at.exists():
@@ -84,7 +85,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
-        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
+        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume, say=say))
     stored = save_like(source, pruned, options.out, provenance=_provenance(options, made, source, facts, report))
     return Pruned(net.cpu().eval(), load(options.out), report, stored)
 
@@ -96,12 +97,15 @@ def _kept(at: Path) -> Net:
         raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
 
 
-def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[Net, Report]:
+def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool, say: Say) -> tuple[Net, Report]:
     """The long training."""
+    out = options.out.with_suffix("") / "training"
+    if resume:
+        tell_lengthened(out, made.options, say)
     loss = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
     net, report = fit(
-        net, made.loading(workers=made.workers), loss, made.options, out=options.out.with_suffix("") / "training",
-        resume=resume, validate=made.validate, finish=made.finish,
+        net, made.loading(workers=made.workers), loss, made.options, out=out, resume=resume,
+        validate=made.validate, finish=made.finish,
         facts={**made.facts, "distill_weight": options.distill_weight},
     )  # fmt: skip
     return net, replace(report, context={**report.context, "step": f"trained for {made.options.steps} steps"})
@@ -118,22 +122,16 @@ def _reinitialised(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
 def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[str, Any]:
     """What the run in `folder` is; one that was stopped there must be the same."""
     spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
-    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads"}
-    plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
+    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads", "training.epochs"}
+    plan = {k: v for k, v in flat(to_json(options)).items() if k not in spared} | {"source": source}
     plan = dict(json.loads(json.dumps(plan, default=str)))
     path = folder / "plan.json"
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
     if path.exists():
-        check_same(folder, read_json(path), plan)
-    return plan
-
-
-def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in plan.items():
-        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
-    return found
+        there = with_more_steps(read_json(path), plan, "training.fit.steps")
+        check_same(folder, there, plan)
+    return plan | {"requested": requested(pruning=options)}
 
 
 def _provenance(

@@ -75,10 +75,10 @@ def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
     says the smallest cost there can be.
     """
     if options.method == "netadapt" and made.validation is None:
-        folder, every = options.training.data[0], options.training.val_every
+        folder = options.training.data[0]
         raise ValueError(
             f"NetAdapt needs a validation split, neither trained on nor reported, and {folder} has too few images to "
-            f"keep every {every}th block of 20; give a smaller --val-every (2 keeps half)"
+            "keep one; give more images"
         )
     net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":

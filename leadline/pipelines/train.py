@@ -18,6 +18,7 @@ from leadline.distill.options import Distillation
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save, save_like
 from leadline.pipelines.distill import licences, teacher_supervision
+from leadline.pipelines.resume import requested, tell_lengthened
 from leadline.pipelines.training_data import Say
 from leadline.pipelines.training_setup import parts
 from leadline.training.autotune import autotune
@@ -54,6 +55,9 @@ def train(
         )
         notes["autotune"] = tuned
         options, workers = chosen_of(tuned, options)
+    notes["requested"] = requested(training=run, distillation=distillation)
+    if run.resume and rank == 0:
+        tell_lengthened(run.out, options, say)
     net, report = fit(
         made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},

@@ -30,6 +30,7 @@ from leadline.nn.wrap import module_of
 from leadline.runtime import Backend, installed, read_manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
+from leadline.runtime.torch_threads import torch_threads
 from leadline.runtime.whole_frame import Framed
 
 ALLOWED = 1e-3
@@ -77,7 +78,7 @@ def _export(
     net = _resized(load(checkpoint, module=own), size)
     filled = dataclasses.replace(options, source=sha256(checkpoint), provenance=read_provenance(checkpoint))
     example = torch.zeros(1, 3, *net.spec.preprocess.size)
-    with kept(target, options.tuning), _torch_threads_as_before(), _aside(target) as folder:
+    with kept(target, options.tuning), torch_threads(), _aside(target) as folder:
         made = module.compile(net, example, Path(folder) / target.name, filled)
         found = _difference(module.load(made, None), net, options.frame)
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
@@ -99,7 +100,7 @@ def difference(path: Path, model: str | Path | Net) -> float:
     """
     found = None if path.suffix == ".safetensors" else read_manifest(path)
     module = installed("eager" if found is None else found.runtime)
-    with _torch_threads_as_before():
+    with torch_threads():
         own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
         net = _resized(own, found.size if found else load(path).spec.preprocess.size)
         return _difference(module.load(path, None), net, found.frame if found else None)
@@ -208,7 +209,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
     if not path.is_file():
         return False
     try:
-        with _torch_threads_as_before():
+        with torch_threads():
             module.load(path, None)
         versions = {} if path.suffix == ".safetensors" else read_manifest(path).versions
     except (BadArtefact, BadCheckpoint):
@@ -240,13 +241,3 @@ def move(folder: Path, made: Path, target: Path) -> None:
     for path in others:
         path.replace(target.with_name(path.name))
     made.replace(target)
-
-
-@contextlib.contextmanager
-def _torch_threads_as_before() -> Iterator[None]:
-    """Loading a file may set PyTorch's threads, which the whole process shares."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -21,6 +21,7 @@ from leadline.core.spec import to_json
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.training.fit import Finish, Loss, Steps, moved
+from leadline.training.memory import freed_memory_kept
 from leadline.training.options import FitOptions
 
 TUNED = ("precision", "channels_last", "depthwise", "compile")
@@ -66,6 +67,7 @@ class Tuned:
         return f"{grid(rows)}\nchosen: {' '.join(filter(None, flags))} --workers {self.workers}"
 
 
+@freed_memory_kept()
 def autotune(
     net: Net,
     batches: Callable[[int], Batches],

@@ -8,11 +8,10 @@ on one process or, under `accelerate launch`, on many (`together` says what is t
 from __future__ import annotations
 
 import copy
-import ctypes
 import json
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +28,15 @@ from leadline.core.types import Sample
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save
-from leadline.nn.depthwise import DepthwiseConv2d
-from leadline.training.distributed import all_reduce_gradients_, convert_sync_batchnorm_, zero_gradients_
+from leadline.nn.depthwise import set_fast_backward_
+from leadline.nn.reference import Reference
+from leadline.training.distributed import (
+    all_reduce_gradients_,
+    convert_sync_batchnorm_,
+    revert_sync_batchnorm_,
+    zero_gradients_,
+)
+from leadline.training.memory import freed_memory_kept
 from leadline.training.optim import ema_update_, learning_rate, optimizer
 from leadline.training.options import FitOptions
 from leadline.training.rate import Rate
@@ -84,7 +90,8 @@ def fit(
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
     stream = batches(start)
-    with curves(out, options.steps, start) if main else nullcontext(lambda *_: None) as write:
+    progress = curves(out, options.steps, start) if main else nullcontext(lambda *_: None)
+    with freed_memory_kept(), progress as write:
         for step in range(start, options.steps):
             rate.begin()
             batch = next(stream)
@@ -128,21 +135,17 @@ class Steps:
     """What a step works on: copies of net and loss on the device, the running mean, the optimiser."""
 
     def __init__(self, net: Net, loss: Loss, options: FitOptions) -> None:
-        _keep_freed_memory()
         around = PartialState(cpu=not torch.cuda.is_available())
         if options.compile and not compiler():
             raise ValueError(f"compile needs a C++ compiler: {NO_COMPILER}")
         self.options, self.device, self.together = options, around.device, around.num_processes > 1
         self.precision = _precision(options)
-        self.classes = [type(module) for module in net.modules()]
         self.net = copy.deepcopy(net).train().to(self.device)
         if options.channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.together:
             convert_sync_batchnorm_(self.net, options.compile)
-        if options.depthwise == "torch":
-            for module in self.net.modules():
-                module.__class__ = nn.Conv2d if isinstance(module, DepthwiseConv2d) else module.__class__
+        set_fast_backward_(self.net, options.depthwise != "torch")
         self.mean = copy.deepcopy(self.net) if options.ema else self.net
         self.loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         self.others = _trained(self.loss) if isinstance(self.loss, nn.Module) else {}
@@ -195,10 +198,10 @@ class Steps:
             ) from error
 
     def result(self) -> Net:
-        """The running mean, or the net, as it stands, in eval mode and of the classes it came with."""
+        """The running mean, or the net, as it stands, in eval mode, with the layers that it came with."""
         net = copy.deepcopy(self.mean).eval()
-        for module, kind in zip(net.modules(), self.classes, strict=True):
-            module.__class__ = kind
+        revert_sync_batchnorm_(net)
+        set_fast_backward_(net, True)
         return net
 
 
@@ -208,12 +211,12 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.call: Any = [torch.compile(net) if compiled else net]  # in a list: no second name for the net's weights
+        self.called: Reference[Any] = Reference(torch.compile(net) if compiled else net)  # no second name for weights
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor | list[Tensor] = self.call[0](image, raw=raw)
+            out: Tensor | list[Tensor] = self.called.module(image, raw=raw)
         maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
         self.outputs += maps
         return maps if isinstance(out, list) else maps[0]
@@ -262,11 +265,3 @@ def _precision(options: FitOptions) -> str:
 def bf16_on_cpu() -> bool:
     """Whether the CPU multiplies matrices of bfloat16 (AMX): with AVX-512's alone a step took 1.3 times as long."""
     return bool(torch.cpu._is_amx_tile_supported())
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory (mallopt's thresholds): getting it back page by page costs a fifth of a CPU step."""
-    with suppress(OSError, AttributeError):  # another C library: slower, not wrong
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)
-        libc.mallopt(-1, (1 << 31) - 1)

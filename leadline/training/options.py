@@ -29,9 +29,11 @@ class FitOptions:
     """How to train. FastDepth's published schedule: sgd, lr 0.01, momentum 0.9, weight decay 1e-4, step."""
 
     steps: int = 1000
+    """Length of the run: how many batches."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd, adam: weight decay is part of the gradient, of all weights; adamw: apart from it, none on vectors."""
     lr: float = 0.01
+    """The highest learning rate of the run."""
     momentum: float = 0.9
     """Of sgd."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -119,7 +121,8 @@ class Training:
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
     val_every: int = 10
-    """Every N-th block of 20 images of the first data set is kept for validation; 0: none."""
+    """Every N-th block of 20 images of the first data set is kept for validation, of a small set at least 8 images or a
+    third; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
     augment: Literal["auto", "workers", "device"] = "auto"

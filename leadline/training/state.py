@@ -63,9 +63,10 @@ def read_state(state: State, path: Path, plan: str) -> int:
         raise TrainingFailed(
             f"{path} is damaged ({str(error).strip()}), and the run cannot go on from it. {_anew(path)}"
         ) from error
-    if other := differences(stored_plan, json.loads(plan)):
+    options, facts = json.loads(plan)
+    if other := differences([with_more_steps(stored_plan[0], options, "steps"), stored_plan[1]], [options, facts]):
         shown = "; ".join(other[:6]) + (f"; and {len(other) - 6} more" if len(other) > 6 else "")
-        raise TrainingFailed(f"{path} belongs to a run with other options: {shown}. Give the same, or another --out")
+        raise TrainingFailed(f"{path} belongs to a run with other options: {shown}. {_same(other)}")
     try:
         _fill_optimizer(state.optimizer, {k[10:]: v for k, v in stored.items() if k.startswith("optimizer.")})
         fits = {k: v.shape for k, v in _tensors(state).items()} == {k: v.shape for k, v in stored.items()}
@@ -107,9 +108,30 @@ def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[st
 def check_same(folder: Path, there: Any, here: Any) -> None:
     """A TrainingFailed, which names them, if a run that was stopped in `folder` had others than are given now."""
     if other := differences(there, here):
-        raise TrainingFailed(
-            f"the run in {folder} began with other options: {'; '.join(other[:6])}. Give the same, or another --out"
-        )
+        raise TrainingFailed(f"the run in {folder} began with other options: {'; '.join(other[:6])}. {_same(other)}")
+
+
+def _same(other: Sequence[str]) -> str:
+    """What can be done about options that differ, of which `differences` made the lines."""
+    fewer = any(line.split()[0].endswith("fit.steps") for line in other)
+    return f"Give the same{' or more steps' if fewer else ''}, or another --out"
+
+
+def with_more_steps(there: Mapping[str, Any], here: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The plan `there` with the steps that `here` has under `key`, if these are more: a run may be lengthened."""
+    old, new = there.get(key), here.get(key)
+    more = isinstance(old, int) and isinstance(new, int) and new > old
+    return {**there, key: new} if more else dict(there)
+
+
+def planned_steps(path: Path) -> int | None:
+    """For how many steps the run of a stored state was planned; None: there is no such file, or it does not say."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            steps = json.loads((file.metadata() or {})["plan"])[0]["steps"]
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError):
+        return None
+    return steps if isinstance(steps, int) else None
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:
@@ -158,7 +180,7 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tenso
 
 def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
     """`run.json`: the command, versions, device and commit, and `facts`. A run that goes on keeps what it began with
-    and adds these to its list `resumed`.
+    and adds these to its list `resumed`; of the facts only `requested`, the options as they were given, is renewed.
     """
     around = {
         "command": sys.argv,
@@ -175,6 +197,7 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
             said = read_json(path)
         earlier = said.get("resumed", [])
         said["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
+        said |= {key: facts[key] for key in ("requested",) if key in facts}
     write_atomically(path, json.dumps(said, indent=2).encode())
 
 

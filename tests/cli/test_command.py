@@ -25,7 +25,7 @@ Captured = pytest.CaptureFixture[str]
         (["predct"], "there is no verb 'predct'; nearest: predict"),
         (["data", "lss"], "there is no data verb 'lss'; nearest: ls"),
         (["predict"], "SOURCE"),
-        (["predict", "x", "--nope"], "--nope (see leadline predict --help)"),
+        (["predict", "x", "--nope"], "there is no flag --nope; nearest: --no-flip, "),
         (["val", "--data", "x", "--limit", "many"], "--limit"),
     ],
 )
@@ -50,7 +50,7 @@ def test_help_shows_every_verb_and_what_it_does(capsys: Captured, args: list[str
 
 @pytest.mark.parametrize("verb", [name for name, found in VERBS.items() if callable(found)])
 def test_every_verb_has_help_for_every_flag(capsys: Captured, verb: str) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([verb, "--help-all"]) == 0
     out = capsys.readouterr().out
     assert f"usage: leadline {verb}" in out
     assert "--json" in out

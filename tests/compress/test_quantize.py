@@ -12,9 +12,10 @@ import torch
 from support.tiny_runtime_nets import SIZE, images, small_net
 from torch import nn
 
+from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization import search as quantize_module
 from leadline.compress.quantization.equalize import equalized
-from leadline.compress.quantization.search import AcceptanceCriteria, quantize
+from leadline.compress.quantization.search import quantize
 from leadline.compress.quantization.sensitivity import (
     quantized_input,
     quantized_weight,

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from leadline.cli.main import main
-from leadline.compress.options import Masks, NetAdapt, Pruning
-from leadline.compress.quantization.search import AcceptanceCriteria
+from leadline.compress.options import AcceptanceCriteria, Masks, NetAdapt, Pruning
 from leadline.data.options import R2Crop, Stereo, View
 from leadline.distill.options import Distillation, ExternalModel, Labelling, TeacherOptions
 from leadline.runtime.options import CompileOptions

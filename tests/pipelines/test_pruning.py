@@ -43,7 +43,7 @@ def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 frames of four rooms, all to learn from: the last four of them can be the validation split."""
+    """24 frames of four rooms, all to learn from: the last eight of them can be the validation split."""
     drawn = [render(i // 6, step=0.1 * (i % 6), size=(36, 72)) for i in range(24)]
     folder = write_folder(tmp_path_factory.mktemp("rooms"), drawn)
     (folder / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
@@ -61,7 +61,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
-    """Four frames are the validation split, a step is the whole training."""
+    """Eight frames are the validation split, a step is the whole training."""
     training = Training(
         (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), val_every=2, workers=0,
         cache_gb=0, licences=("CC BY 4.0", "made for a test"),
@@ -69,10 +69,10 @@ def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
     search = NetAdapt(first_step=0.15, short=STEP, threads=1)
     learned = Masks(fit=replace(STEP, steps=3))
     return Pruning(
-        "l2",
-        "macs=0.8x",
-        tmp_path / "out.safetensors",
-        training,
+        method="l2",
+        budget="macs=0.8x",
+        out=tmp_path / "out.safetensors",
+        training=training,
         n_batches=1,
         netadapt=search,
         masks=learned,
@@ -225,16 +225,18 @@ def test_a_budget_that_cannot_be_is_told_before_any_work(
     assert refused(options)
 
 
-def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
+def test_what_cannot_be_meant_is_told(plan: Pruning, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"val_every is 0, give --val-every 10"):
         pruning.run(replace(plan, method="netadapt", training=replace(plan.training, val_every=0)))
     with pytest.raises(ValueError, match=r"out is .*net\.onnx; the pruned net is a checkpoint.*\.safetensors"):
         pruning.run(replace(plan, out=plan.out.with_name("net.onnx")))
     with pytest.raises(ValueError, match=r"no group that may shrink starts with encoder\.nothing; there are encoder"):
         pruning.run(replace(plan, layers=("encoder.nothing",)))
-    few = replace(plan, method="netadapt", budget="macs=0.9x", training=replace(plan.training, val_every=10))
-    with pytest.raises(ValueError, match=r"too few images to keep every 10th block of 20; give a smaller --val-every"):
-        pruning.run(few)  # 24 are too few for every tenth 20
+    pair = write_folder(tmp_path / "pair", [render(seed, size=(36, 72)) for seed in range(2)])
+    (pair / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
+    few = replace(plan, method="netadapt", budget="macs=0.9x", training=replace(plan.training, data=(str(pair),)))
+    with pytest.raises(ValueError, match=r"pair has too few images to keep one; give more images"):
+        pruning.run(few)
     with pytest.raises(ValueError, match=r"the channels of .* pass no batch norm; .* or other groups"):
         pruning.run(replace(plan, method="bn", training=replace(plan.training, model="litedepth")))
     with pytest.raises(ValueError, match=r"the protocol 'nyu-eigen' is unknown; nearest: nyu-eigen@1"):

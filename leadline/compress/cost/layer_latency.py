@@ -22,6 +22,7 @@ from leadline.nn.build import Net
 from leadline.runtime import installed, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
+from leadline.runtime.torch_threads import torch_threads
 
 Size = tuple[int, int]
 _FIXED = 4
@@ -181,13 +182,9 @@ def at_bench(runtime: str, threads: int | None) -> Iterator[Bench]:
     Inductor compiles for as many threads as PyTorch has: with fewer at the call, `fastdepth` takes five times as long.
     """
     installed(runtime)
-    before, wanted = torch.get_num_threads(), check_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            torch.set_num_threads(wanted)
-            yield Bench(runtime, wanted, Path(folder))
-        finally:
-            torch.set_num_threads(before)
+    n = check_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, torch_threads(n):
+        yield Bench(runtime, n, Path(folder))
 
 
 def _by(numbers: tuple[int, ...]) -> str:

@@ -27,6 +27,7 @@ from leadline.compress.recovery import MakeRecovery, Recovery, Validate
 from leadline.core.errors import BadCheckpoint, BadData, TrainingFailed
 from leadline.core.storage import write_atomically
 from leadline.nn.checkpoint import load, save
+from leadline.runtime.torch_threads import torch_threads
 from leadline.training.fit import fit
 
 
@@ -63,7 +64,6 @@ class Workers:
 @contextmanager
 def workers(make: MakeRecovery, options: NetAdapt, module: nn.Module | None = None) -> Iterator[Workers]:
     """Workers that have their Recovery. Afterwards this process is as it was. `module`: see `checkpoint.load`."""
-    threads = torch.get_num_threads()
     if options.processes > 1:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(options.processes, context, _settle, (make, options, module)) as pool:
@@ -73,13 +73,13 @@ def workers(make: MakeRecovery, options: NetAdapt, module: nn.Module | None = No
             finally:
                 pool.shutdown(cancel_futures=True)
         return
-    try:
-        _settle(make, options, module)
-        _ready()
-        yield Workers(None)
-    finally:
-        _settled.clear()
-        torch.set_num_threads(threads)
+    with torch_threads():
+        try:
+            _settle(make, options, module)
+            _ready()
+            yield Workers(None)
+        finally:
+            _settled.clear()
 
 
 _settled: list[tuple[MakeRecovery, NetAdapt, nn.Module | None]] = []

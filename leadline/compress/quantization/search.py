@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization.equalize import equalized
 from leadline.compress.quantization.sensitivity import sensitivity, with_corrected_biases
-from leadline.core.allowed import FROM_0, at_least, check
 from leadline.core.errors import AcceptanceFailed, BadData
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.report import Report
@@ -43,25 +43,6 @@ from leadline.runtime.options import CompileOptions, Precision
 
 _RANKED_ON = 8
 """Images on which layers are ranked: the order settles quickly, and each costs one pass for each layer."""
-
-
-@dataclass(frozen=True)
-class AcceptanceCriteria:
-    """When a file is good: it is worse by at most `max_drop` in `metric`, in that metric's unit, and faster than its
-    float32 twin.
-
-    Worse is lower for deltas and higher for errors (`metrics.worse_by`). Images that the float32 twin can be measured
-    on and the file cannot make it infinitely worse. `force` hands over the best file there is, good or not.
-    """
-
-    protocol: str = "indoor-metric@1"
-    metric: str = "delta1"
-    max_drop: float = 0.01
-    force: bool = False
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        check(self, max_drop=FROM_0, threads=at_least(1))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def by_ray(
         """What `make` gives as Ray Data calls it: rows in, rows out; one thread."""
 
         def __init__(self) -> None:
-            torch.set_num_threads(1)
+            torch.set_num_threads(1)  # of a process that Ray has made for this alone
             self.work = make()
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
+_PACKAGES = ("torch", "executorch", "torchao")
 _MAGIC = slice(4, 8), b"ET12"
 _POOLS: list[int] = []
 """The sizes that the process's pool of threads has had. A program points into the pool that it was loaded with."""
@@ -50,18 +50,15 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The program at `out`, its manifest beside it."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling, exported
 
-    check("executorch", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("executorch"):
+    with compiling("executorch", net, example, options, PRECISIONS, _PACKAGES) as source:
+        module = source.module
         if options.precision == "int8":
-            inner = graph.bare(net, example, options)
-            module = graph.around(module, _integers(inner, example, options.calibration, layers))
-        content = _program(graph.exported(module, inputs))
+            module = source.with_net(_integers(source.net, example, options.calibration, source.layers))
+        content = _program(exported(module, source.inputs))
     out.write_bytes(content)
-    write_beside(out, graph.manifest(net, example, "executorch", options, ("torch", "executorch", "torchao")))
+    write_beside(out, source.manifest)
     return out
 
 

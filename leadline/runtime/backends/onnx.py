@@ -17,7 +17,6 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import Manifest, check_runtime, dumps
 from leadline.runtime.onnx_file import check_content, manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions, Precision
@@ -42,25 +41,22 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, its manifest in its metadata."""
-    from leadline.runtime import graph, whole_frame
+    from leadline.runtime.graph import compiling
 
-    check("onnx", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("onnx"):
+    with compiling("onnx", net, example, options, PRECISIONS, _PACKAGES) as source:
         if options.precision == "int8":
             from leadline.runtime.backends.onnx_int8 import quantized
 
-            bare = graph.bare(net, example, options)
-            model = quantized(_converted(bare, example, "image", "depth"), options.calibration, layers)
-            if isinstance(module, whole_frame.Framed):
-                before = _converted(module.shrink, inputs, "frame", "image")
-                model = _chained(before, model, _converted(module.grow, example[:, :1], "small", "depth"))
+            model = _converted(source.net, example, "image", "depth")
+            model = quantized(model, options.calibration, source.layers)
+            if source.frame_parts is not None:
+                shrink, grow = source.frame_parts
+                before = _converted(shrink, source.inputs, "frame", "image")
+                model = _chained(before, model, _converted(grow, example[:, :1], "small", "depth"))
         else:
-            model = _converted(module, inputs, "image" if options.frame is None else "frame", "depth")
+            model = _converted(source.module, source.inputs, "image" if options.frame is None else "frame", "depth")
         content = model.SerializeToString()
-    manifest = graph.manifest(net, example, "onnx", options, _PACKAGES)
-    manifest = replace(manifest, hashes=(hashlib.sha256(content).hexdigest(),))
+    manifest = replace(source.manifest, hashes=(hashlib.sha256(content).hexdigest(),))
     out.write_bytes(with_manifest(content, dumps(manifest)))
     return out
 
@@ -126,7 +122,10 @@ def _converted(module: nn.Module, example: torch.Tensor, given: str, result: str
         verbose=False,
     )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for node in model.graph.node:  # the exporter writes each line of code that made it, with the path on this machine
+        node.ClearField("metadata_props")
+    return model
 
 
 def _chained(before: Any, net: Any, after: Any) -> Any:

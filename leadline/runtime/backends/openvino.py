@@ -20,7 +20,6 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -62,26 +61,24 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, which ends in .xml, its weights and its manifest beside it."""
-    from leadline.runtime import graph, whole_frame
+    from leadline.runtime.graph import compiling
 
-    check("openvino", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("openvino"):
+    packages = _PACKAGES if options.precision == "int8" else _PACKAGES[:2]
+    with compiling("openvino", net, example, options, PRECISIONS, packages) as source:
         import openvino
 
         if options.precision == "int8":
-            model = _integers(graph.bare(net, example, options), example, options.calibration, layers)
-            if isinstance(module, whole_frame.Framed):
-                before, after = _converted(module.shrink, inputs), _converted(module.grow, example[:, :1])
+            model = _integers(source.net, example, options.calibration, source.layers)
+            if source.frame_parts is not None:
+                shrink, grow = source.frame_parts
+                before, after = _converted(shrink, source.inputs), _converted(grow, example[:, :1])
                 model = _chained(_chained(before, model), after)
         else:
-            model = _converted(module, inputs)
+            model = _converted(source.module, source.inputs)
         model.inputs[0].set_names({"image" if options.frame is None else "frame"})
         model.outputs[0].set_names({"depth"})
         openvino.save_model(model, out, compress_to_fp16=options.precision == "fp16")
-    packages = _PACKAGES if options.precision == "int8" else _PACKAGES[:2]
-    write_beside(out, graph.manifest(net, example, "openvino", options, packages))
+    write_beside(out, source.manifest)
     return out
 
 
