@@ -24,7 +24,7 @@ SEEDS ?= 0:1
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
-RUNTIMES := onnx,openvino,litert,executorch,inductor,tvm,ncnn,teachers,label
+RUNTIMES := exports,teachers,label
 PYTEST := $(BIN)/python -m pytest
 FAST = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"

@@ -10,12 +10,14 @@ from typing import Any
 
 from leadline.bench.device import pick_cores
 from leadline.bench.worker_process import RowFailed, working
-from leadline.core.errors import LeadlineError
+from leadline.core.errors import LeadlineError, MissingPackage
 from leadline.core.image_sources import sources
 from leadline.core.machine import usable_cores
+from leadline.core.packages import is_installed
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.nn.checkpoint import find
+from leadline.nn.files import find, read_spec
+from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
 from leadline.runtime.onnx_file import weights_precision
@@ -57,12 +59,16 @@ class BenchOptions:
     external: ExternalModel = NOTHING_SAID
 
 
+_OF_OTHERS = ("facts", "stands_in")  # fields of a Row that its JSON does not hold under their name
+
+
 @dataclass
 class Row:
     """One file at one number of threads, of the weights with the sha256 `source`; `facts` fills up as it is measured.
 
     With `frame` (height, width) the file takes camera frames. `error` is why it cannot be measured. `external` is what
-    was said of a file of another program, as JSON.
+    was said of a file of another program, as JSON. `stands_in`: torch is not installed, and this row takes PyTorch's
+    place.
     """
 
     model: str
@@ -74,11 +80,12 @@ class Row:
     file: Path | None = None
     error: str | None = None
     external: dict[str, Any] | None = None
+    stands_in: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     def is_reference(self) -> bool:
-        """Whether the others are compared with it: PyTorch itself."""
-        return self.runtime == "eager"
+        """Whether the others are compared with it: PyTorch itself, or what stands in for it."""
+        return self.runtime == "eager" or self.stands_in
 
     def opening(self) -> dict[str, Any]:
         """What a worker needs to know of the file, to open it."""
@@ -87,7 +94,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what the row is, then what was measured."""
-        named = {key: value for key, value in asdict(self).items() if key != "facts" and value is not None}
+        named = {key: value for key, value in asdict(self).items() if key not in _OF_OTHERS and value is not None}
         return named | ({} if self.file is None else {"file": str(self.file)}) | self.facts
 
 
@@ -107,6 +114,8 @@ def check(options: BenchOptions) -> None:
         raise ValueError(f"n is {options.n}; percentiles need at least 10 calls")
     if options.trials and options.tuning is None:
         raise ValueError(f"trials is {options.trials}; the tuner also needs a folder for what it tries: give --tuning")
+    if options.roofline and not is_installed("torch"):
+        raise MissingPackage("torch", "train", "what the machine can do at most (--roofline)")
     find_protocol(options.protocol)
     if options.calibration is not None:
         sources(options.calibration)
@@ -116,6 +125,7 @@ def check(options: BenchOptions) -> None:
 
 def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str], None]) -> list[Row]:
     """A Row for each model, runtime, precision and number of threads, PyTorch's own first; for a file, each threads.
+    Without torch, of a net that ships: its ONNX file.
 
     What has to be exported is exported here, each in a process of its own. What cannot be is a Row with its error.
     """
@@ -128,6 +138,9 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
             continue
         if "int8" in options.precisions and options.calibration is None:
             raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
+        if not is_installed("torch"):
+            rows += _shipped(model, options)
+            continue
         checkpoint = find(model)
         rows += [Row(model, "eager", "fp32", n, sha256(checkpoint), file=checkpoint) for n in _threads(options)]
         frames = [None, options.frame] if options.whole_frame else [None]
@@ -143,7 +156,12 @@ def is_artefact(model: str) -> bool:
 
 
 def describe(model: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """A checkpoint's sha256, input size, parameters, multiply-accumulates and kind of depth."""
+    """A checkpoint's sha256, input size, parameters, multiply-accumulates (both only where torch is there to count
+    them) and kind of depth.
+    """
+    if not is_installed("torch"):
+        spec, file = read_spec(model), sha256(find(model))
+        return {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
     from leadline.compress.cost.count import macs, parameters
     from leadline.nn.checkpoint import load
 
@@ -161,6 +179,27 @@ def describe(model: str, size: tuple[int, int] | None) -> dict[str, Any]:
 
 def _threads(options: BenchOptions) -> tuple[int, ...]:
     return options.threads or (usable_cores(),)
+
+
+def _shipped(model: str, options: BenchOptions) -> list[Row]:
+    """The rows of a name where torch is not installed; MissingPackage if its net does not ship as a file for here."""
+    if (path := shipped_file(model)) is None:
+        need_torch(model)
+    source, rows = sha256(find(model)), []
+    for name, precision, threads in itertools.product(options.runtimes, options.precisions, _threads(options)):
+        row = Row(model, name, precision, threads, source)
+        if (name, precision, options.size) == ("onnx", "fp32", None):
+            row.file, row.stands_in = path, True
+        elif set(options.runtimes) == set(BACKENDS):
+            continue
+        else:
+            row.error = "torch, which makes this file, is not installed: pip install 'leadline[train]'"
+        rows.append(row)
+    if not any(row.file for row in rows):
+        raise MissingPackage(
+            "torch", "train", f"making files of {model}", "--runtime onnx measures the file that ships"
+        )
+    return rows
 
 
 def _of_file(model: str, options: BenchOptions) -> list[Row]:

@@ -37,7 +37,8 @@ def bench(
     """Measure models on this machine in every runtime: latency, parity, memory, and accuracy with --data.
 
     Rows are timed in turns, each in its own process on as many cores as it has threads; so compare them with each
-    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.
+    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is. Without torch
+    the ONNX file of a net that ships takes its place.
 
     Args:
         models: nets that ship with leadline, checkpoints, folders of runs, or any exported, ONNX or TFLite files
@@ -54,13 +55,16 @@ def bench(
 
     from leadline.bench.run import bench as measure
     from leadline.bench.table import table
+    from leadline.core.packages import need
     from leadline.core.writing import may_be_written
-    from leadline.runtime.export import tuning_folder
     from leadline.runtime.manifest import files_of
+    from leadline.runtime.tuning import tuning_folder
 
     options = what.options(
         threads=_numbers(threads), tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline
     )
+    if plot is not None:
+        need("matplotlib", "--plot")
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]

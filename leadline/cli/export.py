@@ -68,10 +68,11 @@ def export(
     from leadline.nn.checkpoint import find, load
     from leadline.runtime import backend, suffix
     from leadline.runtime.export import calibration as pictures_for
-    from leadline.runtime.export import difference, tuning_folder
+    from leadline.runtime.export import difference
     from leadline.runtime.export import export as export_model
     from leadline.runtime.manifest import files_of
     from leadline.runtime.options import CompileOptions
+    from leadline.runtime.tuning import tuning_folder
 
     backend(runtime)
     if precision == "int8" and calibration is None:

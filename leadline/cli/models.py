@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from json import dumps
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
-from leadline.cli.short_help import short_help
+from leadline.cli.short_help import WIDTH, short_help
 from leadline.core.text import shown
-
-if TYPE_CHECKING:
-    from leadline.nn.build import Net
 
 
 @short_help(
@@ -30,25 +28,62 @@ def list_models(*, json: bool = False) -> int:
     Args:
         json: print one JSON object
     """
+    from leadline.core.report import grid
     from leadline.nn import zoo
-    from leadline.nn.checkpoint import load, shipped
+    from leadline.nn.files import shipped
 
-    files = shipped()
-    models: list[dict[str, Any]] = []
-    for name in sorted({*zoo.names(), *files}):
-        spec = load(name).spec if name in files else zoo.spec(name)
-        head, weights = spec.head, str(files[name]) if name in files else None
-        models.append(
-            {"name": name, "kind": head.kind, "unit": head.unit, "input": spec.preprocess.size, "weights": weights}
-        )
+    models = [_known(name) for name in sorted({*zoo.names(), *shipped()})]
     if json:
         print_json({"models": models})
         return 0
+    head = ["net", "input", "kind", "parameters", "MACs", "file", f"delta1 ({_PROTOCOL})", "fastest here"]
+    rows = [head]
     for m in models:
-        height, width = m["input"]
-        weights = "with weights" if m["weights"] else "no weights, train it"
-        print(f"{m['name']:<24} {height}x{width:<6} {m['kind']:<20} {weights}")
+        kind = f"{m['kind']}, {m['unit']}" if m["kind"] == "metric" else m["kind"]
+        file = "none, train it" if m["bytes"] is None else f"{m['bytes'] / 1e6:.1f} MB"
+        delta1 = "" if m["delta1"] is None else f"{m['delta1']:.3f}"
+        size, costs = "x".join(map(str, m["input"])), [_rounded(m["parameters"]), _rounded(m["macs"])]
+        rows.append([m["name"], size, kind, *costs, file, delta1, _time(m["fastest"])])
+    print(grid(rows))
+    print("\nfastest here: of what --runtime auto has measured on this machine; empty: not measured yet")
     return 0
+
+
+_PROTOCOL = "nyu-eigen@1"  # under which the shipped nets are compared
+
+
+def _known(name: str) -> dict[str, Any]:
+    """What is known of a net with a name, without building it or loading torch."""
+    from leadline.bench.remembered import fastest_times
+    from leadline.core.storage import sha256
+    from leadline.nn import zoo
+    from leadline.nn.costs import recorded_costs
+    from leadline.nn.files import read_provenance, read_spec, shipped
+
+    file = shipped().get(name)
+    spec = zoo.spec(name) if file is None else read_spec(name)
+    facts: dict[str, Any] = {
+        "name": name,
+        "kind": spec.head.kind,
+        "unit": spec.head.unit,
+        "input": spec.preprocess.size,
+    }
+    facts |= recorded_costs()[name]._asdict()
+    if file is None:
+        return facts | {"weights": None, "bytes": None, "delta1": None, "fastest": None}
+    metrics = read_provenance(name).get("metrics", {}).get("test part", {}).get(_PROTOCOL, {})
+    fastest = fastest_times().get(sha256(file))
+    facts |= {"weights": str(file), "bytes": file.stat().st_size, "delta1": metrics.get("delta1")}
+    return facts | {"fastest": fastest and fastest._asdict()}
+
+
+def _rounded(n: int) -> str:
+    """`3.96 M`, `15.0 G`."""
+    return f"{n / 1e9:.1f} G" if n >= 1e9 else f"{n / 1e6:.3g} M"
+
+
+def _time(fastest: Mapping[str, Any] | None) -> str:
+    return "{ms:.3g} ms ({runtime} {precision}, threads: {threads})".format(**fastest) if fastest else ""
 
 
 @short_help(
@@ -66,39 +101,101 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
-    from leadline.compress.cost.count import macs, parameters
     from leadline.core.spec import to_json
     from leadline.nn import zoo
-    from leadline.nn.build import build
-    from leadline.nn.checkpoint import find, is_run, load, read_provenance, shipped
+    from leadline.nn.files import find, is_run, read_provenance, read_spec, shipped
     from leadline.runtime import SUFFIXES
 
     if SUFFIXES.get(Path(name).suffix, "eager") != "eager" and not channels:
         return _print_manifest(Path(name), json)
-    has_file = name in shipped() or Path(name).is_file() or is_run(name) or Path(name).suffix != "" or os.sep in name
-    net = load(name) if has_file else build(zoo.spec(name), seed=0)
+    is_file = Path(name).is_file() or is_run(name) or Path(name).suffix != "" or os.sep in name
     if channels:
-        return _print_channels(net, json)
-    spec, file = net.spec, find(name) if has_file else None
+        return _print_channels(name, is_file, json)
+    file = find(name) if is_file or name in shipped() else None
+    spec = zoo.spec(name) if file is None else read_spec(name)
+    cost = _counted(name) if is_file else _known(name)
     facts: dict[str, Any] = {
         "name": spec.name,
-        "parameters": parameters(net),
-        "macs": macs(net, spec.preprocess.size),
+        "parameters": cost["parameters"],
+        "macs": cost["macs"],
         "input": to_json(spec.preprocess),
         "kind": spec.head.kind,
         "unit": spec.head.unit,
         "weights": None if file is None else str(file),
         "bytes": None if file is None else file.stat().st_size,
+        "fastest": cost["fastest"],
         "history": list(spec.provenance),
         "provenance": {} if file is None else read_provenance(name),
     }
     if json:
         print_json(facts)
     else:
-        for key, value in facts.items():
-            text = f"{value:,}".replace(",", " ") if isinstance(value, int) else value
-            print(f"{key:<11}{dumps(text) if isinstance(text, dict | list) else shown(text or 'none')}")
+        more = {"weights": facts["weights"] or f"none; `leadline train --model {name}` makes some"}
+        print(_table(facts | more | {"fastest": _time(facts["fastest"])}))
     return 0
+
+
+def _counted(name: str) -> dict[str, Any]:
+    """What the net in a checkpoint costs."""
+    from leadline.bench.remembered import fastest_times
+    from leadline.compress.cost.count import macs, parameters
+    from leadline.core.storage import sha256
+    from leadline.nn.checkpoint import find, load
+
+    net = load(name)
+    fastest = fastest_times().get(sha256(find(name)))
+    costs = {"parameters": parameters(net), "macs": macs(net, net.spec.preprocess.size)}
+    return costs | {"fastest": fastest and fastest._asdict()}
+
+
+def _table(facts: Mapping[str, Any]) -> str:
+    """Two columns, what and value, `WIDTH` wide; what is empty is left out, and what takes many lines is only named."""
+    origin = dict(facts.get("provenance") or {})
+    if isinstance(command := origin.get("command"), list):
+        origin["command"] = " ".join(map(str, command))
+    rows, left = list[tuple[str, str]](), list[str]()
+    for key, value in [*(item for item in facts.items() if item[0] != "provenance"), *origin.items()]:
+        if key == "metrics":
+            rows += _figures(value)
+        elif value in (None, "", [], (), {}):
+            continue
+        elif (text := _plain(value)) and (len(text) <= 200 or key == "licences"):
+            rows.append((key, text))
+        else:
+            left.append(key)
+    rows += [("with --json", f"also {', '.join(left)}")] if left else []
+    margin = max(len(key) for key, _ in rows) + 2
+    lines: list[str] = []
+    wrapper = textwrap.TextWrapper(max(WIDTH - margin, 40), break_long_words=False, break_on_hyphens=False)
+    for key, text in rows:
+        first, *rest = wrapper.wrap(shown(text))
+        lines += [f"{shown(key):<{margin}}{first}", *(" " * margin + line for line in rest)]
+    return "\n".join(lines)
+
+
+def _figures(metrics: Any) -> Iterator[tuple[str, str]]:
+    """A row for each protocol among metrics, which may stand in groups."""
+    for key, value in metrics.items() if isinstance(metrics, Mapping) else ():
+        if isinstance(value, Mapping) and any(isinstance(item, Mapping) for item in value.values()):
+            yield from _figures(value)
+        elif (text := _plain(value)) is not None:
+            yield str(key), text
+
+
+def _plain(value: Any, depth: int = 0) -> str | None:
+    """A value in one line, or None if it is no flat one: `size 224 224, resize bilinear`."""
+    if depth > 2 or (depth and isinstance(value, Mapping)):
+        return None
+    if isinstance(value, Mapping):
+        parts = {key: _plain(item, depth + 1) for key, item in value.items()}
+        return None if None in parts.values() else ", ".join(f"{key} {part}" for key, part in parts.items())
+    if isinstance(value, list | tuple):
+        items = [_plain(item, depth + 1) for item in value]
+        mark = "; " if any(isinstance(item, str | list | tuple) for item in value[1:]) else " "
+        return None if None in items else mark.join(map(str, items))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}".replace(",", " ")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_manifest(path: Path, json: bool) -> int:
@@ -111,17 +208,20 @@ def _print_manifest(path: Path, json: bool) -> int:
     if json:
         print_json(facts)
     else:
-        for key, value in facts.items():
-            print(f"{key:<13}{dumps(value) if isinstance(value, dict | list | tuple) else shown(value)}")
+        print(_table(facts))
     return 0
 
 
-def _print_channels(net: Net, json: bool) -> int:
+def _print_channels(name: str, is_file: bool, json: bool) -> int:
     import torch
 
     from leadline.compress.pruning.trace import trace
     from leadline.core.report import grid
+    from leadline.nn import zoo
+    from leadline.nn.build import build
+    from leadline.nn.checkpoint import load, shipped
 
+    net = load(name) if is_file or name in shipped() else build(zoo.spec(name), seed=0)
     found = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
     if json:
         keys = ("group", "channels", "tied", "why_frozen")

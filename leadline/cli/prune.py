@@ -63,7 +63,7 @@ class _Training:
         "Training": "--finetune --fit.steps --fit.lr",
     },
     "leadline prune fastdepth --method l2 --budget 50% --data NYU -o x.safetensors",
-    "leadline prune litedepth --method l1 --budget 9M --data NYU -o x.safetensors",
+    "leadline prune litedepth --method l1 --budget 0.7x --data NYU -o x.safetensors",
 )
 def prune(
     model: Annotated[str, arg(metavar="NAME|FILE")],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of
+from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of, require
 from leadline.training.options import FitOptions, Training
 
 Method = Literal["netadapt", "masks", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"]
@@ -76,6 +76,12 @@ class Masks:
             self, target=INSIDE, strength=ABOVE_0, tolerance=ABOVE_0, start=ABOVE_0, lr_scale=ABOVE_0, target_at=UP_TO_1
         )
         check(self, mode=one_of("total", "task"), regulariser=one_of("plain", "cost"))
+        require(
+            (
+                self.target is None or self.controlled,
+                f"masks.target is {self.target}, which a fixed strength cannot reach; leave one out",
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +127,12 @@ class PruneOptions:
     def __post_init__(self) -> None:
         check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
         check(self, threads=at_least(1), distill_weight=FROM_0)
-        if self.masks.target is not None and not self.masks.controlled:
-            raise ValueError(f"masks.target is {self.masks.target}, which a fixed strength cannot reach; leave one out")
-        if self.reinit and not self.finetune:
-            raise ValueError("new weights without a training are of no use; leave --reinit out, or let it train")
+        require(
+            (
+                not self.reinit or self.finetune,
+                "new weights without a training are of no use; leave --reinit out, or let it train",
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

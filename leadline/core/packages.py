@@ -12,7 +12,6 @@ EXTRAS: dict[str, str] = {
     "torch": "train",
     "accelerate": "train",
     "filelock": "train",
-    "rich": "train",
     "tensorboard": "train",
     "h5py": "data",
     "scipy": "data",
@@ -37,6 +36,12 @@ EXTRAS: dict[str, str] = {
 def is_installed(package: str) -> bool:
     """Whether `package`, a name to import, is there; it is not imported."""
     return importlib.util.find_spec(package) is not None
+
+
+def need(package: str, purpose: str) -> None:
+    """MissingPackage if `package`, one of EXTRAS, is not there; said before the work that ends in `purpose`."""
+    if not is_installed(package):
+        raise MissingPackage(package, EXTRAS[package], purpose)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from leadline.core.allowed import require
 from leadline.core.old_keys import with_new_keys
 
 T = typing.TypeVar("T")
@@ -39,13 +40,6 @@ def shown(value: Any) -> str:
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxtuple = 4, 120, 60, 120, 16
 _SHORT.maxlist = _SHORT.maxdict = 16
-
-
-def _require(*rules: tuple[bool, str]) -> None:
-    """Each rule is (whether it holds, what is said if not): the first one that is broken is a ValueError."""
-    for holds, said in rules:
-        if not holds:
-            raise ValueError(said)
 
 
 @lru_cache(maxsize=16)
@@ -106,7 +100,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sides = len(self.size) == 2 and all(_whole(side, MAX_SIDE) for side in self.size)
-        _require(
+        require(
             *_words(self),
             (
                 sides and math.prod(self.size) <= MAX_SEEN,
@@ -135,7 +129,7 @@ class Encoder:
     widths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _require(_named(self.name), *_wide(self.widths))
+        require(_named(self.name), *_wide(self.widths))
 
 
 @dataclass(frozen=True)
@@ -152,7 +146,7 @@ class Decoder:
     kernel: int = 5
 
     def __post_init__(self) -> None:
-        _require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
+        require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ class Head:
 
     def __post_init__(self) -> None:
         units = ("m", "relative_depth", "relative_disparity")
-        _require(
+        require(
             *_words(self),
             _odd(self.kernel),
             (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
@@ -211,7 +205,7 @@ class Spec:
         later = [name for name in ("gates",) if getattr(self, name)]
         said = shown(getattr(self, later[0])) if later else ""
         of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
-        _require(
+        require(
             _named(self.name),
             (of_file, f"name is {shown(self.name)}; files are called so: a name without slashes is needed"),
             (

@@ -31,7 +31,7 @@ import numpy as np
 
 from leadline.core.errors import BadData
 from leadline.core.storage import STALE_S, aside, sweep
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.cache_key import identity
 from leadline.data.dataset import Dataset
 from leadline.data.transforms.augment import BILINEAR, resize
@@ -87,7 +87,7 @@ def cached(
     return shown
 
 
-def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
+def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Item:
     if i >= len(stored.index):
         return shrunk(data[i], height)
     said = stored.index[i]
@@ -98,7 +98,7 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
     for n in (4 * pixels, some, 3 * pixels, 3 * pixels * said["stereo"], -(-pixels // 8)):
         parts.append(stored.blocks[at : at + n])
         at += n
-    return Sample(
+    return Item(
         image=parts[2].reshape(rows, columns, 3),
         target=parts[0].view(np.float32).reshape(rows, columns),
         valid=np.unpackbits(parts[4], count=pixels).view(bool).reshape(rows, columns),
@@ -111,7 +111,7 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Sample:
     )
 
 
-def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
+def _packed(sample: Item) -> tuple[bytes, dict[str, Any]]:
     """A frame's bytes, and its line of the index but for the place."""
     right = b"" if sample.right is None else np.asarray(sample.right, np.uint8).tobytes()
     pseudo = b"" if sample.pseudo_depth is None else np.asarray(sample.pseudo_depth, np.float32).tobytes()
@@ -130,7 +130,7 @@ def _packed(sample: Sample) -> tuple[bytes, dict[str, Any]]:
     return block + bytes(-len(block) % _ALIGNED), said
 
 
-def shrunk(sample: Sample, height: int | None) -> Sample:
+def shrunk(sample: Item, height: int | None) -> Item:
     """The item at `height` rows if it has more, aspect kept; None: as it is."""
     rows, columns = sample.image.shape[:2]
     if height is None or rows <= height:

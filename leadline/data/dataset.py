@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from leadline.core.errors import LeadlineError
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.label_index import FORMAT as FORMAT
 from leadline.data.label_index import MANIFEST as MANIFEST
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`len(data)` items; `data[i]` reads one as a Sample (numpy), in the order of the files."""
+    """`len(data)` items; `data[i]` reads one as a Item (numpy), in the order of the files."""
 
     name: str
     keys: tuple[Any, ...]
-    read: Callable[[Any], Sample]
+    read: Callable[[Any], Item]
     parts: tuple[tuple[str, int], ...] = ()
     """(part, how many items it has) of the whole data set that these items are from, where that is known."""
     rule: str = ""
@@ -32,11 +32,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Item:
         return self.read(self.keys[index])
 
 
-def first_readable(data: Dataset) -> Sample:
+def first_readable(data: Dataset) -> Item:
     """The first item that can be read, since one bad file says nothing about the others; if none can, the first's
     error. ValueError if there are no items.
     """

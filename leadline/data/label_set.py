@@ -29,7 +29,7 @@ from PIL import Image
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, is_same
 from leadline.data.label_index import FORMAT as FORMAT
@@ -187,7 +187,7 @@ def labels_of(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
     return fitting[0] if fitting else None
 
 
-def _first(data: Dataset, left_out: frozenset[str]) -> tuple[Any, Sample] | None:
+def _first(data: Dataset, left_out: frozenset[str]) -> tuple[Any, Item] | None:
     for i, key in enumerate(data.keys):
         if called(key) not in left_out:
             with suppress(LeadlineError, OSError):
@@ -200,7 +200,7 @@ def _fits(labels: Labels, data: Dataset) -> bool:
     return first is not None and _is_of(labels, *first, data.read)
 
 
-def _is_of(labels: Labels, key: Any, sample: Sample, read: Any) -> bool:
+def _is_of(labels: Labels, key: Any, sample: Item, read: Any) -> bool:
     """Whether the set's label of that name is about this very picture."""
     place = labels.places.get(sample.name)
     return place is not None and is_same(place, sample.image, file_of(read, key))
@@ -241,9 +241,9 @@ def _opened(root: Path, made: str) -> Labels:
     return open_labels(root)
 
 
-def _with_label(key: Any, read: Any, root: Path, made: str, keep_depth: bool, min_confidence: float) -> Sample:
+def _with_label(key: Any, read: Any, root: Path, made: str, keep_depth: bool, min_confidence: float) -> Item:
     labels = _opened(root, made)
-    sample: Sample = read(key)
+    sample: Item = read(key)
     if not _is_of(labels, key, sample, read):
         raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; {ANEW}")
     values, confidence = read_label(labels, sample.name)

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import Loss
 
 _NEAREST = 1e-3  # metres, or what a raw map has in place of them
 
 
-def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """A loss for `fit` (bind the first three with `partial`): base + weight x mean |ln p - ln t| over all pixels.
 
     p is what `base` sees first of the net, its depth or the finest of its raw maps, and t what `teacher`, in eval mode,

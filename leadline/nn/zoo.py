@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import sys
@@ -10,7 +9,8 @@ from dataclasses import replace
 from typing import Literal
 
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
-from leadline.nn.encoders import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
+from leadline.core.text import nearest
+from leadline.nn import widths
 
 # The ImageNet encoder of `nn.init` expects -1..1. The published FastDepth feeds 0..1; `import_fastdepth`
 # states that in the Spec of the authors' weights.
@@ -24,7 +24,7 @@ def fastdepth(skip: Literal["add", "cat", "none"] = "add", depthwise: bool = Tru
 
     Deviates in the head's batch norm, which uses fixed statistics: see docs/papers/fastdepth.md.
     """
-    encoder = Encoder("mobilenet_v1", mobilenet_v1.WIDTHS)
+    encoder = Encoder("mobilenet_v1", widths.MOBILENET_V1)
     decoder = Decoder("nnconv5", (512, 256, 128, 64, 32), skip, depthwise)
     return Spec("fastdepth", encoder, decoder, Head(batch_statistics=False), _CENTRED)
 
@@ -40,7 +40,7 @@ def fastdepth_decoder(decoder: str = "deconv5dw") -> Spec:
     """FastDepth's encoder with another decoder, by the authors' name: deconv3 to 9, nnconv, blconv or shuffle likewise
     (`dw`: depthwise), upconv, upproj. No skips (table IV).
     """
-    encoder = Encoder("mobilenet_v1", mobilenet_v1.WIDTHS)
+    encoder = Encoder("mobilenet_v1", widths.MOBILENET_V1)
     return Spec("fastdepth_decoder", encoder, _ladder(decoder), Head(batch_statistics=False), _CENTRED)
 
 
@@ -53,17 +53,17 @@ def fastdepth_resnet(depth: Literal[18, 34, 50] = 18, decoder: str = "nnconv5dw"
         raise ValueError(f"depth is {depth}; 18, 34 or 50 layers are built")
     name, how = f"resnet{depth}", Preprocess((224, 224), mean=_MEAN, std=_STD)
     spec = replace(_ladder(decoder), widths=(1024, *_ladder(decoder).widths))
-    return Spec("fastdepth_resnet", Encoder(name, resnet.WIDTHS[name]), spec, Head(batch_statistics=False), how)
+    return Spec("fastdepth_resnet", Encoder(name, widths.RESNET[name]), spec, Head(batch_statistics=False), how)
 
 
 def boosting_student() -> Spec:
     """The light net of Hu et al. 2021 (arXiv 2105.06143): MobileNetV2, depth at half of the image's size."""
-    return _boosting("boosting_student", Encoder("mobilenet_v2", mobilenet_v2.WIDTHS))
+    return _boosting("boosting_student", Encoder("mobilenet_v2", widths.MOBILENET_V2))
 
 
 def boosting_teacher() -> Spec:
     """Its teacher: ResNet-34 under the same decoder."""
-    return _boosting("boosting_teacher", Encoder("resnet34", resnet.WIDTHS["resnet34"]))
+    return _boosting("boosting_teacher", Encoder("resnet34", widths.RESNET["resnet34"]))
 
 
 def litedepth(taps: Literal[4, 5] = 4) -> Spec:
@@ -75,12 +75,12 @@ def litedepth(taps: Literal[4, 5] = 4) -> Spec:
         raise ValueError(f"taps is {taps}; 4 or 5 of the encoder's maps are used")
     decoder = Decoder("fusion", (72, 24, 8, 24) if taps == 4 else (72, 24, 8, 4, 12), "cat", depthwise=False, kernel=3)
     how = Preprocess((128, 160), "corners", "nearest", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return Spec("litedepth", Encoder("mobilenet_v3", mobilenet_v3.WIDTHS), decoder, Head(layer="conv"), how)
+    return Spec("litedepth", Encoder("mobilenet_v3", widths.MOBILENET_V3), decoder, Head(layer="conv"), how)
 
 
 def monodepth_vgg() -> Spec:
     """monodepth, VGG (Godard et al. 2017, arXiv 1609.03677): learns from stereo pairs. Knows no metres until then."""
-    return _monodepth("monodepth_vgg", vgg.WIDTHS, (512, 512, 256, 128, 64, 32, 16))
+    return _monodepth("monodepth_vgg", widths.VGG, (512, 512, 256, 128, 64, 32, 16))
 
 
 def monodepth_pruned() -> Spec:
@@ -127,7 +127,6 @@ def names() -> list[str]:
 def spec(name: str) -> Spec:
     """The Spec of a net of the zoo; an unknown name is a ValueError that names the nearest ones."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3) or names()
-        raise ValueError(f"the net {name!r} is unknown; nearest: {', '.join(near)}")
+        raise ValueError(f"the net {name!r} is unknown; {nearest(name, names())}")
     found: Spec = getattr(sys.modules[__name__], name)()
     return found

@@ -1,4 +1,4 @@
-"""From the options of `leadline distill` to what `run_parts` and `fit` take."""
+"""From the options of `leadline distill` to what `training_setup.parts` and `fit` take."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from leadline.core.errors import BadData
 from leadline.core.spec import to_json
 from leadline.core.text import some, split_list
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.label_set import Labels, labels_of, open_labels, read_label, with_labels
 from leadline.distill.feature_loss import WAYS, Feature
 from leadline.distill.loss import DistillationLoss
-from leadline.distill.options import Distillation, TeacherOptions
+from leadline.distill.options import Distillation
 from leadline.distill.teachers import Teacher, build_teacher
 from leadline.nn.build import Net
 from leadline.pipelines.training_setup import TeacherSupervision
@@ -33,17 +33,11 @@ LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
 def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
     """What `run` learns from the teacher.
 
-    ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
-    are asked of what is no net; BadData if unlabelled images have no labels. All of it is seen before any work.
+    ValueError if there is neither a teacher nor a label set, if one of them would not be used, or if features are
+    those of a teacher that is no net of leadline's; BadData if unlabelled images have no labels. All before any work.
     """
-    if how.teachers.metric == "truth" and how.unlabelled:
-        raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = build_teacher(how.teachers) if how.teachers.teacher else None
-    if teacher is None and how.teachers != TeacherOptions():
-        raise ValueError("options of a teacher are given, and no teacher is: give --teacher, or leave them out")
-    if how.weight != Distillation.weight and not how.unlabelled:
-        raise ValueError(f"weight is {how.weight}, of unlabelled images, and there are none; leave it out")
     if teacher is None and not sets:
         raise ValueError("there is no teacher: give one (--teacher), or label sets of `leadline label` (--labels)")
     if "stereo" in run.loss:
@@ -54,8 +48,6 @@ def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
     if wanted and (teacher is None or teacher.net is None):
         who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
         raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
-    if how.label_weight == 1 and not (how.unlabelled and how.weight) and not wanted:
-        raise ValueError("label_weight is 1, so nothing is learned from a teacher; lower it, or leave the teacher out")
     if teacher is not None and sets and not wanted:
         raise ValueError(f"label sets are given, so {teacher.name} would never be used; leave one of the two out")
     if teacher is not None and teacher.facts.get("by_name") and not sets:
@@ -139,8 +131,8 @@ def _unsure(labels: Labels) -> bool:
     return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
 
 
-def _unlabelled(key: Any, read: Any) -> Sample:
-    sample: Sample = read(key)
+def _unlabelled(key: Any, read: Any) -> Item:
+    sample: Item = read(key)
     return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))
 
 

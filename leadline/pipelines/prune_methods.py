@@ -25,7 +25,7 @@ from leadline.compress.recovery import Recovery
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.report import Report
 from leadline.core.spec import to_json
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.evaluation.evaluate import Samples, evaluate
 from leadline.evaluation.protocols import Protocol
 from leadline.evaluation.protocols import find as find_protocol
@@ -217,7 +217,7 @@ def recovery(training: Training, model: str) -> Recovery:
     return Recovery(made.loading(workers=0), made.loss, validate, made.finish)
 
 
-def seen(made: Parts) -> Iterator[Sample]:
+def seen(made: Parts) -> Iterator[Batch]:
     """The run's batches from the first on, as a loss takes them."""
     return (moved(batch, torch.device("cpu"), False, made.finish) for batch in made.loading(workers=0)(0))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from leadline.core.spec import Spec
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
@@ -121,7 +121,7 @@ def own_code(run: Training) -> dict[str, Any]:
     return {"code": {own.file.name: own.sha256() for own in found if own is not None}} if any(found) else {}
 
 
-def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
+def marked(sample: Item, rng: np.random.Generator, *, transform: Callable[[Item, np.random.Generator], Any]) -> Any:
     """The transformed item, in which `pseudo_depth` is above 0 where the picture is, and not what surrounds it."""
     return transform(replace(sample, pseudo_depth=np.ones(sample.image.shape[:2], np.float32)), rng)
 

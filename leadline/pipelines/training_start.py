@@ -10,7 +10,7 @@ import torch
 
 from leadline.core.spec import Spec
 from leadline.data.dataset import Dataset, evenly
-from leadline.data.loader import collate, has_pseudo_depth
+from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
 from leadline.distill.teachers import Teacher
@@ -102,9 +102,9 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
         depths = [
-            float(s.pseudo_depth[s.pseudo_depth > 0].mean())
+            float(pseudo[pseudo > 0].mean())
             for s in some
-            if s.pseudo_kind == "metric" and np.any(has_pseudo_depth(s))
+            if s.pseudo_kind == "metric" and (pseudo := pseudo_depth_of(s)).any()
         ]
     if not depths and teacher is not None and teacher.kind == "metric":
         answers = [teacher(collate([s])).depth for s in some[:8]]

@@ -177,24 +177,29 @@ def shipped_file(model: str | Path, runtime: str | None = None) -> Path | None:
 def _exported(model: str | Path, runtime: str) -> Path:
     installed(runtime)
     with needing(f"exporting {model} for {runtime}"):
-        from leadline.runtime.export import export, tuning_folder
+        from leadline.runtime.export import export
     from leadline.runtime.options import CompileOptions
+    from leadline.runtime.tuning import tuning_folder
 
     known = tuning_folder(None) if runtime == "tvm" else None
     return export(model, runtime, options=CompileOptions(tuning=known))
 
 
 def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
-    find(model)  # a name that does not exist is told before a package that is lacking
-    if not is_installed("torch"):
-        raise MissingPackage("torch", "train", f"running {model}", _without_torch(model))
+    need_torch(model)
     from leadline.nn.checkpoint import load as load_net
 
     return predictor_of(load_net(model), threads)
 
 
+def need_torch(model: str | Path) -> None:
+    """MissingPackage, with what else can be done, if PyTorch is not there to run the name or checkpoint `model`."""
+    find(model)  # a name that does not exist is told before a package that is lacking
+    if not is_installed("torch"):
+        raise MissingPackage("torch", "train", f"running {model}", _without_torch(model))
+
+
 def _without_torch(model: str | Path) -> str:
-    """What else can be done."""
     command = backend("onnx").missing()
     if str(model) in shipped_onnx():
         return f"or run its ONNX file, which ships: {command or 'leave --runtime eager out'}"

@@ -30,7 +30,7 @@ def converting(runtime: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ExportFailed(
-            f"to make files for {runtime}, {error.name} is needed: pip install 'leadline[{runtime}]'"
+            f"to make files for {runtime}, {error.name} is needed: pip install 'leadline[{runtime}-export]'"
         ) from error
     except Exception as error:  # converters raise nearly anything
         said = " ".join(str(error).split()) or "no reason given"

@@ -31,6 +31,7 @@ from leadline.runtime import Backend, installed, read_manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
 from leadline.runtime.torch_threads import torch_threads
+from leadline.runtime.tuning import contents_of
 from leadline.runtime.whole_frame import Framed
 
 ALLOWED = 1e-3
@@ -141,13 +142,6 @@ def calibration(
     return [prepare(read_image(paths[i]), how) for i in chosen]
 
 
-def tuning_folder(given: Path | None, trials: int = 0) -> Path | None:
-    """Where tvm's tuner keeps what it tries: `given`, or the cache; None if nothing was ever tried or is to be."""
-    folder = cache() / "tuning"
-    with kept(folder):
-        return given or (folder if trials or folder.is_dir() else None)
-
-
 def _check(runtime: str, options: CompileOptions, size: Size | None) -> None:
     """ValueError for what no backend could honour."""
     if options.precision != "int8" and (options.calibration or options.keep):
@@ -195,13 +189,6 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"
-
-
-def contents_of(folder: Path | None) -> dict[str, str]:
-    """The sha256 of each file in a tuner's database, which grows: what it knew then decides what was compiled."""
-    if folder is None or not folder.is_dir():
-        return {}
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _is_usable(path: Path, module: Backend) -> bool:

@@ -24,7 +24,7 @@ from leadline.core.errors import TrainingFailed
 from leadline.core.machine import NO_COMPILER, compiler
 from leadline.core.report import Report
 from leadline.core.spec import to_json
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save
@@ -42,9 +42,9 @@ from leadline.training.options import FitOptions
 from leadline.training.rate import Rate
 from leadline.training.state import State, curves, read_state, record_run, write_state
 
-Loss = Callable[[Any, Sample], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[Any, Batch], tuple[Tensor, dict[str, float]]]
 Validate = Callable[[Net, int], Mapping[str, float]]
-Finish = Callable[[Any, torch.device], Sample]
+Finish = Callable[[Any, torch.device], Batch]
 
 
 def fit(
@@ -67,7 +67,7 @@ def fit(
     `resume` a run that was stopped at any moment continues from its last save, to the same weights bit for bit (same
     machine and number of threads); other options or `facts` are then a TrainingFailed, other `notes` are not.
 
-    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample of what `batches` gives.
+    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Batch of what `batches` gives.
     2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
        `loss_parameters` holds those of up to 100 numbers.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step (context `skipped_steps`); of several
@@ -153,7 +153,7 @@ class Steps:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.shell = _Shell(self.net, self.precision, options.compile)
 
-    def step(self, batch: Sample, step: int) -> dict[str, float] | None:
+    def step(self, batch: Batch, step: int) -> dict[str, float] | None:
         """One step; its logs, or None if it was skipped."""
         options = self.options
         torch.manual_seed(options.seed * 1_000_003 + step)  # whatever is random in a loss depends on the step alone
@@ -185,7 +185,7 @@ class Steps:
             ema_update_(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
         return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
 
-    def _asked(self, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    def _asked(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         try:
             return self.loss(self.shell, batch)
         except ValueError as error:
@@ -245,10 +245,10 @@ def _still(net: nn.Module) -> None:
             module.eval()
 
 
-def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish | None = None) -> Sample:
+def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish | None = None) -> Batch:
     """A batch as a step takes it."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    sample: Sample = batch if finish is None else finish(batch, device)
+    sample: Batch = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
     there = {k: x.to(device) for k in ("target", "valid", "pseudo_depth") if (x := getattr(sample, k)) is not None}

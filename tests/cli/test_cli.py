@@ -224,37 +224,6 @@ def test_an_unknown_protocol_is_named_with_the_nearest(capsys: Captured, dataset
     assert "nearest: nyu-eigen@1" in failure(capsys, "val", "--data", dataset, "--protocol", "nyu-eigen@2")
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "macs"), [("fastdepth", 3960930, 736658944), ("fastdepth_pruned", 1360786, 366393384)]
-)
-def test_info_tells_the_published_counts(capsys: Captured, name: str, parameters: int, macs: int) -> None:
-    facts = answer(capsys, "info", name)
-    assert (facts["name"], facts["parameters"], facts["macs"]) == (name, parameters, macs)
-    assert facts["input"]["size"] == [224, 224]
-    assert (facts["kind"], facts["unit"]) == ("metric", "m")
-
-
-def test_info_of_a_checkpoint_tells_where_it_comes_from(capsys: Captured, model: str) -> None:
-    facts = answer(capsys, "info", model)
-    assert (facts["name"], facts["weights"], facts["bytes"]) == ("tiny", model, Path(model).stat().st_size)
-    assert facts["provenance"] == {"data": "none"}
-    assert main(["info", model]) == 0
-    assert "provenance" in capsys.readouterr().out
-
-
-def test_info_of_an_unknown_net_names_the_nearest(capsys: Captured, tmp_path: Path) -> None:
-    assert "nearest: fastdepth" in failure(capsys, "info", "fastdepht")
-    assert "no model" in failure(capsys, "info", tmp_path / "none.safetensors")
-
-
-def test_list_names_the_zoo(capsys: Captured) -> None:
-    models = {m["name"]: m for m in answer(capsys, "list")["models"]}
-    assert {"fastdepth", "fastdepth_pruned"} <= set(models)
-    assert models["fastdepth"]["input"] == [224, 224]
-    assert main(["list"]) == 0
-    assert "224x224" in capsys.readouterr().out
-
-
 def test_data_ls_tells_layout_items_and_depth(capsys: Captured, dataset: Path) -> None:
     facts = answer(capsys, "data", "ls", dataset)
     assert facts["description"]["layout"] == "folder"

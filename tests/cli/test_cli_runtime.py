@@ -188,7 +188,7 @@ def test_doctor_names_every_runtime_and_the_command_that_brings_a_missing_one(
     assert list(rows) == list(BACKENDS)
     assert rows["eager"]["ready"] and rows["eager"]["exports"] and rows["eager"]["version"].startswith("2.")
     assert "broken: ModuleNotFoundError" in rows["standin"]["needs"] and not rows["standin"]["exports"]
-    assert (rows["onnx"]["ready"], rows["onnx"]["export_needs"]) == (True, "pip install 'leadline[onnx]'")
+    assert (rows["onnx"]["ready"], rows["onnx"]["export_needs"]) == (True, "pip install 'leadline[onnx-export]'")
     assert found["device"]["usable_cores"] >= 1
     backend.fault = "missing"
     assert main(["doctor"]) == 0

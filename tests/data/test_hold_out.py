@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, hold_out, hold_out_few
 from leadline.pipelines.training_data import split_validation
 from leadline.training.options import Training
@@ -16,7 +16,7 @@ from leadline.training.options import Training
 def data(*scenes: int) -> Dataset:
     """A data set whose scenes have so many images."""
 
-    def read(key: str) -> Sample:
+    def read(key: str) -> Item:
         raise AssertionError("no image is read")
 
     names = [f"scene{number}/{i:03}" for number, n in enumerate(scenes) for i in range(n)]

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from leadline.core.errors import BadCheckpoint
 from leadline.core.spec import Encoder
+from leadline.nn import widths
 from leadline.nn.encoders.mobilenet_v1 import MobileNetV1
-from leadline.nn.encoders.mobilenet_v2 import WIDTHS, MobileNetV2
-from leadline.nn.encoders.resnet import WIDTHS as RESNET_WIDTHS
+from leadline.nn.encoders.mobilenet_v2 import MobileNetV2
 from leadline.nn.encoders.resnet import ResNetV2
 from leadline.nn.pretrained.estimate import imitate_, match_
 from leadline.nn.pretrained.tflite import give_from_file_
@@ -61,7 +61,7 @@ def beginning(x: Tensor, t: dict[str, Tensor]) -> Tensor:
 def test_mobilenet_v2_is_the_files_function_block_by_block(shared_data: Path) -> None:
     path = shared_data / "init" / "mobilenetv2_imagenet.safetensors"
     t = {name: tensor.float() for name, tensor in load_file(path).items()}
-    encoder = MobileNetV2(Encoder("mobilenet_v2", WIDTHS)).eval()
+    encoder = MobileNetV2(Encoder("mobilenet_v2", widths.MOBILENET_V2)).eval()
     give_from_file_(encoder, path, photographs(shared_data, 100, 96))
     image = photographs(shared_data, 200, 160)
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_mobilenet_v2_is_the_files_function_block_by_block(shared_data: Path) ->
 def test_resnet50_v2_is_the_files_function_block_by_block(shared_data: Path) -> None:
     path = shared_data / "init" / "resnet50v2_imagenet_stages123.safetensors"
     t = {name: tensor.float() for name, tensor in load_file(path).items()}
-    encoder = ResNetV2(Encoder("resnet50v2", RESNET_WIDTHS["resnet50v2"])).eval()
+    encoder = ResNetV2(Encoder("resnet50v2", widths.RESNET["resnet50v2"])).eval()
     fresh = {name: value.clone() for name, value in encoder.stages[3].state_dict().items()}
     give_from_file_(encoder, path, photographs(shared_data, 32, 96))
     image, agree = photographs(shared_data, 37, 96), []

@@ -20,9 +20,9 @@ from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 from leadline.nn.decoders.ladder import Transposed, cropped, unpooled
 from leadline.nn.encoders.resnet import DEPTHS
-from leadline.nn.encoders.vgg_bn import STAGES
 from leadline.nn.fold import fold
 from leadline.nn.resize import resize_
+from leadline.nn.widths import VGG_STAGES
 
 MOBILE = Encoder("mobilenet_v1", (8,) * 13 + (16,))
 LADDERS = [
@@ -36,7 +36,7 @@ LADDERS = [
 
 
 def _vgg(name: str) -> Encoder:
-    stages = STAGES[name]
+    stages = VGG_STAGES[name]
     return Encoder(name, tuple(w for w, n in zip((4, 6, 8, 8, 8), stages, strict=True) for _ in range(n)))
 
 

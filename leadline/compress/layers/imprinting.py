@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 
 TARGET = 512
 """About so many numbers has an embedding: a map of C channels is averaged to d x d, d = round(sqrt(512 / C))."""
@@ -37,7 +37,7 @@ class _Means:
         self.counts += torch.bincount(labels, minlength=n)
 
 
-def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Sample]) -> dict[str, float]:
+def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dict[str, float]:
     """The score of each block: the accuracy of the classifier behind it less that behind the block before it.
 
     Batches of two sorts: `target` int64 [B], a class for each image, whose embedding is the map averaged to d x d and
@@ -56,10 +56,10 @@ def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Sample]) -> di
     means = {place: _Means() for place in places}
     hits, total = dict.fromkeys(places, 0), dict.fromkeys(places, 0)
 
-    def learn(place: str, features: Tensor, batch: Sample) -> None:
+    def learn(place: str, features: Tensor, batch: Batch) -> None:
         means[place].add(*_examples(features, batch, edges), n)
 
-    def judge(place: str, features: Tensor, batch: Sample) -> None:
+    def judge(place: str, features: Tensor, batch: Batch) -> None:
         found = means[place]
         assert found.sums is not None
         rows = F.normalize(found.sums / found.counts.clamp_min(1)[:, None], dim=1)
@@ -76,7 +76,7 @@ def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Sample]) -> di
     return {block: after - before for block, before, after in zip(blocks, accuracy, accuracy[1:], strict=True)}
 
 
-def _features(net: nn.Module, blocks: Sequence[str], batch: Sample) -> dict[str, Tensor]:
+def _features(net: nn.Module, blocks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
     """What goes into the first block and what each gives."""
     found: dict[str, Tensor] = {}
 
@@ -98,12 +98,12 @@ def _features(net: nn.Module, blocks: Sequence[str], batch: Sample) -> dict[str,
     return found
 
 
-def _examples(features: Tensor, batch: Sample, edges: Tensor | None) -> tuple[Tensor, Tensor]:
+def _examples(features: Tensor, batch: Batch, edges: Tensor | None) -> tuple[Tensor, Tensor]:
     """(embeddings [N,E], their classes [N])."""
     if edges is None:
         d = max(1, round((TARGET / features.shape[1]) ** 0.5))
         return F.adaptive_avg_pool2d(features, d).flatten(1), batch.target.flatten()
-    size = features.shape[-2:]
+    size = (features.shape[-2], features.shape[-1])
     valid = batch.valid.float()
     share = F.adaptive_avg_pool2d(valid, size).flatten()
     depth = F.adaptive_avg_pool2d(torch.where(batch.valid, batch.target, 0) * valid, size).flatten()
@@ -112,7 +112,7 @@ def _examples(features: Tensor, batch: Sample, edges: Tensor | None) -> tuple[Te
     return features.movedim(1, -1).flatten(0, -2)[keep], labels
 
 
-def _edges(batches: Sequence[Sample]) -> Tensor | None:
+def _edges(batches: Sequence[Batch]) -> Tensor | None:
     """The inner borders of depth's classes; None where targets are classes."""
     if not batches[0].target.is_floating_point():
         return None

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import Loss
 
 Criterion = Literal["weight", "taylor_weight", "taylor_output", "taylor_gate", "bn", "imprinting", "ensemble"]
@@ -24,7 +24,7 @@ _FILTERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def filter_scores(
-    net: nn.Module, blocks: Sequence[str], *, batches: Iterable[Sample], loss: Loss
+    net: nn.Module, blocks: Sequence[str], *, batches: Iterable[Batch], loss: Loss
 ) -> dict[Criterion, BlockScores]:
     """By criterion, the score of each of `blocks` (names of modules), from one pass over `batches`.
 
@@ -122,7 +122,7 @@ def removed_alone(net: Any, blocks: Sequence[str], validate: Callable[[Any], flo
 
 
 def _filters(net: nn.Module, block: str) -> list[str]:
-    """The convolutions of a block but depthwise ones, which pass on what a filter before them made; all, if only those."""
+    """The convolutions of a block but depthwise ones, which pass on what a filter before made; all, if only those."""
     parts = [
         (_joined(block, name), m) for name, m in net.get_submodule(block).named_modules() if isinstance(m, _FILTERS)
     ]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.compress.pruning.groups import Channels, Group
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import Loss
 
 Scores = dict[str, Tensor]
@@ -59,7 +59,7 @@ def random(net: nn.Module, channels: Channels, *, seed: int = 0) -> Scores:
     return {name: torch.rand(group.size, generator=generator) for name, group in channels.free.items()}
 
 
-def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], largest: int = 32) -> Scores:
+def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], largest: int = 32) -> Scores:
     """The mean rank of each channel's feature maps (Lin et al. 2020, arXiv 2002.10179).
 
     Maps of more than `largest` rows or columns are first shrunk by averaging, since a rank costs the cube of the size.
@@ -82,7 +82,7 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], l
     return _over_modules(net, channels, means)
 
 
-def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], loss: Loss, at: str = "weight") -> Scores:
+def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss: Loss, at: str = "weight") -> Scores:
     """How much the loss would change without the channel, to first order, squared, mean over batches.
 
     1. `weight`: sum of (w dL/dw)^2 over the filter (Molchanov et al. 2019, arXiv 1906.10771, as LayerPrune uses it).
@@ -130,13 +130,13 @@ def per_group(scores: Scores) -> Scores:
     return {name: score / score.mean().clamp_min(1e-12) for name, score in scores.items()}
 
 
-def _no_loss(net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def _no_loss(net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     raise ValueError("taylor scores need the loss that the net shall keep small; none was given")
 
 
 def named(
     name: str,
-    batches: Callable[[], Iterator[Sample]] | None = None,
+    batches: Callable[[], Iterator[Batch]] | None = None,
     loss: Loss = _no_loss,
     *,
     n: int = 8,
@@ -146,7 +146,7 @@ def named(
     if (name.startswith("taylor") or name == "rank") and batches is None:
         raise ValueError(f"the score {name} looks at batches of data; none were given")
 
-    def few() -> list[Sample]:
+    def few() -> list[Batch]:
         return [] if batches is None else list(itertools.islice(batches(), n))
 
     table: dict[str, Callable[[], Any]] = {

@@ -28,7 +28,7 @@ from leadline.compress.options import Masks
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.select import choose
 from leadline.compress.pruning.surgery import keep_topk, round_to_multiple
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import Loss
 
 
@@ -52,7 +52,7 @@ class Masked(nn.Module):
         self.register_buffer("done", torch.tensor(0))
         self.full = cost(channels.shapes)
 
-    def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         values = [_faster(v, self.options.lr_scale) for v in self.values]
         masks = [_step(v) for v in values]
         task, logs = self.base(_Reading(net, self._read(net, masks)), batch)

@@ -1,4 +1,4 @@
-"""Frame: the files of one item of a data set, and how they become a Sample."""
+"""Frame: the files of one item of a data set, and how they become a Item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from leadline.core.errors import BadData
 from leadline.core.geometry import scale_intrinsics
 from leadline.core.orientation import UPRIGHT, turned_intrinsics, turned_size
 from leadline.core.preprocess import read_upright
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.depth_io import read_stored
 from leadline.data.depth_names import Stored
 from leadline.data.layouts.description import Description
@@ -91,8 +91,8 @@ class Source:
     scales: Mapping[str, float] = field(default_factory=dict)
     marks: tuple[int, ...] = ()
 
-    def read(self, frame: Frame) -> Sample:
-        """The Sample of one frame; BadImage or BadData names the file that cannot be read.
+    def read(self, frame: Frame) -> Item:
+        """The Item of one frame; BadImage or BadData names the file that cannot be read.
 
         The image is turned upright as its EXIF block says, and depth, mask and intrinsics with it; see `orientation` in
         Description. The two images of a stereo pair stay as they are stored: turned, they would be no pair.
@@ -121,8 +121,8 @@ class Source:
         right: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         orientation: int = UPRIGHT,
-    ) -> Sample:
-        """The Sample made of an image and of stored depth values (None: without depth), which count only where `mask`,
+    ) -> Item:
+        """The Item made of an image and of stored depth values (None: without depth), which count only where `mask`,
         bool, says so. All are upright already; `orientation` is how the image was turned, which its intrinsics follow.
 
         Depth of another size is brought to the image's size by taking the nearest value, since a mean over an edge
@@ -148,7 +148,7 @@ class Source:
         if right is not None and right.shape != image.shape:
             raise BadData(f"{self.root}: {name}: left is {_size(size)} and right {_size(right.shape)}")
         seen = self._camera(camera)
-        return Sample(
+        return Item(
             image=image,
             target=target,
             valid=valid,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.core.text import some
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.validate.finding import Finding
 
 
@@ -27,8 +27,8 @@ class Look:
     stated: bool = False
 
 
-def look(sample: Sample, stored: np.ndarray | None = None, stated: bool = False) -> Look:
-    """A Look at a Sample."""
+def look(sample: Item, stored: np.ndarray | None = None, stated: bool = False) -> Look:
+    """A Look at a Item."""
     thin = _thin(sample.target.shape)
     kept = None if stored is None else stored[_thin(stored.shape)]
     return Look(sample.name, sample.target[thin], sample.valid[thin], kept, stated)

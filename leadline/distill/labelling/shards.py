@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from leadline.core.errors import BadData, LeadlineError
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, marks
 from leadline.data.label_index import LARGEST, checked_line, lines_of
@@ -41,9 +42,9 @@ def watched(data: Dataset) -> Dataset:
     return replace(data, read=partial(_watching, read=data.read, last=[]))
 
 
-def _watching(key: Any, read: Any, last: list[Any]) -> Sample:
+def _watching(key: Any, read: Any, last: list[Any]) -> Item:
     try:
-        sample: Sample = read(key)
+        sample: Item = read(key)
     except (LeadlineError, OSError) as error:
         if last:
             try:
@@ -89,11 +90,11 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     )
 
 
-def _shown(sample: Sample, device: str) -> Sample:
+def _shown(sample: Item, device: str) -> Batch:
     """A batch of one, as a teacher is asked about it."""
     image = torch.from_numpy(sample.image).to(device).permute(2, 0, 1)[None].float() / 255
     target, valid = (torch.from_numpy(np.array(x)).to(device)[None, None] for x in (sample.target, sample.valid))
-    return Sample(image, target, valid, (sample.name,))
+    return Batch(image, target, valid, (sample.name,))
 
 
 def _left_out(data: Dataset, i: int, error: Exception) -> bytes:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from leadline.core.errors import BadData
 from leadline.core.storage import sha256 as hash_of
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.depth_io import DEPTH_SUFFIXES
 from leadline.data.map_folder import map_files, open_map_folder, refuse_shape
 from leadline.distill.options import ExternalModel
@@ -43,7 +43,7 @@ def folder_teacher(root: Path, said: ExternalModel) -> Teacher:
         found = maps.file_of(name)
         return () if found is None else (root / found,)
 
-    def ask(batch: Sample) -> Tensor:
+    def ask(batch: Batch) -> Tensor:
         depth = torch.full_like(batch.image[:, :1], torch.nan)
         for row, name in zip(depth, batch.name, strict=True):
             for file in files_of(name):

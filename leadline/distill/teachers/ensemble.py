@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from leadline.core.geometry import robust_line
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.teachers.teacher import Answer, Teacher
 
 LEAST = 64
@@ -51,7 +51,7 @@ def with_test_time_augmentation(teacher: Teacher, *, flip: bool = True, zooms: S
 
     zooms = (1.0, *(zoom for zoom in zooms if zoom > 1))
 
-    def ask(batch: Sample) -> Answer:
+    def ask(batch: Batch) -> Answer:
         answers = []
         for zoom in zooms:
             for rows, columns in _cutouts((batch.image.shape[-2], batch.image.shape[-1]), zoom):
@@ -86,7 +86,7 @@ def ensemble(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
         raise ValueError(f"{said}: their mean has no meaning; give a metric reference to the relative ones first")
     kind = teachers[0].kind
 
-    def ask(batch: Sample) -> Answer:
+    def ask(batch: Batch) -> Answer:
         answers = [teacher(batch) for teacher in teachers]
         sure = torch.stack([answer.confidence for answer in answers])
         made = _mean([answer.depth for answer in answers], kind, shares, sum(shares), sure)
@@ -119,7 +119,7 @@ def to_metric(teacher: Teacher, reference: Teacher | Stated | None = None, *, fa
     if isinstance(reference, Teacher) and reference.kind != "metric":
         raise ValueError(f"{reference.name} gives {reference.kind}; a metric teacher is needed to give a scale")
 
-    def ask(batch: Sample) -> Answer:
+    def ask(batch: Batch) -> Answer:
         answer = teacher(batch)
         if isinstance(reference, Stated):
             lines = [(reference.scale, reference.shift)] * len(answer.depth)
@@ -149,7 +149,7 @@ def _files_of(teachers: Sequence[Teacher]) -> Callable[[str], tuple[Path, ...]]:
     return lambda name: tuple(file for teacher in teachers for file in teacher.files_of(name))
 
 
-def _truth(batch: Sample, like: Tensor) -> Tensor:
+def _truth(batch: Batch, like: Tensor) -> Tensor:
     """The batch's own depth at the size of an answer, NaN where nobody measured."""
     known = torch.where(batch.valid, batch.target, torch.nan)
     return known if known.shape == like.shape else F.interpolate(known, size=like.shape[-2:], mode="nearest-exact")

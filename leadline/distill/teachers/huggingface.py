@@ -22,7 +22,7 @@ from leadline.core.quiet import quiet
 from leadline.core.spec import Kind
 from leadline.core.storage import sha256
 from leadline.core.text import some
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.options import FLAG, ExternalModel
 from leadline.distill.teachers.exported import Look, each
 from leadline.distill.teachers.teacher import Teacher
@@ -86,7 +86,7 @@ def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
 
     ask = each(look)
 
-    def there(batch: Sample) -> Tensor:
+    def there(batch: Batch) -> Tensor:
         net.to(batch.image.device)
         return ask(batch)
 

@@ -9,8 +9,6 @@ from leadline.nn.blocks import unpooled_like
 from leadline.nn.decoders.ladder import cropped
 from leadline.nn.encoders.enet import Bottleneck, conv_prelu, last
 
-WIDTHS = (64, 16)
-
 
 class ENetDecoder(nn.Module):
     """`enet`'s three maps -> features [B, 16, H/2, W/2]. The head's transposed convolution goes to the image's size."""

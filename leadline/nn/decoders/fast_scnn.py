@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from leadline.core.spec import Decoder
 from leadline.nn.blocks import separable
 
-WIDTHS = (128, 128, 128)
-
 
 class FastSCNNDecoder(nn.Module):
     """Maps at strides 8 and 32 -> features [B, widths[-1], H/8, W/8].

@@ -9,7 +9,6 @@ from leadline.nn.blocks import conv_bn, unpooled_like
 
 STAGES = (3, 3, 3, 2, 1)
 """Convolutions of each stage, coarse to fine: the encoder's, mirrored; the last one of all is the head."""
-WIDTHS = (512, 512, 512, 512, 512, 256, 256, 256, 128, 128, 64, 64)
 
 
 class SegNet(nn.Module):

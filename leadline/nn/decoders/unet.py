@@ -9,8 +9,6 @@ from leadline.core.spec import Decoder
 from leadline.nn.blocks import conv_bn
 from leadline.nn.decoders.ladder import cropped
 
-WIDTHS = (512, 256, 128, 64)
-
 
 class UNet(nn.Module):
     """Pyramid, each map twice as fine as the next -> features [B, widths[-1], H, W] at the finest map's size.

@@ -12,7 +12,8 @@ from leadline.nn.encoders.resnet_cifar import DEPTHS as CIFAR_DEPTHS
 from leadline.nn.encoders.resnet_cifar import ResNetCifar
 from leadline.nn.encoders.timm import Timm
 from leadline.nn.encoders.vgg import VGG
-from leadline.nn.encoders.vgg_bn import STAGES, VGGBN
+from leadline.nn.encoders.vgg_bn import VGGBN
+from leadline.nn.widths import VGG_STAGES
 
 ENCODERS = {
     "enet": ENet,
@@ -29,5 +30,5 @@ ENCODERS = {
     "timm": Timm,
     "vgg": VGG,
     **dict.fromkeys(CIFAR_DEPTHS, ResNetCifar),
-    **dict.fromkeys(STAGES, VGGBN),
+    **dict.fromkeys(VGG_STAGES, VGGBN),
 }

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, even, halved
 
-WIDTHS = (16, 64, 128)
 KINDS = ("plain", "dilated 2", "asymmetric", "dilated 4", "plain", "dilated 8", "asymmetric", "dilated 16")
 """The bottlenecks of stages 2 and 3, in order."""
 

@@ -12,7 +12,6 @@ from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, means, separable
 from leadline.nn.encoders.mobilenet_v2 import Block
 
-WIDTHS = (32, 48, 64, 64, 96, 128, 128)
 BINS = (1, 2, 3, 6)
 
 

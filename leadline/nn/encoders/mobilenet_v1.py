@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, separable, tapped
 
-WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = {
     "mobilenet_v1": (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1),
     "mobilenet_v1_32": (1, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1),

@@ -10,11 +10,9 @@ from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, separable, tapped
 from leadline.nn.depthwise import DepthwiseConv2d
 
-WIDTHS = (32, 16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160)
 STRIDES = (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1)
 TAPS = (1, 3, 6, 13, 16)  # the last block at each resolution
 EXPANSION = 6
-WIDTHS_32 = (*WIDTHS, 320, 1280)
 STRIDES_32 = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 
 

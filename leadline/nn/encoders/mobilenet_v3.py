@@ -15,7 +15,6 @@ from leadline.nn.depthwise import DepthwiseConv2d
 
 # Each block: hidden width (0: separable, without an expansion), stride. Their output widths are the Spec's.
 BLOCKS = ((0, 2), (72, 2), (88, 1), (96, 2), (240, 1), (240, 1), (120, 1), (144, 1), (288, 2), (576, 1), (576, 1))
-WIDTHS = (16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96)
 TAPS = (0, 1, 3, 8, 11)  # the stem; stages 0, 1, 3 and 4
 
 

@@ -17,10 +17,6 @@ from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, tapped
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet50v2": (3, 4, 6, 3)}
-WIDTHS = {
-    **dict.fromkeys(("resnet18", "resnet34"), (64, 64, 128, 256, 512)),
-    **dict.fromkeys(("resnet50", "resnet50v2"), (64, 256, 512, 1024, 2048)),
-}
 
 
 class ResNet(nn.Module):

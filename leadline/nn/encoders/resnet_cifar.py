@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from leadline.core.spec import Encoder
 from leadline.nn.blocks import conv_bn, tapped
 
-WIDTHS = (16, 16, 32, 64)
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
 """By encoder: how many blocks of two convolutions each stage has."""
 

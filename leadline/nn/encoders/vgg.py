@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from leadline.core.spec import Encoder
 
-WIDTHS = (32, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512)
 KERNELS = (7, 5, 3, 3, 3, 3, 3)
 
 

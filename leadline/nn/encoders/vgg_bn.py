@@ -10,23 +10,7 @@ from torch import Tensor, nn
 
 from leadline.core.spec import Encoder
 from leadline.nn.blocks import halved
-
-STAGES = {
-    "vgg16_bn": (2, 2, 3, 3, 3),
-    "vgg16_dilated": (2, 2, 3, 3, 3),
-    "vgg19_bn": (2, 2, 4, 4, 4),
-    "unet": (2, 2, 2, 2, 2),
-}
-"""By encoder: how many 3x3 convolutions each of the five stages has."""
-
-
-def _repeated(widths: tuple[int, ...], stages: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(width for width, n in zip(widths, stages, strict=True) for _ in range(n))
-
-
-WIDTHS = {
-    name: _repeated((64, 128, 256, 512, 1024 if name == "unet" else 512), stages) for name, stages in STAGES.items()
-}
+from leadline.nn.widths import VGG_STAGES as STAGES
 
 
 class VGGBN(nn.Module):
