@@ -22,6 +22,9 @@ TARGET = 512
 BINS = 10
 """Depth has so many classes, equally filled."""
 
+Place = tuple[str, str]
+"""A block, and its `input` or `output`."""
+
 
 @dataclass
 class _Means:
@@ -38,13 +41,14 @@ class _Means:
 
 
 def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dict[str, float]:
-    """The score of each block: the accuracy of the classifier behind it less that behind the block before it.
+    """The score of each block: the accuracy of the classifier behind it less that of one on the block's own input.
 
     Batches of two sorts: `target` int64 [B], a class for each image, whose embedding is the map averaged to d x d and
     flattened; or float [B,1,H,W], depth, where each cell of a block's map is an example, and its class is which of
     BINS equally filled ranges the cell's mean depth is in. Embeddings are not normalised, the classes' means are, as
-    published. The first of `blocks` is compared with the block's own input. `batches` is gone through twice: once for
-    the means, once for the accuracies, so it must be a list. ValueError if it is empty.
+    published. `batches` is gone through twice: once for the means, once for the accuracies. ValueError if it is empty.
+
+    The authors compare a block with the one before it, which in their nets is its input.
     """
     batches = list(batches)
     if not batches:
@@ -52,14 +56,14 @@ def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dic
     net = copy.deepcopy(net).eval()
     edges = _edges(batches)
     n = int(max(int(b.target.max()) for b in batches)) + 1 if edges is None else BINS
-    places = [f"before {blocks[0]}", *blocks]
+    places = [(block, side) for block in blocks for side in ("input", "output")]
     means = {place: _Means() for place in places}
     hits, total = dict.fromkeys(places, 0), dict.fromkeys(places, 0)
 
-    def learn(place: str, features: Tensor, batch: Batch) -> None:
+    def learn(place: Place, features: Tensor, batch: Batch) -> None:
         means[place].add(*_examples(features, batch, edges), n)
 
-    def judge(place: str, features: Tensor, batch: Batch) -> None:
+    def validate(place: Place, features: Tensor, batch: Batch) -> None:
         found = means[place]
         assert found.sums is not None
         rows = F.normalize(found.sums / found.counts.clamp_min(1)[:, None], dim=1)
@@ -68,25 +72,30 @@ def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dic
         hits[place] += int((best == labels).sum())
         total[place] += len(labels)
 
-    for visit in (learn, judge):
+    for visit in (learn, validate):
         for batch in batches:
             for place, features in _features(net, blocks, batch).items():
                 visit(place, features, batch)
-    accuracy = [hits[place] / max(1, total[place]) for place in places]
-    return {block: after - before for block, before, after in zip(blocks, accuracy, accuracy[1:], strict=True)}
+    accuracy = {place: hits[place] / max(1, total[place]) for place in places}
+    return {block: accuracy[block, "output"] - accuracy[block, "input"] for block in blocks}
 
 
-def _features(net: nn.Module, blocks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
-    """What goes into the first block and what each gives."""
-    found: dict[str, Tensor] = {}
+def _features(net: nn.Module, blocks: Sequence[str], batch: Batch) -> dict[Place, Tensor]:
+    """What goes into each block and what comes out."""
+    found: dict[Place, Tensor] = {}
 
     def note(name: str, inputs: tuple[Any, ...], out: Tensor) -> None:
-        if name == blocks[0]:
-            found[f"before {name}"] = inputs[0].detach().clone()
-        found[name] = out.detach().clone()  # an activation in place comes next
+        found[name, "output"] = out.detach().clone()  # an activation in place comes next
+
+    def note_input(name: str, inputs: tuple[Any, ...]) -> None:
+        found[name, "input"] = inputs[0].detach().clone()
 
     hooks = [
         net.get_submodule(name).register_forward_hook(lambda _m, x, out, name=name: note(name, x, out))
+        for name in blocks
+    ]
+    hooks += [
+        net.get_submodule(name).register_forward_pre_hook(lambda _m, x, name=name: note_input(name, x))
         for name in blocks
     ]
     try:

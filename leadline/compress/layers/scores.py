@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from leadline.compress.options import Criterion
 from leadline.data.batch import Batch
+from leadline.nn.skip import skip_
 from leadline.training.fit import Loss
 
-Criterion = Literal["weight", "taylor_weight", "taylor_output", "taylor_gate", "bn", "imprinting", "ensemble"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 BlockScores = dict[str, float]
 
 _FILTERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -110,8 +110,6 @@ def ensemble(scores: Mapping[Criterion, BlockScores]) -> BlockScores:
 
 def removed_alone(net: Any, blocks: Sequence[str], validate: Callable[[Any], float]) -> BlockScores:
     """The accuracy that each block's absence costs, measured: what the criteria stand for. One validation a block."""
-    from leadline.nn.skip import skip_
-
     whole = validate(net)
     found = {}
     for name in blocks:
