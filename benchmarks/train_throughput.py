@@ -99,10 +99,10 @@ def fit(given: argparse.Namespace) -> float:
     """Images per second of `leadline.training.fit.fit` with its defaults on a batch in memory."""
     import torch
 
-    from leadline.core.types import Sample
+    from leadline.data.batch import Batch
 
     image, target = _ready(given)
-    sample = Sample(image, target, torch.ones_like(target, dtype=torch.bool), tuple("x" * given.batch))
+    sample = Batch(image, target, torch.ones_like(target, dtype=torch.bool), tuple("x" * given.batch))
     return _fit_rate(given, lambda start: itertools.repeat(sample), WARM_UP, None)
 
 

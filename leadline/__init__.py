@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from leadline.core.report import Report as Report
     from leadline.core.spec import Spec as Spec
     from leadline.core.types import Depth as Depth
+    from leadline.core.types import Item as Item
     from leadline.core.types import Sample as Sample
+    from leadline.data.batch import Batch as Batch
     from leadline.data.dataset import Dataset as Dataset
     from leadline.data.label_set import open_labels as open_labels
     from leadline.data.layouts.detect import open_dataset as open_dataset
@@ -41,10 +43,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROTOCOLS",
+    "Batch",
     "Batches",
     "Dataset",
     "Depth",
     "FitOptions",
+    "Item",
     "LeadlineError",
     "Part",
     "Predictor",
@@ -74,10 +78,12 @@ __all__ = [
 # Name -> the module that defines it, or that it is.
 _HOME = {
     "PROTOCOLS": "evaluation.protocols",
+    "Batch": "data.batch",
     "Batches": "data.loader",
     "Dataset": "data.dataset",
     "Depth": "core.types",
     "FitOptions": "training.options",
+    "Item": "core.types",
     "LeadlineError": "core.errors",
     "Part": "data.loader",
     "Predictor": "predict.predictor",
@@ -105,9 +111,11 @@ _MODULES = {"evaluate": "evaluation.evaluate", "losses": "training.losses", "viz
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'leadline' has no attribute {name!r}")
-    if name in _MODULES:
-        return importlib.import_module(f"leadline.{_MODULES[name]}")
-    return getattr(importlib.import_module(f"leadline.{_HOME[name]}"), name)
+    from leadline.core.packages import needing
+
+    with needing(f"leadline.{name}"):
+        found = importlib.import_module(f"leadline.{_MODULES.get(name) or _HOME[name]}")
+    return found if name in _MODULES else getattr(found, name)
 
 
 def __dir__() -> list[str]:

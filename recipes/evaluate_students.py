@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 import tyro
 
 from leadline.core.storage import sha256
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth, Item
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts.detect import open_dataset
+from leadline.data.loader import collate
 from leadline.distill.options import TeacherOptions
 from leadline.distill.teachers import Teacher, build_teacher
 from leadline.evaluation.evaluate import evaluate_all
@@ -36,8 +36,8 @@ def looking(teacher: Teacher) -> Callable[[np.ndarray], Depth]:
     """A teacher as what `evaluate` measures."""
 
     def look(image: np.ndarray) -> Depth:
-        batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        depth = teacher(Sample(batch, None, None, ("",))).depth[0, 0].numpy()
+        unlabelled = np.zeros(image.shape[:2], np.float32)
+        depth = teacher(collate([Item(image, unlabelled, unlabelled > 0, "")])).depth[0, 0].numpy()
         return Depth(depth, teacher.kind)
 
     return look

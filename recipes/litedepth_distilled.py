@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from leadline.core.report import Report
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.loader import Batches, drawn
@@ -69,7 +69,7 @@ PHOTOS_LICENCE = "ImageNet sample photographs: research use only"
 
 
 @dataclass(frozen=True)
-class TeacherBatch(Sample):
+class TeacherBatch(Batch):
     """A batch with what the teacher says: its depth [B,1,64,80] in metres, where it counts bool [B,1,64,80], its
     components at each place of GRIDS [B,k,h,w], and the weight of these in this step.
     """
@@ -92,6 +92,7 @@ class Imitation(nn.Module):
             self.register_buffer(f"scale{i}", scale.view(1, -1, 1, 1))
 
     def forward(self, net: Any, batch: TeacherBatch) -> tuple[Tensor, dict[str, float]]:
+        assert batch.pseudo_depth is not None
         with listening(net.net) as heard:
             raw = net(batch.image, raw=True)[0]
         depth = net.enlarged(raw, DEPTH)

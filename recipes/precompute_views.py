@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from leadline.cli.command import warn
 from leadline.core.spec import to_json
 from leadline.core.storage import cache, sha256, write_atomically
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.cache import cached, shrunk
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, collate, loader
@@ -128,7 +129,7 @@ def write_views(name: str, sets: Mapping[str, Dataset], teacher: Teacher, folder
     (folder / f"{name}.done").touch()
 
 
-def mixed(batch: Sample, seen: np.ndarray, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+def mixed(batch: Batch, seen: np.ndarray, rng: np.random.Generator) -> tuple[Batch, np.ndarray]:
     """Of 10 views 4 as they are, 3 blended with another of the batch (weights U(0.15, 0.85)), 3 with a rectangle of
     another in them (sides U(0.3, 0.8) of the picture's), both pictures of a view alike: images that nobody has learned
     by heart. Of a mixed view only the teacher knows the depth; that of the data becomes invalid.
@@ -181,18 +182,18 @@ def claim(folder: Path, sets: Mapping[str, Dataset]) -> dict[str, Any]:
     return wanted
 
 
-def _twice(sample: Sample, rng: np.random.Generator, view: View) -> tuple[Sample, np.ndarray]:
+def _twice(sample: Item, rng: np.random.Generator, view: View) -> tuple[Item, np.ndarray]:
     """One random view, for the teacher and for the student."""
     seed = int(rng.integers(2**63))
     seen = augment(sample, np.random.default_rng(seed), replace(view, size=IMAGE))
     return augment(shrunk(sample, 240), np.random.default_rng(seed), view), seen.image
 
 
-def _gather(items: Sequence[tuple[Sample, np.ndarray]]) -> tuple[Sample, np.ndarray]:
+def _gather(items: Sequence[tuple[Item, np.ndarray]]) -> tuple[Batch, np.ndarray]:
     return collate([averaged for averaged, _ in items]), np.stack([seen for _, seen in items])
 
 
-def _basis(folder: Path, teacher: Teacher, views: Iterator[tuple[Sample, np.ndarray]]) -> dict[str, Tensor]:
+def _basis(folder: Path, teacher: Teacher, views: Iterator[tuple[Batch, np.ndarray]]) -> dict[str, Tensor]:
     """Means, principal axes and standard deviations of the teacher's features, measured once, on the first data set."""
     path = folder / "basis.npz"
     if not path.exists():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.options import TeacherOptions
@@ -22,7 +22,7 @@ from leadline.evaluation.protocols import find, match
 from recipes.evaluate_students import looking
 
 
-def parts(predict: Predict, data: Dataset | Sequence[Sample], protocol: str = "nyu-eigen@1") -> dict[str, float]:
+def parts(predict: Predict, data: Dataset | Sequence[Item], protocol: str = "nyu-eigen@1") -> dict[str, float]:
     """Means over images of the log ratio of prediction and truth, of delta1 as it is and with each image's median log
     ratio taken away, and of the absolute value of that median.
     """

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import leadline
+from leadline.core.packages import EXTRAS
+from leadline.runtime import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[1]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -83,11 +85,12 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_every_extra_that_an_error_names_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    named = set()
+    compiled = set(BACKENDS) - {"eager"}
+    named = {*EXTRAS.values(), *compiled, *(f"{name}-export" for name in compiled)}
     for path in (ROOT / "leadline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("MissingPackage"):
-                named.add(ast.literal_eval(node.args[1]))
+                named |= {node.args[1].value} if isinstance(node.args[1], ast.Constant) else set()
     assert named <= set(extras)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth, Item
 from leadline.data.options import R2Crop
 from leadline.training.options import Training
 from recipes import ablations, boosting, litedepth, monodepth, scale
@@ -179,7 +179,7 @@ def test_names_and_numbers_that_cannot_be_meant_end_a_recipe_at_once(tmp_path: P
 
 def test_a_net_that_is_wrong_by_a_factor_has_the_right_shape_and_the_wrong_scale() -> None:
     target = np.random.default_rng(0).uniform(1, 5, (480, 640)).astype(np.float32)
-    rooms = [Sample(np.zeros((480, 640, 3), np.uint8), target, np.ones_like(target, bool), "room")]
+    rooms = [Item(np.zeros((480, 640, 3), np.uint8), target, np.ones_like(target, bool), "room")]
     found = scale.parts(lambda _: Depth(target * 1.5), rooms)
     assert found["delta1"] == 0
     assert found["delta1 by own median"] == 1

@@ -54,8 +54,8 @@ def choose(
     known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be judged first.
     """
     from leadline.core.storage import cache, kept, sha256
-    from leadline.nn.checkpoint import find
-    from leadline.runtime.export import contents_of, tuning_folder
+    from leadline.nn.files import find
+    from leadline.runtime.tuning import contents_of, tuning_folder
 
     if "int8" in precisions:
         raise ValueError("int8 is never chosen by speed alone: `leadline quantize` makes it and judges its accuracy")

@@ -29,17 +29,14 @@ def peaks(threads: int, sizes: tuple[int, ...] = SIZES, copied: int | None = Non
     """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            best = dict.fromkeys(("fp32", "bf16", "int8"), 0.0)
-            for size in sizes:
-                for name, call in _products(size):
-                    best[name] = max(best[name], 2 * size**3 / (_least_ms(call) * 1e6))
-            return best | {"copy_gb_s": _copy_gb_s(copied or _beyond_caches())}
-    finally:
-        torch.set_num_threads(before)
+    from leadline.runtime.torch_threads import torch_threads
+
+    with torch_threads(threads), torch.inference_mode():
+        best = dict.fromkeys(("fp32", "bf16", "int8"), 0.0)
+        for size in sizes:
+            for name, call in _products(size):
+                best[name] = max(best[name], 2 * size**3 / (_least_ms(call) * 1e6))
+        return best | {"copy_gb_s": _copy_gb_s(copied or _beyond_caches())}
 
 
 def bound_ms(peaks: Mapping[str, float], precision: str, macs: int, moved: int) -> float:
@@ -64,7 +61,7 @@ def _products(size: int) -> Iterator[tuple[str, Callable[[], object]]]:
         a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
         out = torch.empty(size, size, dtype=dtype)
         yield name, lambda a=a, b=b, out=out: torch.mm(a, b, out=out)  # type: ignore[misc]
-    # Two ways to int8: a product whose second factor is packed each time, and a layer with packed weights, as in a net.
+    # int8 by two APIs: a product that packs its second factor in each call, and a layer whose weights are packed once.
     a, b = (torch.randint(-127, 127, (size, size), dtype=torch.int8) for _ in range(2))
     if _runs(product := lambda: torch._int_mm(a, b)):
         yield "int8", product
@@ -101,7 +98,7 @@ def _runs(call: Callable[[], object]) -> bool:
 def _copy_gb_s(n_bytes: int) -> float:
     import torch
 
-    source = torch.ones(n_bytes // 4)  # not zeros: a system need not give those any memory until they are written
+    source = torch.ones(n_bytes // 4)  # not zeros: the system gives no memory to zeros before they are written
     target = torch.ones(n_bytes // 4)
     return 2 * n_bytes / (_least_ms(lambda: target.copy_(source)) * 1e6)
 

@@ -46,6 +46,7 @@ def load(
     size: Size | None,
     external: dict[str, Any] | None = None,
     prepared_as: dict[str, Any] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Load the file, which may be a checkpoint, and call it once. `load_ms` has the import of its runtime in it.
 
@@ -56,21 +57,23 @@ def load(
     start = perf_counter()
     if path.suffix == ".safetensors":
         from leadline.nn.checkpoint import load as load_net
+        from leadline.runtime import check_device
         from leadline.runtime.backends.eager import runner
 
-        net = load_net(path)
+        check_device("eager", device)
+        net = load_net(path).to(device)
         run, how, frame = runner(net, threads), net.spec.preprocess, None
         how = dataclasses.replace(how, size=size or how.size)
     elif external is not None:
         from leadline.runtime.external import open_external
 
-        run, found = open_external(path, from_json(ExternalModel, external), threads)
+        run, found = open_external(path, from_json(ExternalModel, external), threads, device)
         how = found.preprocess if prepared_as is None else from_json(Preprocess, prepared_as)
         how, frame, precision = dataclasses.replace(how, size=found.size), None, {"precision": found.precision}
     else:
         from leadline.runtime import load as load_artefact
 
-        run, manifest = load_artefact(path, threads)
+        run, manifest = load_artefact(path, threads, device)
         how, frame = dataclasses.replace(manifest.spec.preprocess, size=manifest.size), manifest.frame
     load_ms = (perf_counter() - start) * 1000
     _loaded.append(Loaded(run, how, frame))
@@ -121,7 +124,7 @@ def memory() -> dict[str, float | None]:
     """The most memory that this process has held at once, in MiB."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return {"peak_mib": int(found[1]) / 1024}  # getrusage would count the parent, at the time it made this process
+        return {"peak_mib": int(found[1]) / 1024}  # not getrusage: its peak includes the parent's memory at the fork
     try:
         import resource
     except ImportError:  # Windows
@@ -140,6 +143,8 @@ def metrics(
     limit: int | None,
     size: tuple[int, int] | None = None,
     external: dict[str, Any] | None = None,
+    device: str = "cpu",
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
 
@@ -150,10 +155,10 @@ def metrics(
     from leadline.evaluation.evaluate import evaluate
     from leadline.predict.predictor import load_predictor
 
-    samples = open_dataset(Path(data), split)
+    samples = open_dataset(Path(data), split, **({"allow_code": True} if allow_code else {}))
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
-    said = NOTHING_SAID if external is None else from_json(ExternalModel, external)
-    predictor = load_predictor(file, threads=threads, external=said)
+    external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
+    predictor = load_predictor(file, threads=threads, device=device, external=external_model)
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
@@ -180,15 +185,23 @@ def export(
     return {"file": str(path), "export_s": perf_counter() - start}
 
 
+def on_device(runtime: str, device: str) -> dict[str, Any]:
+    """Nothing; an error if the runtime cannot compute there."""
+    from leadline.runtime import check_device
+
+    check_device(runtime, device)
+    return {}
+
+
 def peaks(threads: int) -> dict[str, float]:
     """See `roofline.peaks`."""
-    from leadline.bench.roofline import peaks as measured
+    from leadline.bench.roofline import peaks as machine_peaks
 
-    return measured(threads)
+    return machine_peaks(threads)
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, peaks)
+    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, on_device, peaks)
 }
 
 
@@ -198,7 +211,7 @@ def main(cores: str) -> None:
     if cores != "any":
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what runtimes print must not look like an answer
+    os.dup2(2, 1)  # answers go to the real stdout; what runtimes print goes to stderr
     for line in sys.stdin:
         request = {key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(line).items()}
         job = JOBS[str(request.pop("do"))]

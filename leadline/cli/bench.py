@@ -7,9 +7,10 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
+from leadline.cli.command import check_writable, names, progress, storable, write_whole
 from leadline.cli.early import PLOTS, check_ending, check_model
 from leadline.cli.flags import ALL, Comparison
+from leadline.cli.say import inform
 from leadline.cli.short_help import short_help
 
 
@@ -38,7 +39,8 @@ def bench(
     """Measure models on this machine in every runtime: latency, parity, memory, and accuracy with --data.
 
     Rows are timed in turns, each in its own process on as many cores as it has threads; so compare them with each
-    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is.
+    other, and with PyTorch, which is always the first. x is how many times faster than PyTorch a row is. Without torch
+    the ONNX file of a net that ships takes its place.
 
     Args:
         models: nets that ship with leadline, checkpoints, folders of runs, or any exported, ONNX or TFLite files
@@ -53,11 +55,15 @@ def bench(
     """
     import json as json_format
 
+    from leadline.core.packages import need
     from leadline.core.writing import may_be_written
     from leadline.runtime.manifest import files_of
+    from leadline.runtime.tuning import tuning_folder
 
     what.check()
     numbers = _numbers(threads)
+    if plot is not None:
+        need("matplotlib", "--plot")
     if not models:
         raise ValueError("there is nothing to measure: name a model or a file")
     reads = [read for model in models for read in files_of(Path(model)) if read.is_file()]
@@ -70,9 +76,9 @@ def bench(
     check_ending("plot", plot, PLOTS)
     for model in models:
         check_model(model)
+    progress(f"measuring {', '.join(models)}")
     from leadline.bench.run import bench as measure
     from leadline.bench.table import table
-    from leadline.runtime.export import tuning_folder
 
     options = what.options(threads=numbers, tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline)
     found = measure(models, options, progress)
@@ -85,7 +91,7 @@ def bench(
         from leadline.bench.plot import plot as draw
 
         draw(found, plot)
-        warn(f"wrote {plot}")
+        inform(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
 
 

@@ -24,8 +24,13 @@ import tyro
 
 from leadline import __version__
 from leadline.cli.flag_names import SHORT_FLAGS, in_full, new_flag
+from leadline.cli.resume import with_options_of_run
 from leadline.cli.short_help import SHORT_HELP, WIDTH, all_flags, full_text, parser_of, short_text
 from leadline.core.errors import LeadlineError, Lost, plainly
+from leadline.core.packages import needing
+from leadline.core.progress import QUIET_VARIABLE
+from leadline.core.progress import command as one_command
+from leadline.core.progress import progress as progress
 from leadline.core.text import nearest, shown, split_list
 
 Verb = Callable[..., int]
@@ -45,7 +50,8 @@ def run(verbs: Verbs, argv: Sequence[str], groups: Groups = NO_GROUPS) -> int:
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _one_line
     try:
-        code = _run(verbs, list(argv), groups)
+        with one_command(quiet=bool(_QUIET & set(argv))):
+            code = _run(verbs, [word for word in argv if word not in _QUIET], groups)
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
         return code
     except KeyboardInterrupt:
@@ -66,6 +72,10 @@ def run(verbs: Verbs, argv: Sequence[str], groups: Groups = NO_GROUPS) -> int:
         return 1
 
 
+_QUIET = {"--quiet", "-q"}
+"""Flags of every verb."""
+
+
 def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
     words = ["leadline"]
     while True:
@@ -83,19 +93,21 @@ def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
         words.append(first)
         found = verbs[first]
         if callable(found):
-            return _parse(found, " ".join(words), args)()
+            with needing(f"`{' '.join(words)}`"):
+                return _parse(found, " ".join(words), args)()
         verbs, groups = found, NO_GROUPS
 
 
 def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     """The verb with its arguments bound, to be called where its own errors are not taken for the parser's."""
-
-    @functools.wraps(verb)
-    def bind(*positional: Any, **flags: Any) -> Any:
-        return functools.partial(verb, *positional, **flags)
-
     name = prog.split()[-1]
     args = [in_full(word, name) for word in _with_new_flags([_at_home(word) for word in args])]
+    called = with_options_of_run(verb, args) if name in SHORT_FLAGS else verb
+
+    @functools.wraps(called)
+    def bind(*positional: Any, **flags: Any) -> Any:
+        return functools.partial(called, *positional, **flags)
+
     if asked := {"-h", "--help", "--help-all"} & {*args}:
         parser = parser_of(bind, prog)
         short = verb in SHORT_HELP and "--help-all" not in asked
@@ -198,7 +210,8 @@ def _overview(verbs: Verbs, prog: str, groups: Groups) -> str:
         rows += ["", f"{title}:"] if listed else []
         for name in listed:
             rows += textwrap.wrap(f"  {name:<9} {_line(verbs[name])}", WIDTH, subsequent_indent=" " * 12)
-    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
+    quiet = f"--quiet (or {QUIET_VARIABLE}=1): nothing but results, warnings and errors."
+    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb.", quiet])
 
 
 def _line(verb: Verb | Verbs) -> str:
@@ -246,9 +259,3 @@ def tell(note: str) -> None:
     """As `warn`, unless there is nothing to say."""
     if note:
         warn(note)
-
-
-def progress(line: str) -> None:
-    """Tell a person who waits what goes on, in a line on standard error that the next one overwrites; "" clears it."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

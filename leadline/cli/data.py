@@ -18,7 +18,7 @@ from leadline.core.text import shown
 if TYPE_CHECKING:
     import numpy as np
 
-    from leadline.core.types import Sample
+    from leadline.core.types import Item
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
@@ -197,7 +197,7 @@ def show(
     return 0 if drawn else 1
 
 
-def _drawn(sample: Sample, vmin: float | None, vmax: float | None) -> np.ndarray:
+def _drawn(sample: Item, vmin: float | None, vmax: float | None) -> np.ndarray:
     """uint8 RGB: image | truth | label | difference, or of image | truth, image | label and image what there is."""
     from leadline.core import viz
     from leadline.core.types import Depth

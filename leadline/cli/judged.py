@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """`predict` gives the depth of each of `samples`, from its image or, with `by_sample`, from the whole Sample.
+    """`predict` gives the depth of each of `samples`, from its image or, with `by_sample`, from the whole Item.
 
     `facts` say in the report what was judged.
     """

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from leadline.cli import bench, data, distill, export, models, prune, quantize
 from leadline.cli.command import Groups, Verbs
 from leadline.cli.command import run as run_command
+from leadline.cli.compare import compare
 from leadline.cli.evaluate import val
 from leadline.cli.parity import parity
 from leadline.cli.predict import predict
@@ -30,6 +31,7 @@ VERBS: Verbs = {
     "bench": bench.bench,
     "doctor": export.doctor,
     "info": models.info,
+    "compare": compare,
     "import": models.import_model,
     "data": data.VERBS,
 }

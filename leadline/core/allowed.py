@@ -1,4 +1,5 @@
-"""What an option may be: each options dataclass checks its fields against a table of these when it is made.
+"""What an option may be. A dataclass calls two functions when it is made: `check` with a table of rules for single
+fields, `require` with a table of rules for what several fields are together.
 
 A rule is a condition and the words for it. NaN meets no condition, and neither does a value of another type.
 """
@@ -31,6 +32,13 @@ def check(options: object, **rules: Rule) -> None:
             good = False
         if not good:
             raise ValueError(f"{name} is {value!r}; {rule.words} is needed")
+
+
+def require(*rules: tuple[object, str]) -> None:
+    """A ValueError for the first rule that is broken; a rule is (whether it holds, the message if not)."""
+    for holds, message in rules:
+        if not holds:
+            raise ValueError(message)
 
 
 def at_least(least: int) -> Rule:

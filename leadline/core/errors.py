@@ -82,15 +82,14 @@ class BadCode(LeadlineError):
 
 
 class MissingPackage(LeadlineError):
-    """An optional package is needed for what was asked."""
+    """An optional package is needed for what was asked; `otherwise` says what else can be done."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        self.asked = package, extra, purpose
-        super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed: pip install 'leadline[{extra}]'"
-        )
+    def __init__(self, package: str, extra: str, purpose: str, otherwise: str = "") -> None:
+        self.asked = package, extra, purpose, otherwise
+        missing = f"{purpose} needs the package '{package}', which is not installed: pip install 'leadline[{extra}]'"
+        super().__init__(missing + (f"; {otherwise}" if otherwise else ""))
 
-    def __reduce__(self) -> tuple[type[MissingPackage], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[MissingPackage], tuple[str, str, str, str]]:
         return MissingPackage, self.asked  # so that it can leave a worker process
 
 

@@ -26,6 +26,9 @@ OLD_KEYS = {
 }
 """Key then -> key now, of options, of what a checkpoint says of its net, and of what is known of a teacher."""
 
+OLD_SPLIT = "choosing part"
+"""What reports called the validation split."""
+
 
 def with_new_keys(there: Any, here: Any) -> Any:
     """The JSON value `there` with its old keys, which may be dotted, as `here` has them, at every depth; a key that

@@ -1,9 +1,8 @@
-"""Sample, what a net learns from, and Depth, what comes out: two values that say what they hold."""
+"""Item, what a data set holds, and Depth, what comes out of a net: two values that say what they hold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,33 +12,34 @@ KINDS: tuple[Kind, ...] = ("metric", "relative_depth", "relative_disparity")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One item, or a batch of them.
-
-    field         item, as a data set reads it (numpy)    batch, as `loader` yields it (torch)
-    image         uint8 [H,W,3], RGB                      float32 [B,3,H,W], RGB in 0..1
-    target        float32 [H,W], depth in metres          float32 [B,1,H,W]
-    valid         bool [H,W], True where target counts    bool [B,1,H,W]
-    name          str, unique in its data set             tuple of str
-    intrinsics    float64 [3,3] in pixels, or None        None
-    right         the right camera's image, or None       float32 [B,3,H,W], or None
-    baseline_m    distance of the two cameras, or None    None
-    pseudo_depth  float32 [H,W], a teacher's depth, > 0   float32 [B,1,H,W], or None
-                  where it has one; or None
-    pseudo_kind   the Kind of `pseudo_depth`              tuple of them
+class Item:
+    """One item of a data set (numpy). `data.batch.Batch` has several as tensors, in fields of the same names.
 
     An unlabelled item has an all-False `valid`; where `valid` is False, `target` is 0.
     """
 
-    image: Any
-    target: Any
-    valid: Any
-    name: Any
-    intrinsics: Any = None
-    right: Any = None
+    image: np.ndarray
+    """uint8 [H,W,3], RGB."""
+    target: np.ndarray
+    """float32 [H,W], depth in metres along the optical axis."""
+    valid: np.ndarray
+    """bool [H,W], True where the target counts."""
+    name: str
+    """Unique in its data set."""
+    intrinsics: np.ndarray | None = None
+    """float64 [3,3] in pixels."""
+    right: np.ndarray | None = None
+    """The right camera's image, as `image`."""
     baseline_m: float | None = None
-    pseudo_depth: Any = None
-    pseudo_kind: Any = "metric"
+    """The distance of the two cameras."""
+    pseudo_depth: np.ndarray | None = None
+    """float32 [H,W], a teacher's depth, above 0 where it has one."""
+    pseudo_kind: Kind = "metric"
+    """What `pseudo_depth` means."""
+
+
+Sample = Item
+"""The name of Item until 0.1, kept for one release."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from leadline.core.colormaps import colours
 from leadline.core.types import Depth
 
 RANGE_M = (0.0, 10.0)
@@ -63,7 +63,8 @@ def colorize(
 ) -> np.ndarray:
     """The depth as colours, uint8 RGB [H,W,3]. Values beyond the range get the end colours, invalid pixels grey.
 
-    For the range see `value_range`. `colormap` is any of matplotlib's; by default near is bright and far is dark.
+    For the range see `value_range`. For `colormap` see `colormaps.colours`; by default near is
+    bright and far is dark.
     """
     low, high = value_range(depth, vmin, vmax)
     return _colours(depth.values, depth.valid, (low, high), colormap or _default_colormap(depth))
@@ -173,20 +174,9 @@ def _colours(values: np.ndarray, valid: np.ndarray | None, span: tuple[float, fl
     low, high = span
     usable = np.isfinite(values) if valid is None else valid & np.isfinite(values)
     part = np.clip((np.where(usable, values, low).astype(np.float64) - low) / (high - low), 0, 1)
-    coloured = _table(colormap)[np.rint(part * 255).astype(np.uint8)]
+    coloured = colours(colormap)[np.rint(part * 255).astype(np.uint8)]
     coloured[~usable] = INVALID
     return coloured
-
-
-def _table(colormap: str) -> np.ndarray:
-    """The map's 256 colours, uint8 [256,3]."""
-    import matplotlib
-
-    if colormap not in matplotlib.colormaps:
-        near = difflib.get_close_matches(colormap, list(matplotlib.colormaps), n=3) or ["magma_r", "turbo", "viridis"]
-        raise ValueError(f"the colour map {colormap!r} is unknown to matplotlib; nearest: {', '.join(near)}")
-    colours = matplotlib.colormaps[colormap](np.linspace(0, 1, 256))[:, :3]
-    return np.asarray((colours * 255).round(), np.uint8)
 
 
 def _beside(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from leadline.core.errors import LeadlineError
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.label_index import FORMAT as FORMAT
 from leadline.data.label_index import MANIFEST as MANIFEST
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`len(data)` items; `data[i]` reads one as a Sample (numpy), in the order of the files."""
+    """`len(data)` items; `data[i]` reads one as a Item (numpy), in the order of the files."""
 
     name: str
     keys: tuple[Any, ...]
-    read: Callable[[Any], Sample]
+    read: Callable[[Any], Item]
     parts: tuple[tuple[str, int], ...] = ()
     """(part, how many items it has) of the whole data set that these items are from, where that is known."""
     rule: str = ""
@@ -31,11 +32,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Item:
         return self.read(self.keys[index])
 
 
-def first_readable(data: Dataset) -> Sample:
+def first_readable(data: Dataset) -> Item:
     """The first item that can be read, since one bad file says nothing about the others; if none can, the first's
     error. ValueError if there are no items.
     """
@@ -71,6 +72,27 @@ def hold_out(data: Dataset, every: int = 10, block: int = 20) -> tuple[Dataset, 
     kept = [i for i in range(len(data)) if (i // block) % every == every - 1]
     rest = [i for i in range(len(data)) if (i // block) % every != every - 1]
     return subset(data, rest), subset(data, kept)
+
+
+def hold_out_few(data: Dataset, least: int = 8) -> tuple[Dataset, Dataset, bool]:
+    """(to learn from, to validate on, whether scenes stay whole) of a data set that is too small for `hold_out`.
+
+    At least `least` images are kept, or a third of fewer than three times as many: of several scenes (folders in the
+    items' names) the last whole ones that are no more than half of the images together, else the last images.
+    """
+    n = len(data)
+    least = min(least, n // 3)
+    scenes: dict[str, list[int]] = {}
+    for i, key in enumerate(data.keys):
+        scenes.setdefault(PurePosixPath(called(key)).parent.as_posix(), []).append(i)
+    kept: list[int] = []
+    for scene in reversed(scenes.values()):
+        if len(kept) < least and len(kept) + len(scene) <= n // 2:
+            kept += scene
+    whole = len(kept) >= least > 0
+    indices = set(kept if whole else range(n - least, n))
+    rest = [i for i in range(n) if i not in indices]
+    return subset(data, rest), subset(data, sorted(indices)), whole
 
 
 def called(key: Any) -> str:

@@ -29,7 +29,8 @@ from PIL import Image
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.core.text import reason
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, is_same
 from leadline.data.label_index import FORMAT as FORMAT
@@ -71,16 +72,16 @@ def open_labels(root: Path | str) -> Labels:
         what = "is not finished: run `leadline label` again, it goes on" if unfinished else f"lacks {MANIFEST}"
         raise BadData(f"{root} {what}; a folder that `leadline label` has written is needed")
     try:
-        said = checked_manifest(read_object(path))
+        manifest = checked_manifest(read_object(path))
     except (OSError, ValueError) as error:
         raise BadData(f"{path} is not the description of a label set, or of another version: {error}") from error
     places: dict[str, Any] = {}
-    for shard in said["shards"]:
-        for line in _index(root / shard["file"], shard, said["kind"]):
+    for shard in manifest["shards"]:
+        for line in _index(root / shard["file"], shard, manifest["kind"]):
             if line["name"] in places:
                 raise BadData(f"{root} has two labels for {line['name']!r}; copy the label set again, or {ANEW}")
             places[line["name"]] = {**line, "file": shard["file"]}
-    return Labels(root, said["kind"], float(said["depth_scale"]), said, places)
+    return Labels(root, manifest["kind"], float(manifest["depth_scale"]), manifest, places)
 
 
 def _index(path: Path, shard: Mapping[str, Any], kind: Kind) -> list[dict[str, Any]]:
@@ -114,15 +115,16 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
     path = labels.root / place["file"]
     try:
         with path.open("rb") as file:
-            said = (("depth", ("I;16", "I;16B", "I")), ("confidence", ("L",)))
-            numbers, trust = (_picture(file, place["at"][what], modes) for what, modes in said)
+            layers = (("depth", ("I;16", "I;16B", "I")), ("confidence", ("L",)))
+            numbers, trust = (_picture(file, place["at"][what], modes) for what, modes in layers)
         if numbers.shape != trust.shape:
             raise ValueError(f"its depth is {numbers.shape}, its confidence {trust.shape}")
         if labels.kind == "relative_depth" and "low" not in place and numbers.any():
             raise ValueError("its smallest and largest depth are not said")
     except Exception as error:  # damaged pictures make pillow raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path}: the label of {name} cannot be read: {reason}; copy the label set again") from error
+        raise BadData(
+            f"{path}: the label of {name} cannot be read: {reason(error)}; copy the label set again"
+        ) from error
     sure = trust.astype(np.float32)
     sure /= 255
     sure *= numbers > 0
@@ -187,7 +189,7 @@ def labels_of(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
     return fitting[0] if fitting else None
 
 
-def _first(data: Dataset, left_out: frozenset[str]) -> tuple[Any, Sample] | None:
+def _first(data: Dataset, left_out: frozenset[str]) -> tuple[Any, Item] | None:
     for i, key in enumerate(data.keys):
         if called(key) not in left_out:
             with suppress(LeadlineError, OSError):
@@ -200,7 +202,7 @@ def _fits(labels: Labels, data: Dataset) -> bool:
     return first is not None and _is_of(labels, *first, data.read)
 
 
-def _is_of(labels: Labels, key: Any, sample: Sample, read: Any) -> bool:
+def _is_of(labels: Labels, key: Any, sample: Item, read: Any) -> bool:
     """Whether the set's label of that name is about this very picture."""
     place = labels.places.get(sample.name)
     return place is not None and is_same(place, sample.image, file_of(read, key))
@@ -241,9 +243,9 @@ def _opened(root: Path, made: str) -> Labels:
     return open_labels(root)
 
 
-def _with_label(key: Any, read: Any, root: Path, made: str, keep_depth: bool, min_confidence: float) -> Sample:
+def _with_label(key: Any, read: Any, root: Path, made: str, keep_depth: bool, min_confidence: float) -> Item:
     labels = _opened(root, made)
-    sample: Sample = read(key)
+    sample: Item = read(key)
     if not _is_of(labels, key, sample, read):
         raise BadData(f"{labels.root}: its label for {sample.name!r} is of another picture; {ANEW}")
     values, confidence = read_label(labels, sample.name)

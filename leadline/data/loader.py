@@ -16,11 +16,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from leadline.core.errors import BadData, BadImage, LeadlineError, TrainingFailed
 from leadline.core.machine import usable_cores
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset
 
 Batches = Callable[[int], Iterator[Any]]
-"""The batches of a run from a given step on, without end: Samples, or what `finish` of `fit` makes Samples of."""
+"""The batches of a run from a given step on, without end: Batch objects, or what `finish` of `fit` makes them of."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Part:
 
     data: Dataset
     per_batch: int
-    transform: Callable[[Sample, np.random.Generator], Any]
+    transform: Callable[[Item, np.random.Generator], Any]
 
 
 def loader(
@@ -46,7 +47,7 @@ def loader(
 
     `workers` processes prepare them (0: none). Of `world` processes that train together, number `rank` gets its slice
     of each batch; the union is the batch of a single process. `pad`: see `collate`; `gather` takes its place where the
-    transforms of the parts give something else than Samples.
+    transforms of the parts give something else than Items.
     """
     for part in parts:
         if len(part.data) == 0:
@@ -104,8 +105,8 @@ def enough_workers(world: int, gpu: bool) -> int:
     return max(1, min(16, cores - 1) // world) if gpu else min(8, (cores - 1) // 2) // world
 
 
-def collate(items: Sequence[Sample], pad: bool = False) -> Sample:
-    """Items (numpy) as a batch (torch): see `types.Sample`. An item's depth may be of another size than its image.
+def collate(items: Sequence[Item], pad: bool = False) -> Batch:
+    """Items (numpy) as a batch (torch). An item's depth may be of another size than its image.
 
     Items of unlike sizes are a BadData; with `pad`, each is continued to the right and below up to the largest: the
     image by grey (127.5 of 255, which a net that takes (x - 127.5) / 127.5 sees as 0), the depth by invalid pixels.
@@ -115,21 +116,21 @@ def collate(items: Sequence[Sample], pad: bool = False) -> Sample:
     image = _images([s.image for s in items])
     target = torch.from_numpy(_padded([s.target for s in items])[:, None])
     valid = torch.from_numpy(_padded([s.valid for s in items])[:, None])
-    right = _images([s.right for s in items]) if all(s.right is not None for s in items) else None
+    views = [s.right for s in items if s.right is not None]
+    right = _images(views) if len(views) == len(items) else None
     pseudo = None
     if any(s.pseudo_depth is not None for s in items):
-        pseudo = torch.from_numpy(_padded([has_pseudo_depth(s) for s in items])[:, None])
+        pseudo = torch.from_numpy(_padded([pseudo_depth_of(s) for s in items])[:, None])
     names, kinds = tuple(s.name for s in items), tuple(s.pseudo_kind for s in items)
-    return Sample(image, target, valid, names, right=right, pseudo_depth=pseudo, pseudo_kind=kinds)
+    return Batch(image, target, valid, names, right, pseudo, kinds)
 
 
-def has_pseudo_depth(item: Sample) -> np.ndarray:
-    """What a teacher says of an item, float32 [H,W]: nothing, which is 0, of one that no teacher has seen."""
-    said: np.ndarray = np.zeros(item.target.shape, np.float32) if item.pseudo_depth is None else item.pseudo_depth
-    return said
+def pseudo_depth_of(item: Item) -> np.ndarray:
+    """The teacher's depth of an item, float32 [H,W]; 0, which is none, for one that no teacher has seen."""
+    return np.zeros(item.target.shape, np.float32) if item.pseudo_depth is None else item.pseudo_depth
 
 
-def _refuse_mixed(items: Sequence[Sample]) -> None:
+def _refuse_mixed(items: Sequence[Item]) -> None:
     for item in items[1:]:
         for what in ("image", "target"):
             one, other = (getattr(s, what).shape[:2] for s in (items[0], item))

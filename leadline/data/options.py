@@ -14,6 +14,7 @@ from leadline.core.allowed import (
     between,
     check,
     one_of,
+    require,
 )
 
 
@@ -105,15 +106,24 @@ class R2Crop:
     def __post_init__(self) -> None:
         check(self, frame=SIZE, image=SIZE, depth=SIZE, rotate=between(0, 180), rotate_chance=PART, flip=PART)
         check(self, gamma=BELOW_1, brightness=PART, colour=PART)
-        large = [f"{h}x{w}" for h, w in self.sizes if not (0 < h <= self.frame[0] and 0 < w <= self.frame[1])]
-        if large or not self.sizes:
-            said = f"the crop {large[0]}" if large else "a list of no crops"
-            frame = f"{self.frame[0]}x{self.frame[1]}"
-            raise ValueError(f"{said} does not fit into an image of {frame}; crops of 1x1 to {frame} are allowed")
-        for name in ("image", "depth"):
-            for cut in self.sizes:
-                if min(round(cut[i] * getattr(self, name)[i] / self.frame[i]) for i in (0, 1)) < 1:
-                    raise ValueError(f"the crop {cut[0]}x{cut[1]} has no pixel in {name} {getattr(self, name)}")
+        sizes, frame = {crop: f"{crop[0]}x{crop[1]}" for crop in self.sizes}, f"{self.frame[0]}x{self.frame[1]}"
+        large = [name for (h, w), name in sizes.items() if not (0 < h <= self.frame[0] and 0 < w <= self.frame[1])]
+        empty = [
+            f"{name} has no pixel in {field} {getattr(self, field)}"
+            for field in ("image", "depth")
+            for crop, name in sizes.items()
+            if self._pixels(crop, getattr(self, field)) < 1
+        ]
+        fit = f"does not fit into an image of {frame}; crops of 1x1 to {frame} are allowed"
+        require(
+            (sizes, f"a list of no crops {fit}"),
+            (not large, f"the crop {''.join(large[:1])} {fit}"),
+            (not empty, f"the crop {''.join(empty[:1])}"),
+        )
+
+    def _pixels(self, crop: tuple[int, int], whole: tuple[int, int]) -> int:
+        """The shorter side of the crop where a whole frame has the size `whole`."""
+        return min(round(crop[i] * whole[i] / self.frame[i]) for i in (0, 1))
 
 
 @dataclass(frozen=True)

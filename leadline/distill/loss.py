@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.label_set import TOP
 from leadline.distill.feature_loss import Feature, listening
 from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Teacher
+from leadline.nn.reference import Reference
 from leadline.training.losses import Term
 
 
@@ -24,7 +25,7 @@ def ramp(step: int) -> float:
     return min(0.999, 1 - 101 / (step + 101))
 
 
-def with_teacher_output(teacher: Teacher, batch: Sample, min_confidence: float = 0.0) -> Sample:
+def with_teacher_output(teacher: Teacher, batch: Batch, min_confidence: float = 0.0) -> Batch:
     """The batch with the teacher's depth as its `pseudo_depth`: above 0 where it counts.
 
     What was 0 in `pseudo_depth` is no part of the picture (padding, corners of a turned one); answers about it do not
@@ -46,7 +47,7 @@ class DistillationLoss(nn.Module):
     """A loss for `fit`: `distilled` by the `terms`, and the teacher's features.
 
     teacher     predicts each batch as the student sees it, if `online` and its depth counts at all; otherwise that
-                comes with the batch (`Sample.pseudo_depth`, label sets), which costs nothing and allows any teacher
+                comes with the batch (`Batch.pseudo_depth`, label sets), which costs nothing and allows any teacher
     features    what is compared besides; needs a teacher with a `net`, online or not
     min_confidence: pixels of a lower confidence do not count, where `online`
     warmup      whether all that comes from the teacher about labelled images, and its features, comes in with `ramp`
@@ -72,19 +73,19 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"features are those of a net of leadline's, asked about each batch, and {who}")
         self.terms, self.label_weight, self.unlabelled, self.warmup = dict(terms), label_weight, unlabelled, warmup
         self.min_confidence = min_confidence
-        self.teacher = (teacher,)  # in a tuple: its weights are not the loss's
+        self.teacher = Reference(teacher)  # its weights are not the loss's
         self.online = online and teacher is not None and (label_weight < 1 or unlabelled > 0)
         self.features = nn.ModuleList(features)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
-        teacher: Any = self.teacher[0]
+    def forward(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        teacher: Any = self.teacher.module
         features: list[Any] = list(self.features)
         share = ramp(int(self.steps)) if self.warmup else 1.0
         if self.training:
             self.steps.add_(1)
         with ExitStack() as around:
-            inner = getattr(net, "net", net)  # hooks belong to the net itself, not to what runs it
+            inner = getattr(net, "net", net)  # fit's shell holds the net: its modules have the names that hooks need
             mine = [around.enter_context(listening(inner, [a for a, _ in f.pairs])) for f in features]
             theirs = [around.enter_context(listening(teacher.net, [b for _, b in f.pairs])) for f in features]
             if features:
@@ -104,7 +105,7 @@ class DistillationLoss(nn.Module):
         return value, {**logs, "ramp": share} if self.warmup else logs
 
 
-def _compared(batch: Sample) -> Tensor:
+def _compared(batch: Batch) -> Tensor:
     """Where features are: where depth is known; of a picture that nobody has measured, where the teacher has answered,
     or else everywhere. bool [B,1,H,W].
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.allowed import ABOVE_0, FROM_0, PART, at_least, between, check, each
+from leadline.core.allowed import ABOVE_0, FROM_0, PART, at_least, between, check, each, require
 from leadline.runtime.options import NOTHING_SAID
 from leadline.runtime.options import ExternalModel as ExternalModel
 
@@ -66,8 +66,12 @@ class Labelling:
 
     def __post_init__(self) -> None:
         check(self, shard=at_least(1), workers=at_least(0), height=at_least(8), label_scale=ABOVE_0)
-        if self.ray is not None and not self.workers:
-            raise ValueError("ray names a cluster, and workers is 0; say how many workers it shall run")
+        require(
+            (
+                self.ray is None or self.workers,
+                "ray names a cluster, and workers is 0; say how many workers it shall run",
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,21 @@ class Distillation:
 
     def __post_init__(self) -> None:
         check(self, label_weight=PART, min_confidence=PART, weight=FROM_0)
+        require(
+            (
+                not (self.teachers.metric == "truth" and self.unlabelled),
+                "metric is truth, and unlabelled images have none: give a known scale, or a metric teacher",
+            ),
+            (
+                self.teachers.teacher or self.teachers == TeacherOptions(),
+                "options of a teacher are given, and no teacher is: give --teacher, or leave them out",
+            ),
+            (
+                self.unlabelled or self.weight == Distillation.weight,
+                f"weight is {self.weight}, of unlabelled images, and there are none; leave it out",
+            ),
+            (
+                self.label_weight < 1 or (self.unlabelled and self.weight) or self.features,
+                "label_weight is 1, so nothing is learned from a teacher; lower it, or leave the teacher out",
+            ),
+        )

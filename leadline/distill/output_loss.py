@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.losses import Term
 from leadline.training.losses.relative import RELATIVE
 from leadline.training.losses.weighted import compared, outputs
 
 
 def distilled(
-    terms: Mapping[str, Term], label_weight: float, unlabelled: float, net: Any, batch: Sample
+    terms: Mapping[str, Term], label_weight: float, unlabelled: float, net: Any, batch: Batch
 ) -> tuple[Tensor, dict[str, float]]:
     """A loss for `fit` (bind the first three with `partial`): L(x) + `unlabelled` x L(u).
 
@@ -56,13 +56,14 @@ def distilled(
     return total, {name: float(value.detach()) for name, (_, value) in values.items()}
 
 
-def _truth(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample, rows: Tensor) -> Tensor:
+def _truth(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Batch, rows: Tensor) -> Tensor:
     part = replace(batch, target=batch.target[rows], valid=batch.valid[rows])
     return _sum(terms, {at: pred[rows] for at, pred in seen.items()}, part)
 
 
-def _answers(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample, rows: Tensor) -> Tensor:
+def _answers(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Batch, rows: Tensor) -> Tensor:
     """Each kind by its own criterion; the mean over the images."""
+    assert batch.pseudo_depth is not None
     total = []
     for kind in sorted({batch.pseudo_kind[int(i)] for i in rows}):
         mine = torch.stack([i for i in rows if batch.pseudo_kind[int(i)] == kind])
@@ -80,6 +81,6 @@ def _answers(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sampl
     return torch.stack(total).sum()
 
 
-def _sum(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Sample) -> Tensor:
+def _sum(terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Batch) -> Tensor:
     values, _ = compared(terms, seen, batch)
     return torch.stack([term.weight * values[name] for name, term in terms.items()]).sum()

@@ -10,16 +10,16 @@ import numpy as np
 from leadline.core.errors import BadData, BadImage
 from leadline.core.report import Report
 from leadline.core.spec import Kind
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth, Item
 from leadline.data.dataset import Dataset, first_readable
 from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 
 Predict = Callable[[np.ndarray], Depth]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
-PredictSample = Callable[[Sample], Depth]
-"""A Sample -> its depth, for predictions that are found by its name, see `predictions.pair`."""
+PredictSample = Callable[[Item], Depth]
+"""A Item -> its depth, for predictions that are found by its name, see `predictions.pair`."""
 
-Samples = Dataset | Sequence[Sample] | Iterable[Sample]
+Samples = Dataset | Sequence[Item] | Iterable[Item]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def evaluate_all(
     by_sample: bool = False,
 ) -> list[Report]:
     """One Report for each protocol, from the same predictions; `predict` runs once for each image. It is given the
-    image, or with `by_sample` the whole Sample.
+    image, or with `by_sample` the whole Item.
 
     An image that cannot be read, has no pixel to count or has a metric that is not finite is left out of the mean, and
     `context["skipped"]` names it and the reason; if no image is left, that is BadData. `on_image` is called with each
@@ -97,10 +97,10 @@ def evaluate_images(
         except (BadData, BadImage, OSError) as error:
             yield ImageResult(name, problems={p.id: str(error) for p in chosen})
             continue
-        yield _judge(name, pred, sample, chosen)
+        yield _scored(name, pred, sample, chosen)
 
 
-def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Sample]]]:
+def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Item]]]:
     """A name or number of each sample, and its reader; what can be indexed survives an item that fails."""
     if isinstance(samples, Dataset | Sequence):
         indexed = samples
@@ -113,7 +113,7 @@ def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Sample]]]:
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]
 
 
-def _judge(name: str, pred: Depth, sample: Sample, protocols: Sequence[Protocol]) -> ImageResult:
+def _scored(name: str, pred: Depth, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
     result = ImageResult(name)
     for protocol in protocols:
         matched = match(protocol, pred, sample.target, sample.valid)

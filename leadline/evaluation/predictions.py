@@ -11,7 +11,7 @@ import numpy as np
 
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.text import some
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth, Item
 from leadline.data.dataset import Dataset, subset
 from leadline.data.layouts.filelist import stem
 from leadline.data.map_folder import MapFolder, refuse_shape
@@ -29,7 +29,7 @@ class Paired:
     unused: tuple[str, ...]
     allow_missing: bool = False
 
-    def __call__(self, sample: Sample) -> Depth:
+    def __call__(self, sample: Item) -> Depth:
         """The saved map of the frame `sample`, of its own size.
 
         ValueError if it is of another shape than the frame, or, unless `allow_missing`, if it cannot be read or holds

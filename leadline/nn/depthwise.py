@@ -28,6 +28,9 @@ class DepthwiseConv2d(nn.Conv2d):
     `nn.Conv2d(groups=channels)`.
     """
 
+    fast_backward: bool = True
+    """False: torch's own backward pass."""
+
     def __init__(self, channels: int, kernel: int, stride: int = 1, padding: int | None = None) -> None:
         padding = kernel // 2 if padding is None else padding
         if padding not in (0, kernel // 2):
@@ -35,7 +38,7 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, padding, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._slow_backward(x):
+        if not (self.fast_backward and self._slow_backward(x)):
             return super().forward(x)
         # autocast does not look into an autograd function, so its cast is done here
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
@@ -52,6 +55,13 @@ class DepthwiseConv2d(nn.Conv2d):
         plain = not torch.compiler.is_compiling() and self.bias is None and self.dilation == (1, 1)
         plain = plain and self.padding_mode == "zeros" and self.stride[0] == self.stride[1]
         return training and known and plain and x.device.type == "cpu" and self.groups > 1
+
+
+def set_fast_backward_(net: nn.Module, fast: bool) -> None:
+    """Choose the backward pass of the depthwise convolutions of `net`, in place: the fast one, or torch's own."""
+    for module in net.modules():
+        if isinstance(module, DepthwiseConv2d):
+            module.fast_backward = fast
 
 
 class _Depthwise(torch.autograd.Function):

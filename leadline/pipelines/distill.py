@@ -1,4 +1,4 @@
-"""From the options of `leadline distill` to what `run_parts` and `fit` take."""
+"""From the options of `leadline distill` to what `training_setup.parts` and `fit` take."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from leadline.core.errors import BadData
 from leadline.core.spec import to_json
 from leadline.core.text import some, split_list
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, with_depth
 from leadline.data.label_set import Labels, labels_of, open_labels, read_label, with_labels
 from leadline.distill.feature_loss import WAYS, Feature
 from leadline.distill.loss import DistillationLoss
-from leadline.distill.options import Distillation, TeacherOptions
+from leadline.distill.options import Distillation
 from leadline.distill.teachers import Teacher, build_teacher
 from leadline.nn.build import Net
 from leadline.pipelines.training_setup import TeacherSupervision
@@ -33,17 +33,11 @@ LITEDEPTH = ("decoder.logits.0", "decoder.mixers.2.0", "decoder.mixers.1.0")
 def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
     """What `run` learns from the teacher.
 
-    ValueError if there is neither a teacher nor a label set, if one of them would have no part in it, or if features
-    are asked of what is no net; BadData if unlabelled images have no labels. All of it is seen before any work.
+    ValueError if there is neither a teacher nor a label set, if one of them would not be used, or if features are
+    those of a teacher that is no net of leadline's; BadData if unlabelled images have no labels. All before any work.
     """
-    if how.teachers.metric == "truth" and how.unlabelled:
-        raise ValueError("metric is truth, and unlabelled images have none: give a known scale, or a metric teacher")
     sets = tuple(open_labels(path) for path in how.labels)
     teacher = build_teacher(how.teachers) if how.teachers.teacher else None
-    if teacher is None and how.teachers != TeacherOptions():
-        raise ValueError("options of a teacher are given, and no teacher is: give --teacher, or leave them out")
-    if how.weight != Distillation.weight and not how.unlabelled:
-        raise ValueError(f"weight is {how.weight}, of unlabelled images, and there are none; leave it out")
     if teacher is None and not sets:
         raise ValueError("there is no teacher: give one (--teacher), or label sets of `leadline label` (--labels)")
     if "stereo" in run.loss:
@@ -54,8 +48,6 @@ def teacher_supervision(run: Training, how: Distillation) -> TeacherSupervision:
     if wanted and (teacher is None or teacher.net is None):
         who = "there is none" if teacher is None else f"{teacher.name} is something else, averaged, or several"
         raise ValueError(f"features ({', '.join(wanted)}) are those of one net of leadline's as the teacher, and {who}")
-    if how.label_weight == 1 and not (how.unlabelled and how.weight) and not wanted:
-        raise ValueError("label_weight is 1, so nothing is learned from a teacher; lower it, or leave the teacher out")
     if teacher is not None and sets and not wanted:
         raise ValueError(f"label sets are given, so {teacher.name} would never be used; leave one of the two out")
     if teacher is not None and teacher.facts.get("by_name") and not sets:
@@ -92,8 +84,8 @@ def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
     return {"label_sets": label_sets, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
 
 
-def _hash(said: list[str]) -> str:
-    return sha256(" ".join(said).encode()).hexdigest()[:16]
+def _hash(hashes: list[str]) -> str:
+    return sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
 def _with_labels(
@@ -110,7 +102,7 @@ def _with_labels(
         if labels is not None:
             made.append(with_labels(one, labels, keep_depth=has_depth, min_confidence=min_confidence))
         elif has_depth:
-            made.append(one)  # it has its own depth
+            made.append(one)  # trained on its own depth alone
         elif sets:
             raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
         else:
@@ -135,12 +127,12 @@ def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
 
 def _unsure(labels: Labels) -> bool:
     """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
-    said = [read_label(labels, name) for name in list(labels.places)[:8]]
-    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
+    found = [read_label(labels, name) for name in list(labels.places)[:8]]
+    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in found)
 
 
-def _unlabelled(key: Any, read: Any) -> Sample:
-    sample: Sample = read(key)
+def _unlabelled(key: Any, read: Any) -> Item:
+    sample: Item = read(key)
     return replace(sample, target=np.zeros_like(sample.target), valid=np.zeros_like(sample.valid))
 
 
@@ -159,11 +151,11 @@ def _distillation_loss(
 
 
 def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed: int) -> Feature:
-    what, _, said = entry.partition(":")
+    what, _, modules = entry.partition(":")
     way, _, weight = what.partition("*")
     if way not in WAYS:
         raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
-    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(said)]
+    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(modules)]
     if any(not name for pair in pairs for name in pair):
         raise ValueError(f"{entry!r} has a module without a name; WAY:STUDENT=TEACHER,... is needed")
     if not pairs:

@@ -22,9 +22,10 @@ from leadline.distill.self_loss import answered
 from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
+from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.training.fit import fit
-from leadline.training.state import check_same, commit, read_json
+from leadline.training.state import check_same, commit, read_json, with_more_steps
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class Pruned:
     """The numbers in the file: those that the net came in, such as float16."""
 
 
-def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
+def run(
+    options: Pruning, *, resume: bool = False, say: Say = lambda line: None, progress: Say = lambda line: None
+) -> Pruned:
     """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`, in the numbers
     that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
-    options it is a TrainingFailed. A budget that cannot be met is a BudgetInfeasible, known before any training.
+    options it is a TrainingFailed. `say` is told of what has happened, `progress` of what is done now, such as each
+    layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
     budget = parse(options.budget, options.runtime, options.threads)
@@ -56,16 +60,16 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size
-    begun, measured = folder / "plan.json", folder / "unpruned.json"
-    # a second measurement would be another, and with it the budget
-    known = read_json(measured, (int, float)) if begun.exists() else None
-    costs = cost_model(budget, net, size, say, known)
+    begun, unpruned = folder / "plan.json", folder / "unpruned.json"
+    # re-measuring would change the budget of a resumed run
+    known = read_json(unpruned, (int, float)) if begun.exists() else None
+    costs = cost_model(budget, net, size, progress, known)
     whole = costs.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
     if not begun.exists():
         check(options, made, costs, most)
-        write_atomically(measured, json.dumps(whole).encode())  # not before: a mistake leaves nothing
-        write_atomically(begun, json.dumps(plan, indent=1).encode())
+        write_atomically(unpruned, json.dumps(whole).encode())  # written last: a mistake in the options leaves no file
+    write_atomically(begun, json.dumps(plan, indent=1).encode())
     at = folder / "pruned.safetensors"
     to_budget = partial(prune_to_budget, options=options, made=made, costs=costs, most=most, resume=resume, say=say)
     if at.exists():
@@ -82,7 +86,7 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
-        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume))
+        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume, say=say))
     stored = save_like(source, pruned, options.out, provenance=_provenance(options, made, source, facts, report))
     return Pruned(net.cpu().eval(), load(options.out), report, stored)
 
@@ -94,12 +98,15 @@ def _kept(at: Path) -> Net:
         raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
 
 
-def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool) -> tuple[Net, Report]:
+def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool, say: Say) -> tuple[Net, Report]:
     """The long training."""
+    out = options.out.with_suffix("") / "training"
+    if resume:
+        tell_lengthened(out, made.options, say)
     loss = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
     net, report = fit(
-        net, made.loading(workers=made.workers), loss, made.options, out=options.out.with_suffix("") / "training",
-        resume=resume, validate=made.validate, finish=made.finish,
+        net, made.loading(workers=made.workers), loss, made.options, out=out, resume=resume,
+        validate=made.validate, finish=made.finish,
         facts={**made.facts, "distill_weight": options.distill_weight},
     )  # fmt: skip
     return net, replace(report, context={**report.context, "step": f"trained for {made.options.steps} steps"})
@@ -116,22 +123,16 @@ def _reinitialised(net: Net, *, made: Parts, seed: int) -> tuple[Net, Report]:
 def _planned(folder: Path, options: Pruning, source: str, resume: bool) -> dict[str, Any]:
     """What the run in `folder` is; one that was stopped there must be the same."""
     spared = {"out", "training.out", "training.resume", "training.workers", "training.cache_gb", "training.autotune"}
-    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads"}
-    plan = {k: v for k, v in _flat(to_json(options)).items() if k not in spared} | {"source": source}
+    spared |= {"netadapt.max_iterations", "netadapt.processes", "netadapt.threads", "training.epochs"}
+    plan = {k: v for k, v in flat(to_json(options)).items() if k not in spared} | {"source": source}
     plan = dict(json.loads(json.dumps(plan, default=str)))
     path = folder / "plan.json"
     if path.exists() and not resume:
         raise ValueError(f"{folder} holds a run already: give --resume to go on with it, or another --out")
     if path.exists():
-        check_same(folder, read_json(path), plan)
-    return plan
-
-
-def _flat(plan: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in plan.items():
-        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
-    return found
+        there = with_more_steps(read_json(path), plan, "training.fit.steps")
+        check_same(folder, there, plan)
+    return plan | {"requested": requested(pruning=options)}
 
 
 def _provenance(
@@ -139,7 +140,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """The file's provenance: that of the net it came from, and what was done to it."""
     plain = json.loads(json.dumps(to_json(options), default=str))
-    facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}  # what was found, too
+    # options, and what the methods found
+    facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}
     was = read_provenance(source)
     figures = {k: v for k, v in report.metrics.items() if k != "loss"}
     return {

@@ -18,6 +18,7 @@ from leadline.distill.options import Distillation
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save, save_like
 from leadline.pipelines.distill import licences, teacher_supervision
+from leadline.pipelines.resume import requested, tell_lengthened
 from leadline.pipelines.training_data import Say
 from leadline.pipelines.training_setup import parts
 from leadline.training.autotune import autotune
@@ -54,6 +55,9 @@ def train(
         )
         notes["autotune"] = tuned
         options, workers = chosen_of(tuned, options)
+    notes["requested"] = requested(training=run, distillation=distillation)
+    if run.resume and rank == 0:
+        tell_lengthened(run.out, options, say)
     net, report = fit(
         made.net, made.loading(workers=workers), made.loss, options, out=run.out, resume=run.resume,
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
@@ -62,10 +66,10 @@ def train(
         report = replace(report, protocol=run.protocol, n=len(made.validation))
     if 0 < options.steps == report.context["skipped_steps"]:
         raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
-    much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting
+    much = 0.1 if workers or enough else 0.5  # without workers the loop itself makes batches, which counts as waiting
     if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
-        said = f"the net waited {waiting:.0%} of the time for its batches"
-        say(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
+        message = f"the net waited {waiting:.0%} of the time for its batches"
+        say(f"{message}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     reported = run.out / "report.json"
     if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
         with suppress(ValueError, RecursionError):  # a report that is damaged is written again

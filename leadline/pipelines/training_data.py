@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from leadline.core.spec import Spec
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
-from leadline.data.dataset import Dataset, called, hold_out
+from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
 from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
 from leadline.data.transforms.r2crop import r2crop
-from leadline.data.transforms.stereo import measured
+from leadline.data.transforms.stereo import with_valid_depth
 from leadline.training.options import Training
 
 Say = Callable[[str], None]
@@ -70,12 +70,32 @@ def split_validation(run: Training, data: Dataset, say: Say) -> tuple[Dataset, D
     if run.val_every == 1:
         raise ValueError("val_every is 1, which keeps everything; 0 keeps nothing, 10 every tenth block of 20 images")
     rest, validation = hold_out(data, run.val_every)
+    if len(validation) < min(FEW, len(data) // 3):
+        return _split_few(run, data, say)
     if not len(validation):
-        say(f"{data.name} has too few images to keep every {run.val_every}th block of 20: there is no validation")
+        say(f"{data.name} has {len(data)} images, too few to keep one: there is no validation")
         return data, None
-    if from_pairs(run) and not len(validation := measured(validation)):
+    if from_pairs(run) and not len(validation := with_valid_depth(validation)):
         say(f"{data.name} has no depth in the validation split: there is no validation")
         return rest, None
+    return rest, validation
+
+
+FEW = 8
+"""A validation split has so many images at least, or a third of the images."""
+
+
+def _split_few(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
+    """`split_validation` where blocks of 20 images would leave too few for validation."""
+    rest, validation, whole = hold_out_few(data, FEW)
+    if from_pairs(run) and not len(validation := with_valid_depth(validation)):
+        say(f"{data.name} has no depth in the last images: there is no validation")
+        return data, None
+    which = "whole scenes" if whole else "the last, which may show what the others show"
+    say(
+        f"{data.name} has {len(data)} images, too few to keep every {run.val_every}th block of 20: "
+        f"{len(validation)} are kept for validation, {which}; --val-every 0 keeps none"
+    )
     return rest, validation
 
 
@@ -101,7 +121,7 @@ def own_code(run: Training) -> dict[str, Any]:
     return {"code": {own.file.name: own.sha256() for own in found if own is not None}} if any(found) else {}
 
 
-def marked(sample: Sample, rng: np.random.Generator, *, transform: Callable[[Sample, np.random.Generator], Any]) -> Any:
+def marked(sample: Item, rng: np.random.Generator, *, transform: Callable[[Item, np.random.Generator], Any]) -> Any:
     """The transformed item, in which `pseudo_depth` is above 0 where the picture is, and not what surrounds it."""
     return transform(replace(sample, pseudo_depth=np.ones(sample.image.shape[:2], np.float32)), rng)
 

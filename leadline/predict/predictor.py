@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from leadline.core.errors import BadImage
+from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
+from leadline.core.machine import stated_threads
+from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
-from leadline.runtime import SUFFIXES, load
-from leadline.runtime.external import EXTERNAL, ExternalManifest, check_said, is_external, open_external, refuse_said
+from leadline.nn.files import find, shipped, shipped_onnx
+from leadline.runtime import SUFFIXES, backend, check_device, devices, load
+from leadline.runtime.external import (
+    EXTERNAL,
+    ExternalManifest,
+    check_external,
+    is_external,
+    open_external,
+    refuse_external,
+)
 from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
@@ -123,51 +133,95 @@ def load_predictor(
     *,
     runtime: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     external: ExternalModel = NOTHING_SAID,
 ) -> Predictor:
     """The Predictor of a shipped model's name, of a checkpoint or a run's folder, of an exported file, or of an ONNX or
     TFLite file of another program, which `external` describes.
 
-    A name or checkpoint is run by PyTorch, or by `runtime`: it is then exported first, or taken from the cache (see
-    `export`). An exported file says itself which runtime it needs. `threads` None is the runtime's own choice.
+    A name is run by the ONNX file that ships for it, if there is one and onnxruntime is installed: the same net loads
+    sooner and runs faster. Other names, and checkpoints, are run by PyTorch; `runtime` "eager" asks for it. By another
+    `runtime` the net is exported first, or taken from the cache (see `export`). An exported file says itself which
+    runtime it needs. `threads` None is what LEADLINE_THREADS says, or the runtime's own choice.
+
+    `device` is where to compute: "cpu" (None), or what the runtime has here (see `runtime.devices`), such as "cuda". A
+    name whose ONNX file cannot compute there is run by PyTorch. ValueError for a device that is not here.
 
     It has already run once, on a grey picture, so that no photograph's time contains the set-up.
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
+    place = "cpu" if device is None else device.lower()
+    threads = stated_threads(threads)
     if is_external(model):
-        return _of_external(Path(model), runtime, threads, external)
-    refuse_said(model, external)
+        return _of_external(Path(model), runtime, threads, place, external)
+    refuse_external(model, external)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
-    if made_for == "eager" and runtime in (None, "eager"):
-        predictor = _by_pytorch(model, threads)
+    ready = shipped_file(model, runtime, place)
+    if ready is None and made_for == "eager" and runtime in (None, "eager"):
+        predictor = _by_pytorch(model, threads, place)
     else:
-        path = Path(model)
-        if made_for == "eager":
-            from leadline.runtime.export import export, tuning_folder
-            from leadline.runtime.options import CompileOptions
-
-            known = tuning_folder(None) if runtime == "tvm" else None
-            path = export(model, runtime or made_for, options=CompileOptions(tuning=known))
-        runner, manifest = load(path, threads)
+        path = ready or Path(model)
+        if ready is None and made_for == "eager":
+            check_device(runtime or made_for, place)
+            path = _exported(model, runtime or made_for)
+        runner, manifest = load(path, threads, place)
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 
 
-def _of_external(path: Path, runtime: str | None, threads: int | None, said: ExternalModel) -> Predictor:
+def _of_external(path: Path, runtime: str | None, threads: int | None, device: str, said: ExternalModel) -> Predictor:
     if runtime not in (None, (made_for := EXTERNAL[path.suffix])):
         raise ValueError(f"{path} is a file of another program, which {made_for} runs; leave --runtime {runtime} out")
-    runner, found = open_external(path, said, threads)
-    check_said(path, said, found)
+    runner, found = open_external(path, said, threads, device)
+    check_external(path, said, found)
     return Predictor(found.name, runner, found.preprocess, found.head, found)
 
 
-def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
+def shipped_file(model: str | Path, runtime: str | None = None, device: str = "cpu") -> Path | None:
+    """The ONNX file that ships for the name `model` and runs here by `runtime`, None standing for the quickest one.
+
+    None if there is no such file, or if it cannot run here on `device` and nobody asked for "onnx".
+    """
+    path = shipped_onnx().get(str(model)) if runtime in (None, "onnx") else None
+    if path is None or backend("onnx").missing() is not None:
+        return None
+    return path if device == "cpu" or runtime == "onnx" or device in devices("onnx") else None
+
+
+def _exported(model: str | Path, runtime: str) -> Path:
+    with needing(f"exporting {model} for {runtime}"):
+        from leadline.runtime.export import export
+    from leadline.runtime.options import CompileOptions
+    from leadline.runtime.tuning import tuning_folder
+
+    known = tuning_folder(None) if runtime == "tvm" else None
+    return export(model, runtime, options=CompileOptions(tuning=known))
+
+
+def _by_pytorch(model: str | Path, threads: int | None, device: str) -> Predictor:
+    need_torch(model)
+    check_device("eager", device)
     from leadline.nn.checkpoint import load as load_net
 
-    return predictor_of(load_net(model), threads)
+    return predictor_of(load_net(model).to(device), threads)
+
+
+def need_torch(model: str | Path) -> None:
+    """MissingPackage, with what else can be done, if PyTorch is not there to run the name or checkpoint `model`."""
+    find(model)  # a name that does not exist is told before a package that is lacking
+    if not is_installed("torch"):
+        raise MissingPackage("torch", "train", f"running {model}", _without_torch(model))
+
+
+def _without_torch(model: str | Path) -> str:
+    command = backend("onnx").missing()
+    if str(model) in shipped_onnx():
+        return f"or run its ONNX file, which ships: {command or 'leave --runtime eager out'}"
+    others = f"{', '.join(shipped_onnx())} run without it{f' ({command})' if command else ''}"
+    return others if str(model) in shipped() else f"or export it on a machine that has torch; {others}"
 
 
 def predictor_of(net: Net, threads: int | None = None) -> Predictor:

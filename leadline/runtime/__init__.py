@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -39,6 +40,21 @@ SUFFIXES: dict[str, str] = {
 """How an artefact's name ends -> the backend that runs it."""
 
 
+def add_packaged() -> None:
+    """Add the runtimes that installed packages bring, in every process that uses leadline: each entry point `NAME =
+    MODULE` of the group `leadline.runtimes` is one, whose files end in .NAME. Its module is imported when it is asked
+    for. A name that is taken, or is not of letters and digits alone, is passed over.
+    """
+    for point in metadata.entry_points(group=GROUP):
+        ending = f".{point.name}"
+        if point.name.isalnum() and point.name not in BACKENDS and ending not in SUFFIXES:
+            BACKENDS[point.name], SUFFIXES[ending] = point.value, point.name
+
+
+GROUP = "leadline.runtimes"
+add_packaged()
+
+
 class Backend(Protocol):
     """What such a module offers."""
 
@@ -57,6 +73,16 @@ class Backend(Protocol):
     def load(self, path: Path, threads: int | None) -> Runner:
         """The artefact as a function, see `Runner` and `calls.runner`. `threads` None: every core that the process may
         use. A BadArtefact if its files or this machine are not those of its manifest."""
+
+
+class OnDevices(Protocol):
+    """What the module of a runtime offers besides that can compute elsewhere than on the processor."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Where it can on this machine, in lower case, "cpu" first."""
+
+    def load(self, path: Path, threads: int | None, device: str) -> Runner:
+        """As `Backend.load`, on one of `devices`."""
 
 
 def register(name: str, module: ModuleType | str, suffix: str) -> None:
@@ -121,20 +147,36 @@ def read_manifest(path: Path) -> Manifest:
     return found
 
 
-def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
-    """The artefact at `path`, ready to run, and its manifest. The runtime's package must be installed.
+def devices(name: str) -> tuple[str, ...]:
+    """Where the runtime `name`, which must be installed, can compute on this machine, in lower case, "cpu" first."""
+    found = getattr(installed(name), "devices", None)
+    return ("cpu",) if found is None else found()
+
+
+def check_device(name: str, device: str) -> None:
+    """ValueError if the runtime `name` cannot compute on `device` here, NoRuntime if it is not installed."""
+    installed(name)
+    if device != "cpu" and device not in (here := devices(name)):
+        raise ValueError(f"device is {device!r}; on this machine {name} computes on {', '.join(here)}")
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> tuple[Runner, Manifest]:
+    """The artefact at `path`, ready to run on `device` (see `devices`), and its manifest. The runtime's package must be
+    installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
     from leadline.runtime.runner import Loaded
 
     found = read_manifest(path)
-    run = installed(found.runtime).load(path, threads)
-    return Loaded(run, _again, path.absolute(), threads, found), found
+    check_device(found.runtime, device)
+    module = installed(found.runtime)
+    run = module.load(path, threads) if device == "cpu" else cast(OnDevices, module).load(path, threads, device)
+    return Loaded(run, _again, path.absolute(), threads, found, device), found
 
 
-def _again(path: Path, threads: int | None, expected: Manifest) -> Runner:
-    run, found = load(path, threads)
+def _again(path: Path, threads: int | None, expected: Manifest, device: str) -> Runner:
+    run, found = load(path, threads, device)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")
     return run

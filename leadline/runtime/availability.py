@@ -44,7 +44,7 @@ def health() -> list[dict[str, Any]]:
 def _health(name: str) -> dict[str, Any]:
     needs = NEEDS.get(name) or Needs(name, "leadline")  # of a runtime that was registered
     lacks = backend(name).missing() or _import_error(needs.module)
-    export_lacks = lacks or lacking(("torch", *needs.export), name)
+    export_lacks = lacks or lacking(("torch", *needs.export), "train" if name == "eager" else f"{name}-export")
     if export_lacks is None and needs.compiler and not compiler():
         export_lacks = f"a C++ compiler: {NO_COMPILER}"
     version = None if lacks else installed_version(needs.package) or "of unknown version"
@@ -58,5 +58,5 @@ def _import_error(module: str) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None
-    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return f"installed, but broken: {said[-1]}"
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return f"installed, but broken: {lines[-1]}"

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from leadline.core import machine
+from leadline.core.agreement import agreement, mean_agreement
 from leadline.core.errors import BadArtefact, BadCheckpoint, ExportFailed
 from leadline.core.image_sources import sources
 from leadline.core.machine import installed_version
@@ -30,6 +31,8 @@ from leadline.nn.wrap import module_of
 from leadline.runtime import Backend, installed, read_manifest, suffix
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
+from leadline.runtime.torch_threads import torch_threads
+from leadline.runtime.tuning import contents_of
 from leadline.runtime.whole_frame import Framed
 
 ALLOWED = 1e-3
@@ -77,7 +80,7 @@ def _export(
     net = _resized(load(checkpoint, module=own), size)
     filled = dataclasses.replace(options, source=sha256(checkpoint), provenance=read_provenance(checkpoint))
     example = torch.zeros(1, 3, *net.spec.preprocess.size)
-    with kept(target, options.tuning), _torch_threads_as_before(), _aside(target) as folder:
+    with kept(target, options.tuning), torch_threads(), _aside(target) as folder:
         made = module.compile(net, example, Path(folder) / target.name, filled)
         found = _difference(module.load(made, None), net, options.frame)
         if not found <= (ALLOWED if options.precision == "fp32" else np.inf):
@@ -86,7 +89,8 @@ def _export(
                 f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use "
                 "another runtime"
             )
-        if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
+        # else another process made the file meanwhile, and may be running it
+        if out is not None or not _is_usable(target, module):
             move(Path(folder), made, target)
     return target
 
@@ -99,10 +103,24 @@ def difference(path: Path, model: str | Path | Net) -> float:
     """
     found = None if path.suffix == ".safetensors" else read_manifest(path)
     module = installed("eager" if found is None else found.runtime)
-    with _torch_threads_as_before():
+    with torch_threads():
         own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
         net = _resized(own, found.size if found else load(path).spec.preprocess.size)
         return _difference(module.load(path, None), net, found.frame if found else None)
+
+
+def agreement_with_net(path: Path, model: str | Path | Net, inputs: Sequence[np.ndarray] = ()) -> dict[str, float]:
+    """`core.agreement` of the artefact with PyTorch and the checkpoint, the mean over `inputs` (network inputs float32
+    [1,3,h,w]); without any, and for whole-frame files, on one fixed picture.
+    """
+    found = read_manifest(path)
+    with torch_threads():
+        net = _resized(copy.deepcopy(model).eval() if isinstance(model, Net) else load(model), found.size)
+        how, run = net.spec.preprocess, installed(found.runtime).load(path, None)
+        expect = twin(net, found.frame)
+        if found.frame is not None:
+            inputs = [picture(found.frame)[None]]
+        return mean_agreement([agreement(run(x), expect(x)) for x in inputs or [prepare(picture(how.size), how)]])
 
 
 def twin(net: Net, frame: Size | None = None) -> Runner:
@@ -138,13 +156,6 @@ def calibration(
     paths = sources(source, say)
     chosen = np.linspace(0, len(paths) - 1, min(n, len(paths))).round().astype(int)
     return [prepare(read_image(paths[i]), how) for i in chosen]
-
-
-def tuning_folder(given: Path | None, trials: int = 0) -> Path | None:
-    """Where tvm's tuner keeps what it tries: `given`, or the cache; None if nothing was ever tried or is to be."""
-    folder = cache() / "tuning"
-    with kept(folder):
-        return given or (folder if trials or folder.is_dir() else None)
 
 
 def _check(runtime: str, options: CompileOptions, size: Size | None) -> None:
@@ -190,17 +201,10 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
         "keep": options.keep,
         "tuning": contents_of(options.tuning),
         "trials": options.trials,
-        "machine": machine.identity(),  # .so and .pt2 hold its instructions, int8 may hang on them
+        "machine": machine.identity(),  # .so and .pt2 are compiled for it; int8 kernels differ by processor
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"
-
-
-def contents_of(folder: Path | None) -> dict[str, str]:
-    """The sha256 of each file in a tuner's database, which grows: what it knew then decides what was compiled."""
-    if folder is None or not folder.is_dir():
-        return {}
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _is_usable(path: Path, module: Backend) -> bool:
@@ -208,7 +212,7 @@ def _is_usable(path: Path, module: Backend) -> bool:
     if not path.is_file():
         return False
     try:
-        with _torch_threads_as_before():
+        with torch_threads():
             module.load(path, None)
         versions = {} if path.suffix == ".safetensors" else read_manifest(path).versions
     except (BadArtefact, BadCheckpoint):
@@ -236,17 +240,7 @@ def move(folder: Path, made: Path, target: Path) -> None:
     """
     others = [path for path in folder.iterdir() if path != made]
     if others:
-        target.unlink(missing_ok=True)  # or, for a moment, it would stand beside another one's weights
+        target.unlink(missing_ok=True)  # else the old file would stand beside the new weights for a moment
     for path in others:
         path.replace(target.with_name(path.name))
     made.replace(target)
-
-
-@contextlib.contextmanager
-def _torch_threads_as_before() -> Iterator[None]:
-    """Loading a file may set PyTorch's threads, which the whole process shares."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

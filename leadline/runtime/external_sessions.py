@@ -13,7 +13,9 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads
 from leadline.core.quiet import quiet
-from leadline.runtime import installed
+from leadline.core.text import reason
+from leadline.runtime import check_device
+from leadline.runtime.backends.onnx import session_of
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import Precision
 
@@ -31,18 +33,14 @@ class Session:
     precision: Precision
 
 
-def onnx_session(path: Path, threads: int | None) -> Session:
+def onnx_session(path: Path, threads: int | None, device: str = "cpu") -> Session:
     """The ONNX file; BadArtefact if onnxruntime cannot open it."""
-    installed("onnx")
+    check_device("onnx", device)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     options.intra_op_num_threads = check_threads(threads)
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common parent, and their messages no end
-        raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime") from error
+    session = session_of(path, options, device)
 
     def named(things: Any) -> Named:
         return [(thing.name, thing.shape, _TYPES.get(thing.type, np.object_)) for thing in things]
@@ -58,9 +56,9 @@ def onnx_session(path: Path, threads: int | None) -> Session:
     return Session(run, given, named(session.get_outputs()), weights_precision(path))
 
 
-def tflite_session(path: Path, threads: int | None) -> Session:
+def tflite_session(path: Path, threads: int | None, device: str = "cpu") -> Session:
     """The TFLite file; BadArtefact if LiteRT cannot open it. Quantised inputs and outputs are told as float32."""
-    installed("litert")
+    check_device("litert", device)
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
 
@@ -71,7 +69,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
             raise BadArtefact(f"{path} is damaged, or no TFLite file: {error}") from error
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
-    turn = threading.Lock()  # an interpreter has one set of tensors
+    turn = threading.Lock()  # an interpreter has one set of tensors: one call at a time
 
     def run(image: np.ndarray) -> Sequence[Any]:
         try:
@@ -91,8 +89,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
 
 
 def _failed(path: Path, image: np.ndarray, error: Exception) -> BadArtefact:
-    reason = " ".join(str(error).split())[:200]
-    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}")
+    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason(error, 200)}")
 
 
 _TYPES: dict[str, Any] = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,8 +17,9 @@ from leadline.core.errors import ExportFailed
 from leadline.core.machine import installed_version
 from leadline.nn.build import Net
 from leadline.nn.fold import convolutions, fold
+from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import Manifest
-from leadline.runtime.options import CompileOptions
+from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.whole_frame import Framed
 
 
@@ -77,17 +79,60 @@ def layers(net: Net, example: Tensor, keep: Sequence[str]) -> Layers:
     return Layers(len(order), frozenset(order.index(name) for name in keep))
 
 
-def bare(net: Net, example: Tensor, options: CompileOptions) -> nn.Module:
-    """`prepared` without the whole-frame part, which stays in float32 in every precision."""
-    return prepared(net, example, dataclasses.replace(options, frame=None))[0]
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a backend compiles: a copy of the net, in eval mode, its batch norms folded."""
+
+    module: nn.Module
+    """The whole artefact: the net, with `options.frame` between the whole-frame parts."""
+    inputs: Tensor
+    """What `module` takes: float32 [1,3,h,w], or with `options.frame` uint8 [1,H,W,3]."""
+    example: Tensor
+    """What the net takes: float32 [1,3,h,w]."""
+    layers: Layers
+    manifest: Manifest
+
+    @property
+    def net(self) -> nn.Module:
+        """`module` without the whole-frame parts, which stay in float32 in every precision."""
+        return self.module.net if isinstance(self.module, Framed) else self.module
+
+    @property
+    def frame_parts(self) -> tuple[nn.Module, nn.Module] | None:
+        """(before the net, after it): modules that shrink the frame and enlarge the map; None without a frame."""
+        return (self.module.shrink, self.module.grow) if isinstance(self.module, Framed) else None
+
+    def with_net(self, net: nn.Module) -> nn.Module:
+        """`module` with `net` in place of its own; the Source is used up by this."""
+        if not isinstance(self.module, Framed):
+            return net
+        self.module.net = net
+        return self.module
 
 
-def around(module: nn.Module, net: nn.Module) -> nn.Module:
-    """What `prepared` gave, with `net` in place of its bare net."""
-    if not isinstance(module, Framed):
-        return net
-    module.net = net
-    return module
+@contextlib.contextmanager
+def compiling(
+    runtime: str,
+    net: Net,
+    example: Tensor,
+    options: CompileOptions,
+    precisions: Sequence[Precision],
+    packages: Sequence[str],
+    *,
+    picks: bool = True,
+    tunes: bool = False,
+) -> Iterator[Source]:
+    """The start of every backend's `compile`: options are checked, the net is prepared, and the block is `converting`.
+
+    `precisions` are those that the runtime makes; the versions of `packages` go into the manifest; `picks`: see
+    `prepared`; `tunes`: see `conversion.check`. ValueError if the runtime cannot do what is asked or an int8 file is to
+    keep a layer that the net does not have; ExportFailed if the block fails.
+    """
+    check(runtime, options, precisions, tunes=tunes)
+    kept = layers(net, example, options.keep)
+    module, inputs = prepared(net, example, options, picks=picks)
+    with converting(runtime):
+        yield Source(module, inputs, example, kept, manifest(net, example, runtime, options, packages))
 
 
 def calibrated(learning: nn.Module, images: Sequence[np.ndarray]) -> nn.Module:

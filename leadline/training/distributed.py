@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,13 @@ from torch import Tensor, distributed, nn
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Rule 1: batch norm whose training statistics are those of all processes' parts. torch's own needs a GPU."""
 
-    whole: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+    def __init__(self, norm: nn.BatchNorm2d, compiled: bool) -> None:
+        """In place of `norm`, whose parameters and state it shares. `compiled`: it stays outside a compiled graph."""
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        _share_(norm, self)
+        whole: Any = _SyncBatchNorm.apply
+        self.whole: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+        self.whole = torch.compiler.disable(whole) if compiled else whole  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.track_running_stats):
@@ -85,11 +92,32 @@ def convert_sync_batchnorm_(net: nn.Module, compiled: bool = False) -> None:
                 f"the layer {name} is a {type(module).__name__}, whose statistics would be those of one process's "
                 "part of the batch; several processes can train torch's BatchNorm2d only: train this net in one process"
             )
-    whole: Any = _SyncBatchNorm.apply
-    for module in net.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncBatchNorm2d
-            module.whole = torch.compiler.disable(whole) if compiled else whole  # type: ignore[no-untyped-call]
+    _replace_(net, nn.BatchNorm2d, partial(SyncBatchNorm2d, compiled=compiled))
+
+
+def revert_sync_batchnorm_(net: nn.Module) -> None:
+    """Undo `convert_sync_batchnorm_`, in place: torch's batch norms with the same parameters and state."""
+    _replace_(net, SyncBatchNorm2d, _plain)
+
+
+def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    _share_(norm, plain)
+    return plain
+
+
+def _share_(norm: nn.BatchNorm2d, other: nn.BatchNorm2d) -> None:
+    """Give `other` the tensors and the mode of `norm`."""
+    other._parameters, other._buffers, other.training = norm._parameters, norm._buffers, norm.training
+
+
+def _replace_(net: nn.Module, kind: type[nn.BatchNorm2d], make: Callable[[nn.BatchNorm2d], nn.BatchNorm2d]) -> None:
+    """Put `make(norm)` in the place of each norm of exactly this class; one that has several places keeps them all."""
+    made: dict[nn.Module, nn.Module] = {}
+    for parent in list(net.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is not None and type(child) is kind:
+                setattr(parent, name, made[child] if child in made else made.setdefault(child, make(child)))
 
 
 def all_reduce_gradients_(

@@ -8,11 +8,10 @@ on one process or, under `accelerate launch`, on many (`together` says what is t
 from __future__ import annotations
 
 import copy
-import ctypes
 import json
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,20 +24,27 @@ from leadline.core.errors import TrainingFailed
 from leadline.core.machine import NO_COMPILER, compiler
 from leadline.core.report import Report
 from leadline.core.spec import to_json
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.loader import Batches
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import save
-from leadline.nn.depthwise import DepthwiseConv2d
-from leadline.training.distributed import all_reduce_gradients_, convert_sync_batchnorm_, zero_gradients_
+from leadline.nn.depthwise import set_fast_backward_
+from leadline.nn.reference import Reference
+from leadline.training.distributed import (
+    all_reduce_gradients_,
+    convert_sync_batchnorm_,
+    revert_sync_batchnorm_,
+    zero_gradients_,
+)
+from leadline.training.memory import freed_memory_kept
 from leadline.training.optim import ema_update_, learning_rate, optimizer
 from leadline.training.options import FitOptions
 from leadline.training.rate import Rate
 from leadline.training.state import State, curves, read_state, record_run, write_state
 
-Loss = Callable[[Any, Sample], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[Any, Batch], tuple[Tensor, dict[str, float]]]
 Validate = Callable[[Net, int], Mapping[str, float]]
-Finish = Callable[[Any, torch.device], Sample]
+Finish = Callable[[Any, torch.device], Batch]
 
 
 def fit(
@@ -61,7 +67,7 @@ def fit(
     `resume` a run that was stopped at any moment continues from its last save, to the same weights bit for bit (same
     machine and number of threads); other options or `facts` are then a TrainingFailed, other `notes` are not.
 
-    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Sample of what `batches` gives.
+    1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Batch of what `batches` gives.
     2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
        `loss_parameters` holds those of up to 100 numbers.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step (context `skipped_steps`); of several
@@ -78,13 +84,14 @@ def fit(
     around = PartialState()
     main = around.is_main_process
     if main and out is not None:
-        told = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
-        record_run(out, told, start)
+        record = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
+        record_run(out, record, start)
     rate = Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
     stream = batches(start)
-    with curves(out, options.steps, start) if main else nullcontext(lambda *_: None) as write:
+    progress = curves(out, options.steps, start) if main else nullcontext(lambda *_: None)
+    with freed_memory_kept(), progress as write:
         for step in range(start, options.steps):
             rate.begin()
             batch = next(stream)
@@ -96,7 +103,7 @@ def fit(
             if done % options.log_every == 0 or last:
                 write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
             if last or (path is not None and done % options.save_every == 0):
-                _refuse_wild(run.mean, done)  # what cannot be saved must not replace the state before it
+                _refuse_wild(run.mean, done)  # else a net with NaN would overwrite the last good state
                 if main and path is not None:
                     save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
                     write_state(state, path, done, plan)
@@ -104,7 +111,8 @@ def fit(
             if validate is not None and main and due:
                 figures = validate(run.result(), done)
                 write(done, figures, rate.mean)
-        if start >= options.steps and validate is not None and main:  # it was over before: perhaps killed before this
+        # a finished run that was killed before it validated
+        if start >= options.steps and validate is not None and main:
             figures = validate(run.result(), start)
     around.wait_for_everyone()
     if isinstance(run.loss, nn.Module):
@@ -118,8 +126,8 @@ def fit(
         "images_per_s": round(rate.mean, 1),
         "waiting": round(rate.waiting, 3),
     }
-    if told := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
-        context["loss_parameters"] = told
+    if parameters := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
+        context["loss_parameters"] = parameters
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
 
@@ -128,21 +136,17 @@ class Steps:
     """What a step works on: copies of net and loss on the device, the running mean, the optimiser."""
 
     def __init__(self, net: Net, loss: Loss, options: FitOptions) -> None:
-        _keep_freed_memory()
         around = PartialState(cpu=not torch.cuda.is_available())
         if options.compile and not compiler():
             raise ValueError(f"compile needs a C++ compiler: {NO_COMPILER}")
         self.options, self.device, self.together = options, around.device, around.num_processes > 1
         self.precision = _precision(options)
-        self.classes = [type(module) for module in net.modules()]
         self.net = copy.deepcopy(net).train().to(self.device)
         if options.channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.together:
             convert_sync_batchnorm_(self.net, options.compile)
-        if options.depthwise == "torch":
-            for module in self.net.modules():
-                module.__class__ = nn.Conv2d if isinstance(module, DepthwiseConv2d) else module.__class__
+        set_fast_backward_(self.net, options.depthwise != "torch")
         self.mean = copy.deepcopy(self.net) if options.ema else self.net
         self.loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         self.others = _trained(self.loss) if isinstance(self.loss, nn.Module) else {}
@@ -150,25 +154,25 @@ class Steps:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.shell = _Shell(self.net, self.precision, options.compile)
 
-    def step(self, batch: Sample, step: int) -> dict[str, float] | None:
+    def step(self, batch: Batch, step: int) -> dict[str, float] | None:
         """One step; its logs, or None if it was skipped."""
         options = self.options
-        torch.manual_seed(options.seed * 1_000_003 + step)  # whatever is random in a loss depends on the step alone
+        torch.manual_seed(options.seed * 1_000_003 + step)  # so a resumed run draws the same numbers
         lr = learning_rate(options, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 0.7 x 10 is above 7
+        if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 1e-6: in floating point 0.7 x 10 is above 7
             _still(self.net)
         self.optimizer.zero_grad(set_to_none=True)
         self.shell.outputs.clear()
         value, logs = self._asked(batch)
-        # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
+        # float() waits until the GPU has computed the loss: once a step; a CPU has no queue to wait for
         scalar = None if logs.get("skipped") else float(value.detach())
         if scalar is not None and math.isfinite(scalar):
             value.backward()  # type: ignore[no-untyped-call]
         elif self.together:
             zero_gradients_(self.shell.outputs)
-        self.shell.outputs.clear()  # they hold the graph
+        self.shell.outputs.clear()  # they keep the autograd graph, and its memory, alive
         if self.together:
             scalar = all_reduce_gradients_(self.parameters, scalar, self.device)
         if scalar is None:
@@ -182,11 +186,11 @@ class Steps:
             ema_update_(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
         return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
 
-    def _asked(self, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+    def _asked(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         try:
             return self.loss(self.shell, batch)
         except ValueError as error:
-            if not str(error).startswith("Expected more than 1 "):  # torch's words, from a norm that has one value
+            if not str(error).startswith("Expected more than 1 "):  # torch's message for a norm over one value
                 raise
             n, (height, width) = len(batch.name), batch.image.shape[-2:]
             raise ValueError(
@@ -195,10 +199,10 @@ class Steps:
             ) from error
 
     def result(self) -> Net:
-        """The running mean, or the net, as it stands, in eval mode and of the classes it came with."""
+        """The running mean, or the net, as it stands, in eval mode, with the layers that it came with."""
         net = copy.deepcopy(self.mean).eval()
-        for module, kind in zip(net.modules(), self.classes, strict=True):
-            module.__class__ = kind
+        revert_sync_batchnorm_(net)
+        set_fast_backward_(net, True)
         return net
 
 
@@ -208,12 +212,13 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.call: Any = [torch.compile(net) if compiled else net]  # in a list: no second name for the net's weights
+        # as a child it would store each weight twice
+        self.called: Reference[Any] = Reference(torch.compile(net) if compiled else net)
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            out: Tensor | list[Tensor] = self.call[0](image, raw=raw)
+            out: Tensor | list[Tensor] = self.called.module(image, raw=raw)
         maps = [x.float() for x in out] if isinstance(out, list) else [out.float()]
         self.outputs += maps
         return maps if isinstance(out, list) else maps[0]
@@ -242,10 +247,10 @@ def _still(net: nn.Module) -> None:
             module.eval()
 
 
-def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish | None = None) -> Sample:
+def moved(batch: Any, device: torch.device, channels_last: bool, finish: Finish | None = None) -> Batch:
     """A batch as a step takes it."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    sample: Sample = batch if finish is None else finish(batch, device)
+    sample: Batch = batch if finish is None else finish(batch, device)
     image = sample.image.to(device, non_blocking=True, memory_format=layout)
     right = None if sample.right is None else sample.right.to(device, non_blocking=True, memory_format=layout)
     there = {k: x.to(device) for k in ("target", "valid", "pseudo_depth") if (x := getattr(sample, k)) is not None}
@@ -262,11 +267,3 @@ def _precision(options: FitOptions) -> str:
 def bf16_on_cpu() -> bool:
     """Whether the CPU multiplies matrices of bfloat16 (AMX): with AVX-512's alone a step took 1.3 times as long."""
     return bool(torch.cpu._is_amx_tile_supported())
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory (mallopt's thresholds): getting it back page by page costs a fifth of a CPU step."""
-    with suppress(OSError, AttributeError):  # another C library: slower, not wrong
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)
-        libc.mallopt(-1, (1 << 31) - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from leadline.core.allowed import (
     ABOVE_0,
@@ -19,9 +19,6 @@ from leadline.core.allowed import (
     one_of,
 )
 from leadline.data.options import R2Crop, Reading, Stereo, View
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,8 @@ class FitOptions:
         check(self, steps=at_least(1), save_every=at_least(1), log_every=at_least(1), validate_every=at_least(0))
         check(self, optimizer=one_of("sgd", "adam", "adamw"), lr=ABOVE_0, momentum=BELOW_1, betas=each(BELOW_1, 2))
         check(self, eps=ABOVE_0, weight_decay=FROM_0, clip=FROM_0, ema=BELOW_1, freeze_bn_after=PART, seed=SEED)
-        check(
-            self,
-            schedule=one_of("cosine", "step", "constant", "poly", "halve"),
-            warmup=at_least(0),
-            warmup_from=PART,
-            lr_end=PART,
-        )
-        check(self, step_every=UP_TO_1, power=ABOVE_0, warmup_from=PART, lr_end=PART)
+        check(self, schedule=one_of("cosine", "step", "constant", "poly", "halve"), warmup=at_least(0))
+        check(self, warmup_from=PART, lr_end=PART, step_every=UP_TO_1, power=ABOVE_0)
         check(self, precision=one_of("auto", "no", "bf16"), depthwise=one_of("own", "torch"))
 
 
@@ -121,7 +112,8 @@ class Training:
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
     fit: FitOptions = FitOptions()
     val_every: int = 10
-    """Every N-th block of 20 images of the first data set is kept for validation; 0: none."""
+    """Every N-th block of 20 images of the first data set is kept for validation, of a small set at least 8 images or a
+    third; 0: none."""
     protocol: str = "indoor-metric@1"
     """The protocol of the validation."""
     augment: Literal["auto", "workers", "device"] = "auto"

@@ -14,7 +14,8 @@ from support.tiny_scenes import render, write_folder, write_photos
 from leadline.cli.main import main
 from leadline.core import viz
 from leadline.core.spec import Kind
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth
+from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels, read_label
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling.label import label
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def labelled(folder: Path, out: Path, kind: Kind = "metric", split: str = "train") -> Path:
-    def bright(seen: Sample) -> Answer:
+    def bright(seen: Batch) -> Answer:
         depth = 1 + 3 * seen.image.mean(1, keepdim=True)
         return Answer(depth, torch.ones_like(depth))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tiny_pruning_nets import SIZE, traced_net
+from support.tiny_pruning_nets import SIZE, macs_cost_once, traced_net
 from torch import Tensor
 
 from leadline.compress.cost.count import Cost, macs, macs_cost, parameter_cost, parameters
@@ -60,7 +60,7 @@ def test_the_limit_is_met_by_the_fewest_of_the_lowest_that_do(
     name: str, multiple: int, seed: int, part: float, by_macs: bool
 ) -> None:
     net, channels = traced_net(name)
-    cost = macs_cost(net, SIZE) if by_macs else parameter_cost(net)
+    cost = macs_cost_once(net, SIZE) if by_macs else parameter_cost(net)
     scores, limit = drawn(channels, seed), part * cost(channels.shapes)
     least = {n: round_to_multiple(0, g.size, multiple) for n, g in channels.free.items()}
     if cost(channels.shapes_with(least)) > limit:

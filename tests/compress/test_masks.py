@@ -19,7 +19,7 @@ from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.masks import Masked
 from leadline.compress.pruning.select import within
 from leadline.compress.pruning.surgery import mask_consumers, prune
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.nn.build import Net
 from leadline.training.fit import Loss
 from leadline.training.losses.stereo import photometric
@@ -29,15 +29,15 @@ every_net = pytest.mark.parametrize("name", ["add", "cat", "monodepth"])
 
 
 @cache
-def views() -> Sample:
+def views() -> Batch:
     """Two smooth pictures beside each other, and no depth."""
     generator = torch.Generator().manual_seed(2)
     wide = torch.nn.functional.avg_pool2d(torch.rand(2, 3, SIZE[0], SIZE[1] + 4, generator=generator), 3, 1, 1)
     nothing = torch.zeros(2, 1, *SIZE)
-    return Sample(wide[..., 4:], nothing, nothing > 0, ("a", "b"), right=wide[..., :-4])
+    return Batch(wide[..., 4:], nothing, nothing > 0, ("a", "b"), right=wide[..., :-4])
 
 
-def task(name: str) -> tuple[Loss, Sample]:
+def task(name: str) -> tuple[Loss, Batch]:
     """What such a net learns, and a batch."""
     return (photometric, views()) if name == "monodepth" else (loss, next(batches()(0)))
 
@@ -66,9 +66,9 @@ def value(made: tuple[Tensor, dict[str, float]]) -> float:
     return float(made[0].detach())
 
 
-def doubled(batch: Sample) -> Sample:
+def doubled(batch: Batch) -> Batch:
     right = None if batch.right is None else batch.right.double()
-    return Sample(batch.image.double(), batch.target.double(), batch.valid, batch.name, right=right)
+    return Batch(batch.image.double(), batch.target.double(), batch.valid, batch.name, right=right)
 
 
 @every_net

@@ -19,7 +19,7 @@ from leadline.compress.pruning.masks import Masked
 from leadline.compress.pruning.surgery import prune, round_to_multiple
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.machine import compiler
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,7 +61,7 @@ def test_a_harvest_meets_its_limit() -> None:
         made.prune_plan(1.0)
 
 
-def stopped(start: int) -> Iterator[Sample]:
+def stopped(start: int) -> Iterator[Batch]:
     for i, batch in enumerate(batches()(start), start):
         if i == 7:
             raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_masks(tmp_path: Path) -> Non
 def test_pairs_of_views_teach_masks_too() -> None:
     net, _, made = masked("monodepth", steps=4, strength=1e-2, layers=("encoder.convs", "decoder.upconvs"))
 
-    def pairs(start: int) -> Iterator[Sample]:
+    def pairs(start: int) -> Iterator[Batch]:
         while True:
             yield views()
 
@@ -110,7 +110,7 @@ def test_a_loss_that_asks_the_net_for_more_gets_it() -> None:
     assert len(seen) == 2 and seen[0].shape == seen[1].shape
 
 
-def _asking(seen: list[Tensor], net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def _asking(seen: list[Tensor], net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     (raw,) = net(batch.image, raw=True)
     seen += [net.enlarged(raw, SIZE), net(batch.image)]
     return (seen[0] - batch.target).abs().mean(), {}

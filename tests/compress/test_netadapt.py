@@ -17,20 +17,21 @@ from support.tiny_pruning_nets import (
     SEARCH,
     SIZE,
     judge,
-    remembering,
+    macs_cost_once,
+    macs_once,
     teach,
     teach_by_weights,
+    trace_once,
     traced_net,
 )
 from support.tiny_training import batches, same
 
-from leadline.compress.cost.count import macs, macs_cost, parameter_cost
+from leadline.compress.cost.count import parameter_cost
 from leadline.compress.options import NetAdapt
 from leadline.compress.pruning import netadapt as module
 from leadline.compress.pruning.importance import magnitude
 from leadline.compress.pruning.netadapt import Candidate, CostModel, best_candidate, candidates, netadapt
 from leadline.compress.pruning.surgery import keep_topk, prune
-from leadline.compress.pruning.trace import trace
 from leadline.compress.recovery import Recovery
 from leadline.core.errors import TrainingFailed
 from leadline.core.report import Report
@@ -39,8 +40,7 @@ from leadline.nn.checkpoint import load
 from leadline.training.losses import LOSSES, Reweighted, Term
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-once = remembering(trace)
-BY_MACS = CostModel(partial(macs_cost, size=SIZE))
+BY_MACS = CostModel(lambda net: macs_cost_once(net, SIZE))
 PLAIN = replace(SEARCH, train=False)
 FEW = ("encoder.blocks.2.", "encoder.blocks.3.", "encoder.blocks.4.", "encoder.blocks.5.", "decoder")
 """Groups of which none is a tenth of the whole."""
@@ -48,9 +48,8 @@ ENOUGH = 0.85
 
 
 @pytest.fixture(autouse=True)
-def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing takes a second, and the tests meet the same nets again and again."""
-    monkeypatch.setattr(module, "trace", once)
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "trace", trace_once)
 
 
 def narrowed(
@@ -74,7 +73,7 @@ def said(out: Path) -> list[dict[str, Any]]:
 
 def test_a_proposal_is_the_largest_multiple_that_meets_the_target_or_the_smallest() -> None:
     net, channels = traced_net("add")
-    cost = macs_cost(net, SIZE)
+    cost = macs_cost_once(net, SIZE)
     whole = cost(channels.shapes)
     met, missed = 0, 0
     for part in (0.999, 0.97, 0.9, 0.8):
@@ -96,7 +95,7 @@ def test_widths_that_are_no_multiples_go_to_the_next_one() -> None:
     names = list(channels.free)
     wanted = dict(zip(names, (15, 14, 13, 12, 11, 10, 9, 8, 7, 4, 3, 1), strict=False))
     odd = prune(net, channels, {n: list(range(w, 16)) for n, w in wanted.items()})
-    channels = once(odd, IMAGE)
+    channels = trace_once(odd, IMAGE)
     cost = parameter_cost(odd)
     now = cost(channels.shapes)
     found = {p.group: p.width for p in candidates(channels, cost, now - 1, 4)}
@@ -131,9 +130,9 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
     options = replace(PLAIN, rule=rule)
     net, report = narrowed(tmp_path, options, layers=FEW, part=ENOUGH, say=lines.append)
     whole, _ = traced_net("add")
-    start, limit = macs(whole, SIZE), ENOUGH * macs(whole, SIZE)
+    start, limit = macs_once(whole, SIZE), ENOUGH * macs_once(whole, SIZE)
     history, facts = said(tmp_path), report.context["netadapt"]
-    costs = [row["cost_before"] for row in history] + [macs(net, SIZE)]
+    costs = [row["cost_before"] for row in history] + [macs_once(net, SIZE)]
     assert costs[0] == start and costs[-1] == facts["cost"] <= limit < costs[-2]
     assert all(b < a for a, b in itertools.pairwise(costs)) and len(history) > 2
     assert (facts["iterations"], facts["limit"], facts["cost_before"]) == (len(history), limit, start)
@@ -152,12 +151,12 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
         assert best.cost == costs[i + 1]
         assert best.group != "encoder.blocks.5.3"  # which the judge prefers
         before = best.accuracy
-    widths = {name: group.size for name, group in once(net, IMAGE).free.items()}
+    widths = {name: group.size for name, group in trace_once(net, IMAGE).free.items()}
     assert facts["widths"] == widths and widths["encoder.blocks.5.3"] == 16
     assert len(lines) == 2 * len(history) + 1
     assert not list(tmp_path.glob("proposals_*"))
     for i in range(len(history)):
-        assert macs(load(tmp_path / f"iteration_{i + 1:03d}.safetensors"), SIZE) == costs[i + 1]
+        assert macs_once(load(tmp_path / f"iteration_{i + 1:03d}.safetensors"), SIZE) == costs[i + 1]
 
 
 def test_the_largest_filters_stay(tmp_path: Path) -> None:
@@ -171,9 +170,9 @@ def test_the_largest_filters_stay(tmp_path: Path) -> None:
 
 def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None:
     """What is measured is 1.5 times the estimate, and so is the budget."""
-    resource = replace(BY_MACS, measure=lambda net: 1.5 * macs(net, SIZE))
+    resource = replace(BY_MACS, measure=lambda net: 1.5 * macs_once(net, SIZE))
     net, report = narrowed(tmp_path, part=1.5 * ENOUGH, resource=resource, layers=FEW)
-    assert 1.5 * macs(net, SIZE) == report.context["netadapt"]["cost"] <= report.context["netadapt"]["limit"]
+    assert 1.5 * macs_once(net, SIZE) == report.context["netadapt"]["cost"] <= report.context["netadapt"]["limit"]
     plain, _ = narrowed(tmp_path / "plain", part=ENOUGH, layers=FEW)
     assert same(net, plain)
     for a, b in zip(said(tmp_path), said(tmp_path / "plain"), strict=True):

@@ -19,10 +19,11 @@ from support.tiny_pruning_nets import (
     teach_by_weights,
     teach_until,
     teach_without_validation,
+    trace_once,
     traced_net,
 )
 from support.tiny_training import same
-from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, once, said
+from test_netadapt import ENOUGH, FEW, PLAIN, narrowed, said
 
 from leadline.compress.pruning import candidates as settled
 from leadline.compress.pruning import netadapt as module
@@ -35,8 +36,8 @@ learning = partial(narrowed, options=SEARCH, layers=LAYERS)
 
 
 @pytest.fixture(autouse=True)
-def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "trace", once)
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "trace", trace_once)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, Path]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "trace", once)
+        patch.setattr(module, "trace", trace_once)
         made = searched(out)[0]
     torch.set_num_threads(threads)
     return made, out

@@ -16,7 +16,7 @@ from leadline.compress.pruning import importance as scores
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.importance import Score
 from leadline.compress.pruning.trace import trace
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,17 +60,17 @@ def tied() -> tuple[Tied, Channels]:
     return copy.deepcopy(net), channels
 
 
-def pictures(n: int = 3) -> list[Sample]:
+def pictures(n: int = 3) -> list[Batch]:
     generator = torch.Generator().manual_seed(5)
     found = []
     for i in range(n):
         image = torch.rand(2, 3, 6, 8, generator=generator, dtype=torch.float64)
         target = torch.rand(2, 1, 12, 16, generator=generator, dtype=torch.float64)
-        found.append(Sample(image, target, target > 0, (f"{i}a", f"{i}b")))
+        found.append(Batch(image, target, target > 0, (f"{i}a", f"{i}b")))
     return found
 
 
-def squares(net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def squares(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     return ((net(batch.image) - batch.target) ** 2).mean(), {}
 
 
@@ -255,7 +255,7 @@ def test_scores_have_names_and_those_of_weights_are_comparable_between_groups(ti
     net, channels = tied
     asked: list[int] = []
 
-    def endless() -> Iterator[Sample]:
+    def endless() -> Iterator[Batch]:
         for i in range(100):
             asked.append(i)
             yield pictures(1)[0]

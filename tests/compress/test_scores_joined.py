@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from leadline.compress.pruning import importance as scores
 from leadline.compress.pruning.trace import trace
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 
 
 class Joined(nn.Module):
@@ -23,7 +23,7 @@ class Joined(nn.Module):
         return out
 
 
-def squares(net: nn.Module, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def squares(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     return net(batch.image).square().mean(), {}
 
 
@@ -33,7 +33,7 @@ def test_a_norm_that_several_groups_share_counts_once() -> None:
     channels = trace(net, torch.zeros(1, 3, 6, 8))
     assert sorted(channels.free) == ["left", "right"]
     images = torch.rand(2, 3, 6, 8)
-    batch = Sample(images, torch.zeros(2, 6, 8), torch.ones(2, 6, 8, dtype=torch.bool), "drawn")
+    batch = Batch(images, torch.zeros(2, 6, 8), torch.ones(2, 6, 8, dtype=torch.bool), "drawn")
     squares(net, batch)[0].backward()
     expected = sum((p * p.grad).detach() for p in (net.norm.weight, net.norm.bias) if p.grad is not None) ** 2
     assert isinstance(expected, Tensor)

@@ -15,7 +15,7 @@ from leadline.core.errors import BadData
 from leadline.core.image_sources import sources
 from leadline.core.own_results import is_own, without_results
 from leadline.core.spec import Head, Preprocess
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.filelist import depth_stem
 from leadline.distill.options import ExternalModel
@@ -127,7 +127,7 @@ def test_results_are_a_teacher(photos: Path, tmp_path: Path, save: list[str]) ->
     predicted(photos, tmp_path / "out", save)
     scale = 1000 if save[-1] == "png16" else 1
     teacher = open_teacher(tmp_path / "out", ExternalModel(kind="metric", depth_scale=scale))
-    depth = teacher(Sample(torch.rand(2, 3, 32, 48), None, None, ("001", "000_depth"))).depth
+    depth = teacher(Batch(torch.rand(2, 3, 32, 48), None, None, ("001", "000_depth"))).depth
     assert float(depth[0].mean()) == pytest.approx(1 + 120 / 255, abs=0.01)
     assert float(depth[1].mean()) == pytest.approx(1 + 60 / 255, abs=0.01)  # a picture may be called so
 
@@ -143,7 +143,7 @@ def test_a_map_of_the_picture_as_stored_is_named_as_turned(tmp_path: Path) -> No
     np.save(tmp_path / "a.npy", np.ones((6, 8)))
     teacher = open_teacher(tmp_path, ExternalModel(kind="metric", depth_scale=1))
     with pytest.raises(ValueError, match=r"not one shape \(turned by 90 degrees.*EXIF orientation"):
-        teacher(Sample(torch.rand(1, 3, 8, 6), None, None, ("a",)))
+        teacher(Batch(torch.rand(1, 3, 8, 6), None, None, ("a",)))
 
 
 @pytest.mark.parametrize(("file", "name"), [("s/a_depth.png", "s/a"), ("a.b.npy", "a.b"), ("_depth.png", "_depth")])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, collate, loader
 from leadline.data.options import View
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 NO_COLOUR = View(size=(24, 40), zoom=(0.8, 2.0), stretch=1.3, rotate=15, jitter=0, colour_shift=0)
 
 
-def frame(key: int) -> Sample:
+def frame(key: int) -> Item:
     """Smooth colours; depth in steps that are wider than a rounding of positions; frames of two sizes."""
     size = (48, 64) if key % 3 else (40, 90)
     rng = np.random.default_rng(key)
@@ -28,10 +29,10 @@ def frame(key: int) -> Sample:
     image = (127 + 110 * np.stack(waves, -1)).astype(np.uint8)
     target = (1 + np.floor(x) + 10 * np.floor(y)).astype(np.float32)
     valid = np.floor(x + y) % 3 > 0
-    return Sample(image, np.where(valid, target, np.float32(0)), valid, f"f{key}")
+    return Item(image, np.where(valid, target, np.float32(0)), valid, f"f{key}")
 
 
-def both(view: View, n: int = 12) -> tuple[Sample, Sample]:
+def both(view: View, n: int = 12) -> tuple[Batch, Batch]:
     """The batch that workers make, and that of the device."""
     items = [augment(frame(i), np.random.default_rng(i), view) for i in range(n)]
     waiting = [draw(frame(i), np.random.default_rng(i), view) for i in range(n)]
@@ -116,7 +117,7 @@ def test_a_gpu_shows_what_the_cpu_does() -> None:
 def test_what_a_teacher_says_goes_with_its_frame() -> None:
     """Metres become fewer where a frame is enlarged, relative numbers do not; some frames have no teacher."""
 
-    def taught(key: int) -> Sample:
+    def taught(key: int) -> Item:
         whole = frame(key)
         kind = "metric" if key % 2 else "relative_depth"
         return whole if key % 4 == 3 else replace(whole, pseudo_depth=whole.target, pseudo_kind=kind)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.cache import SUFFIX, cached
 from leadline.data.dataset import Dataset, subset
 from leadline.data.layouts.detect import open_dataset
@@ -19,7 +19,7 @@ from leadline.data.layouts.detect import open_dataset
 READS: list[int] = []
 
 
-def read(key: int, right: bool = False, taught: bool = False) -> Sample:
+def read(key: int, right: bool = False, taught: bool = False) -> Item:
     """Frames of two sizes, the second without a multiple of eight pixels; `right` gives them a camera beside, `taught`
     a teacher's answer.
     """
@@ -33,14 +33,14 @@ def read(key: int, right: bool = False, taught: bool = False) -> Sample:
     answer = rng.random(size, np.float32) if taught else None
     kind = "relative_depth" if taught else "metric"
     other = image[:, ::-1].copy() if right else None
-    return Sample(image, depth, valid, f"a/{key}", camera, other, 0.54, answer, kind)
+    return Item(image, depth, valid, f"a/{key}", camera, other, 0.54, answer, kind)
 
 
 def frames(n: int = 6, **bound: bool) -> Dataset:
     return Dataset("frames", tuple(range(n)), partial(read, **bound))
 
 
-def same(a: Sample, b: Sample) -> bool:
+def same(a: Item, b: Item) -> bool:
     arrays = all(
         np.array_equal(getattr(a, k), getattr(b, k)) and getattr(a, k).dtype == getattr(b, k).dtype
         for k in ("image", "target", "valid")
@@ -119,7 +119,7 @@ def test_a_run_that_is_stopped_while_it_decodes_leaves_nothing(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def stops(key: int) -> Sample:
+def stops(key: int) -> Item:
     if key == 6:
         raise KeyboardInterrupt
     return read(key)

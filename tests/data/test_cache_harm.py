@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from test_cache import equal, frames, read
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.cache import _END, cached
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
@@ -79,7 +79,7 @@ def test_a_disk_that_becomes_full_costs_the_cache_and_not_the_run(
     assert not list(tmp_path.iterdir()) and equal(data, frames(40))
 
 
-def unreadable(key: int) -> Sample:
+def unreadable(key: int) -> Item:
     if key == 3:
         raise OSError("the share is gone")
     return read(key)
@@ -103,7 +103,7 @@ def test_a_draft_that_somebody_took_away_costs_the_cache_and_not_the_run(tmp_pat
     assert equal(data, frames()) and "cannot be kept" in said[-1]
 
 
-def dies(key: int) -> Sample:
+def dies(key: int) -> Item:
     if key == 70:
         os.kill(os.getpid(), signal.SIGKILL)
     return read(key)

@@ -15,7 +15,7 @@ from PIL import Image
 from support.tiny_scenes import render, write_folder
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data import identity
 from leadline.data.dataset import Dataset
 from leadline.data.identity import file_of, fingerprint, is_same, marks
@@ -95,7 +95,7 @@ def test_pictures_without_a_file_of_their_own_have_none(tmp_path: Path) -> None:
     assert file_of(partial(str, source), Frame("a", "a.png")) is None
 
 
-def read_otherwise(key: Any, read: Any, change: Any) -> Sample:
+def read_otherwise(key: Any, read: Any, change: Any) -> Item:
     sample = read(key)
     return replace(sample, image=change(sample.image))
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from leadline.core.errors import BadData
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, hold_out
 from leadline.data.label_set import TOP, Labels, labels_of, open_labels, read_label, stored, with_labels
 from leadline.data.layouts.detect import open_dataset
@@ -90,7 +91,7 @@ def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "rooms", [render(seed, size=(48, 64)) for seed in range(5)])
 
 
-def bright(seen: Sample) -> Tensor:
+def bright(seen: Batch) -> Tensor:
     return 1 + 3 * seen.image.mean(1, keepdim=True)
 
 
@@ -181,7 +182,7 @@ def test_an_image_without_a_label_says_why(folder: Path, tmp_path: Path) -> None
 
 
 def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(folder: Path, tmp_path: Path) -> None:
-    def first_alone(seen: Sample) -> Tensor:
+    def first_alone(seen: Batch) -> Tensor:
         return bright(seen) * (1 if seen.name == ("000",) else torch.nan)
 
     run, data = Labelling(tmp_path / "labels", split="all"), open_dataset(folder, "all")
@@ -192,7 +193,7 @@ def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(
 
 
 def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path) -> None:
-    def half_sure(seen: Sample) -> Answer:
+    def half_sure(seen: Batch) -> Answer:
         confidence = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
         return Answer(bright(seen), confidence)
 
@@ -224,12 +225,12 @@ def test_unfinished_and_damaged_sets_say_so(folder: Path, tmp_path: Path) -> Non
         open_labels(out)
 
 
-def item(kind: Kind = "metric") -> Sample:
+def item(kind: Kind = "metric") -> Item:
     """What the teacher says is twice the depth, so that each transform shows whether it treats both alike."""
     rng = np.random.default_rng(1)
     depth = rng.uniform(1, 4, (480, 640)).astype(np.float32)
     image = rng.integers(0, 255, (480, 640, 3), np.uint8)
-    return Sample(image, depth, np.ones((480, 640), bool), "a", pseudo_depth=2 * depth, pseudo_kind=kind)
+    return Item(image, depth, np.ones((480, 640), bool), "a", pseudo_depth=2 * depth, pseudo_kind=kind)
 
 
 @pytest.mark.parametrize("way", ["view", "fastdepth", "hu", "mirror"])
@@ -270,7 +271,7 @@ def test_batches_carry_what_the_teacher_said() -> None:
 
 
 def test_the_check_of_a_label_set_names_what_is_missing_unsure_and_damaged(folder: Path, tmp_path: Path) -> None:
-    def third_is_silent(seen: Sample) -> Answer:
+    def third_is_silent(seen: Batch) -> Answer:
         depth = bright(seen) * (torch.nan if seen.name == ("002",) else 1)
         return Answer(depth, torch.full_like(depth, 0.25 if seen.name == ("001",) else 0.75))
 

@@ -16,20 +16,20 @@ import pytest
 import torch
 
 from leadline.core.errors import BadData, BadImage, LeadlineError, MissingPackage, TrainingFailed
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data import loader as loader_module
 from leadline.data.dataset import Dataset, hold_out, subset
 from leadline.data.loader import Part, collate, enough_workers, loader, start_method
 from leadline.data.transforms.augment import centre_crop
 
 
-def read(key: int) -> Sample:
+def read(key: int) -> Item:
     image = np.full((4, 6, 3), key, np.uint8)
-    return Sample(image, np.full((4, 6), key, np.float32), np.ones((4, 6), bool), str(key))
+    return Item(image, np.full((4, 6), key, np.float32), np.ones((4, 6), bool), str(key))
 
 
-def noisy(sample: Sample, rng: np.random.Generator) -> Sample:
-    return Sample(sample.image, sample.target + np.float32(rng.random()), sample.valid, sample.name)
+def noisy(sample: Item, rng: np.random.Generator) -> Item:
+    return Item(sample.image, sample.target + np.float32(rng.random()), sample.valid, sample.name)
 
 
 def numbers(n: int, first: int = 0) -> Dataset:
@@ -72,7 +72,7 @@ def test_where_forked_workers_are_unsafe_they_are_spawned_and_give_the_same_batc
     assert all(torch.equal(a.target, b.target) for a, b in zip(found, whole, strict=True))
 
 
-def die(sample: Sample, rng: np.random.Generator) -> Sample:
+def die(sample: Item, rng: np.random.Generator) -> Item:
     os.kill(os.getpid(), signal.SIGKILL)
     return sample
 
@@ -106,10 +106,10 @@ def test_an_empty_data_set_is_refused_before_training() -> None:
         loader([Part(numbers(0), 3, noisy)], seed=0)
 
 
-def sized(name: str, image: tuple[int, int], depth: tuple[int, int], stereo: bool = False) -> Sample:
+def sized(name: str, image: tuple[int, int], depth: tuple[int, int], stereo: bool = False) -> Item:
     picture = np.full((*image, 3), 200, np.uint8)
     right = picture if stereo else None
-    return Sample(picture, np.full(depth, 2, np.float32), np.ones(depth, bool), name, right=right)
+    return Item(picture, np.full(depth, 2, np.float32), np.ones(depth, bool), name, right=right)
 
 
 def test_a_batch_of_unlike_sizes_is_refused_by_naming_two_items() -> None:
@@ -122,21 +122,21 @@ def test_a_batch_of_unlike_sizes_is_refused_by_naming_two_items() -> None:
         next(stream)
 
 
-def grown(sample: Sample, rng: np.random.Generator) -> Sample:
+def grown(sample: Item, rng: np.random.Generator) -> Item:
     """An item as many rows high as its number, at least 1."""
     return sized(sample.name, (int(sample.name) + 1, 6), (2, 3 + int(sample.name)))
 
 
-def damaged(key: int) -> Sample:
+def damaged(key: int) -> Item:
     raise BadImage(f"{key}.jpg is cut short")
 
 
-def crop(sample: Sample, rng: np.random.Generator) -> Sample:
+def crop(sample: Item, rng: np.random.Generator) -> Item:
     """More than there is."""
     return centre_crop(sample, (9, 9))
 
 
-def refused(sample: Sample, rng: np.random.Generator) -> Sample:
+def refused(sample: Item, rng: np.random.Generator) -> Item:
     raise BadData("no depth")
 
 

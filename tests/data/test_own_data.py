@@ -21,14 +21,14 @@ from leadline.pipelines.training_data import own_code, shares
 from leadline.training.options import Training
 
 HEAD = """import numpy as np
-from leadline import Dataset, Sample
+from leadline import Dataset, Item
 
 def read(key):
     y, x = np.mgrid[0:24, 0:32]
     depth = (1 + x / 32 + key).astype(np.float64)
     image = np.stack([x * 5, y * 5, x + y], -1).astype(np.uint8)
     valid = x > 3
-    return Sample(image, np.where(valid, depth, np.nan), valid, "")
+    return Item(image, np.where(valid, depth, np.nan), valid, "")
 
 """
 GOOD = (
@@ -121,7 +121,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "def frames(r, d, s):\n    return Dataset('x', (1,), lambda k: 3)\n",
         BadData,
-        "1: .*gives int; a leadline.Sample",
+        "1: .*gives int; a leadline.Item",
     ),
     (
         "def frames(r, d, s):\n    return Dataset('x', (1,), lambda k: {}[k])\n",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.options import R2Crop
 from leadline.data.transforms.augment import hu_train
 from leadline.data.transforms.r2crop import r2crop, recolour
@@ -17,15 +17,15 @@ WHOLE = replace(STILL, crop=False)
 SIZES = {(64, 96): (240, 384), (96, 128): (360, 512), (128, 160): (480, 640)}
 
 
-def scene(height: int = 480, width: int = 640) -> Sample:
+def scene(height: int = 480, width: int = 640) -> Item:
     """Red is the row, green the column, blue 90; depth is 1 + 4 * column / width + row / height, with a hole on top."""
     rows, columns = (np.mgrid[:height, :width] + 0.5) / np.array([height, width]).reshape(2, 1, 1)
     image = np.stack([rows * 255, columns * 255, rows * 0 + 90], -1).astype(np.uint8)
     valid = rows > 0.1
-    return Sample(image, np.where(valid, 1 + 4 * columns + rows, 0).astype(np.float32), valid, "scene")
+    return Item(image, np.where(valid, 1 + 4 * columns + rows, 0).astype(np.float32), valid, "scene")
 
 
-def told_by_colour(sample: Sample) -> np.ndarray:
+def told_by_colour(sample: Item) -> np.ndarray:
     """The depth that the image's colours tell, at the depth's size."""
     height, width = sample.target.shape
     rows = ((np.arange(height) + 0.5) * sample.image.shape[0] / height).astype(int)
@@ -108,7 +108,7 @@ def test_half_of_the_frames_are_rotated_and_what_comes_from_outside_is_black_and
 
 
 def test_colours_follow_the_published_formula() -> None:
-    grey = Sample(np.full((1, 1, 3), 100, np.uint8), None, None, "grey")
+    grey = Item(np.full((1, 1, 3), 100, np.uint8), None, None, "grey")
     rng = np.random.default_rng(5)
     gamma, light, gains = rng.uniform(0.9, 1.1), rng.uniform(0.75, 1.25), rng.uniform(0.9, 1.1, 3)
     found = recolour(grey, np.random.default_rng(5), R2Crop()).image[0, 0]
@@ -139,7 +139,7 @@ def test_the_list_of_hu_keeps_image_and_depth_aligned() -> None:
     rows, columns = np.mgrid[:480, :640]
     pattern = np.sin(2 * np.pi * rows / 70 + 1) * np.sin(2 * np.pi * columns / 90 + 2)  # a mirrored one is another
     grey = (90 + 25 * pattern).round().astype(np.uint8)
-    waves = Sample(np.stack([grey] * 3, -1), (3 + pattern).astype(np.float32), np.ones((480, 640), bool), "waves")
+    waves = Item(np.stack([grey] * 3, -1), (3 + pattern).astype(np.float32), np.ones((480, 640), bool), "waves")
     for seed in range(6):
         out = hu_train(waves, np.random.default_rng(seed))
         image = out.image.astype(float).mean(axis=-1).reshape(114, 2, 152, 2).mean(axis=(1, 3))

@@ -13,25 +13,31 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import Stereo
 from leadline.data.synthetic.dataset import BASELINE_M, FOCAL, synthetic, write
-from leadline.data.transforms.stereo import augment_pair, focal_times_baseline, measured, mirror_pair, open_pairs
+from leadline.data.transforms.stereo import (
+    augment_pair,
+    focal_times_baseline,
+    mirror_pair,
+    open_pairs,
+    with_valid_depth,
+)
 
 SIZE = (8, 16)
 STILL = Stereo(flip=0.0, colours=0.0)
 
 
-def pair(size: tuple[int, int] = SIZE) -> Sample:
+def pair(size: tuple[int, int] = SIZE) -> Item:
     draw = np.random.default_rng(0)
     image, right = draw.integers(0, 256, (2, *size, 3), dtype=np.uint8)
     camera = np.array([[10.0, 0, 6], [0, 10, 4], [0, 0, 1]])
-    return Sample(image, np.ones(size, np.float32), np.ones(size, bool), "pair", camera, right, 0.5)
+    return Item(image, np.ones(size, np.float32), np.ones(size, bool), "pair", camera, right, 0.5)
 
 
-def changed(sample: Sample, how: Stereo, seed: int = 0, size: tuple[int, int] = SIZE) -> Sample:
+def changed(sample: Item, how: Stereo, seed: int = 0, size: tuple[int, int] = SIZE) -> Item:
     return augment_pair(sample, np.random.default_rng(seed), size, how)
 
 
@@ -48,7 +54,7 @@ def test_a_mirrored_pair_exchanges_its_views_and_knows_no_depth() -> None:
 def test_a_mirror_keeps_the_sign_of_the_disparity() -> None:
     left, right = np.zeros((2, 4, 16, 3), np.uint8)
     left[:, 9], right[:, 6] = 255, 255  # three pixels further left in the right view
-    sample = Sample(left, np.zeros((4, 16), np.float32), np.zeros((4, 16), bool), "post", right=right)
+    sample = Item(left, np.zeros((4, 16), np.float32), np.zeros((4, 16), bool), "post", right=right)
     turned = mirror_pair(sample)
     assert int(turned.image[0, :, 0].argmax()) - int(turned.right[0, :, 0].argmax()) == 3
 
@@ -116,7 +122,7 @@ def test_focal_times_baseline_is_focal_length_over_width_times_baseline() -> Non
 def test_items_without_depth_are_not_measured() -> None:
     blind = replace(pair(), valid=np.zeros(SIZE, bool))
     data = Dataset("some", (0, 1, 2), lambda i: blind if i == 1 else pair())
-    assert measured(data).keys == (0, 2)
+    assert with_valid_depth(data).keys == (0, 2)
 
 
 @pytest.mark.parametrize(

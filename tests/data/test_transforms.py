@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.options import View
 from leadline.data.transforms import augment as transforms
 from leadline.data.transforms.augment import augment, fastdepth_train, fastdepth_val, hu_train
@@ -13,7 +13,7 @@ from leadline.data.transforms.augment import augment, fastdepth_train, fastdepth
 STILL = View(size=(48, 64), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
 
 
-def scene(height: int = 480, width: int = 640) -> Sample:
+def scene(height: int = 480, width: int = 640) -> Item:
     """Red is the row, green the column, so any pixel tells where it comes from; depth is 1 + 4 * column / width."""
     rows, columns = np.mgrid[:height, :width]
     image = np.stack([rows * 255 / height, columns * 255 / width, rows * 0 + 90], -1).astype(np.uint8)
@@ -21,10 +21,10 @@ def scene(height: int = 480, width: int = 640) -> Sample:
     valid[: height // 10] = False
     target = np.where(valid, 1 + 4 * columns / width, 0).astype(np.float32)
     camera = np.array([[500.0, 0, width / 2], [0, 500.0, height / 2], [0, 0, 1]])
-    return Sample(image, target, valid, "scene", camera)
+    return Item(image, target, valid, "scene", camera)
 
 
-def depth_told_by_colour(sample: Sample, zoom: float = 1.0) -> np.ndarray:
+def depth_told_by_colour(sample: Item, zoom: float = 1.0) -> np.ndarray:
     return (1 + 4 * (sample.image[..., 1] / 255)) / zoom
 
 

@@ -14,7 +14,8 @@ from support.tiny_scenes import Room
 from leadline.cli.main import main
 from leadline.core.errors import BadData
 from leadline.core.orientation import ALL, turned
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.depth_io import write_depth
 from leadline.data.label_set import open_labels, with_labels
 from leadline.data.layouts.description import Description
@@ -36,7 +37,7 @@ def exif(turn: int) -> Image.Exif:
     return made
 
 
-def read(folder: Path, turn: int, depth: np.ndarray, name: str = "000.npy", **said: object) -> Sample:
+def read(folder: Path, turn: int, depth: np.ndarray, name: str = "000.npy", **said: object) -> Item:
     """The item of one photograph IMAGE with that tag and of that depth."""
     for kind in ("images", "depth"):
         (folder / kind).mkdir(parents=True)
@@ -162,7 +163,7 @@ def test_nothing_is_said_where_no_photograph_is_turned(room_folder: Callable[...
 def test_labels_are_of_the_upright_photograph(tmp_path: Path) -> None:
     Image.fromarray(IMAGE).save(tmp_path / "a.png", exif=exif(6))
 
-    def by_row(seen: Sample) -> Answer:
+    def by_row(seen: Batch) -> Answer:
         rows = torch.arange(1.0, seen.image.shape[2] + 1)[:, None]
         depth = rows.expand(1, 1, *seen.image.shape[2:])
         return Answer(depth, torch.ones_like(depth))

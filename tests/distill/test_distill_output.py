@@ -14,7 +14,7 @@ from support.tiny_training import batches, options, same, tiny
 from torch import Tensor
 
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.loss import DistillationLoss, ramp
 from leadline.distill.output_loss import distilled
 from leadline.distill.teachers import Answer, Teacher
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TERMS = {"log_l1": Term(log_l1), "l1": Term(l1, 0.5)}
 
 
-def batch(known: tuple[bool, ...], told: tuple[bool, ...], kind: tuple[Kind, ...] | None = None) -> Sample:
+def batch(known: tuple[bool, ...], told: tuple[bool, ...], kind: tuple[Kind, ...] | None = None) -> Batch:
     """A batch of four of which some have a depth, and of some a teacher has said something else."""
     made = next(batches()(0))
     has, said = (torch.tensor(x).view(-1, 1, 1, 1) for x in (known, told))
@@ -176,7 +176,7 @@ def test_answers_of_a_low_confidence_do_not_count() -> None:
     made, losses = batch((False,) * 4, (False,) * 4), []
     for trust in (0.0, 0.5):
 
-        def half(seen: Sample) -> Answer:
+        def half(seen: Batch) -> Answer:
             sure = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
             return Answer(torch.full_like(sure, 3.0), sure)
 
@@ -193,7 +193,7 @@ def test_the_teacher_comes_in_slowly_and_a_resumed_run_goes_on_at_its_step(tmp_p
         shares.append(loss(tiny(), batch((True,) * 4, (True,) * 4))[1]["ramp"])
     assert shares == [ramp(0), ramp(1), ramp(2)]
 
-    def stopped(start: int) -> Iterator[Sample]:
+    def stopped(start: int) -> Iterator[Batch]:
         for step, one in enumerate(batches()(start), start):
             if step == 5:
                 raise KeyboardInterrupt
@@ -212,7 +212,7 @@ def test_only_the_student_learns_from_photographs_without_depth() -> None:
     before = [p.detach().clone() for p in other.parameters()]
     nothing = [replace(b, valid=torch.zeros_like(b.valid)) for b, _ in zip(batches()(0), range(8), strict=False)]
 
-    def stream(start: int) -> Iterator[Sample]:
+    def stream(start: int) -> Iterator[Batch]:
         return (nothing[i % 8] for i in range(start, 10**6))
 
     loss = DistillationLoss({"log_l1": Term(log_l1)}, teacher=asked)

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.depth_io import write_depth
 from leadline.distill.options import ExternalModel
 from leadline.distill.teachers import open_teacher, with_test_time_augmentation
 
 
-def batch(height: int = 48, width: int = 64, n: int = 2) -> Sample:
-    return Sample(torch.rand(n, 3, height, width), None, None, tuple(f"rgb/{i:03d}" for i in range(n)))
+def batch(height: int = 48, width: int = 64, n: int = 2) -> Batch:
+    return Batch(torch.rand(n, 3, height, width), None, None, tuple(f"rgb/{i:03d}" for i in range(n)))
 
 
 def write_maps(folder: Path, kind: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from leadline.core.errors import BadCheckpoint
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.options import ExternalModel, TeacherOptions
 from leadline.distill.teachers import build_teacher, open_teacher
 
@@ -28,10 +28,10 @@ pytestmark = [
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
-def pictures(height: int = 48, width: int = 64) -> Sample:
+def pictures(height: int = 48, width: int = 64) -> Batch:
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.integers(0, 256, (2, 3, height, width)).astype(np.float32) / 255)
-    return Sample(image, None, None, ("a", "b"))
+    return Batch(image, None, None, ("a", "b"))
 
 
 def depth_anything(**said: Any) -> tuple[Any, Any]:
@@ -125,7 +125,7 @@ def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]],
     answer = teacher(pictures())
     assert answer.depth.shape == (2, 1, 48, 64)
     assert torch.isfinite(answer.depth).float().mean() > 0.9
-    one = teacher(Sample(pictures().image[1:], None, None, ("b",)))
+    one = teacher(Batch(pictures().image[1:], None, None, ("b",)))
     assert torch.equal(one.depth[0].nan_to_num(), answer.depth[1].nan_to_num()), "a picture's depth is its own"
 
 

@@ -15,7 +15,7 @@ from test_label_index import bomb
 from test_labelling import labelled
 
 from leadline.core.errors import BadArtefact, BadData
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling import shards
@@ -36,7 +36,7 @@ def own(photos: Path, tmp_path: Path) -> Path:
 def test_an_image_that_a_teacher_breaks_at_does_not_stop_the_rest(tmp_path: Path, error: Exception) -> None:
     folder = write_folder(tmp_path / "rooms", [render(seed, size=(24, 32)) for seed in range(4)])
 
-    def ask(seen: Sample) -> torch.Tensor:
+    def ask(seen: Batch) -> torch.Tensor:
         if seen.name == ("001",):
             raise error
         return 1 + seen.image[:, :1]
@@ -81,17 +81,17 @@ def test_an_image_that_goes_away_between_two_looks_is_left_out(
 
 @pytest.mark.parametrize("sure", [float("nan"), float("inf"), -3.0, 300.0])
 def test_a_confidence_that_is_none_is_brought_to_0_to_1(sure: float) -> None:
-    def ask(seen: Sample) -> Answer:
+    def ask(seen: Batch) -> Answer:
         return Answer(seen.image[:, :1], torch.full_like(seen.image[:, :1], sure))
 
-    said = Teacher("t", "metric", ask)(Sample(torch.ones(1, 3, 4, 4), None, None, ("a",)))
+    said = Teacher("t", "metric", ask)(Batch(torch.ones(1, 3, 4, 4), None, None, ("a",)))
     assert (said.confidence == (1.0 if sure > 1 else 0.0)).all()
 
 
 def test_a_confidence_of_another_shape_is_an_error() -> None:
     odd = Teacher("t", "metric", lambda seen: Answer(seen.image[:, :1], torch.ones(1, 1, 2, 2)))
     with pytest.raises(ValueError, match=r"the teacher t gave .* and a confidence \(1, 1, 2, 2\)"):
-        odd(Sample(torch.ones(1, 3, 4, 4), None, None, ("a",)))
+        odd(Batch(torch.ones(1, 3, 4, 4), None, None, ("a",)))
 
 
 @pytest.mark.parametrize("weight", [0.0, float("inf"), float("nan"), -1.0])

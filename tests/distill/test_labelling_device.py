@@ -10,7 +10,7 @@ from test_labelling import labelled
 from torch import Tensor
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels, read_label
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling.label import label
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_a_teacher_is_asked_on_the_device_and_its_answer_is_brought_back(photos: Path, tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def ask(batch: Sample) -> Tensor:
+    def ask(batch: Batch) -> Tensor:
         seen.extend(x.device.type for x in (batch.image, batch.target, batch.valid))
         return torch.full((1, 1, *batch.image.shape[2:]), 2.0)
 

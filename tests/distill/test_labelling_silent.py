@@ -12,7 +12,7 @@ from support.tiny_scenes import render, write_folder, write_photos
 
 from leadline.core.errors import BadData
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling.label import label
@@ -27,7 +27,7 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
     kind: Kind = "metric"
 
     def made(value: float, out: str) -> None:
-        def ask(seen: Sample) -> torch.Tensor:
+        def ask(seen: Batch) -> torch.Tensor:
             if value < 0 and seen.image.shape[-1] == 2:
                 raise ValueError("too thin")
             return torch.full_like(seen.image[:, :1], abs(value))

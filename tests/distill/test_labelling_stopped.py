@@ -18,7 +18,7 @@ from test_labelling import labelled
 
 from leadline.core import storage as drafts
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.labelling import label as labelling
@@ -179,7 +179,7 @@ def test_a_worker_that_was_overtaken_leaves_no_answers(photos: Path, teacher: Pa
     labelled(photos, teacher, whole := tmp_path / "whole")
     out, real = tmp_path / "labels", open_teacher(teacher)
 
-    def slow(seen: Sample) -> Answer:
+    def slow(seen: Batch) -> Answer:
         if not (out / "labels-00001.tar").exists():
             shutil.copy(whole / "labels-00001.tar", out)
         return real(seen)

@@ -16,7 +16,7 @@ from torch import Tensor
 from leadline.core.errors import BadArtefact, BadCheckpoint
 from leadline.core.geometry import robust_line
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.options import ExternalModel, TeacherOptions
 from leadline.distill.teachers import (
     Answer,
@@ -37,16 +37,16 @@ from leadline.predict.predictor import predictor_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def batch(height: int = 48, width: int = 64, n: int = 2) -> Sample:
+def batch(height: int = 48, width: int = 64, n: int = 2) -> Batch:
     """Noise with large shapes in it, and a ramp of depth."""
     rng = np.random.default_rng(5)
     coarse = torch.from_numpy(rng.random((n, 3, 6, 8), np.float32))
     image = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
     target = torch.linspace(1, 4, width).expand(n, 1, height, width).clone()
-    return Sample(image, target, torch.ones_like(target, dtype=torch.bool), tuple(f"frames/{i:03d}" for i in range(n)))
+    return Batch(image, target, torch.ones_like(target, dtype=torch.bool), tuple(f"frames/{i:03d}" for i in range(n)))
 
 
-def says(depth: Callable[[Sample], Tensor], kind: Kind = "metric", name: str = "made up") -> Teacher:
+def says(depth: Callable[[Batch], Tensor], kind: Kind = "metric", name: str = "made up") -> Teacher:
     return Teacher(name, kind, depth)
 
 
@@ -94,7 +94,7 @@ def test_the_mean_over_mirrored_pictures_does_not_depend_on_the_side() -> None:
 def test_what_is_enlarged_looks_nearer_and_counts_as_much_as_the_whole() -> None:
     """A teacher that measures: the mean brightness of a picture, divided by how large its texture looks."""
 
-    def size_of_texture(seen: Sample) -> Tensor:
+    def size_of_texture(seen: Batch) -> Tensor:
         steps = seen.image.mean(1, keepdim=True).diff(dim=-1).abs().mean((1, 2, 3), keepdim=True)
         return (100 * steps).expand(-1, 1, *seen.image.shape[2:])
 
@@ -108,7 +108,7 @@ def test_what_is_enlarged_looks_nearer_and_counts_as_much_as_the_whole() -> None
 
 
 def test_confidence_is_lower_where_the_answers_differ() -> None:
-    def left_is_unsure(seen: Sample) -> Tensor:
+    def left_is_unsure(seen: Batch) -> Tensor:
         return 1 + seen.image[:, :1] * torch.linspace(1, 0, seen.image.shape[-1])
 
     answer = with_test_time_augmentation(says(left_is_unsure))(batch())
@@ -148,7 +148,7 @@ def test_what_each_of_several_doubts_of_itself_counts() -> None:
     """s^2 adds up as variances do: a teacher asked twice is as sure as once, and two that differ are less so."""
 
     def doubting(factor: float, s: float, name: str) -> Teacher:
-        def ask(seen: Sample) -> Answer:
+        def ask(seen: Batch) -> Answer:
             return Answer(factor * seen.target, torch.full_like(seen.target, math.exp(-s)))
 
         return Teacher(name, "metric", ask)
@@ -177,7 +177,7 @@ def test_relative_answers_of_other_scales_agree(kind: Kind) -> None:
     """A mirrored picture gives another scale (and shift); the mean is taken after these are fitted."""
     shift = 0.4 if kind == "relative_disparity" else 0.0
 
-    def answer(seen: Sample) -> Tensor:
+    def answer(seen: Batch) -> Tensor:
         own = 1 + seen.image[:, :1]
         return torch.where(seen.image[:, :1, :1, :1] > seen.image[:, :1, :1, -1:], 3 * own + shift, own)
 
@@ -190,7 +190,7 @@ def test_a_relative_teacher_finds_metres_in_spite_of_a_third_of_wrong_ones(kind:
     seen = batch()
     right = seen.target if kind == "relative_depth" else 1 / seen.target
 
-    def answer(_: Sample) -> Tensor:
+    def answer(_: Batch) -> Tensor:
         return 7 * right + 2
 
     wrong = seen.target.clone()

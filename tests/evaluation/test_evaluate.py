@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from leadline.core.errors import BadData, BadImage
-from leadline.core.types import Depth, Sample
+from leadline.core.types import Depth, Item
 from leadline.data.dataset import Dataset
 from leadline.evaluation.evaluate import ImageResult, evaluate, evaluate_all, evaluate_images
 from leadline.evaluation.protocols import PROTOCOLS, apply, protocol_hash
 
 
-def sample(index: int) -> Sample:
+def sample(index: int) -> Item:
     rng = np.random.default_rng(index)
     image = rng.integers(0, 255, (12, 16, 3), np.uint8)
     valid = rng.random((12, 16)) < 0.8
-    return Sample(image, np.where(valid, rng.uniform(1, 8, (12, 16)), 0).astype(np.float32), valid, f"img{index}")
+    return Item(image, np.where(valid, rng.uniform(1, 8, (12, 16)), 0).astype(np.float32), valid, f"img{index}")
 
 
 def guess(image: np.ndarray) -> Depth:
@@ -30,7 +30,7 @@ def guess(image: np.ndarray) -> Depth:
 SAMPLES = [sample(i) for i in range(4)]
 
 
-def failing(key: int) -> Sample:
+def failing(key: int) -> Item:
     if key == 2:
         raise BadData("img2.png is cut short")
     return SAMPLES[key]
@@ -87,7 +87,7 @@ def test_an_image_that_cannot_be_predicted_is_named() -> None:
 
 
 def test_images_without_truth_and_numbers_that_are_not_finite_are_named() -> None:
-    blank = Sample(SAMPLES[0].image, np.zeros((12, 16), np.float32), np.zeros((12, 16), bool), "blank")
+    blank = Item(SAMPLES[0].image, np.zeros((12, 16), np.float32), np.zeros((12, 16), bool), "blank")
     report = evaluate(guess, [*SAMPLES, blank], "indoor-metric@1")
     assert report.n == 4
     assert report.context["skipped"] == ["blank: it has no depth to measure against"]
@@ -114,7 +114,7 @@ def test_left_out_pixels_are_counted_in_the_report() -> None:
 
 
 def test_nothing_to_measure_is_an_error_with_the_first_reason() -> None:
-    def broken(key: int) -> Sample:
+    def broken(key: int) -> Item:
         raise BadData(f"{key}.png is empty")
 
     with pytest.raises(
@@ -140,7 +140,7 @@ def test_wrong_arguments_and_broken_iterators_are_not_swallowed() -> None:
     with pytest.raises(ValueError, match="is defined on 480x640 targets"):
         evaluate(guess, SAMPLES, "nyu-eigen@1")
 
-    def stops() -> Iterator[Sample]:
+    def stops() -> Iterator[Item]:
         yield SAMPLES[0]
         raise BadData("the archive ends here")
 

@@ -11,7 +11,7 @@ import pytest
 
 from leadline.core.errors import BadData
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, subset
 from leadline.data.map_folder import open_map_folder
 from leadline.evaluation.evaluate import evaluate_all
@@ -29,8 +29,8 @@ def truth(name: str) -> np.ndarray:
 
 
 def frames(*names: str) -> Dataset:
-    def read(key: Key) -> Sample:
-        return Sample(np.zeros((*SIZE, 3), np.uint8), truth(key.name), np.ones(SIZE, bool), key.name)
+    def read(key: Key) -> Item:
+        return Item(np.zeros((*SIZE, 3), np.uint8), truth(key.name), np.ones(SIZE, bool), key.name)
 
     return Dataset("made", tuple(map(Key, names)), read)
 

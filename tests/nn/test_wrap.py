@@ -22,7 +22,7 @@ from leadline.compress.recovery import Recovery
 from leadline.compress.steps import compress
 from leadline.core.errors import BadCheckpoint
 from leadline.core.report import Report
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.evaluation.evaluate import evaluate
 from leadline.nn import zoo
@@ -171,9 +171,7 @@ def test_netadapt_narrows_it(tmp_path: Path) -> None:
 
 
 def test_it_is_measured_like_a_net() -> None:
-    samples = [
-        Sample(np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 2, np.float32), np.ones((48, 64), bool), "a")
-    ]
+    samples = [Item(np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 2, np.float32), np.ones((48, 64), bool), "a")]
     data = Dataset("one", (0,), samples.__getitem__)
     report = evaluate(predictor_of(toy()), data, "indoor-metric@1")
     assert report.n == 1 and np.isfinite(report.metrics["rmse"])

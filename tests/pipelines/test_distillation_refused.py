@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +32,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
     [
         (Distillation(), r"there is no teacher: give one \(--teacher\), or label sets"),
         (
-            Distillation(("x:2",), teachers=TeacherOptions(("litedepth",), metric="truth")),
-            r"unlabelled images have none",
-        ),
-        (
             Distillation(features=("affinity",), labels=(Path("labels/rooms"),)),
             r"features \(affinity\) are those of one net",
         ),
@@ -55,18 +52,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
             Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint*-1:head",)),
             r"the weight -1.0; a number above 0",
         ),
-        (
-            Distillation(labels=(Path("labels/rooms"),), teachers=TeacherOptions(flip=True)),
-            r"options of a teacher are given, and no teacher is",
-        ),
-        (
-            Distillation(teachers=TeacherOptions(("litedepth",)), weight=0.5),
-            r"weight is 0.5, of unlabelled images, and there are none",
-        ),
-        (
-            Distillation(teachers=TeacherOptions(("litedepth",)), label_weight=1.0),
-            r"label_weight is 1, so nothing is learned from a teacher",
-        ),
     ],
 )
 def test_what_cannot_be_distilled(place: Path, tmp_path: Path, how: Distillation, said: str) -> None:
@@ -76,6 +61,24 @@ def test_what_cannot_be_distilled(place: Path, tmp_path: Path, how: Distillation
     how = replace(how, labels=tuple(place / path for path in how.labels))
     with pytest.raises(ValueError, match=said):
         train(training, distillation=how)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            {"unlabelled": ("x:2",), "teachers": TeacherOptions(("litedepth",), metric="truth")},
+            "unlabelled images have none",
+        ),
+        ({"teachers": TeacherOptions(flip=True)}, "options of a teacher are given, and no teacher is"),
+        ({"weight": 0.5}, "weight is 0.5, of unlabelled images, and there are none"),
+        ({"label_weight": 1.0}, "label_weight is 1, so nothing is learned from a teacher"),
+        ({"unlabelled": ("x:2",), "weight": 0.0, "label_weight": 1.0}, "label_weight is 1, so nothing is learned"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_when_they_are_made(how: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Distillation(**how)
 
 
 def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:

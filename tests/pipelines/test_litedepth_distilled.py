@@ -15,7 +15,7 @@ from support.tiny_scenes import render, write_folder
 
 from leadline.core.errors import TrainingFailed
 from leadline.core.storage import sha256
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import subset
 from leadline.data.layouts.detect import open_dataset
 from leadline.nn import zoo
@@ -64,7 +64,7 @@ def test_views_are_drawn_once(views: Path) -> None:
 
 def test_both_nets_look_at_the_same_view() -> None:
     image, depth = render(0, size=(480, 640))[:2]
-    sample = Sample(image, depth, np.isfinite(depth), "room")
+    sample = Item(image, depth, np.isfinite(depth), "room")
     averaged, seen = drawing._twice(sample, np.random.default_rng(3), drawing.VIEW)
     small = drawing._small(torch.from_numpy(averaged.image).permute(2, 0, 1)[None].float(), drawing.IMAGE)[0]
     assert seen.shape == (*drawing.IMAGE, 3)
@@ -73,7 +73,7 @@ def test_both_nets_look_at_the_same_view() -> None:
 
 def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_their_depth() -> None:
     n, whole = 40, drawing.WHOLE
-    samples = [Sample(*render(seed, size=(480, 640))[:2], np.ones((480, 640), bool), "room") for seed in range(5)]
+    samples = [Item(*render(seed, size=(480, 640))[:2], np.ones((480, 640), bool), "room") for seed in range(5)]
     rng = np.random.default_rng(0)
     batch, seen = drawing._gather([drawing._twice(samples[i % 5], rng, whole) for i in range(n)])
     made, small = drawing.mixed(batch, seen, np.random.default_rng(1))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.tiny_pruning_nets import fastdepth, remembering
+from support.tiny_pruning_nets import fastdepth, macs_cost_once, macs_once, trace_once
 from support.tiny_scenes import render, write_folder
 from support.tiny_training import same
 
-from leadline.compress.cost.count import macs, macs_cost, parameters
+from leadline.compress.cost.count import parameters
 from leadline.compress.options import Masks, NetAdapt, Pruning
 from leadline.compress.pruning import netadapt
-from leadline.compress.pruning.trace import trace
 from leadline.core.errors import BadCheckpoint, BudgetInfeasible, TrainingFailed
 from leadline.core.spec import Preprocess
 from leadline.core.storage import sha256
@@ -29,21 +27,20 @@ from leadline.pipelines import prune_methods
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-once = remembering(trace)
 SIZE = (32, 64)
 STEP = FitOptions(steps=1, optimizer="adamw", lr=1e-4, schedule="constant", precision="no")
 
 
 @pytest.fixture(autouse=True)
-def trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing takes a second, and the tests meet the same nets again and again."""
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (prune_methods, netadapt):
-        monkeypatch.setattr(module, "trace", once)
+        monkeypatch.setattr(module, "trace", trace_once)
+    monkeypatch.setattr(prune_methods, "macs_cost", macs_cost_once)
 
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 frames of four rooms, all to learn from: the last four of them can be the validation split."""
+    """24 frames of four rooms, all to learn from: the last eight of them can be the validation split."""
     drawn = [render(i // 6, step=0.1 * (i % 6), size=(36, 72)) for i in range(24)]
     folder = write_folder(tmp_path_factory.mktemp("rooms"), drawn)
     (folder / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
@@ -61,7 +58,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
-    """Four frames are the validation split, a step is the whole training."""
+    """Eight frames are the validation split, a step is the whole training."""
     training = Training(
         (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), val_every=2, workers=0,
         cache_gb=0, licences=("CC BY 4.0", "made for a test"),
@@ -84,6 +81,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "l2": {},
     "taylor": {"rounds": 2},
     "masks": {},
+    "layers": {"criterion": "taylor_gate", "rounds": 2},
     "netadapt": {"budget": "macs=0.9x", "layers": ("encoder.blocks.1.", "decoder")},
 }
 
@@ -95,34 +93,37 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     made = pruning.run(options, say=lines.append)
     part = float(options.budget[5:-1])
     before = load(source)
-    assert same(made.before, before) and macs(made.after, SIZE) <= part * macs(before, SIZE)
+    assert same(made.before, before) and macs_once(made.after, SIZE) <= part * macs_once(before, SIZE)
     assert parameters(made.after) < parameters(before)
     again = load(options.out)
     assert same(made.after, again) and again.spec == made.after.spec
     history = ("drawn", f"pruned by {method} to {options.budget}", "trained for 2 steps")
     assert again.spec.name == "thinner" and again.spec.provenance == history
     assert torch.isfinite(again(torch.rand(1, 3, *SIZE))).all()
-    sizes = {group.size for group in once(again, torch.zeros(1, 3, *SIZE)).free.values()}
+    sizes = {group.size for group in trace_once(again, torch.zeros(1, 3, *SIZE)).free.values()}
     assert sizes <= {8, 16}
     said = read_provenance(options.out)
     assert said["licences"] == ["CC BY 4.0", "made for a test"]
     assert said["from"] == {**read_provenance(source), "sha256": sha256(source), "name": str(source)}
     told = said["pruning"]
-    asked = part * macs(before, SIZE)
+    asked = part * macs_once(before, SIZE)
     reached = f"the budget is {asked:.6g}, reached is {told['cost']:.6g}, {told['cost'] / asked:.0%} of it"
-    assert reached in lines and told["cost"] == macs(again, SIZE)
+    assert reached in lines and told["cost"] == macs_once(again, SIZE)
     assert any("far under the budget" in line for line in lines) == (told["cost"] < 0.9 * asked)
     assert (told["method"], told["budget"], told["fit"]["steps"]) == (method, options.budget, 2)
     assert said["context"]["steps"] == 2 and "delta1" in said["metrics"]["indoor-metric@1 (validation split)"]
     if method == "taylor":
         rounds = [line[:12] for line in lines if line.startswith("round")]
         assert told["rounds"] == 2 and rounds == ["round 1 of 2", "round 2 of 2"]
+    elif method == "layers":
+        assert told["criterion"] == "taylor_gate" and tuple(told["removed"]) == again.spec.skipped
+        assert [row["removed"] for row in told["layers"]] != [] and again.spec.skipped
     elif method == "masks":
         assert told["masks"]["target"] == pytest.approx(0.8, rel=1e-3)
         assert 0 < told["kept_by_masks"] <= 1 and all(n <= 16 for n in told["on"].values())
     elif method == "netadapt":
         assert told["netadapt"]["first_step"] == 0.15  # what was asked stays beside what was found
-        assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs(again, SIZE)
+        assert told["netadapt"]["iterations"] >= 1 and told["netadapt"]["cost"] == macs_once(again, SIZE)
         search = json.loads((options.out.with_suffix("") / "netadapt/history.json").read_text())
         assert all(p["group"].startswith(options.layers) for row in search["iterations"] for p in row["candidates"])
 
@@ -225,16 +226,18 @@ def test_a_budget_that_cannot_be_is_told_before_any_work(
     assert refused(options)
 
 
-def test_what_cannot_be_meant_is_told(plan: Pruning) -> None:
+def test_what_cannot_be_meant_is_told(plan: Pruning, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"val_every is 0, give --val-every 10"):
         pruning.run(replace(plan, method="netadapt", training=replace(plan.training, val_every=0)))
     with pytest.raises(ValueError, match=r"out is .*net\.onnx; the pruned net is a checkpoint.*\.safetensors"):
         pruning.run(replace(plan, out=plan.out.with_name("net.onnx")))
     with pytest.raises(ValueError, match=r"no group that may shrink starts with encoder\.nothing; there are encoder"):
         pruning.run(replace(plan, layers=("encoder.nothing",)))
-    few = replace(plan, method="netadapt", budget="macs=0.9x", training=replace(plan.training, val_every=10))
-    with pytest.raises(ValueError, match=r"too few images to keep every 10th block of 20; give a smaller --val-every"):
-        pruning.run(few)  # 24 are too few for every tenth 20
+    pair = write_folder(tmp_path / "pair", [render(seed, size=(36, 72)) for seed in range(2)])
+    (pair / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
+    few = replace(plan, method="netadapt", budget="macs=0.9x", training=replace(plan.training, data=(str(pair),)))
+    with pytest.raises(ValueError, match=r"pair has too few images to keep one; give more images"):
+        pruning.run(few)
     with pytest.raises(ValueError, match=r"the channels of .* pass no batch norm; .* or other groups"):
         pruning.run(replace(plan, method="bn", training=replace(plan.training, model="litedepth")))
     with pytest.raises(ValueError, match=r"the protocol 'nyu-eigen' is unknown; nearest: nyu-eigen@1"):
@@ -252,9 +255,8 @@ def test_a_latency_that_the_smallest_net_misses_is_told_before_any_work(
     plan: Pruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(budget: Any, net: Any, size: Any, say: Any, known: Any) -> netadapt.CostModel:
-        return netadapt.CostModel(lambda _: macs_cost_of(net), lambda other: 1e9)
+        return netadapt.CostModel(lambda _: macs_cost_once(net, SIZE), lambda other: 1e9)
 
-    macs_cost_of = partial(macs_cost, size=SIZE)
     monkeypatch.setattr(pruning, "cost_model", slow)
     for method in ("l2", "masks", "netadapt"):
         options = replace(plan, method=method)  # type: ignore[arg-type]
@@ -276,7 +278,7 @@ def test_masks_of_a_fixed_strength_leave_what_they_leave(plan: Pruning) -> None:
 def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) -> None:
     made = pruning.run(replace(plan, layers=("encoder.blocks.1", "decoder"), budget="macs=0.9x", finetune=False))
     before, after = (
-        {name: group.size for name, group in once(net, torch.zeros(1, 3, *SIZE)).free.items()}
+        {name: group.size for name, group in trace_once(net, torch.zeros(1, 3, *SIZE)).free.items()}
         for net in (load(source), made.after)
     )
     shrunk = {name for name, size in after.items() if size < before[name]}

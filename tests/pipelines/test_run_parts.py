@@ -17,7 +17,7 @@ from support.tiny_scenes import render, write_folder
 
 from leadline.cli.train import run_training as train
 from leadline.data.dataset import hold_out
-from leadline.data.options import View
+from leadline.data.options import Reading, View
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.pipelines.training_setup import Parts, parts
@@ -126,7 +126,8 @@ def test_the_validation_split_is_never_learned_from(run: Training, monkeypatch: 
 
 def test_who_asks_is_told_that_there_is_no_validation(run: Training, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
-    made = parts(replace(run, val_every=10, cache_gb=0), say=told.append)
+    two = replace(run, reading=Reading(test_fraction=0.6), batch=1)
+    made = parts(replace(two, val_every=10, cache_gb=0), say=told.append)
     assert made.validation is None and len(told) == 1 and told[0].endswith("there is no validation")
     parts(replace(run, val_every=10, cache_gb=0))
     assert capfd.readouterr().err == ""

@@ -55,6 +55,19 @@ def test_the_runner_neither_changes_the_net_nor_follows_it(net: Net) -> None:
     assert (run(BATCH) == before).all()
 
 
+def test_each_runner_computes_with_its_own_threads_and_loading_changes_nothing(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = [3]
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])
+    one, two, any_number = eager.runner(net, 1), eager.runner(net, 2), eager.runner(net)
+    assert counts == [3]
+    for run in (any_number, one, one, two, any_number, one):
+        run(BATCH)
+    assert counts == [3, 1, 2, 1]
+
+
 def test_a_read_only_input_is_accepted(net: Net) -> None:
     frozen = BATCH.copy()
     frozen.flags.writeable = False

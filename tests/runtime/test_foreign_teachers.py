@@ -12,7 +12,7 @@ import torch
 from support.external_onnx import model
 
 from leadline.core.errors import BadArtefact
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.options import ExternalModel, TeacherOptions
 from leadline.distill.teachers import build_teacher, open_teacher
 from leadline.runtime.export import export
@@ -20,11 +20,11 @@ from leadline.runtime.export import export
 RELATIVE = ExternalModel(kind="relative_depth")
 
 
-def pictures(height: int = 40, width: int = 60) -> Sample:
+def pictures(height: int = 40, width: int = 60) -> Batch:
     rng = np.random.default_rng(0)
     image = torch.from_numpy(np.rint(rng.random((2, 3, height, width)) * 255).astype(np.float32) / 255)
     depth = torch.rand(2, 1, height, width) + 1
-    return Sample(image, depth, depth > 0, ("a", "b"))
+    return Batch(image, depth, depth > 0, ("a", "b"))
 
 
 @pytest.mark.parametrize(

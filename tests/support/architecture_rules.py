@@ -14,7 +14,7 @@ ON_TOP = {
     "training": {"accelerate"},  # the loop is nothing without it, and only training loads the loop
     "cli": {"tyro"},  # a verb's flags are its signature
 }
-CORE_NEEDS = {"numpy", "PIL", "matplotlib"}  # matplotlib in `viz` only, inside the function that takes its colour maps
+CORE_NEEDS = {"numpy", "PIL", "matplotlib"}  # matplotlib for its rarer colour maps, inside a function
 PICKLE = "leadline.nn.pretrained.fastdepth_authors"
 """The only module that reads pickles, with an unpickler that builds tensors and nothing else."""
 WITHOUT_TORCH = ("core", "evaluation", "predict", "runtime")

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from support.tiny_training import batches, loss
 
-from leadline.compress.cost.count import macs_cost, shapes_of
+from leadline.compress.cost.count import macs, macs_cost, shapes_of
 from leadline.compress.options import NetAdapt
 from leadline.compress.pruning import trace as traced
 from leadline.compress.pruning.groups import Channels
@@ -26,6 +27,7 @@ from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
 from leadline.nn.build import Net, build
 from leadline.training.options import FitOptions
 
+T = TypeVar("T")
 SIZE = (32, 32)
 IMAGE = torch.zeros(1, 3, *SIZE)
 
@@ -86,17 +88,24 @@ def teach_without_validation() -> Recovery:
     return Recovery(batches(), loss)
 
 
-def remembering(trace: Callable[..., Channels]) -> Callable[..., Channels]:
-    """`trace`, which knows again a net of the same shapes."""
-    known: dict[object, Channels] = {}
+def _remembering(function: Callable[..., T]) -> Callable[..., T]:
+    """`function` of a net and a size or an example, which knows again a net of the same shapes."""
+    known: dict[object, T] = {}
 
-    def once(net: Net, example: torch.Tensor) -> Channels:
-        key = (net.spec, tuple((name, tuple(tensor.shape)) for name, tensor in net.state_dict().items()))
+    def once(net: Net, example: Any = None, size: tuple[int, int] | None = None) -> T:
+        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in net.state_dict().items())
+        key = (net.spec, shapes, size or tuple(getattr(example, "shape", example)))
         if key not in known:
-            known[key] = trace(net, example)
+            known[key] = function(net, size if size else example)
         return known[key]
 
     return once
+
+
+trace_once = _remembering(traced.trace)
+"""Tracing takes a second, counting half of one, and the tests meet the same nets again and again."""
+macs_once = _remembering(macs)
+macs_cost_once = _remembering(macs_cost)
 
 
 def teach_until(calls: int, kill: bool = False) -> Recovery:
@@ -122,8 +131,8 @@ LAYERS = ("encoder.blocks.1.", "decoder")
 def searched(out: Path, calls: int = 1000, processes: int = 1, resume: bool = False) -> tuple[Net, Report]:
     """A short NetAdapt that learns, to 0.8 of its multiply-accumulates; killed after so many judgements."""
     net = traced_net("add")[0]
-    cost = macs_cost(net, SIZE)(shapes_of(net))
-    search, resource = replace(SEARCH, processes=processes), CostModel(partial(macs_cost, size=SIZE))
+    cost = macs_cost_once(net, SIZE)(shapes_of(net))
+    search, resource = replace(SEARCH, processes=processes), CostModel(lambda net: macs_cost_once(net, SIZE))
     teaching = partial(teach_until, calls, kill=True)
     return netadapt(net, teaching, resource, 0.8 * cost, search, example=IMAGE, out=out, layers=LAYERS, resume=resume)
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from leadline.core.spec import Decoder, Encoder, Head, Spec
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, loader
 from leadline.nn.build import Net, build
@@ -17,16 +18,16 @@ from leadline.training.losses import l1, supervised
 from leadline.training.options import FitOptions
 
 TINY = Spec("tiny", Encoder("mobilenet_v1", (8,) * 14), Decoder("nnconv5", (8,) * 5), Head(batch_statistics=False))
-Batches = Callable[[int], Iterator[Sample]]
+Batches = Callable[[int], Iterator[Batch]]
 
 
-def ramp(key: int) -> Sample:
+def ramp(key: int) -> Item:
     """Depth grows with brightness: there is something to learn."""
     rng = np.random.default_rng(key)
     grey = np.clip(np.linspace(0, 1, 32)[None] * rng.uniform(0.3, 1) + rng.uniform(0, 0.3, (32, 1)), 0, 1)
     image = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=-1)
     target = (1 + 3 * grey).astype(np.float32)
-    return Sample(image, target, np.ones((32, 32), bool), f"ramp{key}")
+    return Item(image, target, np.ones((32, 32), bool), f"ramp{key}")
 
 
 def batches(seed: int = 0, workers: int = 0) -> Batches:

@@ -11,7 +11,7 @@ import torch
 from support.tiny_training import TINY, Batches, loss, options
 from torch import nn
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.training.distributed import convert_sync_batchnorm_, process
@@ -31,7 +31,7 @@ def batches(rank: int, world: int, nothing: tuple[int, ...] = (), nothing_at_all
     of `nothing_at_all`'s, have no valid pixel.
     """
 
-    def from_step(start: int) -> Iterator[Sample]:
+    def from_step(start: int) -> Iterator[Batch]:
         for step in range(start, STEPS):
             generator = torch.Generator().manual_seed(step)
             coarse = torch.rand(BATCH, 4, 12, 16, generator=generator)
@@ -41,7 +41,7 @@ def batches(rank: int, world: int, nothing: tuple[int, ...] = (), nothing_at_all
             valid[1::2] = step not in nothing
             valid &= step not in nothing_at_all
             mine = slice(rank, None, world)
-            yield Sample(image[mine], target[mine], valid[mine], tuple("abcdefgh")[mine])
+            yield Batch(image[mine], target[mine], valid[mine], tuple("abcdefgh")[mine])
 
     return from_step
 
@@ -53,7 +53,7 @@ class Weighed(nn.Module):
         super().__init__()
         self.sigma = nn.Parameter(torch.ones(1))
 
-    def forward(self, net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(self, net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         value, logs = loss(net, batch)
         return (0.5 * value / self.sigma**2 + (1 + self.sigma**2).log()).sum(), logs
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import reference
 from torch import Tensor, nn
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training import losses
 from leadline.training.losses import LOSSES, Criterion, Term
 
@@ -163,9 +163,9 @@ def test_shapes_and_types_that_do_not_fit_are_named() -> None:
         losses.l1(pred, target, valid.float())
 
 
-def a_batch() -> Sample:
+def a_batch() -> Batch:
     pred, target, valid = batch(6)
-    return Sample(pred.expand(-1, 3, -1, -1).float(), target.float(), valid, ("a", "b"))
+    return Batch(pred.expand(-1, 3, -1, -1).float(), target.float(), valid, ("a", "b"))
 
 
 def test_supervised_is_the_criterion_of_what_the_net_says() -> None:

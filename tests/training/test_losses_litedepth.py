@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.training import losses
@@ -137,9 +138,9 @@ class Quarter(nn.Module):
         return [small] if raw else F.interpolate(small, size=image.shape[-2:], mode="nearest")
 
 
-def a_batch(size: tuple[int, int] = (64, 80)) -> Sample:
+def a_batch(size: tuple[int, int] = (64, 80)) -> Batch:
     target = torch.rand(2, 1, *size) * 3 + 1
-    return Sample(torch.rand(2, 3, 32, 40), target, torch.rand(2, 1, *size) > 0.02, ("a", "b"))
+    return Batch(torch.rand(2, 3, 32, 40), target, torch.rand(2, 1, *size) > 0.02, ("a", "b"))
 
 
 def test_a_term_at_the_map_sees_the_target_bilinear_corners_on_corners_and_only_whole_pixels() -> None:
@@ -213,7 +214,7 @@ def test_a_batch_is_skipped_if_no_term_finds_a_valid_pixel_where_it_looks() -> N
     net, item = Quarter(), a_batch()
     sparse = torch.zeros_like(item.valid)
     sparse[0, 0, 5, 5] = True  # no pixel of the map is made of valid ones only
-    item = Sample(item.image, item.target, sparse, item.name)
+    item = Item(item.image, item.target, sparse, item.name)
     value, logs = losses.weighted({"edges": Term(losses.gradient, at="map")}, net, item)
     assert (float(value.detach()), logs) == (0, {"skipped": 1.0})
     assert "skipped" not in losses.weighted({"l1": Term(losses.l1)}, net, item)[1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.tiny_training import batches, options, tiny, weights
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.nn.build import Net
 from leadline.training.fit import fit
 from leadline.training.optim import learning_rate
@@ -72,7 +72,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(changes: dict[str, object]) -
 def test_adam_decays_weights_through_the_gradient_and_adamw_beside_it() -> None:
     """One step of Adam without a gradient but with weight decay moves every weight by lr, whatever its size."""
 
-    def nothing(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def nothing(net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         return 0 * net(batch.image).sum(), {}
 
     net = tiny()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from leadline.cli.main import main
 from leadline.cli.train import run_training as train
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.options import Stereo, View
 from leadline.nn import checkpoint, zoo
 from leadline.nn.build import build, calibrated
@@ -37,9 +37,9 @@ class Fixed(nn.Module):
         return self.maps
 
 
-def batch_of(left: Tensor, right: Tensor | None) -> Sample:
+def batch_of(left: Tensor, right: Tensor | None) -> Batch:
     nothing = torch.zeros(len(left), 1, *left.shape[-2:])
-    return Sample(left, nothing, nothing > 0, ("pair",) * len(left), right=right)
+    return Batch(left, nothing, nothing > 0, ("pair",) * len(left), right=right)
 
 
 def maps_of(left: float, right: float, size: tuple[int, int] = (16, WIDTH)) -> list[Tensor]:

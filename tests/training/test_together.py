@@ -14,7 +14,12 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from leadline.training.distributed import SyncBatchNorm2d, all_reduce_gradients_, convert_sync_batchnorm_
+from leadline.training.distributed import (
+    SyncBatchNorm2d,
+    all_reduce_gradients_,
+    convert_sync_batchnorm_,
+    revert_sync_batchnorm_,
+)
 
 SCRIPT = Path(__file__).resolve().parents[1] / "support" / "two_processes.py"
 
@@ -56,6 +61,18 @@ def test_a_norm_of_a_class_of_its_own_is_refused_before_anything_changes() -> No
     with pytest.raises(ValueError, match=r"layer 1\.0 is a NormAct.*BatchNorm2d only: train this net in one process"):
         convert_sync_batchnorm_(net)
     assert type(net[0]) is nn.BatchNorm2d
+
+
+def test_converted_and_reverted_a_net_has_its_own_norms_and_tensors_also_where_a_norm_stands_twice() -> None:
+    norm = nn.BatchNorm2d(3)
+    net = nn.Sequential(norm, nn.Sequential(norm, nn.BatchNorm2d(2, affine=False)).eval())
+    before, modes = dict(net.named_parameters()), [module.training for module in net.modules()]
+    convert_sync_batchnorm_(net)
+    assert [type(module) for module in net.modules()].count(SyncBatchNorm2d) == 2 and net[0] is net[1][0]
+    revert_sync_batchnorm_(net)
+    assert [type(module) for module in net.modules()].count(nn.BatchNorm2d) == 2 and net[0] is net[1][0]
+    assert all(before[name] is parameter for name, parameter in net.named_parameters())
+    assert [module.training for module in net.modules()] == modes
 
 
 @pytest.mark.usefixtures("alone")

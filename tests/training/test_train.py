@@ -20,7 +20,7 @@ from support.tiny_training import Batches, batches, loss, options, ramp, same, t
 
 from leadline.core.errors import TrainingFailed
 from leadline.core.spec import Head
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import read_provenance
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_prepares_the_batches(work
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "ema": 0.9, "clip": 1.0, "precision": "bf16"}])
 def test_a_run_that_was_stopped_continues_to_bitwise_equal_weights(changes: dict[str, object], tmp_path: Path) -> None:
     def stop_at(step: int) -> Batches:
-        def until(start: int) -> Iterator[Sample]:
+        def until(start: int) -> Iterator[Batch]:
             for i, batch in enumerate(batches()(start), start):
                 if i == step:
                     raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where() -> None:
-    def broken(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def broken(net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         return net(batch.image).mean() * torch.nan, {}
 
     with pytest.raises(TrainingFailed, match="at step 0; lower the learning rate"):
@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where() -> None:
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path: Path) -> None:
     calls = iter(range(100))
 
-    def broken(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def broken(net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         value = net(batch.image).mean()
         return (value if next(calls) < 3 else value + (0 * value).sqrt()), {}  # 0, with a slope without end
 
@@ -173,7 +173,7 @@ def test_batch_norms_stand_still_from_the_very_step_that_the_part_names(steps: i
 
 
 def test_a_batch_norm_that_sees_one_value_names_the_flags() -> None:
-    def single(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def single(net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         return loss(net, replace(batch, **{k: getattr(batch, k)[:1, :, :8, :8] for k in ("image", "target", "valid")}))
 
     net = build(zoo.fastdepth_pruned(), seed=0)
@@ -206,12 +206,12 @@ def test_validation_sees_the_averaged_net_in_eval_mode() -> None:
 def test_the_share_of_time_spent_waiting_for_batches_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 
-    def slow(start: int) -> Iterator[Sample]:
+    def slow(start: int) -> Iterator[Batch]:
         for batch in batches()(start):
             now[0] += 3
             yield batch
 
-    def quick(net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def quick(net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         now[0] += 1
         return loss(net, batch)
 
@@ -229,12 +229,12 @@ def test_torch_s_depthwise_convolution_trains_to_the_same_weights_and_leaves_no_
 
 
 def test_what_is_left_of_a_batch_is_finished_on_the_device() -> None:
-    def raw(start: int) -> Iterator[Sample]:
-        return (Sample(255 * b.image, b.target, b.valid, b.name) for b in batches()(start))
+    def raw(start: int) -> Iterator[Batch]:
+        return (Batch(255 * b.image, b.target, b.valid, b.name) for b in batches()(start))
 
-    def finish(batch: Sample, device: torch.device) -> Sample:
+    def finish(batch: Batch, device: torch.device) -> Batch:
         assert device == torch.device("cpu")
-        return Sample(batch.image / 255, batch.target, batch.valid, batch.name)
+        return Batch(batch.image / 255, batch.target, batch.valid, batch.name)
 
     trained, _ = fit(tiny(), raw, loss, options(), finish=finish)
     plain, _ = fit(tiny(), batches(), loss, options())

@@ -12,7 +12,7 @@ import torch
 from support.tiny_training import Batches, batches, loss, options, same, tiny, weights
 
 from leadline.core.errors import TrainingFailed
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.training.fit import fit
@@ -42,7 +42,7 @@ class Weighed(torch.nn.Module):
         self.sigma = torch.nn.Parameter(torch.ones(1))
         self.frozen = torch.nn.Parameter(torch.ones(3), requires_grad=False)
 
-    def forward(self, net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(self, net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         value, _ = loss(net, batch)
         return (0.5 * value / self.sigma**2 + (1 + self.sigma**2).log()).sum(), {"l1": float(value.detach())}
 
@@ -59,7 +59,7 @@ def test_the_weights_of_a_loss_are_trained_without_decay_and_reported() -> None:
 
 
 def test_a_run_whose_loss_has_weights_continues_to_bitwise_equal_ones(tmp_path: Path) -> None:
-    def stops(start: int) -> Iterator[Sample]:
+    def stops(start: int) -> Iterator[Batch]:
         for i, batch in enumerate(batches()(start), start):
             if i == 4:
                 raise KeyboardInterrupt
@@ -84,7 +84,7 @@ class Counting(Weighed):
         self.register_buffer("asked", torch.tensor(0))
         self.register_buffer("factor", torch.tensor(1.0))
 
-    def forward(self, net: Net, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(self, net: Net, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         value, logs = super().forward(net, batch)
         value = value * self.factor.clone()
         self.asked += 1
@@ -93,7 +93,7 @@ class Counting(Weighed):
 
 
 def test_what_a_loss_remembers_continues_bitwise_and_is_in_it_afterwards(tmp_path: Path) -> None:
-    def stops(start: int) -> Iterator[Sample]:
+    def stops(start: int) -> Iterator[Batch]:
         for i, batch in enumerate(batches()(start), start):
             if i == 5:
                 raise KeyboardInterrupt
@@ -116,7 +116,7 @@ def test_what_a_loss_remembers_continues_bitwise_and_is_in_it_afterwards(tmp_pat
 def test_a_loss_may_put_other_weights_into_the_net_for_a_step() -> None:
     """`functional_call` on what a loss is given: the net's own weights are there again afterwards, and learn."""
 
-    def halved(net: torch.nn.Module, batch: Sample) -> tuple[torch.Tensor, dict[str, float]]:
+    def halved(net: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         other = {name: 0.5 * p for name, p in net.named_parameters()}
         out = torch.func.functional_call(net, other, (batch.image,))
         return (out - batch.target).abs().mean(), {}
@@ -130,7 +130,7 @@ def test_a_loss_may_put_other_weights_into_the_net_for_a_step() -> None:
 def with_nothing_at(*steps: int) -> Batches:
     """The batches of a run; those of `steps` have no valid pixel, and NaN where their depth was."""
 
-    def changed(start: int) -> Iterator[Sample]:
+    def changed(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(batches()(start), start):
             if step in steps:
                 batch.valid.fill_(False)
@@ -155,7 +155,7 @@ def test_a_batch_without_a_valid_pixel_makes_no_step_and_is_counted(changes: dic
 
 
 def test_skipped_steps_are_counted_over_a_pause(tmp_path: Path) -> None:
-    def stops(start: int) -> Iterator[Sample]:
+    def stops(start: int) -> Iterator[Batch]:
         for i, batch in enumerate(with_nothing_at(1, 3)(start), start):
             if i == 4:
                 raise KeyboardInterrupt

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.compress.pruning.groups import Channels, Group
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.training.fit import Loss
 
 Scores = dict[str, Tensor]
@@ -59,7 +59,7 @@ def random(net: nn.Module, channels: Channels, *, seed: int = 0) -> Scores:
     return {name: torch.rand(group.size, generator=generator) for name, group in channels.free.items()}
 
 
-def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], largest: int = 32) -> Scores:
+def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], largest: int = 32) -> Scores:
     """The mean rank of each channel's feature maps (Lin et al. 2020, arXiv 2002.10179).
 
     Maps of more than `largest` rows or columns are first shrunk by averaging, since a rank costs the cube of the size.
@@ -82,7 +82,7 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], l
     return _over_modules(net, channels, means)
 
 
-def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], loss: Loss, at: str = "weight") -> Scores:
+def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss: Loss, at: str = "weight") -> Scores:
     """How much the loss would change without the channel, to first order, squared, mean over batches.
 
     1. `weight`: sum of (w dL/dw)^2 over the filter (Molchanov et al. 2019, arXiv 1906.10771, as LayerPrune uses it).
@@ -104,7 +104,7 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Sample], los
         sums[name] = sums.get(name, torch.zeros_like(value)) + value
 
     def note(name: str, out: Tensor) -> None:
-        value = out.detach().clone()  # an activation in place comes next
+        value = out.detach().clone()  # a copy: an in-place activation may overwrite it
         hook: Any = out.register_hook  # torch does not annotate it
         hook(lambda grad: add(name, (value * grad).mean(dim=(-2, -1)).abs().mean(dim=0)))
 
@@ -130,13 +130,13 @@ def per_group(scores: Scores) -> Scores:
     return {name: score / score.mean().clamp_min(1e-12) for name, score in scores.items()}
 
 
-def _no_loss(net: Any, batch: Sample) -> tuple[Tensor, dict[str, float]]:
+def _no_loss(net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     raise ValueError("taylor scores need the loss that the net shall keep small; none was given")
 
 
 def named(
     name: str,
-    batches: Callable[[], Iterator[Sample]] | None = None,
+    batches: Callable[[], Iterator[Batch]] | None = None,
     loss: Loss = _no_loss,
     *,
     n: int = 8,
@@ -146,7 +146,7 @@ def named(
     if (name.startswith("taylor") or name == "rank") and batches is None:
         raise ValueError(f"the score {name} looks at batches of data; none were given")
 
-    def few() -> list[Sample]:
+    def few() -> list[Batch]:
         return [] if batches is None else list(itertools.islice(batches(), n))
 
     table: dict[str, Callable[[], Any]] = {
@@ -172,7 +172,8 @@ def _need(batches: int) -> None:
 
 def _sums(values: Tensor, dim: int) -> Tensor:
     """Sums over everything but one dim."""
-    return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)  # a norm's weight has one dim alone
+    # the reshape keeps a norm's weight, which has one dimension
+    return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)
 
 
 def _weight(net: nn.Module, module: str) -> Tensor:
@@ -217,7 +218,7 @@ def _over_modules(net: nn.Module, channels: Channels, values: dict[str, Tensor])
 
 def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str, Tensor]]:
     """Of the last backward pass: by tensor (`weight`) or module (`gate`), what each output channel is worth."""
-    groups = channels.free.values()  # several of them may share a tensor, as behind a concat: it counts once
+    groups = channels.free.values()  # groups may share a tensor, as behind a concat; it counts once
     if at == "weight":
         for tensor, dim in dict.fromkeys(place for group in groups for place in _filters(net, group)):
             weight = net.get_parameter(tensor)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.depth_arrays import dataset as read_dataset
 from leadline.data.depth_arrays import mat_variable, opened_h5
@@ -198,7 +198,7 @@ def _frames(root: Path, images: Sequence[str], depths: Sequence[str], homes: Seq
     return [Frame(stem(image), image, depth) for image, depth in pairs]
 
 
-def _read_h5(source: Source, key: Place) -> Sample:
+def _read_h5(source: Source, key: Place) -> Item:
     path = source.root / str(key.place)
     depth = source.description.depth_key or "depth"
     with _opened(path, ("rgb", depth)) as file:
@@ -208,7 +208,7 @@ def _read_h5(source: Source, key: Place) -> Sample:
     return _sample(source, path, key.name, image.transpose(1, 2, 0), values)
 
 
-def _read_mat(source: Source, path: Path, key: Place) -> Sample:
+def _read_mat(source: Source, path: Path, key: Place) -> Item:
     index = int(key.place)
     depth = source.description.depth_key or "depths"
     with _opened(path, ("images", depth)) as file:  # MATLAB's arrays are [H,W,3,N]; HDF5 shows their axes reversed
@@ -216,7 +216,7 @@ def _read_mat(source: Source, path: Path, key: Place) -> Sample:
     return _sample(source, path, key.name, image.T, values.T)
 
 
-def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np.ndarray) -> Sample:
+def _sample(source: Source, path: Path, name: str, image: np.ndarray, values: np.ndarray) -> Item:
     is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if not is_image or values.ndim != 2 or values.dtype.kind not in "iuf":
         raise BadData(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from leadline.core.errors import BadCode, BadData, LeadlineError
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.core.user_code import UserFunction
 from leadline.data.dataset import Dataset, called
 from leadline.data.layouts.description import Description
@@ -58,12 +58,12 @@ class OwnReader:
     """Reads one item and checks it. It pickles as what made it: another process asks the function again."""
 
     def __init__(
-        self, function: UserFunction, root: Path, description: Description, split: str, read: Callable[[Any], Sample]
+        self, function: UserFunction, root: Path, description: Description, split: str, read: Callable[[Any], Item]
     ) -> None:
         self.made_by = function, root, description, split
         self.read = read
 
-    def __call__(self, key: Any) -> Sample:
+    def __call__(self, key: Any) -> Item:
         name, function = called(key), self.made_by[0]
         try:
             sample = self.read(key)
@@ -87,8 +87,8 @@ def _again(function: UserFunction, root: Path, description: Description, split: 
 
 def _wrong(sample: Any) -> str:
     """What an item is that it may not be; "" if it is sound."""
-    if not isinstance(sample, Sample):
-        return f"{type(sample).__name__}; a leadline.Sample is needed"
+    if not isinstance(sample, Item):
+        return f"{type(sample).__name__}; a leadline.Item is needed"
     image, target, valid = sample.image, sample.target, sample.valid
     for what, value in (("image", image), ("target", target), ("valid", valid)):
         if not isinstance(value, np.ndarray):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from leadline.core.errors import BadData
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.frame import Frame, Source
@@ -155,7 +155,7 @@ def divided(
     split: str,
     description: Description,
     root: Path,
-    read: Callable[[Any], Sample],
+    read: Callable[[Any], Item],
     rule: str,
     note: str = "",
 ) -> Dataset:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from leadline.core.errors import BadData
 from leadline.core.text import read_text
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.synthetic.camera import camera
 from leadline.data.synthetic.render import build, look
@@ -46,8 +46,8 @@ def render(
     size: tuple[int, int] = (240, 320),
     textures: Textures | None = None,
     stereo: bool = True,
-) -> Sample:
-    """One scene as a numpy Sample: image, depth along the optical axis in metres, intrinsics and the right view.
+) -> Item:
+    """One scene as a numpy Item: image, depth along the optical axis in metres, intrinsics and the right view.
 
     Pixel (row i, column j) has its middle at (x, y) = (j, i) for `intrinsics`; the ray goes through the middle, so
     depth is exact there. The right camera stands `baseline_m` to the right: a point at depth z is seen
@@ -69,7 +69,7 @@ def render(
     colour, depth = look(scene, world, tiles, intrinsics, size, left_light)
     develop = camera(sensor, colour)
     valid = depth <= FARTHEST_M[kind]
-    sample = Sample(
+    sample = Item(
         image=develop(colour, left_noise),
         target=np.where(valid, depth, np.float32(0)),
         valid=valid,
@@ -144,7 +144,7 @@ def write(
     return len(todo)
 
 
-def _read(key: Key, *, size: tuple[int, int], folder: Path | None, stereo: bool) -> Sample:
+def _read(key: Key, *, size: tuple[int, int], folder: Path | None, stereo: bool) -> Item:
     return render(key[1], kind=key[0], size=size, textures=read_textures(folder), stereo=stereo)
 
 
@@ -172,20 +172,20 @@ def _depth_scale(data: Dataset, stereo: bool) -> float:
     return 256.0 if stereo or any(kind == "street" for kind, _ in data.keys) else 1000.0
 
 
-def _describe(data: Dataset, firsts: Mapping[SceneKind, Sample], stereo: bool, split: str | None) -> str:
+def _describe(data: Dataset, firsts: Mapping[SceneKind, Item], stereo: bool, split: str | None) -> str:
     layout = "kitti" if stereo else "folder"
     scale = _depth_scale(data, stereo)
     lines = [f"# leadline.data.synthetic.dataset: {data.name}", f'layout = "{layout}"', f"depth_scale = {scale:g}"]
     if len(firsts) == 1 and not stereo:
         [sample] = firsts.values()
-        k = sample.intrinsics
+        k = camera_of(sample)
         lines.append(f"intrinsics = [{k[0, 0]}, {k[1, 1]}, {k[0, 2]}, {k[1, 2]}]")
     if split is not None:
         lines.append(f'split = "{split}"')
     return "\n".join(lines) + "\n"
 
 
-def _refuse_other(out: Path, text: str, firsts: Mapping[SceneKind, Sample], stereo: bool) -> None:
+def _refuse_other(out: Path, text: str, firsts: Mapping[SceneKind, Item], stereo: bool) -> None:
     """BadData if `out` holds scenes of another kind, layout or size than is to be written."""
     advice = "choose another folder or remove this one"
     note = out / "dataset.toml"
@@ -209,22 +209,30 @@ def _others(out: Path) -> Path | None:
     return next((path for path in files if path.name not in ours and ".partial" not in path.parts), None)
 
 
-def _calibration(sample: Sample) -> str:
+def camera_of(sample: Item) -> np.ndarray:
+    """The intrinsics, which every scene has."""
+    assert sample.intrinsics is not None
+    return sample.intrinsics
+
+
+def _calibration(sample: Item) -> str:
     """KITTI's lines on the two colour cameras after rectification."""
     height, width = sample.image.shape[:2]
     lines = [f"S_rect_02: {width} {height}"]
     for number, place in (("02", 0.0), ("03", sample.baseline_m or 0.0)):
-        matrix = np.column_stack([sample.intrinsics, [-sample.intrinsics[0, 0] * place, 0, 0]])
+        camera = camera_of(sample)
+        matrix = np.column_stack([camera, [-camera[0, 0] * place, 0, 0]])
         lines.append(f"P_rect_{number}: {' '.join(f'{float(value):.12g}' for value in matrix.ravel())}")
     return "\n".join(lines) + "\n"
 
 
-def _store(read: Callable[[Key], Sample], out: Path, scale: float, stereo: bool, key: Key) -> None:
+def _store(read: Callable[[Key], Item], out: Path, scale: float, stereo: bool, key: Key) -> None:
     from leadline.data.depth_io import write_depth
 
     sample, files = read(key), _files(out, key, stereo)
     drafts = [out / ".partial" / f"{os.getpid()}-{i}-{path.name}" for i, path in enumerate(files)]
-    for view, draft in zip((sample.image, sample.right), drafts[:-1], strict=False):
+    views = [view for view in (sample.image, sample.right) if view is not None]
+    for view, draft in zip(views, drafts[:-1], strict=False):
         Image.fromarray(view).save(draft, quality=95)
     write_depth(drafts[-1], sample.target, sample.valid, scale=scale)
     for draft, path in zip(drafts, files, strict=True):  # depth last: where there is depth, the scene is done

@@ -1,4 +1,4 @@
-"""Joint transforms of image, depth and validity: functions (Sample, random generator) -> Sample, on numpy items.
+"""Joint transforms of image, depth and validity: functions (Item, random generator) -> Item, on numpy items.
 
 Enlarging a picture by s makes everything look s times nearer, so transforms that zoom divide depth by s.
 """
@@ -13,10 +13,10 @@ from PIL import Image, ImageEnhance
 
 from leadline.core.geometry import crop_intrinsics, scale_intrinsics
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.options import View
 
-Transform = Callable[[Sample, np.random.Generator], Sample]
+Transform = Callable[[Item, np.random.Generator], Item]
 
 NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 
@@ -25,7 +25,7 @@ _PCA_AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-
 _PCA_VARIANCES = np.array([0.2175, 0.0188, 0.0045])
 
 
-def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
+def fastdepth_train(sample: Item, rng: np.random.Generator) -> Item:
     """FastDepth's training list in its order (dataloaders/nyu.py of the authors): 224x224, all nearest-neighbour.
 
     1. zoom s ~ U(1, 1.5), angle ~ U(-5, 5) degrees, flip with p = 0.5; depth := depth / s;
@@ -45,7 +45,7 @@ def fastdepth_train(sample: Sample, rng: np.random.Generator) -> Sample:
     return jitter(resize(sample, (224, 224), image_filter=NEAREST), rng)
 
 
-def fastdepth_val(sample: Sample, rng: np.random.Generator | None = None) -> Sample:
+def fastdepth_val(sample: Item, rng: np.random.Generator | None = None) -> Item:
     """FastDepth's evaluation view: height to 250, centre crop 228x304, stretch to 224x224, nearest-neighbour.
 
     Narrow frames as in `fastdepth_train`.
@@ -54,7 +54,7 @@ def fastdepth_val(sample: Sample, rng: np.random.Generator | None = None) -> Sam
     return resize(centre_crop(sample, (228, 304)), (224, 224), image_filter=NEAREST)
 
 
-def hu_train(sample: Sample, rng: np.random.Generator) -> Sample:
+def hu_train(sample: Item, rng: np.random.Generator) -> Item:
     """The training list of Hu et al. (WACV 2019), which the Boosting student shares: image 228x304, depth 114x152.
 
     1. the short side to 240, mirror with p = 0.5, rotate by U(-5, 5) degrees, centre crop 228x304;
@@ -74,7 +74,7 @@ def hu_train(sample: Sample, rng: np.random.Generator) -> Sample:
     return jitter(replace(small, image=image), rng)
 
 
-def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sample:
+def augment(sample: Item, rng: np.random.Generator, view: View = View()) -> Item:
     """One random cut-out of the frame, stretched to `view.size`: image bilinear, depth and validity nearest.
 
     Unlike FastDepth's list it starts from the whole frame, the view that `predict` gives the net.
@@ -92,7 +92,7 @@ def augment(sample: Sample, rng: np.random.Generator, view: View = View()) -> Sa
         pseudo = np.asarray(Image.fromarray(pseudo).transform((width, height), affine, matrix, NEAREST))
         pseudo = zoomed(pseudo, zoom, sample.pseudo_kind)
     # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
-    cut = Sample(np.asarray(image), depth, keep, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
+    cut = Item(np.asarray(image), depth, keep, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
 
 
@@ -113,7 +113,7 @@ def place(
     return zoom, _cut(frame, view.pixels, (zoom * tall, zoom / tall), angle, (down, across), flip)
 
 
-def jitter(sample: Sample, rng: np.random.Generator, strength: float = 0.4) -> Sample:
+def jitter(sample: Item, rng: np.random.Generator, strength: float = 0.4) -> Item:
     """Brightness, contrast and saturation of the image, each by U(1 - strength, 1 + strength), in random order."""
     if strength == 0:
         return sample
@@ -135,7 +135,7 @@ def jittered(rng: np.random.Generator, strength: float) -> tuple[np.ndarray, np.
     return order, factors
 
 
-def colour_shift(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
+def colour_shift(sample: Item, rng: np.random.Generator, strength: float) -> Item:
     """White balance and gamma: each channel c becomes gain * c ** gamma, both within 1 +- strength."""
     if strength == 0:
         return sample
@@ -157,7 +157,7 @@ def by_table(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
 
 
-def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampling = BILINEAR) -> Sample:
+def resize(sample: Item, size: tuple[int, int], *, image_filter: Image.Resampling = BILINEAR) -> Item:
     """The whole item at `size`; depth and validity always nearest-neighbour. Intrinsics follow."""
     height, width = size
     image = np.asarray(Image.fromarray(sample.image).resize((width, height), image_filter))
@@ -175,7 +175,7 @@ def resize(sample: Sample, size: tuple[int, int], *, image_filter: Image.Resampl
     return replace(sample, image=image, right=right, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera)
 
 
-def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Sample:
+def rotate(sample: Item, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Item:
     """Rotated counter-clockwise about the centre, depth by nearest neighbour; what was outside is black and invalid."""
     image = np.asarray(Image.fromarray(sample.image).rotate(degrees, image_filter))
     target = np.asarray(Image.fromarray(sample.target).rotate(degrees, NEAREST))
@@ -186,7 +186,7 @@ def rotate(sample: Sample, degrees: float, *, image_filter: Image.Resampling = N
     return replace(sample, image=image, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=None, right=None)
 
 
-def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
+def centre_crop(sample: Item, size: tuple[int, int]) -> Item:
     """The middle `size` of the item; a larger size than the item is a ValueError."""
     height, width = sample.image.shape[:2]
     if size[0] > height or size[1] > width:
@@ -202,20 +202,20 @@ def centre_crop(sample: Sample, size: tuple[int, int]) -> Sample:
     return replace(sample, image=image, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera, right=right)
 
 
-def mirror(sample: Sample) -> Sample:
+def mirror(sample: Item) -> Item:
     """Left and right exchanged. A stereo pair would need its views exchanged too, so the right view is dropped."""
     image, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (sample.image, sample.target, sample.valid))
     pseudo = None if sample.pseudo_depth is None else np.ascontiguousarray(sample.pseudo_depth[:, ::-1])
-    return Sample(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
+    return Item(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
 
 
-def _factor(sample: Sample, pixels: int, side: int | None = None) -> float:
+def _factor(sample: Item, pixels: int, side: int | None = None) -> float:
     """What makes a side (none given: the height) `pixels` long, or more where the crop of 304 columns needs it."""
     height, width = sample.image.shape[:2]
     return float(max(pixels / (side or height), 304 / width))
 
 
-def _scaled(sample: Sample, factor: float) -> tuple[int, int]:
+def _scaled(sample: Item, factor: float) -> tuple[int, int]:
     """As FastDepth's resize: each side times the factor, cut down to whole pixels."""
     height, width = sample.image.shape[:2]
     return int(round(height * factor, 6)), int(round(width * factor, 6))

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.core.spec import Kind
-from leadline.core.types import Sample
-from leadline.data.loader import has_pseudo_depth
+from leadline.core.types import Item
+from leadline.data.batch import Batch
+from leadline.data.loader import pseudo_depth_of
 from leadline.data.options import View
 from leadline.data.transforms.augment import jittered, place, shifted
 
@@ -25,10 +26,13 @@ _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's
 
 @dataclass(frozen=True)
 class Viewed:
-    """A frame, and what was drawn for it: a row of `DRAWN` numbers."""
+    """A frame, and the random numbers of its augmentation."""
 
-    frame: Sample
+    frame: Item
     drawn: np.ndarray
+    """float64 [17]: Pillow's affine matrix (6), zoom, the order of the three colour changes (3), their factors (3),
+    gains (3), gamma.
+    """
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,7 @@ class Frames:
     kind: tuple[Kind, ...]
 
 
-DRAWN = 17
-"""Pillow's affine matrix (6), zoom, the order of the three colour changes (3), their factors (3), gains (3), gamma."""
-
-
-def draw(sample: Sample, rng: np.random.Generator, view: View) -> Viewed:
+def draw(sample: Item, rng: np.random.Generator, view: View) -> Viewed:
     """What `augment` would draw from `rng` for this frame."""
     zoom, matrix = place((sample.image.shape[0], sample.image.shape[1]), rng, view)
     order, factors = jittered(rng, view.jitter)
@@ -64,7 +64,7 @@ def gather(items: Sequence[Viewed]) -> Frames:
         places = [i for i, frame in enumerate(frames) if frame.image.shape == size]
         stacked = (np.stack([getattr(frames[i], what) for i in places]) for what in ("image", "target", "valid"))
         image, target, valid = map(torch.from_numpy, stacked)
-        pseudo = torch.from_numpy(np.stack([has_pseudo_depth(frames[i]) for i in places])) if answered else None
+        pseudo = torch.from_numpy(np.stack([pseudo_depth_of(frames[i]) for i in places])) if answered else None
         groups.append((torch.tensor(places), image, target, valid, pseudo))
     drawn = torch.from_numpy(np.stack([item.drawn for item in items]))
     return Frames(
@@ -72,7 +72,7 @@ def gather(items: Sequence[Viewed]) -> Frames:
     )
 
 
-def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
+def augmented(batch: Frames, device: torch.device, view: View) -> Batch:
     """The batch that `augment` and `collate` make of the same frames and draws, on `device`."""
     n, (height, width) = len(batch.name), view.pixels
     image = torch.empty(n, 3, height, width, device=device)
@@ -95,9 +95,7 @@ def augmented(batch: Frames, device: torch.device, view: View) -> Sample:
             says = group[4].to(device, non_blocking=True).flatten(1).gather(1, pixel)
             says = torch.where(metric[places, None], says / rows[:, 6:7], says)  # as `transforms.zoomed`
             pseudo[places] = torch.where(keep, says, 0).view(-1, 1, height, width)
-    return Sample(
-        _recoloured(image, drawn, view), target, valid, batch.name, pseudo_depth=pseudo, pseudo_kind=batch.kind
-    )
+    return Batch(_recoloured(image, drawn, view), target, valid, batch.name, None, pseudo, batch.kind)
 
 
 def _seen(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.options import R2Crop
 from leadline.data.transforms.augment import BILINEAR, NEAREST, by_table
 
 
-def r2crop(sample: Sample, rng: np.random.Generator, how: R2Crop = R2Crop()) -> Sample:
+def r2crop(sample: Item, rng: np.random.Generator, how: R2Crop = R2Crop()) -> Item:
     """LiteDepth's list in its order (the authors' config and transforms); its numbers are the defaults of `how`.
 
     1. with p = 0.5 rotate by U(-2.5, 2.5) degrees about the middle; what comes from outside is black and invalid;
@@ -40,11 +40,11 @@ def r2crop(sample: Sample, rng: np.random.Generator, how: R2Crop = R2Crop()) -> 
     pseudo = None if sample.pseudo_depth is None else _seen(sample.pseudo_depth, part, depth_size, angle, flip, NEAREST)
     # the intrinsics of the cut-out are not kept: a rotated view has none of the simple form
     return recolour(
-        Sample(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind), rng, how
+        Item(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind), rng, how
     )
 
 
-def recolour(sample: Sample, rng: np.random.Generator, how: R2Crop) -> Sample:
+def recolour(sample: Item, rng: np.random.Generator, how: R2Crop) -> Item:
     """Step 5 of the list."""
     gamma = rng.uniform(1 - how.gamma, 1 + how.gamma)
     gains = rng.uniform(1 - how.brightness, 1 + how.brightness) * rng.uniform(1 - how.colour, 1 + how.colour, 3)

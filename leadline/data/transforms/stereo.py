@@ -12,7 +12,7 @@ from PIL import Image
 
 from leadline.core.errors import BadData
 from leadline.core.formats import formats
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, subset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.frame import Frame
@@ -71,17 +71,17 @@ def focal_times_baseline(sets: Sequence[Dataset]) -> float:
     return float(np.mean(list(found.values())))
 
 
-def measured(data: Dataset) -> Dataset:
+def with_valid_depth(data: Dataset) -> Dataset:
     """The items of `data` that have a depth to compare with."""
     return subset(data, [i for i in range(len(data)) if data[i].valid.any()])
 
 
 def augment_pair(
-    sample: Sample,
+    sample: Item,
     rng: np.random.Generator,
     size: tuple[int, int],
     how: Stereo = Stereo(),
-) -> Sample:
+) -> Item:
     """monodepth's training list, in its order (dataloader of the authors): both views alike, at `size`.
 
     1. the lowest `how.cut_bottom` of the rows is cut away (Cityscapes);
@@ -100,7 +100,7 @@ def augment_pair(
         sample = replace(sample, image=image, right=right, target=target, valid=valid)
     sample = resize(sample, size)
     sample = mirror_pair(sample) if rng.random() < how.flip else sample
-    if rng.random() >= how.colours:
+    if rng.random() >= how.colours or sample.right is None:
         return sample
     gamma, brightness = rng.uniform(*how.gamma), rng.uniform(*how.brightness)
     factors = brightness * rng.uniform(*how.tint, 3)
@@ -109,8 +109,9 @@ def augment_pair(
     return replace(sample, image=by_table(sample.image, table), right=by_table(sample.right, table))
 
 
-def mirror_pair(sample: Sample) -> Sample:
+def mirror_pair(sample: Item) -> Item:
     """The pair in a mirror: the old right view, mirrored, is the left one. It has no depth, so nothing is valid."""
+    assert sample.right is not None
     left, right = (np.ascontiguousarray(view[:, ::-1]) for view in (sample.right, sample.image))
     camera = sample.intrinsics
     if camera is not None:

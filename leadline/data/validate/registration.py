@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from leadline.core.types import Sample
+from leadline.core.types import Item
 from leadline.data.validate.finding import Finding, Severity
 
 _GRID = 128
@@ -36,8 +36,8 @@ class Edges:
     square: bool
 
 
-def edges(sample: Sample) -> Edges | None:
-    """The Edges of a Sample; None where depth is too sparse to have any."""
+def edges(sample: Item) -> Edges | None:
+    """The Edges of a Item; None where depth is too sparse to have any."""
     if sample.valid.mean() < 0.3:
         return None
     height, width = sample.target.shape

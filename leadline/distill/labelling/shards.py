@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 from leadline.core.errors import BadData, LeadlineError
-from leadline.core.types import Sample
+from leadline.core.text import reason
+from leadline.core.types import Item
+from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, marks
 from leadline.data.label_index import LARGEST, checked_line, lines_of
@@ -41,9 +43,9 @@ def watched(data: Dataset) -> Dataset:
     return replace(data, read=partial(_watching, read=data.read, last=[]))
 
 
-def _watching(key: Any, read: Any, last: list[Any]) -> Sample:
+def _watching(key: Any, read: Any, last: list[Any]) -> Item:
     try:
-        sample: Sample = read(key)
+        sample: Item = read(key)
     except (LeadlineError, OSError) as error:
         if last:
             try:
@@ -72,7 +74,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
         return _left_out(data, i, error)
     except RuntimeError as error:
         if run.device != "cpu":
-            raise  # it may be the device that fails, and then no image is at fault
+            raise  # a GPU may fail for reasons that no image is the cause of
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
@@ -81,24 +83,24 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     sure = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"no_prediction": 1})}
     facts |= {"abstained": answer.abstained} if answer.abstained else {}
-    said = {**facts, "i": i, "name": sample.name, **known}
+    record = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
         + _member(f"{i:08d}.confidence.png", _png(sure))
-        + _member(f"{i:08d}.json", said)
+        + _member(f"{i:08d}.json", record)
     )
 
 
-def _shown(sample: Sample, device: str) -> Sample:
+def _shown(sample: Item, device: str) -> Batch:
     """A batch of one, as a teacher is asked about it."""
     image = torch.from_numpy(sample.image).to(device).permute(2, 0, 1)[None].float() / 255
     target, valid = (torch.from_numpy(np.array(x)).to(device)[None, None] for x in (sample.target, sample.valid))
-    return Sample(image, target, valid, (sample.name,))
+    return Batch(image, target, valid, (sample.name,))
 
 
 def _left_out(data: Dataset, i: int, error: Exception) -> bytes:
     """The line of an image that cannot be read, or that the teacher cannot look at."""
-    name, why = called(data.keys[i]), " ".join(str(error).split())[:_WHY] or type(error).__name__
+    name, why = called(data.keys[i]), reason(error, _WHY)
     return _member(f"{i:08d}.json", {"i": i, "name": name, "skipped": True, "why": why})
 
 

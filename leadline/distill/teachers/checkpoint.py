@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from leadline.core.preprocess import seen_part
 from leadline.core.spec import Preprocess
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.teachers.teacher import Teacher
 from leadline.nn.build import Net
 from leadline.nn.fold import fold
@@ -33,7 +33,7 @@ def net_teacher(net: Net, facts: Mapping[str, Any] | None = None) -> Teacher:
     """
     how, folded = net.spec.preprocess, fold(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def ask(batch: Sample) -> Tensor:
+    def ask(batch: Batch) -> Tensor:
         image = batch.image
         folded.to(image.device)
         top, left, height, width = seen_part((image.shape[-2], image.shape[-1]), how)

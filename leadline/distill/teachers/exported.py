@@ -12,7 +12,7 @@ from torch import Tensor
 from leadline.core.errors import BadArtefact
 from leadline.core.preprocess import prepare, restore
 from leadline.core.storage import sha256
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.distill.options import ExternalModel
 from leadline.distill.teachers.teacher import Teacher
 from leadline.runtime import load
@@ -41,9 +41,9 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
     return Teacher(manifest.spec.name, manifest.spec.head.kind, each(look), facts)
 
 
-def external_teacher(path: Path, said: ExternalModel, threads: int | None = None) -> Teacher:
-    """A file that leadline has not made: `said` is what it does not say of itself; errors as in `open_external`."""
-    runner, found = open_external(path, said, threads)
+def external_teacher(path: Path, external: ExternalModel, threads: int | None = None) -> Teacher:
+    """A file that leadline has not made: `external` is what it does not say of itself; errors as in `open_external`."""
+    runner, found = open_external(path, external, threads)
 
     def look(frame: np.ndarray) -> np.ndarray:
         size = (frame.shape[0], frame.shape[1])
@@ -54,10 +54,10 @@ def external_teacher(path: Path, said: ExternalModel, threads: int | None = None
     return Teacher(found.name, found.head.kind, each(look), facts)
 
 
-def each(look: Look) -> Callable[[Sample], Tensor]:
+def each(look: Look) -> Callable[[Batch], Tensor]:
     """`ask` of a teacher that looks at one picture at a time."""
 
-    def ask(batch: Sample) -> Tensor:
+    def ask(batch: Batch) -> Tensor:
         frames = (batch.image.detach().cpu() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
         maps = [torch.from_numpy(np.ascontiguousarray(look(np.ascontiguousarray(frame)))) for frame in frames]
         return torch.stack(maps)[:, None].to(batch.image.device)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.spec import Kind
-from leadline.core.types import KINDS, Sample
+from leadline.core.types import KINDS
+from leadline.data.batch import Batch
 
 
 class Answer(NamedTuple):
@@ -39,7 +40,7 @@ class Teacher:
 
     name: str
     kind: Kind
-    ask: Callable[[Sample], Tensor | Answer] = field(repr=False)
+    ask: Callable[[Batch], Tensor | Answer] = field(repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
     net: nn.Module | None = field(default=None, repr=False)
     files_of: Callable[[str], tuple[Path, ...]] = field(default=lambda name: (), repr=False)
@@ -49,10 +50,10 @@ class Teacher:
             raise ValueError(f"the teacher {self.name} is of kind {self.kind!r}; allowed: {', '.join(KINDS)}")
 
     @torch.no_grad()
-    def __call__(self, batch: Sample) -> Answer:
+    def __call__(self, batch: Batch) -> Answer:
         """What it says; see `Answer`."""
-        said = self.ask(batch)
-        depth, confidence, abstained = said if isinstance(said, Answer) else Answer(said, torch.ones_like(said))
+        answer = self.ask(batch)
+        depth, confidence, abstained = answer if isinstance(answer, Answer) else Answer(answer, torch.ones_like(answer))
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
         if tuple(depth.shape) != wanted:
             raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")

@@ -22,7 +22,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
+_PACKAGES = ("torch", "executorch", "torchao")
 _MAGIC = slice(4, 8), b"ET12"
 _POOLS: list[int] = []
 """The sizes that the process's pool of threads has had. A program points into the pool that it was loaded with."""
@@ -50,18 +50,15 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The program at `out`, its manifest beside it."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling, exported
 
-    check("executorch", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("executorch"):
+    with compiling("executorch", net, example, options, PRECISIONS, _PACKAGES) as source:
+        module = source.module
         if options.precision == "int8":
-            inner = graph.bare(net, example, options)
-            module = graph.around(module, _integers(inner, example, options.calibration, layers))
-        content = _program(graph.exported(module, inputs))
+            module = source.with_net(_integers(source.net, example, options.calibration, source.layers))
+        content = _program(exported(module, source.inputs))
     out.write_bytes(content)
-    write_beside(out, graph.manifest(net, example, "executorch", options, ("torch", "executorch", "torchao")))
+    write_beside(out, source.manifest)
     return out
 
 
@@ -81,7 +78,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         nonlocal program, n_pools
         if n_pools != len(_POOLS):
             program, n_pools = _opened(path, content, _POOLS[-1]), len(_POOLS)
-        method = program.load_method("forward")  # the same each time; asked here, since it needs the program alive
+        method = program.load_method("forward")  # a local: the method is valid only as long as the program
         (output,) = method.execute((from_numpy(image if image.flags.writeable else image.copy()),))
         return cast(np.ndarray, output.numpy())  # the runtime hands out copies
 
@@ -90,7 +87,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
 
 def _opened(path: Path, content: bytes, threads: int) -> Any:
     """The program in `content`, which was read from `path`, bound to a pool of as many threads."""
-    with quiet():  # it reports on the processor
+    with quiet():  # it prints a report on the processor
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 

@@ -18,7 +18,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import NO_COMPILER, check_threads, compiler, lacking, native
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -34,41 +33,41 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 def missing() -> str | None:
     """None if PyTorch is installed, otherwise the command that installs it. Compiling needs g++ besides."""
-    return None if lacking(("torch",), "") is None else "pip install torch"
+    return lacking(("torch",), "inductor")
 
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The archive at `out` for this machine's processor, its manifest beside it."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling, exported
 
-    check("inductor", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    if compiler() is None:
-        raise ExportFailed(f"inductor compiles C++: {NO_COMPILER}")
-    module, inputs = graph.prepared(net, example, options)
-    with converting("inductor"):
+    with compiling("inductor", net, example, options, PRECISIONS, ("torch",)) as source:
         import torch
 
-        if options.precision != "fp32":
-            inner = graph.bare(net, example, options)
-            integers = options.precision == "int8"
-            low = _integers(inner, example, options.calibration, layers) if integers else _half(inner)
-            module = graph.around(module, low)
+        if compiler() is None:
+            raise ExportFailed(f"inductor compiles C++: {NO_COMPILER}")
+        module = source.module
+        if options.precision == "bf16":
+            module = source.with_net(_half(source.net))
+        elif options.precision == "int8":
+            module = source.with_net(_integers(source.net, example, options.calibration, source.layers))
         out.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(
-                graph.exported(module, inputs), package_path=str(out), inductor_configs={"freezing": True}
+                exported(module, source.inputs), package_path=str(out), inductor_configs={"freezing": True}
             )
-    write_beside(out, replace(graph.manifest(net, example, "inductor", options, ("torch",)), machine=native()))
+    write_beside(out, replace(source.manifest, machine=native()))
     return out
 
 
 def load(path: Path, threads: int | None = None) -> Runner:
-    """The archive at `path` as a Runner. `threads` sets PyTorch's threads, which the whole process shares."""
+    """The archive at `path` as a Runner. A call computes with `threads` of PyTorch's threads, and leaves that number to
+    the whole process.
+    """
     manifest, n_threads = opened(path, "inductor"), check_threads(threads)
     import torch
 
-    torch.set_num_threads(n_threads)
+    from leadline.runtime.torch_threads import use_threads
+
     try:
         with quiet():
             model: Any = torch._inductor.aoti_load_package(str(path))
@@ -76,6 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         raise BadArtefact(f"PyTorch cannot load {path}, it is damaged or of another version or machine") from error
 
     def call(image: np.ndarray) -> np.ndarray:
+        use_threads(n_threads)
         with torch.inference_mode():
             output = model(torch.from_numpy(image if image.flags.writeable else image.copy()))
         return cast(np.ndarray, output.numpy())  # each call allocates its output

@@ -19,7 +19,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -54,21 +53,18 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The flatbuffer at `out`, its manifest beside it."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling
 
-    check("litert", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("litert"):
-        content = _converted(module, inputs)
+    with compiling("litert", net, example, options, PRECISIONS, _PACKAGES) as source:
+        content = _converted(source.module, source.inputs)
         if options.precision == "fp16":
             content = _half(content)
         if options.precision == "int8":
-            bare = content if options.frame is None else _converted(graph.bare(net, example, options), example)
-            content = _integers(content, bare, options.calibration, layers)
+            bare = content if options.frame is None else _converted(source.net, example)
+            content = _integers(content, bare, options.calibration, source.layers)
         content = _unnamed(content)
     out.write_bytes(content)
-    write_beside(out, graph.manifest(net, example, "litert", options, _PACKAGES))
+    write_beside(out, source.manifest)
     return out
 
 
@@ -79,7 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     where, magic = _MAGIC
     if content[where] != magic:
         raise BadArtefact(f"{path} is not a LiteRT file, or its start is damaged; export it anew")
-    with quiet():  # it announces its delegate
+    with quiet():  # LiteRT prints which delegate it uses
         from ai_edge_litert.interpreter import Interpreter
 
         try:
@@ -101,7 +97,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
 def _converted(module: torch.nn.Module, example: torch.Tensor) -> bytes:
     import litert_torch
 
-    return bytes(litert_torch.convert(module.eval(), (example,)).model_content())
+    return bytes(litert_torch.convert(module, (example,)).model_content())
 
 
 def _unnamed(content: bytes) -> bytes:
@@ -120,7 +116,7 @@ def _unnamed(content: bytes) -> bytes:
                 tensor.name = b""
     for buffer in model.buffers:
         if buffer.data is not None:
-            buffer.data = np.asarray(buffer.data, np.uint8)  # the quantiser's are bytearrays, written one by one
+            buffer.data = np.asarray(buffer.data, np.uint8)  # bytearrays of the quantiser would be written byte by byte
             buffer.Pack = partial(_aligned, buffer)
     return bytes(convert_object_to_bytearray(model))
 

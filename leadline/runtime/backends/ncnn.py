@@ -19,7 +19,6 @@ from leadline.core.errors import BadArtefact, ExportFailed
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import Manifest, opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 
+_PACKAGES = ("torch", "ncnn", "pnnx")
 _FLAGS = {  # of ncnn's options: those of other precisions are off, whatever the processor can do
     "fp32": (),
     "fp16": ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"),
@@ -45,17 +45,15 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The layers at `out` (.param), their weights in .param.bin beside it, and the manifest."""
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling
 
-    check("ncnn", options, PRECISIONS)
-    module, inputs = graph.prepared(net, example, options, picks=False)  # it has no index_select
-    with converting("ncnn"), tempfile.TemporaryDirectory() as folder:
-        param, weights = _converted(module, inputs.float(), options.precision == "fp16", Path(folder))
+    start = compiling("ncnn", net, example, options, PRECISIONS, _PACKAGES, picks=False)  # ncnn has no index_select
+    with start as source, tempfile.TemporaryDirectory() as folder:
+        param, weights = _converted(source.module, source.inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)
-    manifest = graph.manifest(net, example, "ncnn", options, ("torch", "ncnn", "pnnx"))
     out.with_name(out.name + ".bin").write_bytes(weights)
     out.write_text(param, "utf-8")
-    write_beside(out, manifest)
+    write_beside(out, source.manifest)
     return out
 
 
@@ -95,7 +93,7 @@ def _opened(path: Path, manifest: Manifest, threads: int) -> Any:
     net.opt.use_vulkan_compute = False
     for flag in {name for flags in _FLAGS.values() for name in flags}:
         setattr(net.opt, flag, flag in _FLAGS[manifest.precision])
-    with quiet():  # it says on stderr what it does not like
+    with quiet():  # ncnn prints its errors to stderr
         failed = net.load_param(str(path)) or net.load_model(str(weights))
     if failed or (net.input_names(), net.output_names()) != (["in0"], ["out0"]):
         raise BadArtefact(f"{path} or its weights, {weights.name}, are damaged or cut short; export the file anew")
@@ -108,7 +106,7 @@ def _converted(module: torch.nn.Module, example: torch.Tensor, half: bool, folde
     import torch
 
     with torch.no_grad():
-        traced = torch.jit.trace(module.eval(), (example,), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(str(folder / "net.pt"))
     shape = ",".join(str(n) for n in example.shape)
     command = [pnnx.EXEC_PATH, "net.pt", f"inputshape=[{shape}]f32", f"fp16={int(half)}"]

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.core.errors import BadArtefact
+from leadline.core.errors import BadArtefact, NoRuntime
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import Manifest, check_runtime, dumps
 from leadline.runtime.onnx_file import check_content, manifest_of, with_manifest
 from leadline.runtime.options import CompileOptions, Precision
@@ -31,6 +30,16 @@ if TYPE_CHECKING:
 
 PRECISIONS: Sequence[Precision] = ("fp32", "int8")
 
+PROVIDERS: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""What people call a device -> onnxruntime's name for what computes there."""
 _OPSET = 20
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -42,30 +51,35 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, its manifest in its metadata."""
-    from leadline.runtime import graph, whole_frame
+    from leadline.runtime.graph import compiling
 
-    check("onnx", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("onnx"):
+    with compiling("onnx", net, example, options, PRECISIONS, _PACKAGES) as source:
         if options.precision == "int8":
             from leadline.runtime.backends.onnx_int8 import quantized
 
-            bare = graph.bare(net, example, options)
-            model = quantized(_converted(bare, example, "image", "depth"), options.calibration, layers)
-            if isinstance(module, whole_frame.Framed):
-                before = _converted(module.shrink, inputs, "frame", "image")
-                model = _chained(before, model, _converted(module.grow, example[:, :1], "small", "depth"))
+            model = _converted(source.net, example, "image", "depth")
+            model = quantized(model, options.calibration, source.layers)
+            if source.frame_parts is not None:
+                shrink, grow = source.frame_parts
+                before = _converted(shrink, source.inputs, "frame", "image")
+                model = _chained(before, model, _converted(grow, example[:, :1], "small", "depth"))
         else:
-            model = _converted(module, inputs, "image" if options.frame is None else "frame", "depth")
+            model = _converted(source.module, source.inputs, "image" if options.frame is None else "frame", "depth")
         content = model.SerializeToString()
-    manifest = graph.manifest(net, example, "onnx", options, _PACKAGES)
-    manifest = replace(manifest, hashes=(hashlib.sha256(content).hexdigest(),))
+    manifest = replace(source.manifest, hashes=(hashlib.sha256(content).hexdigest(),))
     out.write_bytes(with_manifest(content, dumps(manifest)))
     return out
 
 
-def load(path: Path, threads: int | None = None) -> Runner:
+def devices() -> tuple[str, ...]:
+    """Where the installed onnxruntime can compute: its builds differ (`onnxruntime-gpu` has cuda)."""
+    import onnxruntime
+
+    here = onnxruntime.get_available_providers()
+    return tuple(device for device, provider in PROVIDERS.items() if provider in here)
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
     """The network at `path` as a Runner with its own `threads`."""
     n_threads = check_threads(threads)
     manifest = read_manifest(path)
@@ -78,9 +92,9 @@ def load(path: Path, threads: int | None = None) -> Runner:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # waiting threads spin, which is faster by a tenth, but only during a call: else they slow down all that comes after
+    # threads spin while they wait inside a call (a tenth faster), and stop after it: the cores are free for the rest
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = _session(path, options)
+    session = session_of(path, options, device)
     name = session.get_inputs()[0].name
 
     def call(images: np.ndarray) -> np.ndarray:
@@ -100,14 +114,22 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _session(path: Path, options: Any) -> Any:
+def session_of(path: Path, options: Any, device: str = "cpu") -> Any:
+    """A session on the file; BadArtefact if onnxruntime cannot open it, NoRuntime if not on `device`.
+
+    What the device has no kernel for is computed on the processor.
+    """
     import onnxruntime
 
     options.log_severity_level = 4  # errors are raised anyway
+    wanted = PROVIDERS[device]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common parent, and their messages no end
+        session = onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]])))
+    except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
         raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime; export it anew") from error
+    if wanted not in session.get_providers():  # a library that it needs is lacking: onnxruntime falls back in silence
+        raise NoRuntime(f"onnxruntime cannot compute on {device} here: its {wanted} does not start")
+    return session
 
 
 def _converted(module: nn.Module, example: torch.Tensor, given: str, result: str) -> Any:
@@ -126,7 +148,10 @@ def _converted(module: nn.Module, example: torch.Tensor, given: str, result: str
         verbose=False,
     )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for node in model.graph.node:  # the exporter writes each line of code that made it, with the path on this machine
+        node.ClearField("metadata_props")
+    return model
 
 
 def _chained(before: Any, net: Any, after: Any) -> Any:

@@ -20,7 +20,6 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
-from leadline.runtime.conversion import check, converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from leadline.nn.build import Net
     from leadline.runtime.graph import Layers
 
-# its converter and nncf tell their makers of each use, unasked, by forked processes; without this module they do not
+# OpenVINO's converter and nncf send telemetry from forked processes; without this module they cannot
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
@@ -41,7 +40,7 @@ _PACKAGES = ("torch", "openvino", "nncf")
 _ARITHMETIC: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
 
-_FIRST = threading.Lock()  # two threads that load at once shall not make two
+_FIRST = threading.Lock()  # of two threads that load at once one makes the core
 
 
 @cache
@@ -62,48 +61,54 @@ def missing() -> str | None:
 
 def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions) -> Path:
     """The network at `out`, which ends in .xml, its weights and its manifest beside it."""
-    from leadline.runtime import graph, whole_frame
+    from leadline.runtime.graph import compiling
 
-    check("openvino", options, PRECISIONS)
-    layers = graph.layers(net, example, options.keep)
-    module, inputs = graph.prepared(net, example, options)
-    with converting("openvino"):
+    packages = _PACKAGES if options.precision == "int8" else _PACKAGES[:2]
+    with compiling("openvino", net, example, options, PRECISIONS, packages) as source:
         import openvino
 
         if options.precision == "int8":
-            model = _integers(graph.bare(net, example, options), example, options.calibration, layers)
-            if isinstance(module, whole_frame.Framed):
-                before, after = _converted(module.shrink, inputs), _converted(module.grow, example[:, :1])
+            model = _integers(source.net, example, options.calibration, source.layers)
+            if source.frame_parts is not None:
+                shrink, grow = source.frame_parts
+                before, after = _converted(shrink, source.inputs), _converted(grow, example[:, :1])
                 model = _chained(_chained(before, model), after)
         else:
-            model = _converted(module, inputs)
+            model = _converted(source.module, source.inputs)
         model.inputs[0].set_names({"image" if options.frame is None else "frame"})
         model.outputs[0].set_names({"depth"})
         openvino.save_model(model, out, compress_to_fp16=options.precision == "fp16")
-    packages = _PACKAGES if options.precision == "int8" else _PACKAGES[:2]
-    write_beside(out, graph.manifest(net, example, "openvino", options, packages))
+    write_beside(out, source.manifest)
     return out
 
 
-def load(path: Path, threads: int | None = None) -> Runner:
-    """The network at `path` as a Runner with as many `threads`, each on a core of its own."""
+def devices() -> tuple[str, ...]:
+    """Where OpenVINO can compute here, such as cpu, gpu, npu."""
+    with _FIRST:
+        found = [name.lower() for name in _core().available_devices]
+    return tuple(sorted(found, key=lambda name: (name != "cpu", name)))
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
+    """The network at `path` as a Runner with as many `threads`, each on a core of its own; or on another device."""
     manifest, n_threads = opened(path, "openvino"), check_threads(threads)
     import openvino
 
     with _FIRST:
         core = _core()
-    core.set_property({"ENABLE_MMAP": False})  # a file written anew would crash whoever has the old one mapped
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    core.set_property({"ENABLE_MMAP": False})  # mapped weights crash the process when the file is overwritten
+    has_bf16 = device == "cpu" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     beside_int8 = "bf16" if has_bf16 and not manifest.kept else "f32"
+    of_cpu = {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": True} if device == "cpu" else {}
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": n_threads,
-        "ENABLE_CPU_PINNING": True,
-        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),  # by itself it takes the quickest
+        **of_cpu,
+        # OpenVINO's default is the fastest
+        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),
     }
     try:
-        request = core.compile_model(path, "CPU", settings).create_infer_request()
+        request = core.compile_model(path, device.upper(), settings).create_infer_request()
     except RuntimeError as error:
         raise BadArtefact(
             f"{path}, or {path.with_suffix('.bin').name} beside it, is missing or damaged; export it anew"
@@ -116,9 +121,9 @@ def load(path: Path, threads: int | None = None) -> Runner:
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(depth, shared_memory=True))
         try:
-            request.start_async()  # with `wait` it costs less than `infer`, which looks at all it is given
+            request.start_async()  # faster than `infer`, which checks its arguments
         finally:
-            request.wait()  # also after Ctrl-C: it writes into `depth` until it is done
+            request.wait()  # also after Ctrl-C: the request writes into `depth` until it is done
         return depth
 
     return runner(manifest, call)

@@ -20,7 +20,6 @@ from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads, lacking, native, usable_cores
 from leadline.core.preprocess import Runner
 from leadline.core.quiet import quiet
-from leadline.runtime.conversion import converting
 from leadline.runtime.manifest import opened, write_beside
 from leadline.runtime.options import CompileOptions, Precision
 from leadline.runtime.runner import runner
@@ -45,19 +44,17 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     tuning that was interrupted goes on. With `options.tuning` alone the database is used as it is. Each kind of
     processor has a database of its own, a folder in that folder.
     """
-    from leadline.runtime import graph
+    from leadline.runtime.graph import compiling
 
-    if options.precision not in PRECISIONS:
-        raise ValueError(f"tvm makes no {options.precision} files; it makes {', '.join(PRECISIONS)}")
     if options.trials and options.tuning is None:
         raise ValueError("trials need a folder for the tuner's database: give tuning too")
     if options.tuning is not None and not options.trials and not options.tuning.is_dir():
         raise ValueError(f"there is no tuner's database {options.tuning}; give trials to make one")
-    with converting("tvm"):
+    with compiling("tvm", net, example, options, PRECISIONS, ("apache-tvm",), tunes=True) as source:
         target = this_machine()
         from tvm import relax
 
-        module = lowered(*graph.prepared(net, example, options), target)
+        module = lowered(source.module, source.inputs, target)
         if options.tuning is not None:
             from leadline.runtime.backends import tvm_tuning
 
@@ -70,7 +67,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
             library = relax.build(module, target)
         out.parent.mkdir(parents=True, exist_ok=True)
         library.export_library(str(out))
-    write_beside(out, replace(graph.manifest(net, example, "tvm", options, ("apache-tvm",)), machine=native()))
+    write_beside(out, replace(source.manifest, machine=native()))
     return out
 
 
@@ -78,7 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The library at `path` as a Runner. TVM's thread pool is one for the whole process: the last `load` sets it."""
     manifest = opened(path, "tvm")
     n_threads = check_threads(threads)
-    with quiet():  # TVM's own modules use what others have deprecated
+    with quiet():  # importing TVM raises DeprecationWarnings
         tvm = _tvm()
         from tvm import relax
     try:
@@ -138,8 +135,12 @@ def lowered(module: torch.nn.Module, example: torch.Tensor, target: Any) -> Any:
 
 
 def _tvm() -> Any:
-    """The package, allowed to use every core: by itself it takes half of them."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # read once, when it is imported
+    """The package, allowed to use every core: by itself it takes half of them.
+
+    TVM reads that number from the environment alone, when its pool of threads is made. So the variable stays set for
+    this process and those that it starts; one that is set already is left as it is.
+    """
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
     import tvm
 
     return tvm

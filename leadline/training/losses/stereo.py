@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadline.core.types import Sample
+from leadline.data.batch import Batch
 from leadline.data.options import Stereo
 from leadline.training.losses.depth import unlike
 
 
-def photometric(net: nn.Module, batch: Sample, weights: Stereo = Stereo()) -> tuple[Tensor, dict[str, float]]:
+def photometric(net: nn.Module, batch: Batch, weights: Stereo = Stereo()) -> tuple[Tensor, dict[str, float]]:
     """A loss for `fit` (bind `weights` with `partial`): monodepth's, from `batch.image` (left) and `batch.right` alone.
 
     Summed over both views and the scales s = 0 (finest) to `weights.scales` - 1 of `net(image, raw=True)`, the views

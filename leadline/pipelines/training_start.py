@@ -1,0 +1,122 @@
+"""The net that a training run starts from: a given one, the weights of a checkpoint, or a fresh one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leadline.core.spec import Spec
+from leadline.data.dataset import Dataset, evenly
+from leadline.data.loader import collate, pseudo_depth_of
+from leadline.data.options import View
+from leadline.data.transforms.augment import augment
+from leadline.distill.teachers import Teacher
+from leadline.evaluation.protocols import find as find_protocol
+from leadline.nn import zoo
+from leadline.nn.build import Net, build, calibrated
+from leadline.nn.checkpoint import is_run, shipped
+from leadline.nn.pretrained.tflite import give_from_file_
+from leadline.pipelines.training_data import Say, from_pairs, seen
+from leadline.training.options import Training
+
+
+def comes_with_weights(run: Training) -> bool:
+    """Whether the net comes with weights."""
+    known = run.model in zoo.names() or run.model in shipped()
+    return run.pretrained or Path(run.model).is_file() or (not known and is_run(run.model))
+
+
+def check_start(run: Training, *, given: bool, say: Say) -> None:
+    """ValueError before any work if options contradict each other. With a `given` net, model and init do not count."""
+    if not given and run.init is not None and not run.init.is_file():
+        raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
+    if not given and run.init is not None and comes_with_weights(run):
+        raise ValueError(f"{run.model} comes with weights, so --init has no use; leave one of the two out")
+    if not given and not comes_with_weights(run) and run.model in shipped() and run.model not in zoo.names():
+        raise ValueError(f"{run.model} is known by its weights alone; give --pretrained, and it starts from them")
+    find_protocol(run.protocol)  # also where nothing is validated
+    if run.resume and not (run.out / "state.safetensors").exists():
+        say(f"there is no run in {run.out} to go on with: it starts from the beginning")
+    if from_pairs(run):
+        plain = Training(run.data, run.out)
+        for name in ("init", "transform", "view", "weighting"):
+            if getattr(run, name) != getattr(plain, name):
+                raise ValueError(f"{name} is {getattr(run, name)}, which --loss stereo has no use for; leave it out")
+
+
+def check_trainable(run: Training, spec: Spec, name: str) -> None:
+    """ValueError if the run's loss cannot be computed from what the net `name` predicts."""
+    if spec.head.kind != "metric" and "stereo" not in run.loss:
+        raise ValueError(
+            f"{name} gives {spec.head.kind}, which cannot be compared with metres; --loss stereo trains it"
+        )
+
+
+def at_size_of(run: Training, spec: Spec, *, given: bool) -> Training:
+    """The run with images of the net's own size: always if the net is `given`, else where the run names no size.
+
+    ValueError if the transform gives images of one fixed size, and the given net has another.
+    """
+    size = spec.preprocess.size
+    if not given:
+        use_own = not from_pairs(run) and run.view.size is None
+        return replace(run, view=replace(run.view, size=size)) if use_own else run
+    if from_pairs(run):
+        return replace(run, stereo=replace(run.stereo, size=size))
+    run = replace(run, view=replace(run.view, size=size), r2crop=replace(run.r2crop, image=size))
+    if (found := seen(run)) != size:
+        raise ValueError(
+            f"transform is {run.transform}, which gives images of {found[0]}x{found[1]}, and {spec.name} is a net for "
+            f"{size[0]}x{size[1]}; --transform view gives images of any size"
+        )
+    return run
+
+
+def starting_net(
+    run: Training, data: Dataset, weights: Net | None, *, given: bool, camera: float, teacher: Teacher | None
+) -> Net:
+    """The net at the first step: `weights`, or None for a fresh net, whose encoder and head `data` initialise.
+
+    A net that is `given` keeps its size; `weights` of a checkpoint get that of the run. For stereo pairs it is a copy
+    that gives metres by the cameras' `camera`, focal length times baseline. `teacher`: see `_fresh`.
+    """
+    start = _fresh(run, data, teacher) if weights is None else weights
+    if from_pairs(run):
+        return calibrated(start, camera, run.stereo.size)
+    if not given:
+        start.spec = replace(start.spec, preprocess=replace(start.spec.preprocess, size=seen(run)))
+    return start
+
+
+def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
+    """A fresh net. Its encoder starts from `run.init`; its head at the mean depth of the data, or where they have no
+    depth, of what the teacher predicts.
+    """
+    net = build(zoo.spec(run.model), seed=run.fit.seed)
+    if from_pairs(run):
+        return net
+    some = [data[i] for i in evenly(64, len(data))]
+    depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
+    if not depths:
+        depths = [
+            float(pseudo[pseudo > 0].mean())
+            for s in some
+            if s.pseudo_kind == "metric" and (pseudo := pseudo_depth_of(s)).any()
+        ]
+    if not depths and teacher is not None and teacher.kind == "metric":
+        answers = [teacher(collate([s])).depth for s in some[:8]]
+        depths = [float(a[torch.isfinite(a)].mean()) for a in answers if torch.isfinite(a).any()]
+    if not depths:
+        raise ValueError(
+            f"{data.name!r} has no valid depth, so nothing says at which depth a fresh net starts; `leadline data "
+            "check` says why, and --pretrained starts from a net that knows metres"
+        )
+    net.head.start_at(float(np.mean(depths)))
+    if run.init is not None:
+        still = View(seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
+        give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
+    return net

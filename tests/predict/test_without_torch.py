@@ -1,0 +1,106 @@
+"""A machine that has onnxruntime and no torch: a model's name runs, and what needs torch says so in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.without_packages import HEAVY, environment, leadline
+
+from leadline.core.errors import BadCheckpoint, MissingPackage
+from leadline.nn import files
+from leadline.predict import predictor as predictors
+from leadline.predict.predictor import load_predictor, shipped_file
+
+onnxruntime = pytest.importorskip("onnxruntime")
+IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph, and next to it the environment without packages."""
+    folder = tmp_path_factory.mktemp("light")
+    Image.fromarray(IMAGE).save(folder / "photo.png")
+    return folder
+
+
+def run(folder: Path, *words: str | Path) -> tuple[int, str, str]:
+    done = leadline(*words, env=environment(folder / "site"), cwd=folder)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_name_runs_by_its_onnx_file_and_eager_asks_for_pytorch() -> None:
+    quick, torch = load_predictor("litedepth"), load_predictor("litedepth", runtime="eager")
+    assert (quick.runtime, torch.runtime) == ("onnx", "eager")
+    assert quick.name == torch.name and quick.preprocess == torch.preprocess and quick.head == torch.head
+    assert quick(IMAGE).values == pytest.approx(torch(IMAGE).values, rel=1e-4)
+
+
+def test_a_checkpoint_and_a_net_without_such_a_file_run_by_pytorch() -> None:
+    assert load_predictor(files.shipped()["litedepth"]).runtime == "eager"
+    assert shipped_file("fastdepth") is None
+    assert shipped_file("litedepth", "openvino") is None and shipped_file("litedepth", "eager") is None
+
+
+def test_without_onnxruntime_a_name_runs_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadline.runtime.backends.onnx.missing", lambda: "pip install 'leadline[onnx]'")
+    assert load_predictor("litedepth").runtime == "eager"
+
+
+def test_without_both_the_line_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadline.runtime.backends.onnx.missing", lambda: "pip install 'leadline[onnx]'")
+    monkeypatch.setattr(predictors, "is_installed", lambda package: False)
+    with pytest.raises(MissingPackage, match=r"leadline\[train\].* or run its ONNX file.*leadline\[onnx\]"):
+        load_predictor("litedepth")
+    with pytest.raises(MissingPackage, match=r"fastdepth_small, litedepth run without it \(pip install"):
+        load_predictor("fastdepth")
+    with pytest.raises(MissingPackage, match="export it on a machine that has torch"):
+        load_predictor(files.shipped()["litedepth"])
+
+
+def test_a_name_that_does_not_exist_is_told_before_a_package_that_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictors, "is_installed", lambda package: False)
+    with pytest.raises(BadCheckpoint, match="there is no model 'nosuch'"):
+        load_predictor("nosuch")
+
+
+def test_predict_gives_pictures_of_the_default_net(folder: Path) -> None:
+    code, out, err = run(folder, "predict", "photo.png", "--json", "--save", "png16,npy")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["model"], facts["runtime"], facts["n_failed"]) == (files.DEFAULT, "onnx", 0)
+    assert all((folder / path).is_file() for path in facts["files"][0]["files"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "photo.png", "--model", "fastdepth"),
+        ("predict", "photo.png", "--runtime", "eager"),
+        ("predict", "photo.png", "--model", files.shipped()["litedepth"]),
+        ("train", "--data", ".", "--out", "run"),
+        ("distill", "--data", ".", "--teacher", "litedepth", "--out", "run"),
+        ("prune", "litedepth", "--method", "l2", "--budget", "macs=0.5x", "--data", ".", "--out", "half.safetensors"),
+        ("quantize", "litedepth", "--runtime", "onnx", "--data", ".", "--out", "net.onnx"),
+        ("export", "litedepth", "--runtime", "onnx", "--out", "net.onnx"),
+        ("parity", "litedepth", "photo.png"),
+        ("import", "net.pth.tar", "--out", "net.safetensors"),
+    ],
+    ids=lambda words: " ".join(str(word) for word in words[:1] + words[-2:-1]),
+)
+def test_what_needs_torch_says_so_in_one_line(folder: Path, words: tuple[str | Path, ...]) -> None:
+    code, out, err = run(folder, *words)
+    assert code == 1 and not out
+    assert len(err.splitlines()) == 1 and "needs the package 'torch'" in err
+    assert "pip install 'leadline[train]'" in err
+
+
+def test_the_support_hides_what_it_names(folder: Path) -> None:
+    assert {"torch", "matplotlib", "onnx"} <= set(HEAVY)
+    code, out, _ = run(folder, "doctor", "--json")
+    rows = {row["runtime"]: row for row in json.loads(out)["runtimes"]}
+    assert code == 0 and rows["onnx"]["ready"] and not rows["eager"]["ready"]
+    assert rows["eager"]["needs"] == "pip install 'leadline[train]'"
