@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.data import tell_unread
-from leadline.cli.early import check_training
+from leadline.cli.early import check_layout, check_teachers, check_training
 from leadline.cli.flags import AS_SAID, Read
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
@@ -47,6 +47,8 @@ def label(
         reading: how to read the data
         json: print one JSON object
     """
+    check_teachers(teachers.teacher)
+    check_layout(reading.layout)
     from leadline.data.label_set import open_labels
     from leadline.data.layouts.detect import described, open_dataset
     from leadline.data.layouts.unlabelled import passed_over
@@ -131,4 +133,5 @@ def distill(
     from leadline.cli.train import print_report, run_training
 
     check_training(run)
+    check_teachers(how.teachers.teacher)
     return print_report(run_training(run, distillation=how)[1], run, json)

@@ -65,10 +65,10 @@ def test_photographs_of_a_set_with_depth_are_learned_from_too_but_not_the_neighb
     data = write_folder(tmp_path / "long", [render(seed % 3, size=(12, 16)) for seed in range(90)])
     for i in range(1, 90, 2):
         (data / "depth" / f"{i:03d}.png").unlink()  # 45 with depth, of which 36 to train on; 16 to 25 for choosing
-    teachers = TeacherOptions((str(teacher),))
-    how = Training((f"{data}:2",), tmp_path / "out", model="litedepth", batch=4, val_every=2, workers=0,
+    teachers = TeacherOptions(teacher=(str(teacher),))
+    how = Training(data=(f"{data}:2",), out=tmp_path / "out", model="litedepth", batch=4, val_every=2, workers=0,
                    view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
-    made = parts(how, supervision=teacher_supervision(how, Distillation((f"{data}:2",), teachers=teachers)))
+    made = parts(how, supervision=teacher_supervision(how, Distillation(unlabelled=(f"{data}:2",), teachers=teachers)))
     chosen = {key.name for key in made.validation.keys} if made.validation else set()
     (labelled, _), (every, n) = made.facts["images"][0], made.facts["images"][1]
     assert chosen and n == 72 - 2 * len(chosen) and labelled and every
@@ -87,7 +87,9 @@ def test_labels_whose_scale_is_the_truth_teach_about_images_that_have_it(teacher
     (data / "depth" / "000.png").unlink()
     said = ["--external.kind", "relative_depth", "--metric", "truth", "--out", str(tmp_path / "a")]
     assert main(["label", str(data), "--teacher", str(data / "depth"), *said]) == 0
-    how = Training((), tmp_path / "out", model="fastdepth_small", pretrained=True, batch=2, workers=0,
+    how = Training(data=(), out=tmp_path / "out", model="fastdepth_small", pretrained=True, batch=2, workers=0,
                    view=View(size=(64, 96)), loss=("log_l1",), fit=FitOptions(steps=2))  # fmt: skip
-    made = parts(how, supervision=teacher_supervision(how, Distillation((f"{data}:2",), labels=(tmp_path / "a",))))
+    made = parts(
+        how, supervision=teacher_supervision(how, Distillation(unlabelled=(f"{data}:2",), labels=(tmp_path / "a",)))
+    )
     assert made.facts["images"] == [["rooms train", 7]]
