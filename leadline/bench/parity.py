@@ -171,9 +171,9 @@ def reference_net(model: str) -> Reference:
     return Reference(net.spec.preprocess, net.spec.head.kind, sha256(find(model)), partial(_expectation, net))
 
 
-def reference_file(model: str, said: ExternalModel) -> Reference:
+def reference_file(model: str, external: ExternalModel) -> Reference:
     """A file of another program, run by its own runtime."""
-    run, found = open_external(Path(model), said)
+    run, found = open_external(Path(model), external)
 
     def expectation(how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
         return partial(_expected, run, how)
@@ -197,7 +197,7 @@ def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Ca
     if whole is not None:
         module = Framed(net, whole, how)
         hook = module.net.register_forward_pre_hook(lambda _module, given: seen.append(given[0].numpy()))
-        framed = eager.runner(module)  # a copy, which keeps the hook that `net` itself must lose
+        framed = eager.runner(module)  # a copy that keeps the hook; `net` itself loses it below
         hook.remove()
 
     def expect(frame: np.ndarray) -> Expected:

@@ -20,7 +20,7 @@ from leadline.core.storage import sha256
 from leadline.nn.files import find, read_spec
 from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
-from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
+from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_external
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
@@ -71,7 +71,7 @@ class BenchOptions:
         return open_dataset(self.data, self.split, **({"allow_code": True} if self.allow_code else {}))
 
 
-_OF_OTHERS = ("facts", "stands_in")  # fields of a Row that its JSON does not hold under their name
+_OF_OTHERS = ("facts", "stands_in")  # fields that JSON stores under other names
 
 
 @dataclass
@@ -142,7 +142,7 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
     """
     rows = []
     if options.external != NOTHING_SAID and not any(is_external(model) for model in models):
-        refuse_said(", ".join(models), options.external)
+        refuse_external(", ".join(models), options.external)
     for model in models:
         if is_artefact(model):
             rows += _of_file(model, options)
@@ -222,10 +222,10 @@ def _of_file(model: str, options: BenchOptions) -> list[Row]:
     path = Path(model)
     if is_external(path):
         kind_of(path, options.external)
-        name, said = EXTERNAL[path.suffix], to_json(options.external)
+        name, external = EXTERNAL[path.suffix], to_json(options.external)
         stored = weights_precision(path) if path.suffix == ".onnx" else "fp32"  # of a TFLite file its runtime tells
         return [
-            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=said)
+            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=external)
             for n in _threads(options)
         ]
     found = read_manifest(path)

@@ -137,7 +137,7 @@ def _limits(rows: Sequence[Row], facts: dict[str, dict[str, Any]], say: Callable
             try:
                 with working(pick_cores(row.threads), row.threads) as worker:
                     found[str(row.threads)] = worker.ask("peaks", threads=row.threads)
-            except RowFailed as error:  # what was measured so far is not lost for it
+            except RowFailed as error:  # other rows are kept
                 found[str(row.threads)] = {"error": str(error)}
         fact = by_source.get(row.source)
         peaks = found[str(row.threads)]

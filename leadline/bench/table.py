@@ -37,8 +37,8 @@ def table(found: Bench) -> str:
     lines += [_line([cells[i] for _, cells in shown], widths) for i in range(len(good))]
     lines += [f"{_name(row)}: {row['error']}" for row in found.rows if "error" in row]
     lines += [f"{_name(row)}: no accuracy: {row['metrics_error']}" for row in good if "metrics_error" in row]
-    asked = found.context["timing"]["n"]
-    lines += [f"{_name(row)}: so slow that only {row['n']} calls were measured" for row in good if row["n"] < asked]
+    wanted = found.context["timing"]["n"]
+    lines += [f"{_name(row)}: so slow that only {row['n']} calls were measured" for row in good if row["n"] < wanted]
     return "\n".join([*lines, "", summary_line(found.context)])
 
 

@@ -42,13 +42,13 @@ def predictor(
     threads = stated_threads(threads)
     from leadline.predict.predictor import load_predictor
     from leadline.runtime import SUFFIXES
-    from leadline.runtime.external import refuse_said
+    from leadline.runtime.external import refuse_external
 
     load: Callable[[int | None], Predictor] = partial(_load, load_predictor, model, runtime, external)
     if runtime == "auto" and SUFFIXES.get(Path(model).suffix, "eager") != "eager":
         load = partial(_load, load_predictor, model, None, external)  # a file says itself what runs it
     elif runtime == "auto":
-        refuse_said(model, external)
+        refuse_external(model, external)
         progress(f"looking for the fastest runtime for {model}")
         from leadline.bench.fastest import choose
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.spec import Decoder, Encoder, Head, Kind, Preprocess, Spec
+from leadline.core.text import reason
 from leadline.nn.build import Net
 
 _MARK = "module:"
@@ -118,9 +119,9 @@ def _check_map(net: Wrapped, label: str) -> None:
         with torch.no_grad():
             out = net.eval().module((image - net.mean) / net.std)
     except Exception as error:  # any layer may refuse, each in its own way
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
-            f"{label} fails on images [2,3,{height},{width}]: {said}; give the size that it takes: size=(height, width)"
+            f"{label} fails on images [2,3,{height},{width}]: {reason(error, 200)}; give the size that it takes: "
+            "size=(height, width)"
         ) from error
     finally:
         for module, training in modes:

@@ -58,7 +58,7 @@ def cost_model(
     if budget.kind == "bytes":
         return CostModel(byte_cost)
     assert budget.runtime is not None
-    measured = table(net, size, budget.runtime, threads=budget.threads, say=say)
+    latencies = table(net, size, budget.runtime, threads=budget.threads, say=say)
     how: dict[str, Any] = {"size": size, "runtime": budget.runtime, "threads": budget.threads}
     known = timed({"net": net}, **how)["net"].median if whole_ms is None else whole_ms
 
@@ -66,7 +66,7 @@ def cost_model(
         times = timed({"before": net, "after": other}, **how)
         return float(known * times["after"].median / times["before"].median)
 
-    cost = latency_cost(net, size, measured, known)
+    cost = latency_cost(net, size, latencies, known)
     return CostModel(lambda _: cost, measure)
 
 
@@ -145,11 +145,12 @@ def _masked(
     say(f"the masks keep {loss.kept():.3f} of the cost")
     if _aims(options) and loss.kept() > 1.2 * most / cost(channels.shapes):
         say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
-    masked = mask_consumers(net, channels, loss.off())  # what only rounding keeps is still read by nothing
+    # channels kept by rounding to `multiple` stay masked: the output is unchanged
+    masked = mask_consumers(net, channels, loss.off())
     if _aims(options):
 
-        def cut(asked: float) -> Net:
-            return prune(masked, channels, loss.prune_plan(asked, options.multiple))
+        def cut(limit: float) -> Net:
+            return prune(masked, channels, loss.prune_plan(limit, options.multiple))
 
         small, found = _met(costs, most, cut, say)
     else:
@@ -160,26 +161,26 @@ def _masked(
     return small, {"cost": found, "kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 
 
-def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, asked: float) -> Net:
-    return prune(net, channels, choose(channels, scores, cost, asked, multiple=multiple))
+def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, limit: float) -> Net:
+    return prune(net, channels, choose(channels, scores, cost, limit, multiple=multiple))
 
 
 def _met(costs: CostModel, most: float, cut: Callable[[float], Net], say: Say) -> tuple[Net, float]:
     """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate; its cost."""
-    asked = found = most
+    limit = found = most
     for attempt in range(6):
         try:
-            small = cut(asked)
+            small = cut(limit)
         except BudgetInfeasible:
             if not attempt:
                 raise
-            break  # it would name a limit that nobody gave
+            break  # its message would name this tighter limit, not the user's
         if costs.measure is None:
             return small, costs.cost_of(small)(shapes_of(small))
         if (found := costs.measure(small)) <= most:
             return small, found
-        say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
-        asked *= 0.98 * most / found
+        say(f"estimated {limit:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
+        limit *= 0.98 * most / found
     raise BudgetInfeasible(
         f"the smallest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one"
     )
@@ -200,7 +201,7 @@ def _scored(
         net, found = _met(costs, most, cut, say) if last else (cut(now), now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if not last:
-            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
+            own = copy.deepcopy(made.loss)  # rounds must not change the loss that the long training starts with
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds, "cost": found}
 

@@ -185,7 +185,7 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
         say("no labelled data are given: there is no validation")
     if supervision is not None:
         sets = supervision.add_labels(sets)  # after the split: it must not depend on which images the teacher left out
-    with first():  # the other processes then find what this one has decoded
+    with first():  # one process decodes; the others then read its cache
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=None if stereo else rows(run, spec), say=say)
     return TrainingSets(sets, per_batch, validation, camera)
 
@@ -213,7 +213,7 @@ def training_batches(
         seed=run.fit.seed,
         rank=rank,
         world=world,
-        pad=run.transform == "litedepth",  # its cut-outs differ in size
+        pad=run.transform == "litedepth",  # r2crop's cut-outs differ in size
         gather=gather if on_device else None,
     )
     return loading, partial(augmented, view=run.view) if on_device else None

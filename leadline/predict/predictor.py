@@ -23,7 +23,14 @@ from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, installed, load
-from leadline.runtime.external import EXTERNAL, ExternalManifest, check_said, is_external, open_external, refuse_said
+from leadline.runtime.external import (
+    EXTERNAL,
+    ExternalManifest,
+    check_external,
+    is_external,
+    open_external,
+    refuse_external,
+)
 from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
@@ -142,7 +149,7 @@ def load_predictor(
     threads = stated_threads(threads)
     if is_external(model):
         return _of_external(Path(model), runtime, threads, external)
-    refuse_said(model, external)
+    refuse_external(model, external)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
@@ -163,7 +170,7 @@ def _of_external(path: Path, runtime: str | None, threads: int | None, said: Ext
     if runtime not in (None, (made_for := EXTERNAL[path.suffix])):
         raise ValueError(f"{path} is a file of another program, which {made_for} runs; leave --runtime {runtime} out")
     runner, found = open_external(path, said, threads)
-    check_said(path, said, found)
+    check_external(path, said, found)
     return Predictor(found.name, runner, found.preprocess, found.head, found)
 
 

@@ -89,7 +89,8 @@ def _export(
                 f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use "
                 "another runtime"
             )
-        if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
+        # else another process made the file meanwhile, and may be running it
+        if out is not None or not _is_usable(target, module):
             move(Path(folder), made, target)
     return target
 
@@ -200,7 +201,7 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
         "keep": options.keep,
         "tuning": contents_of(options.tuning),
         "trials": options.trials,
-        "machine": machine.identity(),  # .so and .pt2 hold its instructions, int8 may hang on them
+        "machine": machine.identity(),  # .so and .pt2 are compiled for it; int8 kernels differ by processor
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"
@@ -239,7 +240,7 @@ def move(folder: Path, made: Path, target: Path) -> None:
     """
     others = [path for path in folder.iterdir() if path != made]
     if others:
-        target.unlink(missing_ok=True)  # or, for a moment, it would stand beside another one's weights
+        target.unlink(missing_ok=True)  # else the old file would stand beside the new weights for a moment
     for path in others:
         path.replace(target.with_name(path.name))
     made.replace(target)

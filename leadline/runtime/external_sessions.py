@@ -13,6 +13,7 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads
 from leadline.core.quiet import quiet
+from leadline.core.text import reason
 from leadline.runtime import installed
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import Precision
@@ -41,7 +42,7 @@ def onnx_session(path: Path, threads: int | None) -> Session:
     options.intra_op_num_threads = check_threads(threads)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common parent, and their messages no end
+    except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
         raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime") from error
 
     def named(things: Any) -> Named:
@@ -71,7 +72,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
             raise BadArtefact(f"{path} is damaged, or no TFLite file: {error}") from error
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
-    turn = threading.Lock()  # an interpreter has one set of tensors
+    turn = threading.Lock()  # an interpreter has one set of tensors: one call at a time
 
     def run(image: np.ndarray) -> Sequence[Any]:
         try:
@@ -91,8 +92,7 @@ def tflite_session(path: Path, threads: int | None) -> Session:
 
 
 def _failed(path: Path, image: np.ndarray, error: Exception) -> BadArtefact:
-    reason = " ".join(str(error).split())[:200]
-    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}")
+    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason(error, 200)}")
 
 
 _TYPES: dict[str, Any] = {

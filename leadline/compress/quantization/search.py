@@ -218,12 +218,12 @@ class _Work:
     ) -> Candidate:
         path, metric = self.compiled(net, options), self.criteria.metric
         try:
-            found, measured = self.metrics(path)
-        except BadData:  # not on a single one
-            found, measured = {}, 0
+            found, n_measured = self.metrics(path)
+        except BadData:  # no image could be compared
+            found, n_measured = {}, 0
         low, high = (self.module.load(p, self.criteria.threads) for p in (path, floating))
         times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)
-        drop = worse_by(metric, expected[metric], found[metric]) if measured >= counted else math.inf
+        drop = worse_by(metric, expected[metric], found[metric]) if n_measured >= counted else math.inf
         ratio = times[options.precision].median / times["fp32"].median
         return Candidate(method, net, options.keep, path, drop, ratio, found, times)
 

@@ -66,9 +66,9 @@ def _parts(
     wanted = every if description.items == "images" else frames
     if by_lists is not None and by_lists.parts is not None:
         parts, rule = by_lists.parts, by_lists.rule
-    elif (told := by_folders(frames)) is not None:
-        part_of = {frame: part for part, own in told.items() for frame in own}
-        made: dict[str, list[Frame]] = {part: [] for part in told}
+    elif (by_folder := by_folders(frames)) is not None:
+        part_of = {frame: part for part, own in by_folder.items() for frame in own}
+        made: dict[str, list[Frame]] = {part: [] for part in by_folder}
         for frame in wanted:
             made.setdefault(part_of.get(frame) or part_by_folder(frame.name) or "train", []).append(frame)
         return made, every, BY_FOLDERS

@@ -57,8 +57,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
         parts = {part: [f for f in frames if (of[f] or "train") == part] for part in ("train", "val", "test")}
         rule = BY_FOLDERS
         if description.items == "images":
-            measured = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
-            parts = with_rest(measured, frames)
+            with_depth = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
+            parts = with_rest(with_depth, frames)
     if description.items == "pairs":
         _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}

@@ -116,8 +116,8 @@ def names_pairs(root: Path) -> bool:
             continue
         image, depth = _below(root, path, row.image), _below(root, path, row.depth)
         if image and depth and image.lower().endswith(IMAGE_SUFFIXES) and depth.lower().endswith(DEPTH_SUFFIXES):
-            told = [kind_of_folder(folder) for folder in PurePosixPath(depth).parts[:-1]]
-            return "depth" in told or not in_measured_folder(depth)
+            kinds = [kind_of_folder(folder) for folder in PurePosixPath(depth).parts[:-1]]
+            return "depth" in kinds or not in_measured_folder(depth)
     return False
 
 

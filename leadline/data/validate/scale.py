@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from leadline.core.text import some
-from leadline.data.layouts.measured import FARTHEST_M
+from leadline.data.layouts.metres import FARTHEST_M
 from leadline.data.validate.depth import Look
 from leadline.data.validate.finding import Finding
 
@@ -123,12 +123,12 @@ def unstated(looks: Sequence[Look], where: str, layout: str) -> Iterator[Finding
     what += f" {far:.3g} m, " + (f"which {fits[0]} have" if fits else "which neither rooms nor streets have")
     middle = float(np.median(stored.astype(np.float64)))
     others = {scene: [s for s in found if abs(s / now - 1) > 0.05] for scene, found in scales.items()}
-    told = [
+    lines = [
         f"if these are {scene}, it is likely {' or '.join(f'{s:g} (median {middle / s:.3g} m)' for s in found)}"
         for scene, found in others.items()
         if found
     ]
-    yield Finding("note" if fits else "warning", what, where, "; ".join([*told, "state depth_scale in dataset.toml"]))
+    yield Finding("note" if fits else "warning", what, where, "; ".join([*lines, "state depth_scale in dataset.toml"]))
 
 
 def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:

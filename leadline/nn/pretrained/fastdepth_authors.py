@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from leadline.core.errors import BadCheckpoint
-from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec, shown
+from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
+from leadline.core.text import short_repr
 from leadline.nn.build import Net, fill_, outline
 
 # The authors' evaluation view: height to 250, the middle 228x304, stretched to 224x224, nearest-neighbour, RGB / 255.
@@ -44,7 +45,7 @@ def read_fastdepth(path: Path | str) -> tuple[Net, torch.dtype]:
     renamed = {name: tensor for key, tensor in tensors.items() if (name := _rename(key)) is not None}
     left = sorted(key for key in tensors if _rename(key) is None and not key.endswith("num_batches_tracked"))
     if left or len(renamed) == 0:
-        what = shown(left[0]) if left else "no tensors"
+        what = short_repr(left[0]) if left else "no tensors"
         raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {what} is not known")
     _check_values(path, renamed)
     try:
