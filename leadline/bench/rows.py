@@ -17,7 +17,8 @@ from leadline.core.machine import usable_cores
 from leadline.core.packages import is_installed
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.nn.files import find, read_spec
+from leadline.nn.costs import recorded_costs
+from leadline.nn.files import find, read_spec, shipped
 from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
 from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_external
@@ -39,7 +40,8 @@ class BenchOptions:
     second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is measured on the
     first `limit` images; `allow_code` runs the function that its dataset.toml names. `calibration` names the images for
     int8 (see `sources`). `tuning` and `trials` are tvm's. `external` describes files of other programs. `n` calls of
-    each row count, fewer only where they would take more than `at_most_s` seconds.
+    each row count, fewer only where they would take more than `at_most_s` seconds. `device` is where all rows compute,
+    by default the processor, see `runtime.devices`.
     """
 
     runtimes: tuple[str, ...] = tuple(BACKENDS)
@@ -62,6 +64,7 @@ class BenchOptions:
     at_most_s: float = 300.0
     roofline: bool = False
     external: ExternalModel = NOTHING_SAID
+    device: str | None = None
 
     def samples(self) -> Dataset:
         """The items on which accuracy is measured, but for `limit`; there must be `data`."""
@@ -93,6 +96,7 @@ class Row:
     error: str | None = None
     external: dict[str, Any] | None = None
     stands_in: bool = False
+    device: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def is_reference(self) -> bool:
@@ -102,6 +106,7 @@ class Row:
     def opening(self) -> dict[str, Any]:
         """What a worker needs to know of the file, to open it."""
         given = {"file": str(self.file), "threads": self.threads}
+        given |= {} if self.device is None else {"device": self.device}
         return given if self.external is None else given | {"external": self.external}
 
     def to_json(self) -> dict[str, Any]:
@@ -157,8 +162,10 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
         frames = [None, options.frame] if options.whole_frame else [None]
         wanted = [one for one in itertools.product(options.runtimes, options.precisions, frames) if one[0] != "eager"]
         for i, (name, precision, frame) in enumerate(wanted, 1):
-            told = partial(_say_of, say, f"file {i} of {len(wanted)}")
-            rows += _exported(model, name, precision, frame, options, told)
+            tell_file = partial(_say_of, say, f"file {i} of {len(wanted)}")
+            rows += _exported(model, name, precision, frame, options, tell_file)
+    for row in rows:
+        row.device = options.device
     return rows
 
 
@@ -172,12 +179,14 @@ def is_artefact(model: str) -> bool:
 
 
 def describe(model: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """A checkpoint's sha256, input size, parameters, multiply-accumulates (both only where torch is there to count
-    them) and kind of depth.
+    """A checkpoint's sha256, input size, parameters, multiply-accumulates and kind of depth. Without torch, of a net
+    that ships: as they are written down.
     """
     if not is_installed("torch"):
         spec, file = read_spec(model), sha256(find(model))
-        return {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        known = recorded_costs()[model]._asdict() if model in shipped() and size in (None, spec.preprocess.size) else {}
+        facts = {"name": spec.name, "sha256": file, "size": size or spec.preprocess.size, "kind": spec.head.kind}
+        return facts | known
     from leadline.compress.cost.count import macs, parameters
     from leadline.nn.checkpoint import load
 
@@ -248,6 +257,9 @@ def _exported(
             raise RowFailed(f"{name} makes {', '.join(module.PRECISIONS)} files, no {precision}")
         if (needed := module.missing()) is not None:
             raise RowFailed(f"the runtime is not installed; this brings it: {needed}")
+        if options.device is not None:
+            with working() as worker:
+                worker.ask("on_device", runtime=name, device=options.device)
         say(f"exporting {model} for {name} {precision}{'' if frame is None else ' with whole frames'}")
         made = _export(model, name, precision, frame, options)
         for row in rows:

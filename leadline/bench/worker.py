@@ -46,6 +46,7 @@ def load(
     size: Size | None,
     external: dict[str, Any] | None = None,
     prepared_as: dict[str, Any] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Load the file, which may be a checkpoint, and call it once. `load_ms` has the import of its runtime in it.
 
@@ -56,21 +57,23 @@ def load(
     start = perf_counter()
     if path.suffix == ".safetensors":
         from leadline.nn.checkpoint import load as load_net
+        from leadline.runtime import check_device
         from leadline.runtime.backends.eager import runner
 
-        net = load_net(path)
+        check_device("eager", device)
+        net = load_net(path).to(device)
         run, how, frame = runner(net, threads), net.spec.preprocess, None
         how = dataclasses.replace(how, size=size or how.size)
     elif external is not None:
         from leadline.runtime.external import open_external
 
-        run, found = open_external(path, from_json(ExternalModel, external), threads)
+        run, found = open_external(path, from_json(ExternalModel, external), threads, device)
         how = found.preprocess if prepared_as is None else from_json(Preprocess, prepared_as)
         how, frame, precision = dataclasses.replace(how, size=found.size), None, {"precision": found.precision}
     else:
         from leadline.runtime import load as load_artefact
 
-        run, manifest = load_artefact(path, threads)
+        run, manifest = load_artefact(path, threads, device)
         how, frame = dataclasses.replace(manifest.spec.preprocess, size=manifest.size), manifest.frame
     load_ms = (perf_counter() - start) * 1000
     _loaded.append(Loaded(run, how, frame))
@@ -140,6 +143,7 @@ def metrics(
     limit: int | None,
     size: tuple[int, int] | None = None,
     external: dict[str, Any] | None = None,
+    device: str = "cpu",
     allow_code: bool = False,
 ) -> dict[str, Any]:
     """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
@@ -154,7 +158,7 @@ def metrics(
     samples = open_dataset(Path(data), split, **({"allow_code": True} if allow_code else {}))
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
     external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
-    predictor = load_predictor(file, threads=threads, external=external_model)
+    predictor = load_predictor(file, threads=threads, device=device, external=external_model)
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
@@ -181,6 +185,14 @@ def export(
     return {"file": str(path), "export_s": perf_counter() - start}
 
 
+def on_device(runtime: str, device: str) -> dict[str, Any]:
+    """Nothing; an error if the runtime cannot compute there."""
+    from leadline.runtime import check_device
+
+    check_device(runtime, device)
+    return {}
+
+
 def peaks(threads: int) -> dict[str, float]:
     """See `roofline.peaks`."""
     from leadline.bench.roofline import peaks as machine_peaks
@@ -189,7 +201,7 @@ def peaks(threads: int) -> dict[str, float]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, peaks)
+    job.__name__: job for job in (load, calls, whole, outputs, memory, metrics, export, on_device, peaks)
 }
 
 

@@ -28,14 +28,20 @@ Out = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Count = Annotated[int | None, arg(metavar="N")]
 Runtime = Annotated[str | None, arg(metavar="NAME|auto")]
+Device = Annotated[str | None, arg(metavar="NAME")]
 Read = Annotated[Reading, arg(name="")]  # its fields are flags: --layout, --depth-scale ...
 AS_SAID = Reading()  # by dataset.toml
 
 
 def predictor(
-    model: str, runtime: str | None, threads: int | None, external: ExternalModel = NOTHING_SAID, n_images: int = 1
+    model: str,
+    runtime: str | None,
+    threads: int | None,
+    external: ExternalModel = NOTHING_SAID,
+    device: str | None = None,
+    n_images: int = 1,
 ) -> Predictor:
-    """What `--model`, `--runtime` and `--threads` name; `auto` tells on standard error what it chose, and why.
+    """What the flags of these names say; the runtime `auto` tells on standard error what it chose, and why.
 
     Without a number of threads, and for many images, it is measured whether one thread is faster.
     """
@@ -44,10 +50,14 @@ def predictor(
     from leadline.runtime import SUFFIXES
     from leadline.runtime.external import refuse_external
 
-    load: Callable[[int | None], Predictor] = partial(_load, load_predictor, model, runtime, external)
+    load: Callable[[int | None], Predictor] = partial(_load, load_predictor, model, runtime, external, device)
     if runtime == "auto" and SUFFIXES.get(Path(model).suffix, "eager") != "eager":
-        load = partial(_load, load_predictor, model, None, external)  # a file says itself what runs it
+        load = partial(_load, load_predictor, model, None, external, device)  # a file says itself what runs it
     elif runtime == "auto":
+        if device is not None:
+            raise ValueError(
+                f"--runtime auto measures on the processor; with --device {device} name a runtime, or none"
+            )
         refuse_external(model, external)
         progress(f"looking for the fastest runtime for {model}")
         from leadline.bench.fastest import choose
@@ -55,7 +65,7 @@ def predictor(
         choice = choose(model, threads=threads, say=progress)
         progress("")
         inform(choice.why)
-        load = partial(_load, load_predictor, choice.file, None, NOTHING_SAID)
+        load = partial(_load, load_predictor, choice.file, None, NOTHING_SAID, None)
     if threads is not None:
         return load(threads)
     from leadline.predict.threads import load_with_fast_threads
@@ -66,9 +76,14 @@ def predictor(
 
 
 def _load(
-    load: Callable[..., Predictor], model: str | Path, runtime: str | None, external: ExternalModel, threads: int | None
+    load: Callable[..., Predictor],
+    model: str | Path,
+    runtime: str | None,
+    external: ExternalModel,
+    device: str | None,
+    threads: int | None,
 ) -> Predictor:
-    return load(model, runtime=runtime, threads=threads, external=external)
+    return load(model, runtime=runtime, threads=threads, device=device, external=external)
 
 
 def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
@@ -93,6 +108,9 @@ class ModelOptions:
     the model, where onnxruntime is installed, else PyTorch (eager)."""
     threads: Count = None
     """Threads of the runtime; by default its own choice, or one if that is faster on this busy machine."""
+    device: Device = None
+    """Where the runtime computes, such as cpu (the default), cuda, or of OpenVINO gpu; a wrong name is answered with
+    those that are here."""
     flip: bool = False
     """Predict each mirrored image too and take the mean, in twice the time."""
     external: ExternalModel = NOTHING_SAID
@@ -100,7 +118,7 @@ class ModelOptions:
 
     def predictor(self, n_images: int = 1) -> Predictor:
         """The model, opened for so many images."""
-        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, n_images)
+        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, self.device, n_images)
         return replace(opened, flip=self.flip)
 
 
@@ -130,6 +148,8 @@ class Comparison:
     """For int8: images (a folder, a pattern or a .txt list) from which it learns ranges."""
     images: int = 128
     """For int8: how many of them, evenly spaced."""
+    device: Device = None
+    """Where all runtimes compute, such as cpu (the default) or cuda; those that cannot are named."""
     external: ExternalModel = NOTHING_SAID
     """What ONNX and TFLite files of other programs do not say of themselves."""
 
@@ -152,6 +172,7 @@ class Comparison:
             calibration=self.calibration,
             n_calibration=self.images,
             external=self.external,
+            device=None if self.device is None else self.device.lower(),
             **more,
         )
 

@@ -179,8 +179,8 @@ class Head:
 class Spec:
     """A net, described completely: `build(spec)` makes it, `to_json` and `from_json` store it.
 
-    `skipped` names blocks replaced by identity, `gates` layers with a dynamic gate (both by compression steps); they
-    must be empty, since this version of leadline makes and runs neither. `provenance` has one line for each thing that
+    `skipped` names blocks replaced by identity (`nn.skip`), `gates` layers with a dynamic gate; the latter must be
+    empty, since this version of leadline makes and runs none. `provenance` has one line for each thing that
     happened to the net. `name` is part of file names.
     """
 
@@ -194,15 +194,13 @@ class Spec:
     provenance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        later = [name for name in ("skipped", "gates") if getattr(self, name)]
-        said = short_repr(getattr(self, later[0])) if later else ""
         of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
         require(
             _named(self.name),
             (of_file, f"name is {short_repr(self.name)}; files are called so: a name without slashes is needed"),
             (
-                not later,
-                f"{''.join(later[:1])} is {said}; this version of leadline does not know such nets, a newer one may",
+                not self.gates,
+                f"gates is {short_repr(self.gates)}; this version of leadline does not know such nets, a newer one may",
             ),
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leadline.core.spec import Decoder, Encoder, Head, Kind, Preprocess, Spec
 from leadline.core.text import reason
 from leadline.nn.build import Net
+from leadline.nn.skip import leave_out_
 
 _MARK = "module:"
 """So begins the encoder's name in the Spec of a wrapped module; the class's name follows."""
@@ -94,8 +95,12 @@ def class_of(spec: Spec) -> str | None:
 
 
 def around_copy(module: nn.Module, spec: Spec) -> Wrapped:
-    """A wrapped copy of `module`: whoever changes its tensors leaves the caller's alone."""
-    return Wrapped(copy.deepcopy(module), spec)
+    """A wrapped copy of `module` without the blocks that `spec` leaves out: whoever changes its tensors leaves the
+    caller's alone.
+    """
+    net = Wrapped(copy.deepcopy(module), spec)
+    leave_out_(net, spec.skipped)
+    return net
 
 
 def _check_tensors(module: nn.Module, label: str) -> None:

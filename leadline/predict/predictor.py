@@ -22,7 +22,7 @@ from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, r
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.nn.files import find, shipped, shipped_onnx
-from leadline.runtime import SUFFIXES, backend, installed, load
+from leadline.runtime import SUFFIXES, backend, check_device, devices, load
 from leadline.runtime.external import (
     EXTERNAL,
     ExternalManifest,
@@ -133,6 +133,7 @@ def load_predictor(
     *,
     runtime: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     external: ExternalModel = NOTHING_SAID,
 ) -> Predictor:
     """The Predictor of a shipped model's name, of a checkpoint or a run's folder, of an exported file, or of an ONNX or
@@ -143,48 +144,54 @@ def load_predictor(
     `runtime` the net is exported first, or taken from the cache (see `export`). An exported file says itself which
     runtime it needs. `threads` None is what LEADLINE_THREADS says, or the runtime's own choice.
 
+    `device` is where to compute: "cpu" (None), or what the runtime has here (see `runtime.devices`), such as "cuda". A
+    name whose ONNX file cannot compute there is run by PyTorch. ValueError for a device that is not here.
+
     It has already run once, on a grey picture, so that no photograph's time contains the set-up.
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
+    place = "cpu" if device is None else device.lower()
     threads = stated_threads(threads)
     if is_external(model):
-        return _of_external(Path(model), runtime, threads, external)
+        return _of_external(Path(model), runtime, threads, place, external)
     refuse_external(model, external)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
-    ready = shipped_file(model, runtime)
+    ready = shipped_file(model, runtime, place)
     if ready is None and made_for == "eager" and runtime in (None, "eager"):
-        predictor = _by_pytorch(model, threads)
+        predictor = _by_pytorch(model, threads, place)
     else:
         path = ready or Path(model)
         if ready is None and made_for == "eager":
+            check_device(runtime or made_for, place)
             path = _exported(model, runtime or made_for)
-        runner, manifest = load(path, threads)
+        runner, manifest = load(path, threads, place)
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 
 
-def _of_external(path: Path, runtime: str | None, threads: int | None, said: ExternalModel) -> Predictor:
+def _of_external(path: Path, runtime: str | None, threads: int | None, device: str, said: ExternalModel) -> Predictor:
     if runtime not in (None, (made_for := EXTERNAL[path.suffix])):
         raise ValueError(f"{path} is a file of another program, which {made_for} runs; leave --runtime {runtime} out")
-    runner, found = open_external(path, said, threads)
+    runner, found = open_external(path, said, threads, device)
     check_external(path, said, found)
     return Predictor(found.name, runner, found.preprocess, found.head, found)
 
 
-def shipped_file(model: str | Path, runtime: str | None = None) -> Path | None:
+def shipped_file(model: str | Path, runtime: str | None = None, device: str = "cpu") -> Path | None:
     """The ONNX file that ships for the name `model` and runs here by `runtime`, None standing for the quickest one.
 
-    None if there is no such file, or it cannot run here.
+    None if there is no such file, or if it cannot run here on `device` and nobody asked for "onnx".
     """
     path = shipped_onnx().get(str(model)) if runtime in (None, "onnx") else None
-    return path if path is not None and backend("onnx").missing() is None else None
+    if path is None or backend("onnx").missing() is not None:
+        return None
+    return path if device == "cpu" or runtime == "onnx" or device in devices("onnx") else None
 
 
 def _exported(model: str | Path, runtime: str) -> Path:
-    installed(runtime)
     with needing(f"exporting {model} for {runtime}"):
         from leadline.runtime.export import export
     from leadline.runtime.options import CompileOptions
@@ -194,11 +201,12 @@ def _exported(model: str | Path, runtime: str) -> Path:
     return export(model, runtime, options=CompileOptions(tuning=known))
 
 
-def _by_pytorch(model: str | Path, threads: int | None) -> Predictor:
+def _by_pytorch(model: str | Path, threads: int | None, device: str) -> Predictor:
     need_torch(model)
+    check_device("eager", device)
     from leadline.nn.checkpoint import load as load_net
 
-    return predictor_of(load_net(model), threads)
+    return predictor_of(load_net(model).to(device), threads)
 
 
 def need_torch(model: str | Path) -> None:

@@ -75,6 +75,16 @@ class Backend(Protocol):
         use. A BadArtefact if its files or this machine are not those of its manifest."""
 
 
+class OnDevices(Protocol):
+    """What the module of a runtime offers besides that can compute elsewhere than on the processor."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Where it can on this machine, in lower case, "cpu" first."""
+
+    def load(self, path: Path, threads: int | None, device: str) -> Runner:
+        """As `Backend.load`, on one of `devices`."""
+
+
 def register(name: str, module: ModuleType | str, suffix: str) -> None:
     """Add a runtime of your own to this process: every function that takes a runtime's name then takes `name`.
 
@@ -133,20 +143,36 @@ def read_manifest(path: Path) -> Manifest:
     return found
 
 
-def load(path: Path, threads: int | None = None) -> tuple[Runner, Manifest]:
-    """The artefact at `path`, ready to run, and its manifest. The runtime's package must be installed.
+def devices(name: str) -> tuple[str, ...]:
+    """Where the runtime `name`, which must be installed, can compute on this machine, in lower case, "cpu" first."""
+    found = getattr(installed(name), "devices", None)
+    return ("cpu",) if found is None else found()
+
+
+def check_device(name: str, device: str) -> None:
+    """ValueError if the runtime `name` cannot compute on `device` here, NoRuntime if it is not installed."""
+    installed(name)
+    if device != "cpu" and device not in (here := devices(name)):
+        raise ValueError(f"device is {device!r}; on this machine {name} computes on {', '.join(here)}")
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> tuple[Runner, Manifest]:
+    """The artefact at `path`, ready to run on `device` (see `devices`), and its manifest. The runtime's package must be
+    installed.
 
     The Runner can be pickled: that is the path, which is loaded anew; a BadArtefact if another artefact lies there.
     """
     from leadline.runtime.runner import Loaded
 
     found = read_manifest(path)
-    run = installed(found.runtime).load(path, threads)
-    return Loaded(run, _again, path.absolute(), threads, found), found
+    check_device(found.runtime, device)
+    module = installed(found.runtime)
+    run = module.load(path, threads) if device == "cpu" else cast(OnDevices, module).load(path, threads, device)
+    return Loaded(run, _again, path.absolute(), threads, found, device), found
 
 
-def _again(path: Path, threads: int | None, expected: Manifest) -> Runner:
-    run, found = load(path, threads)
+def _again(path: Path, threads: int | None, expected: Manifest, device: str) -> Runner:
+    run, found = load(path, threads, device)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")
     return run

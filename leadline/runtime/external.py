@@ -91,7 +91,9 @@ def kind_of(path: Path, external: ExternalModel) -> Kind:
     )
 
 
-def open_external(path: Path, external: ExternalModel, threads: int | None = None) -> tuple[Runner, ExternalManifest]:
+def open_external(
+    path: Path, external: ExternalModel, threads: int | None = None, device: str = "cpu"
+) -> tuple[Runner, ExternalManifest]:
     """The file, ready to run, and what is known of it. The Runner can be pickled: it is loaded anew where it arrives.
 
     It has looked at a grey picture once. BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does
@@ -102,7 +104,7 @@ def open_external(path: Path, external: ExternalModel, threads: int | None = Non
     files = external_files(path)
     if lost := [file.name for file in files if not file.is_file()]:
         raise BadArtefact(f"{path} lacks {', '.join(lost)}, which holds weights of it; keep the files together")
-    session = (onnx_session if path.suffix == ".onnx" else tflite_session)(path, threads)
+    session = (onnx_session if path.suffix == ".onnx" else tflite_session)(path, threads, device)
     place, which = _picture_of(path, session.inputs), _map_of(path, session.outputs, external.output)
     size = place.size or external.size
     if size is None:
@@ -117,7 +119,7 @@ def open_external(path: Path, external: ExternalModel, threads: int | None = Non
         path.stem, EXTERNAL[path.suffix], session.precision, how, Head(kind, unit, layer=layer),  # type: ignore[arg-type]
         sha256(*files), session.outputs[which][0], facts,
     )  # fmt: skip
-    return Loaded(run, _again, path.absolute(), external, threads, found), found
+    return Loaded(run, _again, path.absolute(), external, threads, found, device), found
 
 
 def check_external(path: Path, external: ExternalModel, found: ExternalManifest) -> None:
@@ -138,8 +140,8 @@ def refuse_external(model: str | Path, external: ExternalModel) -> None:
         raise ValueError(f"{model} says itself what it is; --external.* is for files of other programs: leave it out")
 
 
-def _again(path: Path, external: ExternalModel, threads: int | None, expected: ExternalManifest) -> Runner:
-    run, found = open_external(path, external, threads)
+def _again(path: Path, external: ExternalModel, threads: int | None, expected: ExternalManifest, device: str) -> Runner:
+    run, found = open_external(path, external, threads, device)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")
     return run

@@ -14,7 +14,8 @@ from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads
 from leadline.core.quiet import quiet
 from leadline.core.text import reason
-from leadline.runtime import installed
+from leadline.runtime import check_device
+from leadline.runtime.backends.onnx import session_of
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import Precision
 
@@ -32,18 +33,14 @@ class Session:
     precision: Precision
 
 
-def onnx_session(path: Path, threads: int | None) -> Session:
+def onnx_session(path: Path, threads: int | None, device: str = "cpu") -> Session:
     """The ONNX file; BadArtefact if onnxruntime cannot open it."""
-    installed("onnx")
+    check_device("onnx", device)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     options.intra_op_num_threads = check_threads(threads)
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
-        raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime") from error
+    session = session_of(path, options, device)
 
     def named(things: Any) -> Named:
         return [(thing.name, thing.shape, _TYPES.get(thing.type, np.object_)) for thing in things]
@@ -59,9 +56,9 @@ def onnx_session(path: Path, threads: int | None) -> Session:
     return Session(run, given, named(session.get_outputs()), weights_precision(path))
 
 
-def tflite_session(path: Path, threads: int | None) -> Session:
+def tflite_session(path: Path, threads: int | None, device: str = "cpu") -> Session:
     """The TFLite file; BadArtefact if LiteRT cannot open it. Quantised inputs and outputs are told as float32."""
-    installed("litert")
+    check_device("litert", device)
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
 

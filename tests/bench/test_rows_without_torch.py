@@ -49,10 +49,10 @@ def test_a_runtime_that_is_asked_for_by_name_says_what_it_lacks() -> None:
 
 @pytest.mark.usefixtures("without_torch")
 def test_what_only_torch_can_tell_is_left_out_or_refused() -> None:
-    known = describe("litedepth", None)
-    assert known == {
-        "name": "litedepth", "sha256": sha256(files.shipped()["litedepth"]), "size": (128, 160), "kind": "metric"
-    }  # fmt: skip
+    known = {"name": "litedepth", "sha256": sha256(files.shipped()["litedepth"]), "kind": "metric"}
+    costs = {"parameters": 387_953, "macs": 26_735_360}
+    assert describe("litedepth", None) == known | {"size": (128, 160)} | costs
+    assert describe("litedepth", (64, 96)) == known | {"size": (64, 96)}
     with pytest.raises(MissingPackage, match="--roofline"):
         check(BenchOptions(roofline=True))
 

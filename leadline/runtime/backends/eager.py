@@ -43,11 +43,19 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     return save(net, out, provenance=options.provenance)
 
 
-def load(path: Path, threads: int | None = None) -> Runner:
-    """The checkpoint at `path` as a Runner, see `runner`."""
+def devices() -> tuple[str, ...]:
+    """Where PyTorch can compute here: the processor, NVIDIA's or AMD's GPUs, Apple's."""
+    import torch
+
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return "cpu", *(["cuda", *gpus] if gpus else []), *(["mps"] if torch.backends.mps.is_available() else [])
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
+    """The checkpoint at `path` as a Runner on `device`, see `runner`."""
     from leadline.nn.checkpoint import load as load_net
 
-    return runner(load_net(path), threads)
+    return runner(load_net(path).to(device), threads)
 
 
 def runner(net: torch.nn.Module, threads: int | None = None) -> Runner:

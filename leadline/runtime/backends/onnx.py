@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.core.errors import BadArtefact
+from leadline.core.errors import BadArtefact, NoRuntime
 from leadline.core.machine import check_threads, lacking
 from leadline.core.preprocess import Runner
 from leadline.runtime.manifest import Manifest, check_runtime, dumps
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 PRECISIONS: Sequence[Precision] = ("fp32", "int8")
 
+PROVIDERS: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""What people call a device -> onnxruntime's name for what computes there."""
 _OPSET = 20
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -61,7 +71,15 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     return out
 
 
-def load(path: Path, threads: int | None = None) -> Runner:
+def devices() -> tuple[str, ...]:
+    """Where the installed onnxruntime can compute: its builds differ (`onnxruntime-gpu` has cuda)."""
+    import onnxruntime
+
+    here = onnxruntime.get_available_providers()
+    return tuple(device for device, provider in PROVIDERS.items() if provider in here)
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
     """The network at `path` as a Runner with its own `threads`."""
     n_threads = check_threads(threads)
     manifest = read_manifest(path)
@@ -76,7 +94,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # threads spin while they wait inside a call (a tenth faster), and stop after it: the cores are free for the rest
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = _session(path, options)
+    session = session_of(path, options, device)
     name = session.get_inputs()[0].name
 
     def call(images: np.ndarray) -> np.ndarray:
@@ -96,14 +114,22 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _session(path: Path, options: Any) -> Any:
+def session_of(path: Path, options: Any, device: str = "cpu") -> Any:
+    """A session on the file; BadArtefact if onnxruntime cannot open it, NoRuntime if not on `device`.
+
+    What the device has no kernel for is computed on the processor.
+    """
     import onnxruntime
 
     options.log_severity_level = 4  # errors are raised anyway
+    wanted = PROVIDERS[device]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]])))
     except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
         raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime; export it anew") from error
+    if wanted not in session.get_providers():  # a library that it needs is lacking: onnxruntime falls back in silence
+        raise NoRuntime(f"onnxruntime cannot compute on {device} here: its {wanted} does not start")
+    return session
 
 
 def _converted(module: nn.Module, example: torch.Tensor, given: str, result: str) -> Any:

@@ -82,26 +82,33 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     return out
 
 
-def load(path: Path, threads: int | None = None) -> Runner:
-    """The network at `path` as a Runner with as many `threads`, each on a core of its own."""
+def devices() -> tuple[str, ...]:
+    """Where OpenVINO can compute here, such as cpu, gpu, npu."""
+    with _FIRST:
+        found = [name.lower() for name in _core().available_devices]
+    return tuple(sorted(found, key=lambda name: (name != "cpu", name)))
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
+    """The network at `path` as a Runner with as many `threads`, each on a core of its own; or on another device."""
     manifest, n_threads = opened(path, "openvino"), check_threads(threads)
     import openvino
 
     with _FIRST:
         core = _core()
     core.set_property({"ENABLE_MMAP": False})  # mapped weights crash the process when the file is overwritten
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = device == "cpu" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     beside_int8 = "bf16" if has_bf16 and not manifest.kept else "f32"
+    of_cpu = {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": True} if device == "cpu" else {}
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": n_threads,
-        "ENABLE_CPU_PINNING": True,
+        **of_cpu,
         # OpenVINO's default is the fastest
         "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),
     }
     try:
-        request = core.compile_model(path, "CPU", settings).create_infer_request()
+        request = core.compile_model(path, device.upper(), settings).create_infer_request()
     except RuntimeError as error:
         raise BadArtefact(
             f"{path}, or {path.with_suffix('.bin').name} beside it, is missing or damaged; export it anew"
