@@ -5,7 +5,8 @@
 #   make demo                      depth of a photograph, without torch; MODEL=NAME or `make demo -- --model NAME` choose the net,
 #                                  PHOTO=FILE the photograph, OUT=FOLDER where the pictures go;
 #                                  everything after -- goes to `leadline predict`
-#   make test                      the fast tests; SLOW=1 the slow ones too; TESTS="-k word" any pytest arguments
+#   make test                      the fast tests, 5 minutes on two cores; SLOW=1 the slow ones too, half an hour;
+#                                  TESTS="-k word" any pytest arguments
 #   make check                     ruff, format and types
 #   make bench                     every benchmark of benchmarks/
 #   make results                   docs/results.md and README's table, from the reports in benchmarks/results/
@@ -27,8 +28,9 @@ ALL := $(VENV)/ready-with-runtimes
 DEMO := $(VENV)/ready-for-demo
 RUNTIMES := exports,teachers,label
 PYTEST := $(BIN)/python -m pytest
-FAST = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 ENOUGH = import sys; sys.exit(sys.version_info < (3, 11) and 'leadline needs Python >= 3.11; try: make PYTHON=python3.11')
+# Two processes of one thread each; tests/conftest.py says which tests stay together, and that slow ones begin first.
+TWO = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
@@ -73,14 +75,9 @@ test: $(ALL)
 ifdef TESTS
 	$(PYTEST) $(if $(SLOW),-m "slow or not slow") $(TESTS)
 else
-# The runtimes apart: data loaders fork, and a process that has loaded every runtime must not. The slow tests after the
-# others and one by one: they start processes of their own.
-	$(FAST) --ignore tests/runtime
-	$(FAST) tests/runtime
-ifdef SLOW
-	$(PYTEST) -m slow --ignore tests/runtime
-	$(PYTEST) -m slow tests/runtime
-endif
+# The runtimes apart: data loaders fork, and a process that has loaded every runtime must not.
+	$(TWO) --ignore tests/runtime
+	$(TWO) tests/runtime
 endif
 
 check: $(READY)

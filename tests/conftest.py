@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("name", "runtime", "net", "verb", "family")
+"""Arguments of tests that say what is dear to make: a runtime's files, a traced net."""
 
 # Read when the libraries load, hence before any test imports them.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -37,6 +39,12 @@ def seeds() -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what the user's commands have kept, or leaves anything there."""
     monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def no_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a command that fails says first what it does would depend on how fast the machine is."""
+    monkeypatch.setattr("leadline.core.progress.AFTER_S", 3600.0)
 
 
 @pytest.fixture
@@ -64,6 +72,27 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("no real data: set LEADLINE_DATA to its folder")
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: which tests stay together in one process; and the slow ones begin first.
+
+    The tests of a file share its fixtures. Slow ones that differ in one of KINDS share only what is made for that kind.
+    Whatever is about one runtime in tests/runtime shares that runtime's libraries and files.
+    """
+    from leadline.runtime import BACKENDS
+
+    for item in items:
+        arguments = item.callspec.params if hasattr(item, "callspec") else {}
+        about = next((str(arguments[kind]) for kind in KINDS if kind in arguments), "")
+        group = item.path.name
+        if item.path.parent.name == "runtime" and about in BACKENDS:
+            group = about
+        elif about and item.get_closest_marker("slow"):
+            group = f"{group}[{about}]"
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

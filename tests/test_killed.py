@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("verb", ["train", "label", "prune"])
 def test_killed_at_any_moment_a_verb_goes_on_to_the_same_bytes(verb: str) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "killed.py"

@@ -12,6 +12,7 @@ import numpy as np
 from leadline.bench.device import pick_cores
 from leadline.bench.rows import BenchOptions, Row
 from leadline.bench.worker_process import RowFailed, Worker, working
+from leadline.core.agreement import agreement
 from leadline.core.timing import summary
 from leadline.runtime.external import external_files
 from leadline.runtime.manifest import files_of
@@ -28,7 +29,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
     with contextlib.ExitStack() as stack:
         workers: dict[int, Worker] = {}
         for i, row in enumerate(rows):
-            say(f"loading {row.runtime} {row.precision}, threads {row.threads}")
+            say(f"loading {row.runtime} {row.precision}, threads {row.threads}, file {i + 1} of {len(rows)}")
             with record_error(row):
                 worker = stack.enter_context(working(pick_cores(row.threads), row.threads))
                 row.facts |= worker.ask("load", **row.opening(), size=options.size)
@@ -106,6 +107,8 @@ def _compare_outputs(rows: Sequence[Row], frames: Path) -> None:
             found = np.load(path)
             expected = np.load(_outputs(frames, rows.index(reference), row.frame is not None))
             row.facts["parity"] = float(np.abs(found - expected).max() / np.abs(expected).max())
+            near = agreement(found, expected)
+            row.facts |= {"within_125": near["within_125"], "depth_mean": near["mean_difference"]}
 
 
 def _outputs(frames: Path, i: int, restored: bool) -> Path:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from leadline.bench.rows import BenchOptions, Row, check, plan_rows
 from leadline.bench.worker_process import RowFailed, Worker, working
+from leadline.core.agreement import agreement
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Preprocess, to_json
 from leadline.core.storage import sha256
@@ -71,6 +72,7 @@ def parity(
       with the same computation in PyTorch
     - `depth_max`, `depth_mean`: difference of the end results at the picture's size, in the model's unit, from what
       PyTorch gives behind `prepare` and `restore`
+    - `within_125`: the share of pixels of the end results that are within a factor of 1.25 of PyTorch's, on average
     - `preprocess_max`: files for whole frames, which resize without pillow: the largest difference of the net's input
       from that of `prepare`, in grey levels of 255
     - `metrics`, with `options.data`: the accuracy of this very file
@@ -87,13 +89,13 @@ def parity(
     rows = plan_rows([model, *map(str, files)], options, say)
     reference = reference_file(model, options.external) if is_external(model) else reference_net(model)
     _check_files(reference, rows)
-    for row in rows:
+    for i, row in enumerate(rows, 1):
         if row.error is None and row.external is None and row.source != reference.source:
             row.facts["note"] = f"{row.file} was made from another checkpoint than {model}"
         if row.model == model and row.external is not None:
             row.facts["verdict"] = "reference"
             continue
-        say(f"comparing {row.runtime} {row.precision}")
+        say(f"comparing {row.runtime} {row.precision}, file {i} of {len(rows)}")
         _compare(row, reference, pictures, options)
         row.facts["verdict"] = _verdict(row, tolerance)
     verdicts = [row.facts["verdict"] for row in rows if not row.is_reference()]
@@ -128,9 +130,10 @@ def _compare(row: Row, reference: Reference, pictures: Sequence[Picture], option
                 frame = _fitting(picture(), row.frame)
                 found.append(_differences(frame, _output(worker, Path(folder), frame), expect(frame), how))
             for key in found[0]:
-                row.facts[key] = float((np.mean if key.endswith("_mean") else np.max)([each[key] for each in found]))
+                whole = np.max if key.endswith("_max") else np.mean
+                row.facts[key] = float(whole([each[key] for each in found]))
             if options.data is not None:
-                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size")}
+                wanted = {name: getattr(options, name) for name in ("split", "protocol", "limit", "size", "allow_code")}
                 row.facts |= worker.ask("metrics", _ENOUGH_S, **row.opening(), data=str(options.data), **wanted)
     except RowFailed as error:
         row.error = str(error)
@@ -168,9 +171,9 @@ def reference_net(model: str) -> Reference:
     return Reference(net.spec.preprocess, net.spec.head.kind, sha256(find(model)), partial(_expectation, net))
 
 
-def reference_file(model: str, said: ExternalModel) -> Reference:
+def reference_file(model: str, external: ExternalModel) -> Reference:
     """A file of another program, run by its own runtime."""
-    run, found = open_external(Path(model), said)
+    run, found = open_external(Path(model), external)
 
     def expectation(how: Preprocess, whole: tuple[int, int] | None) -> Callable[[np.ndarray], Expected]:
         return partial(_expected, run, how)
@@ -194,7 +197,7 @@ def _expectation(net: Net, how: Preprocess, whole: tuple[int, int] | None) -> Ca
     if whole is not None:
         module = Framed(net, whole, how)
         hook = module.net.register_forward_pre_hook(lambda _module, given: seen.append(given[0].numpy()))
-        framed = eager.runner(module)  # a copy, which keeps the hook that `net` itself must lose
+        framed = eager.runner(module)  # a copy that keeps the hook; `net` itself loses it below
         hook.remove()
 
     def expect(frame: np.ndarray) -> Expected:
@@ -220,6 +223,7 @@ def _differences(frame: np.ndarray, output: np.ndarray, expected: Expected, how:
         "relative_mean": apart.mean() / mean,
         "depth_max": ends.max(initial=0.0),
         "depth_mean": ends.mean() if ends.size else 0.0,
+        "within_125": agreement(depth, expected.depth, expected.valid)["within_125"],
     }
     if expected.within is not None:
         figures["preprocess_max"] = np.abs(expected.within - expected.prepared).max() * 255

@@ -180,7 +180,7 @@ def _text_box(note: Annotation) -> Bbox:
     """The box of the words alone, in pixels, without the line that leads to the point."""
     from matplotlib.text import Text
 
-    note.get_window_extent()  # brings the words to where they now belong
+    note.get_window_extent()  # reading the extent moves the text to its new place
     return Text.get_window_extent(note)
 
 

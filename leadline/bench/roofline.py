@@ -61,7 +61,7 @@ def _products(size: int) -> Iterator[tuple[str, Callable[[], object]]]:
         a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
         out = torch.empty(size, size, dtype=dtype)
         yield name, lambda a=a, b=b, out=out: torch.mm(a, b, out=out)  # type: ignore[misc]
-    # Two ways to int8: a product whose second factor is packed each time, and a layer with packed weights, as in a net.
+    # int8 by two APIs: a product that packs its second factor in each call, and a layer whose weights are packed once.
     a, b = (torch.randint(-127, 127, (size, size), dtype=torch.int8) for _ in range(2))
     if _runs(product := lambda: torch._int_mm(a, b)):
         yield "int8", product
@@ -98,7 +98,7 @@ def _runs(call: Callable[[], object]) -> bool:
 def _copy_gb_s(n_bytes: int) -> float:
     import torch
 
-    source = torch.ones(n_bytes // 4)  # not zeros: a system need not give those any memory until they are written
+    source = torch.ones(n_bytes // 4)  # not zeros: the system gives no memory to zeros before they are written
     target = torch.ones(n_bytes // 4)
     return 2 * n_bytes / (_least_ms(lambda: target.copy_(source)) * 1e6)
 

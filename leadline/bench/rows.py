@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadline.bench.device import pick_cores
 from leadline.bench.worker_process import RowFailed, working
@@ -20,9 +21,12 @@ from leadline.nn.costs import recorded_costs
 from leadline.nn.files import find, read_spec, shipped
 from leadline.predict.predictor import need_torch, shipped_file
 from leadline.runtime import BACKENDS, SUFFIXES, backend, read_manifest
-from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_said
+from leadline.runtime.external import EXTERNAL, external_files, is_external, kind_of, refuse_external
 from leadline.runtime.onnx_file import weights_precision
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
+
+if TYPE_CHECKING:
+    from leadline.data.dataset import Dataset
 
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
 
@@ -34,9 +38,10 @@ class BenchOptions:
     `runtimes` and `precisions` are of the files to export; `threads` empty: every core that the process may use. `size`
     is the net's input (by default the model's own) and `frame` the camera's, for end to end; `whole_frame` exports a
     second file for each row that takes such frames itself. With `data` the accuracy under `protocol` is measured on the
-    first `limit` images. `calibration` names the images for int8 (see `sources`). `tuning` and `trials` are tvm's.
-    `external` describes files of other programs. `n` calls of each row count, fewer only where they would take more
-    than `at_most_s` seconds. `device` is where all rows compute, by default the processor, see `runtime.devices`.
+    first `limit` images; `allow_code` runs the function that its dataset.toml names. `calibration` names the images for
+    int8 (see `sources`). `tuning` and `trials` are tvm's. `external` describes files of other programs. `n` calls of
+    each row count, fewer only where they would take more than `at_most_s` seconds. `device` is where all rows compute,
+    by default the processor, see `runtime.devices`.
     """
 
     runtimes: tuple[str, ...] = tuple(BACKENDS)
@@ -48,6 +53,7 @@ class BenchOptions:
     end_to_end: bool = True
     data: Path | None = None
     split: str = "test"
+    allow_code: bool = False
     protocol: str = "indoor-metric@1"
     limit: int | None = None
     calibration: str | Path | None = None
@@ -60,8 +66,15 @@ class BenchOptions:
     external: ExternalModel = NOTHING_SAID
     device: str | None = None
 
+    def samples(self) -> Dataset:
+        """The items on which accuracy is measured, but for `limit`; there must be `data`."""
+        from leadline.data.layouts.detect import open_dataset
 
-_OF_OTHERS = ("facts", "stands_in")  # fields of a Row that its JSON does not hold under their name
+        assert self.data is not None
+        return open_dataset(self.data, self.split, **({"allow_code": True} if self.allow_code else {}))
+
+
+_OF_OTHERS = ("facts", "stands_in")  # fields that JSON stores under other names
 
 
 @dataclass
@@ -104,7 +117,6 @@ class Row:
 
 def check(options: BenchOptions) -> None:
     """ValueError, before any work, for what could only fail later."""
-    from leadline.data.layouts.detect import open_dataset
     from leadline.evaluation.protocols import find as find_protocol
 
     for name in options.runtimes:
@@ -123,7 +135,7 @@ def check(options: BenchOptions) -> None:
     find_protocol(options.protocol)
     if options.calibration is not None:
         sources(options.calibration)
-    if options.data is not None and not len(open_dataset(options.data, options.split)):
+    if options.data is not None and not len(options.samples()):
         raise ValueError(f"{options.data} has no {options.split} images to measure accuracy on")
 
 
@@ -135,7 +147,7 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
     """
     rows = []
     if options.external != NOTHING_SAID and not any(is_external(model) for model in models):
-        refuse_said(", ".join(models), options.external)
+        refuse_external(", ".join(models), options.external)
     for model in models:
         if is_artefact(model):
             rows += _of_file(model, options)
@@ -148,12 +160,17 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
         checkpoint = find(model)
         rows += [Row(model, "eager", "fp32", n, sha256(checkpoint), file=checkpoint) for n in _threads(options)]
         frames = [None, options.frame] if options.whole_frame else [None]
-        for name, precision, frame in itertools.product(options.runtimes, options.precisions, frames):
-            if name != "eager":
-                rows += _exported(model, name, precision, frame, options, say)
+        wanted = [one for one in itertools.product(options.runtimes, options.precisions, frames) if one[0] != "eager"]
+        for i, (name, precision, frame) in enumerate(wanted, 1):
+            tell_file = partial(_say_of, say, f"file {i} of {len(wanted)}")
+            rows += _exported(model, name, precision, frame, options, tell_file)
     for row in rows:
         row.device = options.device
     return rows
+
+
+def _say_of(say: Callable[[str], None], which: str, line: str) -> None:
+    say(f"{line}, {which}")
 
 
 def is_artefact(model: str) -> bool:
@@ -214,10 +231,10 @@ def _of_file(model: str, options: BenchOptions) -> list[Row]:
     path = Path(model)
     if is_external(path):
         kind_of(path, options.external)
-        name, said = EXTERNAL[path.suffix], to_json(options.external)
+        name, external = EXTERNAL[path.suffix], to_json(options.external)
         stored = weights_precision(path) if path.suffix == ".onnx" else "fp32"  # of a TFLite file its runtime tells
         return [
-            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=said)
+            Row(model, name, stored, n, sha256(*external_files(path)), None, path, external=external)
             for n in _threads(options)
         ]
     found = read_manifest(path)

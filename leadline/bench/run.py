@@ -47,7 +47,8 @@ def bench(
     - `end_to_end_ms`: from a camera frame uint8 to depth of the frame's size, with `preprocess_ms` and `postprocess_ms`
       (medians); a file for whole frames does all that itself, and its `ratio` is one of ends to ends. `over_net`: this
       time over the `latency_ms` of the net's file in the same runtime and precision
-    - `parity`: the largest difference from PyTorch's output over the largest value of that
+    - `parity`: the largest difference from PyTorch's output over the largest value of that; `within_125`, the share of
+      pixels within a factor of 1.25 of it; `depth_mean`, the mean absolute difference in the model's unit
     - `load_ms` with the import of the runtime, `first_ms` of the first call, `peak_mib` of its process, `bytes`
       of all its files, `metrics` of this very file
     - `limit_ms`, the least that this machine allows, and `fraction`, how much of that limit is reached
@@ -93,9 +94,7 @@ def _frames(options: BenchOptions) -> np.ndarray:
 
     height, width = options.frame
     if options.data is not None:
-        from leadline.data.layouts.detect import open_dataset
-
-        samples = open_dataset(options.data, options.split)
+        samples = options.samples()
         pictures = [samples[i].image for i in range(min(_N_FRAMES, len(samples)))]
     else:
         pictures = list(np.random.default_rng(0).integers(0, 256, (_N_FRAMES, 12, 16, 3), dtype=np.uint8))
@@ -105,13 +104,11 @@ def _frames(options: BenchOptions) -> np.ndarray:
 
 def _judged(rows: Sequence[Row], options: BenchOptions, say: Callable[[str], None]) -> dict[str, Any]:
     """Fill in the metrics of each file, found once for all numbers of threads; gives what they were measured on."""
-    from leadline.data.layouts.detect import open_dataset
-
     what = {"data": str(options.data), "split": options.split, "protocol": options.protocol, "limit": options.limit}
-    note = open_dataset(str(options.data), options.split).note
+    note = options.samples().note
     if note:
         say(note)
-    sized = what | {"size": options.size}
+    sized = what | {"size": options.size, "allow_code": options.allow_code}
     seen: dict[Path, dict[str, Any]] = {}
     for row in rows:
         if row.error is not None or row.file is None:
@@ -140,7 +137,7 @@ def _limits(rows: Sequence[Row], facts: dict[str, dict[str, Any]], say: Callable
             try:
                 with working(pick_cores(row.threads), row.threads) as worker:
                     found[str(row.threads)] = worker.ask("peaks", threads=row.threads)
-            except RowFailed as error:  # what was measured so far is not lost for it
+            except RowFailed as error:  # other rows are kept
                 found[str(row.threads)] = {"error": str(error)}
         fact = by_source.get(row.source)
         peaks = found[str(row.threads)]

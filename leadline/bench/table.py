@@ -26,6 +26,7 @@ def table(found: Bench) -> str:
     """Aligned columns, one row for each file and number of threads; a column that nothing fills is left out.
 
     ms are medians; x is how many times faster than PyTorch eager float32 (of ends to ends for a whole-frame file).
+    parity is for float32; lower precision has the share of pixels within 1.25 of PyTorch's, and how far they are apart.
     Below: what failed, what one should know of the figures, how they were measured.
     """
     good = [row for row in found.rows if "error" not in row]
@@ -36,8 +37,8 @@ def table(found: Bench) -> str:
     lines += [_line([cells[i] for _, cells in shown], widths) for i in range(len(good))]
     lines += [f"{_name(row)}: {row['error']}" for row in found.rows if "error" in row]
     lines += [f"{_name(row)}: no accuracy: {row['metrics_error']}" for row in good if "metrics_error" in row]
-    asked = found.context["timing"]["n"]
-    lines += [f"{_name(row)}: so slow that only {row['n']} calls were measured" for row in good if row["n"] < asked]
+    wanted = found.context["timing"]["n"]
+    lines += [f"{_name(row)}: so slow that only {row['n']} calls were measured" for row in good if row["n"] < wanted]
     return "\n".join([*lines, "", summary_line(found.context)])
 
 
@@ -75,7 +76,9 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, Callable[[Facts], str]]:
         "x": lambda row: _number(row.get("ratio"), 3),
         "end to end": lambda row: _number(row.get("end_to_end_ms", {}).get("median")),
         "of net": lambda row: _number(row.get("over_net"), 3),
-        "parity": lambda row: f"{row['parity']:.1e}" if "parity" in row else "",
+        "parity": lambda row: f"{row['parity']:.1e}" if "parity" in row and not _is_lower(row) else "",
+        "within 1.25": lambda row: f"{100 * row['within_125']:.2f}%" if "within_125" in row and _is_lower(row) else "",
+        "apart": lambda row: _number(row["depth_mean"], 2) if "depth_mean" in row and _is_lower(row) else "",
         metric or "metric": lambda row: _number((row.get("metrics") or {}).get(metric), 4),
         "of limit": lambda row: f"{100 * row['fraction']:.0f}%" if "fraction" in row else "",
         "load": lambda row: _number(row["load_ms"], 3),
@@ -83,6 +86,11 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, Callable[[Facts], str]]:
         "peak MiB": lambda row: _number(row.get("peak_mib", row.get("peak_mb")), 3),
         "file MB": lambda row: _number(row["bytes"] / 1e6, 3),
     }
+
+
+def _is_lower(row: Facts) -> bool:
+    """Whether the file is in lower precision: then not rounding is judged, but how far its depth is from PyTorch's."""
+    return bool(row["precision"] != "fp32")
 
 
 def _line(cells: list[str], widths: list[int]) -> str:

@@ -124,7 +124,7 @@ def memory() -> dict[str, float | None]:
     """The most memory that this process has held at once, in MiB."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return {"peak_mib": int(found[1]) / 1024}  # getrusage would count the parent, at the time it made this process
+        return {"peak_mib": int(found[1]) / 1024}  # not getrusage: its peak includes the parent's memory at the fork
     try:
         import resource
     except ImportError:  # Windows
@@ -144,6 +144,7 @@ def metrics(
     size: tuple[int, int] | None = None,
     external: dict[str, Any] | None = None,
     device: str = "cpu",
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """The accuracy of the file on the first `limit` images of a data set, exactly as `leadline val` finds it.
 
@@ -154,10 +155,10 @@ def metrics(
     from leadline.evaluation.evaluate import evaluate
     from leadline.predict.predictor import load_predictor
 
-    samples = open_dataset(Path(data), split)
+    samples = open_dataset(Path(data), split, **({"allow_code": True} if allow_code else {}))
     samples = subset(samples, range(min(limit or len(samples), len(samples))))
-    said = NOTHING_SAID if external is None else from_json(ExternalModel, external)
-    predictor = load_predictor(file, threads=threads, device=device, external=said)
+    external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
+    predictor = load_predictor(file, threads=threads, device=device, external=external_model)
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
@@ -194,9 +195,9 @@ def on_device(runtime: str, device: str) -> dict[str, Any]:
 
 def peaks(threads: int) -> dict[str, float]:
     """See `roofline.peaks`."""
-    from leadline.bench.roofline import peaks as measured
+    from leadline.bench.roofline import peaks as machine_peaks
 
-    return measured(threads)
+    return machine_peaks(threads)
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -210,7 +211,7 @@ def main(cores: str) -> None:
     if cores != "any":
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what runtimes print must not look like an answer
+    os.dup2(2, 1)  # answers go to the real stdout; what runtimes print goes to stderr
     for line in sys.stdin:
         request = {key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(line).items()}
         job = JOBS[str(request.pop("do"))]

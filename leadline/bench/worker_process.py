@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from leadline.core.errors import LeadlineError
 
-_SLEEPS = sys.platform == "linux"  # elsewhere a stopped process would outlive a parent that is killed
+_SLEEPS = sys.platform == "linux"  # elsewhere nothing ends a stopped process whose parent is killed
 
 
 class RowFailed(LeadlineError):

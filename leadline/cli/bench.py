@@ -7,8 +7,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, names, progress, storable, warn, write_whole
+from leadline.cli.command import check_writable, names, progress, storable, write_whole
 from leadline.cli.flags import ALL, Comparison
+from leadline.cli.say import inform
 from leadline.cli.short_help import short_help
 
 
@@ -53,6 +54,7 @@ def bench(
     """
     import json as json_format
 
+    progress(f"measuring {', '.join(models)}")
     from leadline.bench.run import bench as measure
     from leadline.bench.table import table
     from leadline.core.packages import need
@@ -84,7 +86,7 @@ def bench(
         from leadline.bench.plot import plot as draw
 
         draw(found, plot)
-        warn(f"wrote {plot}")
+        inform(f"wrote {plot}")
     return 0 if any("error" not in row for row in found.rows) else 1
 
 

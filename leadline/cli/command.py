@@ -28,6 +28,9 @@ from leadline.cli.resume import with_options_of_run
 from leadline.cli.short_help import SHORT_HELP, WIDTH, all_flags, full_text, parser_of, short_text
 from leadline.core.errors import LeadlineError, Lost, plainly
 from leadline.core.packages import needing
+from leadline.core.progress import QUIET_VARIABLE
+from leadline.core.progress import command as one_command
+from leadline.core.progress import progress as progress
 from leadline.core.text import nearest, shown, split_list
 
 Verb = Callable[..., int]
@@ -47,7 +50,8 @@ def run(verbs: Verbs, argv: Sequence[str], groups: Groups = NO_GROUPS) -> int:
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _one_line
     try:
-        code = _run(verbs, list(argv), groups)
+        with one_command(quiet=bool(_QUIET & set(argv))):
+            code = _run(verbs, [word for word in argv if word not in _QUIET], groups)
         sys.stdout.flush()  # while a reader that has gone can still be dealt with
         return code
     except KeyboardInterrupt:
@@ -66,6 +70,10 @@ def run(verbs: Verbs, argv: Sequence[str], groups: Groups = NO_GROUPS) -> int:
             raise
         warn(f"{type(error).__name__}: {error} (this is a fault of leadline; LEADLINE_DEBUG=1 shows where)")
         return 1
+
+
+_QUIET = {"--quiet", "-q"}
+"""Flags of every verb."""
 
 
 def _run(verbs: Verbs, args: list[str], groups: Groups) -> int:
@@ -202,7 +210,8 @@ def _overview(verbs: Verbs, prog: str, groups: Groups) -> str:
         rows += ["", f"{title}:"] if listed else []
         for name in listed:
             rows += textwrap.wrap(f"  {name:<9} {_line(verbs[name])}", WIDTH, subsequent_indent=" " * 12)
-    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb."])
+    quiet = f"--quiet (or {QUIET_VARIABLE}=1): nothing but results, warnings and errors."
+    return "\n".join([*rows, "", f"{prog} VERB --help shows the flags of a verb.", quiet])
 
 
 def _line(verb: Verb | Verbs) -> str:
@@ -250,9 +259,3 @@ def tell(note: str) -> None:
     """As `warn`, unless there is nothing to say."""
     if note:
         warn(note)
-
-
-def progress(line: str) -> None:
-    """Tell a person who waits what goes on, in a line on standard error that the next one overwrites; "" clears it."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

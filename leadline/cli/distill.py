@@ -13,6 +13,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.data import tell_unread
 from leadline.cli.flags import AS_SAID, Read
+from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.distill.options import Distillation, Labelling, TeacherOptions
@@ -83,7 +84,7 @@ def label(
         return 0
     teacher, n_bad = made.said["teacher"]["name"], len(made.said["skipped"])
     left = f", {n_bad} images left out" if n_bad else ""
-    print(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
+    closing(shown(f"{run.out}: {len(made)} labels ({made.kind}) by {teacher}{left}; {rate:.1f} images/s in this run"))
     if made.said["beyond"]:
         warn(f"{made.said['beyond']} pixels are too far for 16 bits and have no label; a smaller --label-scale helps")
     if made.said["no_prediction"]:

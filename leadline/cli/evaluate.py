@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import functools
 import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from leadline.cli import data as cli_data
-from leadline.cli.command import check_writable, names, print_json, warn, write_whole
+from leadline.cli.command import check_writable, names, print_json, progress, warn, write_whole
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.judged import check_predictions, of_model, of_predictions
 from leadline.cli.short_help import short_help
@@ -96,22 +93,22 @@ def val(
     if predictions is not None:
         judged = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
-        judged = of_model(what.predictor(), samples, model)
+        judged = of_model(what.predictor(len(samples)), samples, model)
     unfit: dict[str, str] = {}
     if asked == ("all",):
         size = first_readable(judged.samples).target.shape
         unfit = {p.id: why for p in chosen if (why := misfit(p, judged.kind, size))}
         chosen = [p for p in chosen if p.id not in unfit]
     results: list[ImageResult] = []
-    with _progress(len(judged.samples)) as advance:
 
-        def note(result: ImageResult) -> None:
-            results.append(result)
-            advance()
+    def note(result: ImageResult) -> None:
+        results.append(result)
+        progress(f"{len(results)} of {len(judged.samples)} images measured")
 
-        reports = evaluate_all(
-            judged.predict, judged.samples, chosen, name=judged.name, on_image=note, by_sample=judged.by_sample
-        )
+    reports = evaluate_all(
+        judged.predict, judged.samples, chosen, name=judged.name, on_image=note, by_sample=judged.by_sample
+    )
+    progress("")
     facts = Report(
         judged.name,
         context={**judged.facts, "data": str(data), "split": split, "data_set": samples.name},
@@ -130,17 +127,6 @@ def val(
         print(table(reports))
         print("".join(f"\ndoes not fit: {why}" for why in unfit.values()), end="\n" if unfit else "")
     return 0
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error where that is a terminal; gives the function that moves it by one."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("images", total=total)
-        yield functools.partial(bar.advance, task)
 
 
 def may_tabulate(path: Path, data: Path, model: Path) -> None:

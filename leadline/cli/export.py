@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import parse_size
+from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.runtime.options import Precision
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Size = Annotated[str | None, arg(metavar="HEIGHTxWIDTH")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER")]
 Count = Annotated[int | None, arg(metavar="N")]
+_N_COMPARED = 8  # calibration images on which a file in lower precision is compared with the net
 Model = Annotated[str, arg(metavar="NAME|FILE")]
 
 
@@ -65,16 +67,19 @@ def export(
     """
     from dataclasses import replace
 
-    from leadline.nn.checkpoint import find, load
     from leadline.runtime import backend, suffix
+
+    backend(runtime)
+    progress(f"exporting {model} for {runtime}")
+    from leadline.core.agreement import in_words
+    from leadline.nn.checkpoint import find, load
+    from leadline.runtime.export import agreement_with_net, difference
     from leadline.runtime.export import calibration as pictures_for
-    from leadline.runtime.export import difference
     from leadline.runtime.export import export as export_model
     from leadline.runtime.manifest import files_of
     from leadline.runtime.options import CompileOptions
     from leadline.runtime.tuning import tuning_folder
 
-    backend(runtime)
     if precision == "int8" and calibration is None:
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
     how = load(model).spec.preprocess
@@ -89,18 +94,29 @@ def export(
     if calibration is not None:
         options = replace(options, calibration=pictures_for(calibration, how, images, warn))
     export_model(model, runtime, out, options, size=how.size)
+    progress(f"comparing {out.name} with PyTorch")
     found, files = difference(out, model), files_of(out)
+    near = None
+    if precision != "fp32":
+        near = agreement_with_net(out, model, options.calibration[:_N_COMPARED])
+    progress("")
     n_bytes = sum(path.stat().st_size for path in files)
     if json:
         written = [str(path) for path in files]
         facts = {"model": model, "runtime": runtime, "precision": precision, "frame": options.frame, "files": written}
-        print_json(facts | {"bytes": n_bytes, "difference": found})
+        print_json(facts | {"bytes": n_bytes, "difference": found} | ({} if near is None else {"agreement": near}))
     else:
         takes = "float32 [1,3,{},{}], RGB in 0..1".format(*how.size)
         if options.frame is not None:
             takes = "camera frames uint8 [1,{},{},3], RGB".format(*options.frame)
-        print(f"wrote {', '.join(map(shown, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
-        print(f"run once by {runtime}: differs from PyTorch by {found:.1e} of the largest value")
+        closing(f"wrote {', '.join(map(shown, files))}: {n_bytes / 1e6:.1f} MB, {precision}, takes {takes}")
+        if near is None:
+            closing(f"run once by {runtime}: differs from PyTorch by {found:.1e} of the largest value")
+        else:
+            on = "a drawn picture"
+            if options.calibration and options.frame is None:
+                on = f"{len(options.calibration[:_N_COMPARED])} of the calibration images"
+            closing(f"run by {runtime} on {on}: {in_words(near, load(model).spec.head.kind == 'metric')}")
     return 0
 
 

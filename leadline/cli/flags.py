@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from leadline.cli.command import names, progress, warn
+from leadline.cli.command import names, progress
+from leadline.cli.say import inform
+from leadline.core.machine import stated_threads
 from leadline.data.options import Reading
 from leadline.nn.files import DEFAULT
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
@@ -35,25 +39,51 @@ def predictor(
     threads: int | None,
     external: ExternalModel = NOTHING_SAID,
     device: str | None = None,
+    n_images: int = 1,
 ) -> Predictor:
-    """What the flags of these names say; the runtime `auto` tells on standard error what it chose, and why."""
+    """What the flags of these names say; the runtime `auto` tells on standard error what it chose, and why.
+
+    Without a number of threads, and for many images, it is measured whether one thread is faster.
+    """
+    threads = stated_threads(threads)
     from leadline.predict.predictor import load_predictor
     from leadline.runtime import SUFFIXES
-    from leadline.runtime.external import refuse_said
+    from leadline.runtime.external import refuse_external
 
-    if runtime != "auto":
-        return load_predictor(model, runtime=runtime, threads=threads, device=device, external=external)
-    if SUFFIXES.get(Path(model).suffix, "eager") != "eager":  # a file says itself what runs it
-        return load_predictor(model, threads=threads, device=device, external=external)
-    if device is not None:
-        raise ValueError(f"--runtime auto measures on the processor; with --device {device} name a runtime, or none")
-    refuse_said(model, external)
-    from leadline.bench.fastest import choose
+    load: Callable[[int | None], Predictor] = partial(_load, load_predictor, model, runtime, external, device)
+    if runtime == "auto" and SUFFIXES.get(Path(model).suffix, "eager") != "eager":
+        load = partial(_load, load_predictor, model, None, external, device)  # a file says itself what runs it
+    elif runtime == "auto":
+        if device is not None:
+            raise ValueError(
+                f"--runtime auto measures on the processor; with --device {device} name a runtime, or none"
+            )
+        refuse_external(model, external)
+        progress(f"looking for the fastest runtime for {model}")
+        from leadline.bench.fastest import choose
 
-    choice = choose(model, threads=threads, say=progress)
-    progress("")
-    warn(choice.why)
-    return load_predictor(choice.file, threads=threads)
+        choice = choose(model, threads=threads, say=progress)
+        progress("")
+        inform(choice.why)
+        load = partial(_load, load_predictor, choice.file, None, NOTHING_SAID, None)
+    if threads is not None:
+        return load(threads)
+    from leadline.predict.threads import load_with_fast_threads
+
+    opened, why = load_with_fast_threads(load, n_images)
+    inform(why)
+    return opened
+
+
+def _load(
+    load: Callable[..., Predictor],
+    model: str | Path,
+    runtime: str | None,
+    external: ExternalModel,
+    device: str | None,
+    threads: int | None,
+) -> Predictor:
+    return load(model, runtime=runtime, threads=threads, device=device, external=external)
 
 
 def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
@@ -77,7 +107,7 @@ class ModelOptions:
     """What runs the net, such as onnx or openvino; auto: the fastest one here; by default the ONNX file that ships for
     the model, where onnxruntime is installed, else PyTorch (eager)."""
     threads: Count = None
-    """Threads of the runtime; by default its own choice."""
+    """Threads of the runtime; by default its own choice, or one if that is faster on this busy machine."""
     device: Device = None
     """Where the runtime computes, such as cpu (the default), cuda, or of OpenVINO gpu; a wrong name is answered with
     those that are here."""
@@ -86,9 +116,9 @@ class ModelOptions:
     external: ExternalModel = NOTHING_SAID
     """What a file of another program, or a folder of depth maps, does not say of itself."""
 
-    def predictor(self) -> Predictor:
-        """The model, opened."""
-        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, self.device)
+    def predictor(self, n_images: int = 1) -> Predictor:
+        """The model, opened for so many images."""
+        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, self.device, n_images)
         return replace(opened, flip=self.flip)
 
 
@@ -108,6 +138,8 @@ class Comparison:
     """A data set on which the accuracy of each file is measured."""
     split: str = "test"
     """Train, val, test or all of it; where there is no test part, val stands in for it."""
+    allow_code: bool = False
+    """Run the function FILE.py:NAME that the data's dataset.toml names as its layout; else no code is run."""
     protocol: Annotated[str, arg(metavar="NAME")] = "indoor-metric@1"
     """How accuracy is measured, as in `leadline val`."""
     limit: Annotated[int | None, arg(metavar="N")] = None
@@ -134,6 +166,7 @@ class Comparison:
             whole_frame=self.frame is not None,
             data=self.data,
             split=self.split,
+            allow_code=self.allow_code,
             protocol=self.protocol,
             limit=self.limit,
             calibration=self.calibration,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
+from leadline.cli.say import closing
 from leadline.cli.short_help import WIDTH, short_help
 from leadline.core.text import shown
 
@@ -251,6 +252,8 @@ def import_model(
 ) -> int:
     """Make a checkpoint of another program's weights: the authors' FastDepth (.pth.tar). Nothing in the file is run.
 
+    It holds the numbers that the file holds: of a file in half precision, half precision.
+
     Args:
         source: the file to read, a pickle of torch
         out: the checkpoint to write, .safetensors
@@ -258,13 +261,13 @@ def import_model(
     """
     from leadline.core.writing import may_be_written
     from leadline.nn.checkpoint import save
-    from leadline.nn.pretrained.fastdepth_authors import import_fastdepth
+    from leadline.nn.pretrained.fastdepth_authors import read_fastdepth
 
     may_be_written(out, reads=[source])
-    net = import_fastdepth(source)
-    save(net, out, provenance={"imported from": source.name})
+    net, dtype = read_fastdepth(source)
+    save(net, out, provenance={"imported from": source.name}, dtype=dtype)
     if json:
         print_json({"source": str(source), "wrote": str(out), "widths": list(net.spec.encoder.widths)})
     else:
-        print(shown(f"{source}: {net.spec.name}; wrote {out}"))
+        closing(shown(f"{source}: {net.spec.name}; wrote {out}"))
     return 0

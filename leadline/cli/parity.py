@@ -28,8 +28,13 @@ _FIGURES = {
     "relative_mean": "rel. mean",
     "depth_max": "depth max",
     "depth_mean": "depth mean",
+    "within_125": "within 1.25",
     "preprocess_max": "input max",
 }  # as `parity` names them, and the heads of their columns
+
+
+_OF_FP32 = ("relative_max", "relative_mean")
+"""Figures of rounding: of a file in lower precision they say nothing about its depth, and --json alone has them."""
 
 
 _METRICS = ("delta1", "abs_rel", "rmse")  # those in the table; --json has all
@@ -37,7 +42,8 @@ _METRICS = ("delta1", "abs_rel", "rmse")  # those in the table; --json has all
 
 _LEGEND = (
     "Differences from PyTorch: rel. of the outputs, over PyTorch's largest or mean value; depth of the end results at "
-    "the picture's size, in the model's unit, behind pillow's resizing; input of the net, in grey levels."
+    "the picture's size, in the model's unit, behind pillow's resizing; within 1.25 the share of pixels that differ by "
+    "a factor below 1.25; input of the net, in grey levels."
 )
 
 
@@ -75,6 +81,7 @@ def parity(
         tolerance: largest difference of a float32 file, relative to the largest value
         json: print one JSON object
     """
+    progress(f"comparing {model} with its runtimes")
     from leadline.bench.parity import parity as compare
     from leadline.bench.rows import is_artefact
     from leadline.runtime.external import is_external
@@ -116,9 +123,7 @@ def _pictures(given: Sequence[str], options: BenchOptions) -> list[Picture]:
         paths = [path for source in given for path in sources(source, warn)]
         return [partial(read_image, path) for path in paths[: options.limit]]
     if options.data is not None:
-        from leadline.data.layouts.detect import open_dataset
-
-        samples = open_dataset(options.data, options.split)
+        samples = options.samples()
         return [lambda i=i: samples[i].image for i in range(min(options.limit or _N_DATA, _N_DATA, len(samples)))]  # type: ignore[misc]
     return [partial(picture, options.frame, seed) for seed in range(3)]
 
@@ -131,10 +136,18 @@ def _parity_table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [["runtime", "precision", "takes", *(_FIGURES[key] for key in figures), *metrics, "verdict"]]
     for row in rows:
         takes = "net input" if row.get("frame") is None else "frame {}x{}".format(*row["frame"])
-        numbers = [f"{row[key]:.1e}" if key in row else "" for key in figures]
+        numbers = [_figure(row, key) for key in figures]
         accuracy = [f"{row['metrics'][key]:.4g}" if "metrics" in row else "" for key in metrics]
         cells.append([row["runtime"], row["precision"], takes, *numbers, *accuracy, row["verdict"]])
     return grid(cells)
+
+
+def _figure(row: Mapping[str, Any], key: str) -> str:
+    if key not in row or (key in _OF_FP32 and row["precision"] != "fp32"):
+        return ""
+    if key == "within_125":
+        return f"{100 * row[key]:.2f}%"
+    return f"{row[key]:.1e}" if row["precision"] == "fp32" else f"{row[key]:.3g}"
 
 
 def _judgement(found: Parity) -> str:

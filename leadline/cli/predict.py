@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import names, print_json, warn
+from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
+from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 
@@ -71,24 +72,30 @@ def predict(
         json: print one JSON object
     """
     from leadline.core.image_sources import sources
-    from leadline.predict.files import predict_files
+    from leadline.predict.files import mean_latency_ms, predict_files, summary
 
     paths = sources(source, warn)
-    predictor = what.predictor()
+    predictor = what.predictor(len(paths))
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
         outcomes.append(outcome)
+        if json:  # else each has its own line
+            progress(f"{len(outcomes)} of {len(paths)} pictures")
         if outcome.error is not None:
             warn(outcome.error)
         elif not json:
             print(_described(outcome), flush=True)
+    progress("")
     n_failed = sum(outcome.error is not None for outcome in outcomes)
     if json:
         files = [outcome.to_json() for outcome in outcomes]
         facts = {"model": predictor.name, "runtime": predictor.runtime, "precision": predictor.precision}
         facts |= {"kind": predictor.head.kind, "unit": predictor.head.unit}
-        print_json(facts | {"n": len(files), "n_failed": n_failed, "files": files})
+        counts = {"n": len(files), "n_failed": n_failed, "mean_latency_ms": mean_latency_ms(outcomes)}
+        print_json({**facts, **counts, "files": files})
+    elif len(outcomes) > n_failed or len(outcomes) > 1:  # of one picture that failed, the error says it all
+        closing(summary(outcomes, predictor))
     return 1 if n_failed else 0
 
 

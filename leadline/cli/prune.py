@@ -8,8 +8,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import check_writable, names, print_json, warn
+from leadline.cli.command import check_writable, names, print_json, progress, warn
 from leadline.cli.flags import AS_SAID, Read
+from leadline.cli.say import closing, inform
 from leadline.cli.short_help import short_help
 from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.text import shown
@@ -122,7 +123,7 @@ def prune(
         warn(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(model=model, out=how.out, protocol=protocols[0], reading=reading, **vars(learning))
     timed = {"threads": how.threads if how.runtime else None}  # without a runtime they are those of --measure alone
-    pruned = run(Pruning(**vars(how) | timed, training=training), resume=resume, say=warn)
+    pruned = run(Pruning(**vars(how) | timed, training=training), resume=resume, say=inform, progress=progress)
     reports = compared(
         pruned.before, pruned.after, files=(find(model), how.out), runtimes=runtimes, threads=how.threads,
         data=test if len(test) else None, protocols=protocols,
@@ -133,5 +134,5 @@ def prune(
         print_json({"out": str(how.out), "reports": [report.to_json() for report in reports]})
     else:
         print(table(reports))
-        print(f"\nwrote {shown(how.out)}, in {pruned.stored} as {model}")
+        closing(f"\nwrote {shown(how.out)}, in {pruned.stored} as {model}")
     return 0

@@ -11,6 +11,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.export import Model, Size
 from leadline.cli.flags import AS_SAID, Read, parse_size
+from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.compress.options import AcceptanceCriteria
 from leadline.core.text import shown
@@ -77,16 +78,19 @@ def quantize(
         reading: how to read the data
         json: print one JSON object
     """
+    from leadline.runtime import backend, suffix
+
+    backend(file.runtime)
+    progress(f"quantizing {model} for {file.runtime}")
     from leadline.compress.quantization.search import quantize as quantize_model
+    from leadline.core.agreement import in_words
     from leadline.core.preprocess import prepare
     from leadline.core.report import table
     from leadline.data.dataset import subset
     from leadline.data.layouts.detect import open_dataset
     from leadline.nn.checkpoint import find, load
-    from leadline.runtime import backend, suffix
     from leadline.runtime.export import calibration as pictures_for
 
-    backend(file.runtime)
     if file.images < 1:
         raise ValueError(f"images is {file.images}; calibration needs at least one")
     samples = open_dataset(data, split, **reading.given())
@@ -115,9 +119,11 @@ def quantize(
         frame=parse_size("frame", file.frame),
         say=progress,
     )
+    progress("")
     if json:
         print_json(report.to_json())
     else:
         print(table([report]))
-        print(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
+        closing(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
+        closing(in_words(report.metrics, load(model).spec.head.kind == "metric"))
     return 0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from leadline.cli.command import print_json, warn
+from leadline.cli.command import print_json
+from leadline.cli.say import closing, inform
 from leadline.cli.short_help import short_help
 from leadline.core.report import Report, table
 from leadline.core.text import shown
@@ -26,7 +27,8 @@ def print_report(report: Report, run: Training, json: bool) -> int:
     if json:
         print_json(report.to_json())
     else:
-        print(f"{table([report])}\n\nwrote {shown(run.out)}")
+        print(table([report]))
+        closing(f"\nwrote {shown(run.out)}")
     return 0
 
 
@@ -34,7 +36,7 @@ def run_training(run: Training, net: Net | None = None, distillation: Distillati
     """`pipelines.train.train`; what it says goes to standard error."""
     from leadline.pipelines.train import train
 
-    return train(run, net, distillation, say=warn)
+    return train(run, net, distillation, say=inform)
 
 
 @short_help(

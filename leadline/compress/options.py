@@ -10,11 +10,15 @@ from typing import Literal
 from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of, require
 from leadline.training.options import FitOptions, Training
 
-Method = Literal["netadapt", "masks", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"]
+Method = Literal[
+    "netadapt", "masks", "layers", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"
+]
+Criterion = Literal["imprinting", "weight", "taylor_weight", "taylor_output", "taylor_gate", "bn", "ensemble"]
 _SHORT = FitOptions(steps=20, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
 _BETWEEN = FitOptions(steps=100, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
 _MASKED = FitOptions(steps=600, optimizer="adam", lr=1e-4, weight_decay=0.0, schedule="constant", clip=1.0)
 METHODS: tuple[Method, ...] = typing.get_args(Method)
+CRITERIA: tuple[Criterion, ...] = typing.get_args(Criterion)
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ class PruneOptions:
     """How a net is pruned: everything of a run but the training."""
 
     method: Method
-    """netadapt: greedy, layer by layer; masks: learned with the weights; the others: a score for each channel, and one
-    threshold for all of them."""
+    """netadapt: greedy, layer by layer; masks: learned with the weights; layers: whole blocks are left out; the others:
+    a score for each channel, and one threshold for all of them."""
     budget: str
     """[KIND=]VALUE, KIND one of params, macs, bytes, latency; VALUE a number (800k, 1.5MB, 5ms, 30fps) or a part of
     what the net has (0.5x, 50%), without KIND of its MACs, or with a runtime of its latency."""
@@ -105,10 +109,13 @@ class PruneOptions:
     multiple: int = 8
     """Widths are multiples of this."""
     layers: tuple[str, ...] = ()
-    """Only groups of channels whose names start so may shrink (`leadline info MODEL --channels` names them). None: all.
+    """Only groups of channels (method layers: blocks) whose names start so may shrink; `leadline info MODEL --channels`
+    names the groups. None: all.
     The paper on masks: encoder.convs decoder.upconvs of monodepth."""
+    criterion: Criterion = "imprinting"
+    """Of `layers`: what a block is worth."""
     rounds: int = 1
-    """Scores: the budget is approached in so many steps, each but the last followed by `between`."""
+    """Scores and layers: the budget is approached in so many steps, each but the last followed by `between`."""
     between: FitOptions = _BETWEEN
     """Scores: the training between two rounds."""
     n_batches: int = 16
@@ -125,7 +132,14 @@ class PruneOptions:
     """The net's new name; by default it keeps its own."""
 
     def __post_init__(self) -> None:
-        check(self, method=one_of(*METHODS), multiple=at_least(1), rounds=at_least(1), n_batches=at_least(1))
+        check(
+            self,
+            method=one_of(*METHODS),
+            criterion=one_of(*CRITERIA),
+            multiple=at_least(1),
+            rounds=at_least(1),
+            n_batches=at_least(1),
+        )
         check(self, threads=at_least(1), distill_weight=FROM_0)
         require(
             (

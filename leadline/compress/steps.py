@@ -52,8 +52,9 @@ def _check(net: Net, step: str) -> None:
             )
         again = load(save(net, Path(folder) / "net.safetensors"), module=module_of(net))
         pairs = [(a, b) for a, b in zip(again.state_dict().values(), net.state_dict().values(), strict=True)]
-        same = all(torch.equal(a, b) for a, b in pairs if a.is_floating_point())  # a counter of batches is not stored
-        # the outputs may differ by rounding: training can leave weights in another memory layout
+        # counters of batches are not stored in the file
+        same = all(torch.equal(a, b) for a, b in pairs if a.is_floating_point())
+        # training may leave weights in another memory layout, which changes the rounding of outputs
         if not same or not torch.allclose(again(image), depth, 1e-3, 1e-3):
             raise AcceptanceFailed(
                 f"after the step {step} the net, saved and loaded, is another: its Spec and shapes disagree"
@@ -67,5 +68,5 @@ def _name(step: Step) -> str:
 
 
 def _described(step: Step, report: Report) -> str:
-    said = report.context.get("step")
-    return str(said) if said else _name(step)
+    step_name = report.context.get("step")
+    return str(step_name) if step_name else _name(step)

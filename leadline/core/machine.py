@@ -108,11 +108,27 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def check_threads(threads: int | None) -> int:
-    """The number of threads to use: `threads`, or by default every core this process may run on."""
+THREADS_VARIABLE = "LEADLINE_THREADS"
+"""The environment variable that says how many threads runtimes get where no flag or argument does."""
+
+
+def stated_threads(threads: int | None) -> int | None:
+    """`threads`, or else what LEADLINE_THREADS says; None if neither says any. ValueError for less than one."""
+    said = os.environ.get(THREADS_VARIABLE, "")
+    if threads is None and said:
+        if not (said.isascii() and said.isdecimal() and int(said) > 0):
+            raise ValueError(f"{THREADS_VARIABLE} is {said!r}; a whole number, at least 1, is needed")
+        return int(said)
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; at least 1 is needed")
-    return threads or usable_cores()
+    return threads
+
+
+def check_threads(threads: int | None) -> int:
+    """The number of threads to use: `threads`, or LEADLINE_THREADS, or by default every core this process may run on.
+    ValueError for less than one.
+    """
+    return stated_threads(threads) or usable_cores()
 
 
 def lacking(modules: Sequence[str], extra: str) -> str | None:

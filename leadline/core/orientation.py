@@ -1,6 +1,7 @@
 """The EXIF orientation: how a picture as it is stored is turned to stand upright, and what is turned with it.
 
 The number is that of the tag 0x0112, 1 to 8. 1 is upright; 2 to 4 keep the sides, 5 to 8 exchange height and width.
+pillow's ImageOps.exif_transpose turns pictures only: depth maps, masks and intrinsics beside them have no tag.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ EXTRAS: dict[str, str] = {
     "embreex": "synthetic",
     "matplotlib": "plot",
     "OpenEXR": "exr",
-    "cv2": "video",
     "timm": "timm",
     "transformers": "teachers",
     "ray": "label",

@@ -17,6 +17,7 @@ from leadline.core.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from leadline.core.formats import formats, guess
 from leadline.core.orientation import of_file, stated, turned
 from leadline.core.spec import Preprocess
+from leadline.core.text import reason
 
 Runner = Callable[[np.ndarray], np.ndarray]
 """A loaded model: float32 [N,3,h,w], RGB in 0..1 -> float32 [N,1,h,w], an array that is the caller's to keep.
@@ -26,7 +27,9 @@ Threads may share one: their calls take turns where the runtime needs that.
 """
 
 MAX_PIXELS = 100_000_000
-"""`read_image` refuses larger pictures: one needs 300 MB once decoded, and such a file is more often a bomb."""
+"""Larger pictures and depth maps are refused: one needs 300 or 400 MB once decoded, and such a file is more often a
+bomb or damaged.
+"""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 
@@ -80,8 +83,8 @@ def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
     except Exception as error:  # damaged headers make pillow's readers raise nearly anything
         file.seek(0)
         what = guess(file.read(64))
-        reason = f"it is {what}" if what else "or its start is damaged"
-        raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {reason}") from error
+        guessed = f"it is {what}" if what else "or its start is damaged"
+        raise BadImage(f"{path} is not an image that can be read ({', '.join(formats())}), {guessed}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{path} has {image.width} x {image.height} pixels; {limit}")
     # a TIFF forgets it once it is loaded; a PNG is loaded to find it, and its damage would not show a second time
@@ -90,8 +93,9 @@ def _decode(file: IO[bytes], path: Path) -> tuple[np.ndarray, int]:
         pixels = from_pillow(image)
         return pixels, of_file(image) if turn is None else turn
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason}") from error
+        raise BadImage(
+            f"{path} cannot be decoded, it is cut short, damaged or of a rare kind: {reason(error)}"
+        ) from error
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:

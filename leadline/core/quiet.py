@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from leadline.core.progress import write_waiting
+
 _SILENT = threading.RLock()
 
 
@@ -21,6 +23,7 @@ def quiet() -> Iterator[None]:
 
     One thread at a time: of two, the second would take the first one's silence for what is to be brought back.
     """
+    write_waiting()  # the person who waits shall know for what
     with _SILENT, contextlib.ExitStack() as undo:
         level = logging.root.manager.disable
         nowhere = _nowhere()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import reprlib
 import types
 import typing
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 from leadline.core.allowed import require
 from leadline.core.old_keys import with_new_keys
+from leadline.core.text import short_repr
 
 T = typing.TypeVar("T")
 Kind = Literal["metric", "relative_depth", "relative_disparity"]
@@ -30,16 +30,6 @@ MAX_WIDTH, MAX_BLOCKS = 1 << 14, 1000
 """The most channels of a block, and the most blocks."""
 MAX_KERNEL = 63
 MAX_NAME = 200
-
-
-def shown(value: Any) -> str:
-    """`repr`, cut short: a value that a file holds in place of a number may be of any length or depth."""
-    return _SHORT.repr(value)
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxtuple = 4, 120, 60, 120, 16
-_SHORT.maxlist = _SHORT.maxdict = 16
 
 
 @lru_cache(maxsize=16)
@@ -55,7 +45,7 @@ def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
 def _words(part: Any) -> Iterator[tuple[bool, str]]:
     for name, allowed in _choices(part.__class__).items():
         value = getattr(part, name)
-        yield value in allowed, f"{name} is {shown(value)}; allowed: {', '.join(map(repr, allowed))}"
+        yield value in allowed, f"{name} is {short_repr(value)}; allowed: {', '.join(map(repr, allowed))}"
 
 
 def _whole(value: Any, most: int) -> bool:
@@ -64,20 +54,20 @@ def _whole(value: Any, most: int) -> bool:
 
 def _named(name: str) -> tuple[bool, str]:
     holds = 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip()
-    return holds, f"name is {shown(name)}; 1 to {MAX_NAME} characters that can be printed are needed"
+    return holds, f"name is {short_repr(name)}; 1 to {MAX_NAME} characters that can be printed are needed"
 
 
 def _wide(widths: tuple[int, ...]) -> tuple[tuple[bool, str], ...]:
     wrong = next((width for width in widths if not _whole(width, MAX_WIDTH)), None)
     return (
         (len(widths) <= MAX_BLOCKS, f"widths are {len(widths)} numbers; at most {MAX_BLOCKS} are allowed"),
-        (wrong is None, f"widths hold {shown(wrong)}; whole numbers from 1 to {MAX_WIDTH} are needed"),
+        (wrong is None, f"widths hold {short_repr(wrong)}; whole numbers from 1 to {MAX_WIDTH} are needed"),
     )
 
 
 def _odd(kernel: int) -> tuple[bool, str]:
     holds = _whole(kernel, MAX_KERNEL) and kernel % 2 == 1
-    return holds, f"kernel is {shown(kernel)}; an odd number from 1 to {MAX_KERNEL} is needed"
+    return holds, f"kernel is {short_repr(kernel)}; an odd number from 1 to {MAX_KERNEL} is needed"
 
 
 @dataclass(frozen=True)
@@ -104,19 +94,21 @@ class Preprocess:
             *_words(self),
             (
                 sides and math.prod(self.size) <= MAX_SEEN,
-                f"size is {shown(self.size)}; height and width, 1 to {MAX_SIDE}, are needed, at most {MAX_SEEN} pixels",
+                f"size is {short_repr(self.size)}; "
+                f"height and width, 1 to {MAX_SIDE}, are needed, at most {MAX_SEEN} pixels",
             ),
             (
                 len(self.view) == 2 and all(0 < part <= 1 for part in self.view),
-                f"view is {shown(self.view)}; the seen parts of height and width are needed, above 0 and at most 1",
+                f"view is {short_repr(self.view)}; "
+                "the seen parts of height and width are needed, above 0 and at most 1",
             ),
             (
                 len(self.mean) == 3 and all(abs(value) <= 1000 for value in self.mean),
-                f"mean is {shown(self.mean)}; three numbers from -1000 to 1000 are needed",
+                f"mean is {short_repr(self.mean)}; three numbers from -1000 to 1000 are needed",
             ),
             (
                 len(self.std) == 3 and all(1e-6 <= value <= 1e6 for value in self.std),
-                f"std is {shown(self.std)}; three numbers from 0.000001 to 1000000 are needed",
+                f"std is {short_repr(self.std)}; three numbers from 0.000001 to 1000000 are needed",
             ),
         )
 
@@ -175,7 +167,7 @@ class Head:
         require(
             *_words(self),
             _odd(self.kernel),
-            (self.unit in units, f"unit is {shown(self.unit)}; allowed: {', '.join(units)}"),
+            (self.unit in units, f"unit is {short_repr(self.unit)}; allowed: {', '.join(units)}"),
             (
                 0 <= self.focal_times_baseline <= 1e6,
                 f"focal_times_baseline is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
@@ -187,8 +179,8 @@ class Head:
 class Spec:
     """A net, described completely: `build(spec)` makes it, `to_json` and `from_json` store it.
 
-    `skipped` names blocks replaced by identity, `gates` layers with a dynamic gate (both by compression steps); they
-    must be empty, since this version of leadline makes and runs neither. `provenance` has one line for each thing that
+    `skipped` names blocks replaced by identity (`nn.skip`), `gates` layers with a dynamic gate; the latter must be
+    empty, since this version of leadline makes and runs none. `provenance` has one line for each thing that
     happened to the net. `name` is part of file names.
     """
 
@@ -202,15 +194,13 @@ class Spec:
     provenance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        later = [name for name in ("skipped", "gates") if getattr(self, name)]
-        said = shown(getattr(self, later[0])) if later else ""
         of_file = not set("/\\") & set(self.name) and self.name not in (".", "..")
         require(
             _named(self.name),
-            (of_file, f"name is {shown(self.name)}; files are called so: a name without slashes is needed"),
+            (of_file, f"name is {short_repr(self.name)}; files are called so: a name without slashes is needed"),
             (
-                not later,
-                f"{''.join(later[:1])} is {said}; this version of leadline does not know such nets, a newer one may",
+                not self.gates,
+                f"gates is {short_repr(self.gates)}; this version of leadline does not know such nets, a newer one may",
             ),
         )
 
@@ -239,13 +229,13 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return _parse_dataclass(typing.cast(type, kind), value, where)
     if origin is Literal:
         if value not in args:
-            raise ValueError(f"{where} is {shown(value)}; allowed: {', '.join(map(repr, args))}")
+            raise ValueError(f"{where} is {short_repr(value)}; allowed: {', '.join(map(repr, args))}")
         return value
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} is {shown(value)}; a list is needed")
+            raise ValueError(f"{where} is {short_repr(value)}; a list is needed")
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
             raise ValueError(f"{where} has {len(value)} values; {len(kinds)} are needed")
@@ -254,23 +244,23 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise ValueError(f"{where} is {shown(value)}, which no floating-point number holds") from None
+            raise ValueError(f"{where} is {short_repr(value)}, which no floating-point number holds") from None
     if kind is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where} is {shown(value)}; {kind.__name__} is needed")
+        raise ValueError(f"{where} is {short_repr(value)}; {kind.__name__} is needed")
     return value
 
 
 def _parse_dataclass(cls: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"{where} is {shown(value)}; an object is needed")
+        raise ValueError(f"{where} is {short_repr(value)}; an object is needed")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     value = with_new_keys(value, fields)
     unknown = sorted(set(value) - set(fields))
     if unknown:
-        raise ValueError(f"{where} has the unknown key {shown(unknown[0])}; allowed: {', '.join(fields)}")
+        raise ValueError(f"{where} has the unknown key {short_repr(unknown[0])}; allowed: {', '.join(fields)}")
     required = [
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]

@@ -1,5 +1,5 @@
-"""Text that other programs wrote, and names for people to read: what a file says whatever its byte order mark, lines
-whatever ends them, and names without what would move a terminal's cursor.
+"""Text that other programs wrote, and text for people to read: what a file says whatever its byte order mark, lines
+whatever ends them, names without what would move a terminal's cursor, and values and errors cut to one short line.
 """
 
 from __future__ import annotations
@@ -7,8 +7,10 @@ from __future__ import annotations
 import codecs
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 _MARKS = (  # the longest first: UTF-32's little-endian mark begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -87,6 +89,33 @@ def _written(found: re.Match[str]) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def short_repr(value: Any) -> str:
+    """`repr`, cut short before it is written: a value that a file holds in place of a number may be of any length or
+    depth.
+    """
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxtuple = 4, 120, 60, 120, 16
+_SHORT.maxlist = _SHORT.maxdict = 16
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, of at most `most` characters; dots stand at the end of one that is cut."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def reason(error: BaseException, most: int = 300, *, first_line: bool = False) -> str:
+    """What an exception says, on one line of at most `most` characters; its class where it says nothing.
+
+    `first_line`: of several lines only the first, where the others are details.
+    """
+    words = str(error).strip()
+    words = words.splitlines()[0] if first_line and words else words
+    return shortened(" ".join(words.split()), most) or type(error).__name__
 
 
 def some(names: Sequence[str], count: int = 3) -> str:

@@ -90,24 +90,24 @@ def cached(
 def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Item:
     if i >= len(stored.index):
         return shrunk(data[i], height)
-    said = stored.index[i]
-    rows, columns = said["size"]
-    pixels, at = rows * columns, said["at"]
+    entry = stored.index[i]
+    rows, columns = entry["size"]
+    pixels, at = rows * columns, entry["at"]
     parts = []
-    some = 4 * pixels * (said["pseudo_depth"] is not None)
-    for n in (4 * pixels, some, 3 * pixels, 3 * pixels * said["stereo"], -(-pixels // 8)):
+    some = 4 * pixels * (entry["pseudo_depth"] is not None)
+    for n in (4 * pixels, some, 3 * pixels, 3 * pixels * entry["stereo"], -(-pixels // 8)):
         parts.append(stored.blocks[at : at + n])
         at += n
     return Item(
         image=parts[2].reshape(rows, columns, 3),
         target=parts[0].view(np.float32).reshape(rows, columns),
         valid=np.unpackbits(parts[4], count=pixels).view(bool).reshape(rows, columns),
-        name=said["name"],
-        intrinsics=None if said["intrinsics"] is None else np.array(said["intrinsics"], np.float64),
-        right=parts[3].reshape(rows, columns, 3) if said["stereo"] else None,
-        baseline_m=said["baseline_m"],
+        name=entry["name"],
+        intrinsics=None if entry["intrinsics"] is None else np.array(entry["intrinsics"], np.float64),
+        right=parts[3].reshape(rows, columns, 3) if entry["stereo"] else None,
+        baseline_m=entry["baseline_m"],
         pseudo_depth=parts[1].view(np.float32).reshape(rows, columns) if some else None,
-        pseudo_kind=said["pseudo_depth"] or "metric",
+        pseudo_kind=entry["pseudo_depth"] or "metric",
     )
 
 
@@ -117,7 +117,7 @@ def _packed(sample: Item) -> tuple[bytes, dict[str, Any]]:
     pseudo = b"" if sample.pseudo_depth is None else np.asarray(sample.pseudo_depth, np.float32).tobytes()
     depth, image = np.asarray(sample.target, np.float32).tobytes(), np.asarray(sample.image, np.uint8).tobytes()
     block = depth + pseudo + image + right + np.packbits(sample.valid).tobytes()
-    said = {
+    entry = {
         "bytes": len(block),
         "crc": zlib.crc32(block),
         "size": list(sample.image.shape[:2]),
@@ -127,7 +127,7 @@ def _packed(sample: Item) -> tuple[bytes, dict[str, Any]]:
         "intrinsics": None if sample.intrinsics is None else np.asarray(sample.intrinsics, np.float64).tolist(),
         "baseline_m": sample.baseline_m,
     }
-    return block + bytes(-len(block) % _ALIGNED), said
+    return block + bytes(-len(block) % _ALIGNED), entry
 
 
 def shrunk(sample: Item, height: int | None) -> Item:
@@ -155,7 +155,7 @@ def _opened(path: Path, n: int, limit: int) -> _Stored | None:
         if not index or len(index) > n or blocks.size > limit or (len(index) < n and worth < _allowed(path, limit)):
             return None
         with ThreadPoolExecutor() as pool:
-            if not all(pool.map(lambda said: _is_whole(blocks, said), index)):
+            if not all(pool.map(lambda entry: _is_whole(blocks, entry), index)):
                 return None
     except (ValueError, TypeError, LookupError, RecursionError):
         return None  # whole, but not what this version writes
@@ -164,10 +164,10 @@ def _opened(path: Path, n: int, limit: int) -> _Stored | None:
     return _Stored(blocks, index)
 
 
-def _is_whole(blocks: np.ndarray, said: Mapping[str, Any]) -> bool:
-    pixels, at, n = said["size"][0] * said["size"][1], said["at"], said["bytes"]
-    wanted = pixels * (7 + 4 * (said["pseudo_depth"] is not None) + 3 * said["stereo"]) + -(-pixels // 8)
-    return bool(0 <= at <= blocks.size - n and n == wanted and zlib.crc32(blocks[at : at + n].data) == said["crc"])
+def _is_whole(blocks: np.ndarray, entry: Mapping[str, Any]) -> bool:
+    pixels, at, n = entry["size"][0] * entry["size"][1], entry["at"], entry["bytes"]
+    wanted = pixels * (7 + 4 * (entry["pseudo_depth"] is not None) + 3 * entry["stereo"]) + -(-pixels // 8)
+    return bool(0 <= at <= blocks.size - n and n == wanted and zlib.crc32(blocks[at : at + n].data) == entry["crc"])
 
 
 def _made(
@@ -175,7 +175,7 @@ def _made(
 ) -> _Stored:
     """A new file of as many frames as fit into `left` bytes."""
     first, folder = len(_packed(shrunk(data[0], height))[0]), path.parent
-    said = f"{len(data)} frames of {data.name} are decoded once, to {path} (about {first * len(data) / 1e9:.2g} GB)"
+    message = f"{len(data)} frames of {data.name} are decoded once, to {path} (about {first * len(data) / 1e9:.2g} GB)"
     stored, why = 0, "do not fit"
     with aside(path) as draft:
         try:
@@ -186,7 +186,7 @@ def _made(
                 f"the cache {folder} cannot be written: {error}; set LEADLINE_CACHE to another folder, or --cache-gb 0"
             ) from error
         limit = _allowed(path, left)
-        say(said)
+        say(message)
         _make_room(folder, ours, round(gb * 1e9), min(limit, first * len(data)))
         try:
             stored = _write(file, data, height, limit)
@@ -220,8 +220,8 @@ def _write(file: IO[bytes], data: Dataset, height: int | None, limit: int) -> in
     """How many frames were written, within `limit` bytes for them and the index."""
     index: list[dict[str, Any]] = []
     size, total = 0, _END.size + 2
-    for block, said in _decoded(data, height):
-        line = {"at": size, **said}
+    for block, entry in _decoded(data, height):
+        line = {"at": size, **entry}
         total += len(block) + len(json.dumps(line)) + 2
         if total > limit:
             break
@@ -254,11 +254,11 @@ def _make_room(folder: Path, ours: set[Path], limit: int, needed: int) -> None:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):  # another run makes room too, and a file may be another user's
-            said = path.stat()
-            if path.name.startswith(".") and time.time() - said.st_mtime > STALE_S:
+            status = path.stat()
+            if path.name.startswith(".") and time.time() - status.st_mtime > STALE_S:
                 path.unlink()  # a draft of an earlier version
             elif _OWN.fullmatch(path.name):
-                found.append((said.st_mtime, said.st_size, path))
+                found.append((status.st_mtime, status.st_size, path))
     total = needed + sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if total > limit and path not in ours:

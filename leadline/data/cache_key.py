@@ -22,10 +22,10 @@ def identity(data: Dataset, height: int | None) -> str | None:
     """A hash of all that decides what the data set's frames hold; None if that cannot be said."""
     roots: list[Path] = []
     try:
-        said = [_code(), data.name, height, _said(data.read, roots), _said(data.keys, roots)]
+        parts = [_code(), data.name, height, _said(data.read, roots), _said(data.keys, roots)]
     except LookupError:
         return None
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
 def _said(value: Any, roots: list[Path]) -> Any:

@@ -18,17 +18,18 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from leadline.core.errors import BadData, MissingPackage
+from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.data.depth_names import (
-    MAX_PIXELS,
     UNITS,
     Stored,
     agreeing,
     allowed,
     choose,
     few_enough,
-    kind_said,
     plain,
+    stated_kind,
     unit_of,
 )
 
@@ -77,7 +78,7 @@ def read_npz(path: Path, kind: Kind | None, key: str | None) -> Stored:
         arrays = _members(path, archive)
         facts = {plain(name): name for name in arrays if plain(name) in (*_MARKS, "kind", "unit")}
         words = {fact: _word(path, archive, arrays[facts[fact]]) for fact in ("kind", "unit") if fact in facts}
-        says = kind_said(path, words["kind"]) if words.get("kind") else None
+        says = stated_kind(path, words["kind"]) if words.get("kind") else None
         agreeing(path, "", says, kind)
         found = {name: str(array) for name, array in arrays.items() if name == key or name not in facts.values()}
         name = choose(path, found, says or kind, key)
@@ -104,8 +105,7 @@ def _header(path: Path, file: IO[bytes]) -> _Array:
             raise ValueError(f"it has {int.from_bytes(size, 'little')} bytes")
         shape, _, dtype = reader(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
     except Exception as error:  # numpy parses the header as Python, and raises whatever that does
-        reason = " ".join(str(error).split())[:200]
-        raise BadData(f"{path} has no header of a numpy array ({reason}); copy it again") from error
+        raise BadData(f"{path} has no header of a numpy array ({reason(error, 200)}); copy it again") from error
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise BadData(f"{path} has the shape {shape} in its header; copy it again")
     return _Array(tuple(shape), dtype)
@@ -135,8 +135,8 @@ def _word(path: Path, archive: zipfile.ZipFile, array: _Array) -> str | None:
         return None
     if math.prod(array.shape) != 1 or array.n_bytes > _MAX_TEXT:
         raise BadData(f"{path}: its arrays 'kind' and 'unit' should be one short word each")
-    said = _taken(path, archive, array).item()
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    text = _taken(path, archive, array).item()
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _masked(path: Path, archive: zipfile.ZipFile, mark: _Array, values: np.ndarray) -> np.ndarray:
@@ -183,9 +183,8 @@ def opened_h5(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        said = " ".join(str(error).split())
-        reason = f"is cut short or not HDF5 ({said})" if path.is_file() else "does not exist"
-        raise BadData(f"{path} {reason}; get it again") from error
+        fault = f"is cut short or not HDF5 ({reason(error)})" if path.is_file() else "does not exist"
+        raise BadData(f"{path} {fault}; get it again") from error
 
 
 def dataset(path: Path, stored: Any, at: Any = (), limit_of: tuple[int, ...] | None = None) -> np.ndarray:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leadline.core.errors import BadData, MissingPackage
+from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
 from leadline.data.depth_names import (
     DEPTH_NAMES,
-    MAX_PIXELS,
     OTHER_NAMES,
     Stored,
     agreeing,

@@ -19,9 +19,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.errors import BadData, Lost, MissingPackage
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.data.depth_arrays import read_h5, read_mat, read_npy, read_npz
 from leadline.data.depth_exr import open_exr, read_exr
-from leadline.data.depth_names import Stored, agreeing, few_enough, kind_said, scale_said
+from leadline.data.depth_names import Stored, agreeing, few_enough, stated_kind, stated_scale
 from leadline.data.depth_tiff import read_tiff
 
 Invalid = float | tuple[float, ...] | None
@@ -130,8 +131,9 @@ def read_stored(path: str | Path, *, key: str | None = None, kind: Kind | None =
     except (BadData, MissingPackage):
         raise
     except Exception as error:  # damaged files make pillow, zipfile, zlib and numpy raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path} cannot be read ({reason}); if it is cut short or damaged, copy it again") from error
+        raise BadData(
+            f"{path} cannot be read ({reason(error)}); if it is cut short or damaged, copy it again"
+        ) from error
     values = stored.values
     if values.ndim == 3:
         values = values[..., 0] if values.shape[2] == 1 else values[0] if values.shape[0] == 1 else values
@@ -173,9 +175,9 @@ def _read_png(path: Path, kind: Kind | None, key: str | None) -> Stored:
             if image.mode in ("1", "P", "PA"):
                 raise BadData(f"{path} is a {image.mode!r} picture for the eye, not a depth map; save the numbers")
             scale, says = image.info.get(SCALE_TEXT), image.info.get(KIND_TEXT)
-            known = None if says is None else kind_said(path, says)
+            known = None if says is None else stated_kind(path, says)
             agreeing(path, "", known, kind)
-            return Stored(np.asarray(image), None if scale is None else scale_said(path, scale), known)
+            return Stored(np.asarray(image), None if scale is None else stated_scale(path, scale), known)
 
 
 def _write_png(path: Path, depth: np.ndarray, scale: float | None) -> None:

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from leadline.core.errors import BadData
+from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
 from leadline.core.types import KINDS
-
-MAX_PIXELS = 100_000_000
-"""Larger maps are refused: one needs 400 MB once read, and such a file is more often damaged than a depth map."""
 
 # Names are compared in lower case, without what is neither letter nor digit. The first of these that is there counts.
 DEPTH_NAMES = (
@@ -80,7 +78,7 @@ def choose(path: Path, found: Mapping[str, str], kind: Kind | None, key: str | N
     `key`, which the user stated, counts; else a name that says depth; else the only one there is, unless its name says
     that it is something else. BadData, with all names, where nothing tells, and where it is not of the `kind` wanted.
     """
-    listed = ", ".join(f"{name} ({said})" if said else name for name, said in list(found.items())[:20]) or "nothing"
+    listed = ", ".join(f"{name} ({text})" if text else name for name, text in list(found.items())[:20]) or "nothing"
     if key is not None:
         if key not in found:
             raise BadData(f"{path} has no {what} called {key!r} (depth_key); it holds {listed}")
@@ -124,23 +122,23 @@ def allowed(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> N
         raise BadData(f"{path} holds {dtype} in {name}; depth is integer or floating point, of at most 64 bits")
 
 
-def scale_said(path: Path, said: object) -> float:
+def stated_scale(path: Path, text: object) -> float:
     """The units per metre that a file states of itself, as a number; BadData if that is none."""
     try:
-        scale = float(str(said))
+        scale = float(str(text))
     except ValueError:
         scale = math.nan
     if not 0 < scale < math.inf:
-        raise BadData(f"{path} says that it has {str(said)[:40]!r} units per metre; a number above 0 is needed")
+        raise BadData(f"{path} says that it has {str(text)[:40]!r} units per metre; a number above 0 is needed")
     return scale
 
 
-def kind_said(path: Path, said: object) -> Kind:
+def stated_kind(path: Path, text: object) -> Kind:
     """The kind that a file states of itself; BadData if there is no such kind."""
     for kind in KINDS:
-        if str(said) == kind:
+        if str(text) == kind:
             return kind
-    raise BadData(f"{path} says that its kind is {str(said)[:40]!r}; {', '.join(KINDS)} are known")
+    raise BadData(f"{path} says that its kind is {str(text)[:40]!r}; {', '.join(KINDS)} are known")
 
 
 def _wanted(kind: Kind | None) -> tuple[str, ...]:

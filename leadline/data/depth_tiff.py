@@ -55,10 +55,10 @@ def read_tiff(path: Path, kind: Kind | None, key: str | None) -> Stored:
         )
 
 
-def _without_nodata(values: np.ndarray, said: object) -> np.ndarray:
+def _without_nodata(values: np.ndarray, nodata: object) -> np.ndarray:
     """`values`, and where they are what a page of GDAL calls no data the number that never is depth: NaN, or 0."""
     try:
-        mark = float(said.split(b"\0")[0]) if isinstance(said, bytes) else math.nan
+        mark = float(nodata.split(b"\0")[0]) if isinstance(nodata, bytes) else math.nan
     except ValueError:
         return values
     if values.dtype.kind == "f":

@@ -28,8 +28,8 @@ def marks(image: np.ndarray, file: Path | None) -> dict[str, str]:
     """What to keep of a picture: `image`, its fingerprint; if it has a file of its own, `source`, the file's SHA-256,
     and `look`, its mean grey in 8 x 8 parts. OSError if the file cannot be read.
     """
-    said = {"image": fingerprint(image)}
-    return said if file is None else {**said, "source": _hash_of(file), "look": _look(image).tobytes().hex()}
+    found = {"image": fingerprint(image)}
+    return found if file is None else {**found, "source": _hash_of(file), "look": _look(image).tobytes().hex()}
 
 
 def is_same(kept: Mapping[str, Any], image: np.ndarray, file: Path | None) -> bool:
@@ -62,8 +62,8 @@ def _look(image: np.ndarray) -> np.ndarray:
 
 
 def _hash_of(file: Path) -> str:
-    said = file.stat()
-    return _hashed(file, said.st_size, said.st_mtime_ns)
+    status = file.stat()
+    return _hashed(file, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -29,6 +29,7 @@ from PIL import Image
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
+from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, is_same
@@ -71,16 +72,16 @@ def open_labels(root: Path | str) -> Labels:
         what = "is not finished: run `leadline label` again, it goes on" if unfinished else f"lacks {MANIFEST}"
         raise BadData(f"{root} {what}; a folder that `leadline label` has written is needed")
     try:
-        said = checked_manifest(read_object(path))
+        manifest = checked_manifest(read_object(path))
     except (OSError, ValueError) as error:
         raise BadData(f"{path} is not the description of a label set, or of another version: {error}") from error
     places: dict[str, Any] = {}
-    for shard in said["shards"]:
-        for line in _index(root / shard["file"], shard, said["kind"]):
+    for shard in manifest["shards"]:
+        for line in _index(root / shard["file"], shard, manifest["kind"]):
             if line["name"] in places:
                 raise BadData(f"{root} has two labels for {line['name']!r}; copy the label set again, or {ANEW}")
             places[line["name"]] = {**line, "file": shard["file"]}
-    return Labels(root, said["kind"], float(said["depth_scale"]), said, places)
+    return Labels(root, manifest["kind"], float(manifest["depth_scale"]), manifest, places)
 
 
 def _index(path: Path, shard: Mapping[str, Any], kind: Kind) -> list[dict[str, Any]]:
@@ -114,15 +115,16 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
     path = labels.root / place["file"]
     try:
         with path.open("rb") as file:
-            said = (("depth", ("I;16", "I;16B", "I")), ("confidence", ("L",)))
-            numbers, trust = (_picture(file, place["at"][what], modes) for what, modes in said)
+            layers = (("depth", ("I;16", "I;16B", "I")), ("confidence", ("L",)))
+            numbers, trust = (_picture(file, place["at"][what], modes) for what, modes in layers)
         if numbers.shape != trust.shape:
             raise ValueError(f"its depth is {numbers.shape}, its confidence {trust.shape}")
         if labels.kind == "relative_depth" and "low" not in place and numbers.any():
             raise ValueError("its smallest and largest depth are not said")
     except Exception as error:  # damaged pictures make pillow raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path}: the label of {name} cannot be read: {reason}; copy the label set again") from error
+        raise BadData(
+            f"{path}: the label of {name} cannot be read: {reason(error)}; copy the label set again"
+        ) from error
     sure = trust.astype(np.float32)
     sure /= 255
     sure *= numbers > 0

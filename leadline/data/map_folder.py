@@ -15,7 +15,7 @@ from leadline.core.spec import Kind
 from leadline.data.depth_io import DEPTH_SUFFIXES, read_stored
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.filelist import depth_stem, find_files, stem
-from leadline.data.layouts.measured import measured, refuse_far
+from leadline.data.layouts.metres import refuse_far, stored_to_metres
 
 MAX_STRETCH = 0.05
 """So much may the shape (height : width) of a map differ from its picture's."""
@@ -52,7 +52,7 @@ class MapFolder:
             raise BadData(
                 f"{path} does not say its units per metre, as others in its folder do (--external.depth-scale)"
             )
-        depth, valid = measured(stored, Description(depth_scale=self.depth_scale), scale=1.0)
+        depth, valid = stored_to_metres(stored, Description(depth_scale=self.depth_scale), scale=1.0)
         if self.kind == "metric":
             refuse_far(depth, stored, str(path), "save what has no depth as 0, or as NaN in floating point")
         return np.where(valid, depth, np.float32(np.nan))

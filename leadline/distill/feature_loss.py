@@ -92,10 +92,10 @@ class Feature(nn.Module):
         found = []
         for net, which in ((student, 0), (teacher, 1)):
             was = net.training
-            with torch.no_grad(), listening(net, [pair[which] for pair in self.pairs]) as heard:
+            with torch.no_grad(), listening(net, [pair[which] for pair in self.pairs]) as maps:
                 net.eval()(image)
             net.train(was)
-            found.append(heard())
+            found.append(maps())
         return found[0], found[1]
 
     def forward(self, mine: Sequence[Tensor], theirs: Sequence[Tensor], valid: Tensor) -> Tensor:
@@ -119,17 +119,17 @@ def listening(net: nn.Module, names: Sequence[str]) -> Iterator[Callable[[], lis
         like = get_close_matches(unknown[0], near, 3, 0) or near[:3]
         who = getattr(getattr(net, "spec", None), "name", "the net")
         raise ValueError(f"{who} has no module {unknown[0]!r}; {len(near)} convolutions, such as {', '.join(like)}")
-    heard: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         # a copy: an activation in place would change it
-        return lambda module, given, out: heard.update({name: out.clone() if isinstance(out, Tensor) else out})
+        return lambda module, given, out: outputs.update({name: out.clone() if isinstance(out, Tensor) else out})
 
     def maps() -> list[Tensor]:
         for name in names:
-            if not isinstance(heard.get(name), Tensor) or heard[name].ndim != 4:
+            if not isinstance(outputs.get(name), Tensor) or outputs[name].ndim != 4:
                 raise ValueError(f"the module {name!r} gives no map [B,C,h,w]; name a convolution or a block")
-        return [heard[name] for name in names]
+        return [outputs[name] for name in names]
 
     hooks = [known[name].register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
     try:

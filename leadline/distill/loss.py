@@ -85,7 +85,7 @@ class DistillationLoss(nn.Module):
         if self.training:
             self.steps.add_(1)
         with ExitStack() as around:
-            inner = getattr(net, "net", net)  # hooks belong to the net itself, not to what runs it
+            inner = getattr(net, "net", net)  # fit's shell holds the net: its modules have the names that hooks need
             mine = [around.enter_context(listening(inner, [a for a, _ in f.pairs])) for f in features]
             theirs = [around.enter_context(listening(teacher.net, [b for _, b in f.pairs])) for f in features]
             if features:

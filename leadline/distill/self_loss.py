@@ -20,15 +20,15 @@ def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Bat
     answers when it is asked in the same way. Pixels without depth count too, and so do batches in which `base` has
     nothing to learn from. Logs the mean as `answer`.
     """
-    heard = _Heard(net)
-    value, logs = base(heard, batch)
+    recorder = _Recorder(net)
+    value, logs = base(recorder, batch)
     teacher = teacher.to(batch.image.device).eval()
     with torch.no_grad():
-        image, raw, found = heard.calls[0]
+        image, raw, found = recorder.calls[0]
         answer = _finest(teacher(image, raw=raw)).clamp_min(_NEAREST).log()
     gap = (found.clamp_min(_NEAREST).log() - answer).abs().mean()
-    told = {name: number for name, number in logs.items() if name != "skipped"}
-    return value + weight * gap, {**told, "answer": float(gap.detach())}
+    kept_logs = {name: number for name, number in logs.items() if name != "skipped"}
+    return value + weight * gap, {**kept_logs, "answer": float(gap.detach())}
 
 
 def _finest(out: Any) -> Tensor:
@@ -36,7 +36,7 @@ def _finest(out: Any) -> Tensor:
     return maps[0]
 
 
-class _Heard:
+class _Recorder:
     """The net, whose questions and answers are kept for a second look."""
 
     def __init__(self, net: Any) -> None:

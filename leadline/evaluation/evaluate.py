@@ -97,7 +97,7 @@ def evaluate_images(
         except (BadData, BadImage, OSError) as error:
             yield ImageResult(name, problems={p.id: str(error) for p in chosen})
             continue
-        yield _judge(name, pred, sample, chosen)
+        yield _scored(name, pred, sample, chosen)
 
 
 def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Item]]]:
@@ -113,7 +113,7 @@ def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Item]]]:
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]
 
 
-def _judge(name: str, pred: Depth, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
+def _scored(name: str, pred: Depth, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
     result = ImageResult(name)
     for protocol in protocols:
         matched = match(protocol, pred, sample.target, sample.valid)

@@ -56,3 +56,42 @@ def _picks(n: int, n_out: int) -> Tensor:
     n, n_out = int(n), int(n_out)  # while torch.jit traces, sizes are tensors
     chosen = np.arange(n_out) * n // n_out
     return torch.tensor(chosen[:, None] == np.arange(n), dtype=torch.float32)
+
+
+def even(x: Tensor) -> Tensor:
+    """x with its last row and column twice where their number is odd, so that 2x2 windows cover it."""
+    odd = (0, x.shape[-1] % 2, 0, x.shape[-2] % 2)
+    return F.pad(x, odd, mode="replicate") if any(odd) else x
+
+
+def halved(x: Tensor) -> Tensor:
+    """Max-pooling 2x2 to half the size, rounded up."""
+    return F.max_pool2d(even(x), 2)
+
+
+def unpooled_like(x: Tensor, before: Tensor) -> Tensor:
+    """Max-unpooling: x [B,C,h,w] at the places of [B,C,H,W] where the map `before` had the maxima of its 2x2 windows.
+
+    Elsewhere 0, as in SegNet (arXiv 1511.00561). Written with comparisons, since most runtimes have no unpooling by
+    index. Where a window has its maximum twice (zeros of a ReLU), both places get the value; SegNet's get it once.
+    """
+    rows, columns = before.shape[-2:]
+    up = [F.interpolate(m, scale_factor=2.0, mode="nearest")[:, :, :rows, :columns] for m in (x, halved(before))]
+    return torch.where(before == up[1], up[0], torch.zeros_like(up[0]))
+
+
+def means(x: Tensor, n: int) -> Tensor:
+    """[B,C,H,W] -> [B,C,n,n], part i of n being rows floor(i H / n) to ceil((i + 1) H / n): adaptive pooling.
+
+    As matrix products, since exporters know adaptive pooling only where n divides the size.
+    """
+    return _parts(x.shape[-2], n).to(x) @ (x @ _parts(x.shape[-1], n).to(x).T)
+
+
+def _parts(size: int, n: int) -> Tensor:
+    size = int(size)  # while torch.jit traces, sizes are tensors
+    rows = np.zeros((n, size), np.float32)
+    for i in range(n):
+        start, stop = i * size // n, -(-(i + 1) * size // n)
+        rows[i, start:stop] = 1 / (stop - start)
+    return torch.from_numpy(rows)

@@ -17,6 +17,7 @@ from leadline.nn.blocks import upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
 from leadline.nn.heads.depth import HEADS
+from leadline.nn.skip import leave_out_
 
 
 class Net(nn.Module):
@@ -43,6 +44,7 @@ class Net(nn.Module):
         self.head: Any = HEADS[spec.head.layer](width, spec.head)
         self.register_buffer("mean", torch.tensor(spec.preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.preprocess.std).view(1, 3, 1, 1), persistent=False)
+        leave_out_(self, spec.skipped)
 
     def forward(self, image: Tensor, raw: bool = False) -> Any:
         """The depth map; with `raw` the list of all maps that a loss may look at, fine to coarse.

@@ -15,11 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from leadline.core.errors import BadCheckpoint, LeadlineError
-from leadline.core.spec import Spec, from_json, shown, to_json
+from leadline.core.spec import Spec, from_json, to_json
 from leadline.core.storage import write_atomically as write_atomically
+from leadline.core.text import reason, short_repr
 from leadline.nn.build import Net, fill_, outline
 from leadline.nn.files import FORMAT as FORMAT
-from leadline.nn.files import check_format, check_start, parsed, reason, unreadable
+from leadline.nn.files import check_format, check_start, parsed, unreadable
 from leadline.nn.files import find as find
 from leadline.nn.files import is_run as is_run
 from leadline.nn.files import net_of_run as net_of_run
@@ -71,7 +72,7 @@ def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> 
     wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if wild:
         raise BadCheckpoint(
-            f"{path} holds values that are not finite, first in {shown(wild[0])}: the training went wrong"
+            f"{path} holds values that are not finite, first in {short_repr(wild[0])}: the training went wrong"
         )
     try:
         net = _empty(path, from_json(Spec, parsed(path, metadata, "spec")), module).eval()
@@ -99,7 +100,7 @@ def _empty(path: Path, spec: Spec, module: torch.nn.Module | None) -> Net:
         return around_copy(module, spec).cpu()
     if own is not None:
         raise BadCheckpoint(
-            f"{path} holds the weights of a module of yours, {shown(own)}, and no code: open it in Python with "
+            f"{path} holds the weights of a module of yours, {short_repr(own)}, and no code: open it in Python with "
             f"leadline.load(file, module={own}()), and export it for the command line (leadline.export)"
         )
     return outline(spec)
@@ -139,5 +140,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     check_format(path, metadata)
     odd = [name for name, tensor in found.items() if tensor.dtype not in _FLOATS]
     if odd:
-        raise BadCheckpoint(f"{path} holds {found[odd[0]].dtype} in {shown(odd[0])}; floating-point numbers are needed")
+        raise BadCheckpoint(
+            f"{path} holds {found[odd[0]].dtype} in {short_repr(odd[0])}; floating-point numbers are needed"
+        )
     return metadata, found

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadCheckpoint
-from leadline.core.spec import Spec, from_json, shown
+from leadline.core.spec import Spec, from_json
+from leadline.core.text import reason, short_repr
 
 FORMAT = "leadline-1"
 DEFAULT = "fastdepth_small"
@@ -48,7 +49,7 @@ def find(name_or_path: Path | str) -> Path:
             return path
         there = path.exists()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise BadCheckpoint(f"the model {shown(str(path))} cannot be read: {error.strerror}") from error
+        raise BadCheckpoint(f"the model {short_repr(str(path))} cannot be read: {error.strerror}") from error
     if path.is_dir():
         return net_of_run(path)
     if there:  # reading a pipe would wait for whoever writes into it
@@ -96,10 +97,10 @@ def read_provenance(name_or_path: Path | str) -> dict[str, Any]:
     path = find(name_or_path)
     found: Any = parsed(path, {"provenance": "{}", **read_metadata(path)}, "provenance")
     if not isinstance(found, dict):
-        raise BadCheckpoint(f"{path} says {shown(found)} of its origin; a JSON object is needed")
+        raise BadCheckpoint(f"{path} says {short_repr(found)} of its origin; a JSON object is needed")
     terms = found.get("licences", [])
     if not isinstance(terms, list) or not all(isinstance(line, str) for line in terms):
-        raise BadCheckpoint(f"{path} names the licences {shown(terms)}; a list of texts is needed")
+        raise BadCheckpoint(f"{path} names the licences {short_repr(terms)}; a list of texts is needed")
     return found
 
 
@@ -160,7 +161,7 @@ def unreadable(path: Path, error: Exception) -> BadCheckpoint:
 def check_format(path: Path, metadata: Mapping[str, str]) -> None:
     """BadCheckpoint if another program has written the file."""
     if metadata.get("format") != FORMAT:
-        said = shown(metadata.get("format"))
+        said = short_repr(metadata.get("format"))
         raise BadCheckpoint(f"{path} is a safetensors file of another program (format {said}, not {FORMAT!r})")
 
 
@@ -172,9 +173,3 @@ def parsed(path: Path, metadata: Mapping[str, str], key: str) -> Any:
         return json.loads(metadata[key])
     except (ValueError, RecursionError) as error:
         raise BadCheckpoint(f"{path} is damaged, its {key} cannot be read: {reason(error)}") from error
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:297]}..."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from leadline.core.spec import shown
+from leadline.core.text import short_repr
 
 
 def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -22,7 +22,7 @@ def resize_(net: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if stored != wanted:
         odd = sorted(stored ^ wanted)[0]
         state = "has no place in" if odd in stored else "is missing for"
-        raise ValueError(f"the tensor {shown(odd)} {state} this net; the file belongs to another one")
+        raise ValueError(f"the tensor {short_repr(odd)} {state} this net; the file belongs to another one")
     for prefix, module in net.named_modules():
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             shape = shapes.get(f"{prefix}.{name}" if prefix else name)

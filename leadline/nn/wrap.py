@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.spec import Decoder, Encoder, Head, Kind, Preprocess, Spec
+from leadline.core.text import reason
 from leadline.nn.build import Net
+from leadline.nn.skip import leave_out_
 
 _MARK = "module:"
 """So begins the encoder's name in the Spec of a wrapped module; the class's name follows."""
@@ -93,8 +95,12 @@ def class_of(spec: Spec) -> str | None:
 
 
 def around_copy(module: nn.Module, spec: Spec) -> Wrapped:
-    """A wrapped copy of `module`: whoever changes its tensors leaves the caller's alone."""
-    return Wrapped(copy.deepcopy(module), spec)
+    """A wrapped copy of `module` without the blocks that `spec` leaves out: whoever changes its tensors leaves the
+    caller's alone.
+    """
+    net = Wrapped(copy.deepcopy(module), spec)
+    leave_out_(net, spec.skipped)
+    return net
 
 
 def _check_tensors(module: nn.Module, label: str) -> None:
@@ -118,9 +124,9 @@ def _check_map(net: Wrapped, label: str) -> None:
         with torch.no_grad():
             out = net.eval().module((image - net.mean) / net.std)
     except Exception as error:  # any layer may refuse, each in its own way
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
-            f"{label} fails on images [2,3,{height},{width}]: {said}; give the size that it takes: size=(height, width)"
+            f"{label} fails on images [2,3,{height},{width}]: {reason(error, 200)}; give the size that it takes: "
+            "size=(height, width)"
         ) from error
     finally:
         for module, training in modes:

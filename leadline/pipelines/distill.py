@@ -84,8 +84,8 @@ def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
     return {"label_sets": label_sets, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
 
 
-def _hash(said: list[str]) -> str:
-    return sha256(" ".join(said).encode()).hexdigest()[:16]
+def _hash(hashes: list[str]) -> str:
+    return sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
 def _with_labels(
@@ -102,7 +102,7 @@ def _with_labels(
         if labels is not None:
             made.append(with_labels(one, labels, keep_depth=has_depth, min_confidence=min_confidence))
         elif has_depth:
-            made.append(one)  # it has its own depth
+            made.append(one)  # trained on its own depth alone
         elif sets:
             raise BadData(f"no label set is about {one.name}: none of {places} has its images; run `leadline label`")
         else:
@@ -127,8 +127,8 @@ def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
 
 def _unsure(labels: Labels) -> bool:
     """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
-    said = [read_label(labels, name) for name in list(labels.places)[:8]]
-    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in said)
+    found = [read_label(labels, name) for name in list(labels.places)[:8]]
+    return any(bool((confidence[values > 0] < 1).any()) for values, confidence in found)
 
 
 def _unlabelled(key: Any, read: Any) -> Item:
@@ -151,11 +151,11 @@ def _distillation_loss(
 
 
 def _feature(entry: str, student: Net, teacher: Any, size: tuple[int, int], seed: int) -> Feature:
-    what, _, said = entry.partition(":")
+    what, _, modules = entry.partition(":")
     way, _, weight = what.partition("*")
     if way not in WAYS:
         raise ValueError(f"features are compared by {way!r} in {entry!r}; allowed: {', '.join(WAYS)}")
-    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(said)]
+    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2].strip()) for name in split_list(modules)]
     if any(not name for pair in pairs for name in pair):
         raise ValueError(f"{entry!r} has a module without a name; WAY:STUDENT=TEACHER,... is needed")
     if not pairs:

@@ -39,12 +39,15 @@ class Pruned:
     """The numbers in the file: those that the net came in, such as float16."""
 
 
-def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None) -> Pruned:
+def run(
+    options: Pruning, *, resume: bool = False, say: Say = lambda line: None, progress: Say = lambda line: None
+) -> Pruned:
     """Prune `options.training.model` (a name or a checkpoint) as `options` say, and write `options.out`, in the numbers
     that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
-    options it is a TrainingFailed. A budget that cannot be met is a BudgetInfeasible, known before any training.
+    options it is a TrainingFailed. `say` is told of what has happened, `progress` of what is done now, such as each
+    layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
     if options.out.suffix != ".safetensors":
@@ -59,15 +62,15 @@ def run(options: Pruning, *, resume: bool = False, say: Say = lambda line: None)
     plan = _planned(folder, options, sha256(source), resume)
     made = parts(replace(training, out=folder), load(source), say=say)
     net, size = made.net, made.net.spec.preprocess.size
-    begun, measured = folder / "plan.json", folder / "unpruned.json"
-    # a second measurement would be another, and with it the budget
-    known = read_json(measured, (int, float)) if begun.exists() else None
-    costs = cost_model(budget, net, size, say, known)
+    begun, unpruned = folder / "plan.json", folder / "unpruned.json"
+    # re-measuring would change the budget of a resumed run
+    known = read_json(unpruned, (int, float)) if begun.exists() else None
+    costs = cost_model(budget, net, size, progress, known)
     whole = costs.cost_of(net)(shapes_of(net)) if known is None else known
     most = limit(budget, whole)
     if not begun.exists():
         check(options, made, costs, most)
-        write_atomically(measured, json.dumps(whole).encode())  # not before: a mistake leaves nothing
+        write_atomically(unpruned, json.dumps(whole).encode())  # written last: a mistake in the options leaves no file
     write_atomically(begun, json.dumps(plan, indent=1).encode())
     at = folder / "pruned.safetensors"
     to_budget = partial(prune_to_budget, options=options, made=made, costs=costs, most=most, resume=resume, say=say)
@@ -139,7 +142,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """The file's provenance: that of the net it came from, and what was done to it."""
     plain = json.loads(json.dumps(to_json(options), default=str))
-    facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}  # what was found, too
+    # options, and what the methods found
+    facts = {k: plain[k] | v if isinstance(plain.get(k), dict) else v for k, v in facts.items()}
     was = read_provenance(source)
     figures = {k: v for k, v in report.metrics.items() if k != "loss"}
     return {

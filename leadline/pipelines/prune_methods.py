@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from leadline.compress.cost.budget import Budget
 from leadline.compress.cost.count import Cost, byte_cost, macs_cost, parameter_cost, shapes_of
 from leadline.compress.cost.latency import latency_cost, table, timed
+from leadline.compress.layers.remove import block_scores, named_scores, removable_or_refuse, remove_to
 from leadline.compress.options import Pruning
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.importance import Scores, batch_norm_scale, named, random
@@ -58,7 +60,7 @@ def cost_model(
     if budget.kind == "bytes":
         return CostModel(byte_cost)
     assert budget.runtime is not None
-    measured = table(net, size, budget.runtime, threads=budget.threads, say=say)
+    latencies = table(net, size, budget.runtime, threads=budget.threads, say=say)
     how: dict[str, Any] = {"size": size, "runtime": budget.runtime, "threads": budget.threads}
     known = timed({"net": net}, **how)["net"].median if whole_ms is None else whole_ms
 
@@ -66,7 +68,7 @@ def cost_model(
         times = timed({"before": net, "after": other}, **how)
         return float(known * times["after"].median / times["before"].median)
 
-    cost = latency_cost(net, size, measured, known)
+    cost = latency_cost(net, size, latencies, known)
     return CostModel(lambda _: cost, measure)
 
 
@@ -80,6 +82,10 @@ def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
             f"NetAdapt needs a validation split, neither trained on nor reported, and {folder} has too few images to "
             "keep one; give more images"
         )
+    if options.method == "layers":
+        blocks = removable_or_refuse(made.net)
+        remove_to(made.net, _named_so(dict.fromkeys(blocks, 0.0), options), partial(_cost_of, costs=costs), most)
+        return
     net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":
         batch_norm_scale(net, channels)
@@ -112,6 +118,8 @@ def prune_to_budget(
         facts = {**report.context, "cost": report.context["netadapt"]["cost"]}
     elif options.method == "masks":
         net, facts = _masked(net, options, made, costs, most, resume, say)
+    elif options.method == "layers":
+        net, facts = _less_deep(net, options, made, costs, most, say)
     else:
         net, facts = _scored(net, options, made, costs, most, say)
     widths = {name: group.size for name, group in traced(net).free.items()}
@@ -145,11 +153,12 @@ def _masked(
     say(f"the masks keep {loss.kept():.3f} of the cost")
     if _aims(options) and loss.kept() > 1.2 * most / cost(channels.shapes):
         say("that is far above the budget, and the rest goes by rank; longer (--masks.fit.steps) or faster masks")
-    masked = mask_consumers(net, channels, loss.off())  # what only rounding keeps is still read by nothing
+    # channels kept by rounding to `multiple` stay masked: the output is unchanged
+    masked = mask_consumers(net, channels, loss.off())
     if _aims(options):
 
-        def cut(asked: float) -> Net:
-            return prune(masked, channels, loss.prune_plan(asked, options.multiple))
+        def cut(limit: float) -> Net:
+            return prune(masked, channels, loss.prune_plan(limit, options.multiple))
 
         small, found = _met(costs, most, cut, say)
     else:
@@ -160,26 +169,26 @@ def _masked(
     return small, {"cost": found, "kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 
 
-def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, asked: float) -> Net:
-    return prune(net, channels, choose(channels, scores, cost, asked, multiple=multiple))
+def _cut(net: Net, channels: Channels, scores: Scores, cost: Cost, multiple: int, limit: float) -> Net:
+    return prune(net, channels, choose(channels, scores, cost, limit, multiple=multiple))
 
 
 def _met(costs: CostModel, most: float, cut: Callable[[float], Net], say: Say) -> tuple[Net, float]:
     """`cut(limit)` with the limit at which the budget is met by what is measured, not only by estimate; its cost."""
-    asked = found = most
+    limit = found = most
     for attempt in range(6):
         try:
-            small = cut(asked)
+            small = cut(limit)
         except BudgetInfeasible:
             if not attempt:
                 raise
-            break  # it would name a limit that nobody gave
+            break  # its message would name this tighter limit, not the user's
         if costs.measure is None:
             return small, costs.cost_of(small)(shapes_of(small))
         if (found := costs.measure(small)) <= most:
             return small, found
-        say(f"estimated {asked:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
-        asked *= 0.98 * most / found
+        say(f"estimated {limit:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
+        limit *= 0.98 * most / found
     raise BudgetInfeasible(
         f"the smallest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one"
     )
@@ -200,9 +209,46 @@ def _scored(
         net, found = _met(costs, most, cut, say) if last else (cut(now), now)
         say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
         if not last:
-            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
+            own = copy.deepcopy(made.loss)  # rounds must not change the loss that the long training starts with
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds, "cost": found}
+
+
+def _cost_of(net: Net, *, costs: CostModel) -> float:
+    return costs.cost_of(net)(shapes_of(net)) if costs.measure is None else costs.measure(net)
+
+
+def _named_so(scores: Mapping[str, float], options: Pruning) -> dict[str, float]:
+    """The scores of the blocks whose names begin as `options.layers` say."""
+    found = {name: score for name, score in scores.items() if name.startswith(options.layers or "")}
+    if not found:
+        raise ValueError(
+            f"layers is {', '.join(options.layers)}; no block that can go is called so: {', '.join(scores)}"
+        )
+    return found
+
+
+def _less_deep(
+    net: Net, options: Pruning, made: Parts, costs: CostModel, most: float, say: Say
+) -> tuple[Net, dict[str, Any]]:
+    """LayerPrune: blocks left out, in `rounds` steps from what the net costs to the budget."""
+    cost = partial(_cost_of, costs=costs)
+    before, first, history = net.spec.skipped, cost(net), []
+    found = first
+    for i in range(options.rounds):
+        last = i + 1 == options.rounds
+        batches = list(islice(seen(made), options.n_batches))
+        scores = _named_so(block_scores(net, options.criterion, batches, made.loss), options)
+        limit = first * (most / first) ** ((i + 1) / options.rounds)
+        had = len(net.spec.skipped)
+        net, found = remove_to(net, scores, cost, most if last else limit)
+        gone = net.spec.skipped[had:]
+        history.append({"scores": named_scores(scores), "removed": list(gone), "cost": found})
+        say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {found:.6g}")
+        if not last:
+            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
+            net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
+    return net, {"cost": found, "removed": list(net.spec.skipped[len(before) :]), "layers": history}
 
 
 def recovery(training: Training, model: str) -> Recovery:

@@ -66,10 +66,10 @@ def train(
         report = replace(report, protocol=run.protocol, n=len(made.validation))
     if 0 < options.steps == report.context["skipped_steps"]:
         raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
-    much = 0.1 if workers or enough else 0.5  # where a worker would disturb the net, making batches is waiting
+    much = 0.1 if workers or enough else 0.5  # without workers the loop itself makes batches, which counts as waiting
     if rank == 0 and (waiting := report.context["waiting"]) > much and report.context["steps_now"] > 10:
-        said = f"the net waited {waiting:.0%} of the time for its batches"
-        say(f"{said}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
+        message = f"the net waited {waiting:.0%} of the time for its batches"
+        say(f"{message}: give more --workers (now {workers}) or a larger --cache-gb (now {run.cache_gb:g})")
     reported = run.out / "report.json"
     if not report.context["steps_now"] and final.exists() and reported.exists():  # the run was over before
         with suppress(ValueError, RecursionError):  # a report that is damaged is written again

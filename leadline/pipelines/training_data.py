@@ -21,7 +21,7 @@ from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
 from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
 from leadline.data.transforms.r2crop import r2crop
-from leadline.data.transforms.stereo import measured
+from leadline.data.transforms.stereo import with_valid_depth
 from leadline.training.options import Training
 
 Say = Callable[[str], None]
@@ -75,7 +75,7 @@ def split_validation(run: Training, data: Dataset, say: Say) -> tuple[Dataset, D
     if not len(validation):
         say(f"{data.name} has {len(data)} images, too few to keep one: there is no validation")
         return data, None
-    if from_pairs(run) and not len(validation := measured(validation)):
+    if from_pairs(run) and not len(validation := with_valid_depth(validation)):
         say(f"{data.name} has no depth in the validation split: there is no validation")
         return rest, None
     return rest, validation
@@ -88,7 +88,7 @@ FEW = 8
 def _split_few(run: Training, data: Dataset, say: Say) -> tuple[Dataset, Dataset | None]:
     """`split_validation` where blocks of 20 images would leave too few for validation."""
     rest, validation, whole = hold_out_few(data, FEW)
-    if from_pairs(run) and not len(validation := measured(validation)):
+    if from_pairs(run) and not len(validation := with_valid_depth(validation)):
         say(f"{data.name} has no depth in the last images: there is no validation")
         return data, None
     which = "whole scenes" if whole else "the last, which may show what the others show"

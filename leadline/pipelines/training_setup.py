@@ -170,7 +170,7 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[:labelled]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
     say_once = say if process()[0] == 0 else (lambda _: None)
-    for note in filter(None, dict.fromkeys(map(unread, folders))):
+    for note in filter(None, dict.fromkeys([*map(unread, folders), *(data.note for data in sets)])):
         say_once(note)
     sets = [with_files(data, folder, say_once) for data, folder in zip(sets, folders, strict=True)]
     camera = focal_times_baseline(sets) if stereo else 0.0
@@ -185,7 +185,7 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
         say("no labelled data are given: there is no validation")
     if supervision is not None:
         sets = supervision.add_labels(sets)  # after the split: it must not depend on which images the teacher left out
-    with first():  # the other processes then find what this one has decoded
+    with first():  # one process decodes; the others then read its cache
         sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=None if stereo else rows(run, spec), say=say)
     return TrainingSets(sets, per_batch, validation, camera)
 
@@ -213,7 +213,7 @@ def training_batches(
         seed=run.fit.seed,
         rank=rank,
         world=world,
-        pad=run.transform == "litedepth",  # its cut-outs differ in size
+        pad=run.transform == "litedepth",  # r2crop's cut-outs differ in size
         gather=gather if on_device else None,
     )
     return loading, partial(augmented, view=run.view) if on_device else None

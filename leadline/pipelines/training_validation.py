@@ -28,7 +28,7 @@ def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say
     predict = predictor_of(net)
     rows = []
     for i in evenly(4, len(data)):
-        with suppress(BadData, BadImage):  # it is named below
+        with suppress(BadData, BadImage):  # `evaluate` names the image below
             sample = data[i]
             rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
     if rows:

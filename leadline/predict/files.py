@@ -90,6 +90,26 @@ def predict_files(
     return _each(predictor, list(zip(paths, names, strict=True)), out, saver, keep_going)
 
 
+def mean_latency_ms(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The mean milliseconds of each part over the pictures that did not fail; empty if all did."""
+    times = [outcome.latency_ms for outcome in outcomes if outcome.error is None]
+    return {part: sum(one[part] for one in times) / len(times) for part in times[0]} if times else {}
+
+
+def summary(outcomes: Sequence[Outcome], predictor: Predictor) -> str:
+    """One line: how many pictures, how many failed, how long one took from the file to its depth, and the net alone.
+    Writing the results is not in it.
+    """
+    n, failed = len(outcomes), sum(outcome.error is not None for outcome in outcomes)
+    counted = f"{n} picture{'' if n == 1 else 's'}" + (f", {failed} failed" if failed else "")
+    times = mean_latency_ms(outcomes)
+    if not times:
+        return counted
+    mean = "" if n - failed == 1 else "mean "
+    whole, net = sum(times.values()), times["inference_ms"]
+    return f"{counted}; {mean}latency {whole:.1f} ms, of which the net {net:.1f} ms ({predictor.runtime})"
+
+
 def _each(
     predictor: Predictor,
     work: Sequence[tuple[Path, str]],

@@ -16,13 +16,21 @@ from PIL import Image
 
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
+from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
 from leadline.core.types import Depth
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
-from leadline.runtime.external import EXTERNAL, ExternalManifest, check_said, is_external, open_external, refuse_said
+from leadline.runtime.external import (
+    EXTERNAL,
+    ExternalManifest,
+    check_external,
+    is_external,
+    open_external,
+    refuse_external,
+)
 from leadline.runtime.manifest import Manifest
 from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
@@ -134,7 +142,7 @@ def load_predictor(
     A name is run by the ONNX file that ships for it, if there is one and onnxruntime is installed: the same net loads
     sooner and runs faster. Other names, and checkpoints, are run by PyTorch; `runtime` "eager" asks for it. By another
     `runtime` the net is exported first, or taken from the cache (see `export`). An exported file says itself which
-    runtime it needs. `threads` None is the runtime's own choice.
+    runtime it needs. `threads` None is what LEADLINE_THREADS says, or the runtime's own choice.
 
     `device` is where to compute: "cpu" (None), or what the runtime has here (see `runtime.devices`), such as "cuda". A
     name whose ONNX file cannot compute there is run by PyTorch. ValueError for a device that is not here.
@@ -143,9 +151,10 @@ def load_predictor(
     BadCheckpoint or BadArtefact if the file cannot be used, NoRuntime if its runtime is not installed.
     """
     place = "cpu" if device is None else device.lower()
+    threads = stated_threads(threads)
     if is_external(model):
         return _of_external(Path(model), runtime, threads, place, external)
-    refuse_said(model, external)
+    refuse_external(model, external)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
@@ -168,7 +177,7 @@ def _of_external(path: Path, runtime: str | None, threads: int | None, device: s
     if runtime not in (None, (made_for := EXTERNAL[path.suffix])):
         raise ValueError(f"{path} is a file of another program, which {made_for} runs; leave --runtime {runtime} out")
     runner, found = open_external(path, said, threads, device)
-    check_said(path, said, found)
+    check_external(path, said, found)
     return Predictor(found.name, runner, found.preprocess, found.head, found)
 
 

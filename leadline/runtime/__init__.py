@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -37,6 +38,21 @@ SUFFIXES: dict[str, str] = {
     ".param": "ncnn",
 }
 """How an artefact's name ends -> the backend that runs it."""
+
+
+def add_packaged() -> None:
+    """Add the runtimes that installed packages bring, in every process that uses leadline: each entry point `NAME =
+    MODULE` of the group `leadline.runtimes` is one, whose files end in .NAME. Its module is imported when it is asked
+    for. A name that is taken, or is not of letters and digits alone, is passed over.
+    """
+    for point in metadata.entry_points(group=GROUP):
+        ending = f".{point.name}"
+        if point.name.isalnum() and point.name not in BACKENDS and ending not in SUFFIXES:
+            BACKENDS[point.name], SUFFIXES[ending] = point.value, point.name
+
+
+GROUP = "leadline.runtimes"
+add_packaged()
 
 
 class Backend(Protocol):

@@ -58,5 +58,5 @@ def _import_error(module: str) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None
-    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return f"installed, but broken: {said[-1]}"
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return f"installed, but broken: {lines[-1]}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from leadline.core.errors import ExportFailed, LeadlineError
 from leadline.core.quiet import quiet
+from leadline.core.text import reason
 from leadline.runtime.options import CompileOptions, Precision
 
 
@@ -33,6 +34,4 @@ def converting(runtime: str) -> Iterator[None]:
             f"to make files for {runtime}, {error.name} is needed: pip install 'leadline[{runtime}-export]'"
         ) from error
     except Exception as error:  # converters raise nearly anything
-        said = " ".join(str(error).split()) or "no reason given"
-        reason = said if len(said) <= 300 else f"{said[:300]} ..."
-        raise ExportFailed(f"{runtime} cannot convert this net: {type(error).__name__}: {reason}") from error
+        raise ExportFailed(f"{runtime} cannot convert this net: {type(error).__name__}: {reason(error)}") from error

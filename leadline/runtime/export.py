@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from leadline.core import machine
+from leadline.core.agreement import agreement, mean_agreement
 from leadline.core.errors import BadArtefact, BadCheckpoint, ExportFailed
 from leadline.core.image_sources import sources
 from leadline.core.machine import installed_version
@@ -88,7 +89,8 @@ def _export(
                 f"PyTorch's by {found:.2g} of the largest value ({ALLOWED} is allowed), so it was not kept; use "
                 "another runtime"
             )
-        if out is not None or not _is_usable(target, module):  # else another process was quicker, and may run it now
+        # else another process made the file meanwhile, and may be running it
+        if out is not None or not _is_usable(target, module):
             move(Path(folder), made, target)
     return target
 
@@ -105,6 +107,20 @@ def difference(path: Path, model: str | Path | Net) -> float:
         own = copy.deepcopy(model).eval() if isinstance(model, Net) else load(model)
         net = _resized(own, found.size if found else load(path).spec.preprocess.size)
         return _difference(module.load(path, None), net, found.frame if found else None)
+
+
+def agreement_with_net(path: Path, model: str | Path | Net, inputs: Sequence[np.ndarray] = ()) -> dict[str, float]:
+    """`core.agreement` of the artefact with PyTorch and the checkpoint, the mean over `inputs` (network inputs float32
+    [1,3,h,w]); without any, and for whole-frame files, on one fixed picture.
+    """
+    found = read_manifest(path)
+    with torch_threads():
+        net = _resized(copy.deepcopy(model).eval() if isinstance(model, Net) else load(model), found.size)
+        how, run = net.spec.preprocess, installed(found.runtime).load(path, None)
+        expect = twin(net, found.frame)
+        if found.frame is not None:
+            inputs = [picture(found.frame)[None]]
+        return mean_agreement([agreement(run(x), expect(x)) for x in inputs or [prepare(picture(how.size), how)]])
 
 
 def twin(net: Net, frame: Size | None = None) -> Runner:
@@ -185,7 +201,7 @@ def _target(checkpoint: Path, runtime: str, options: CompileOptions, size: Size 
         "keep": options.keep,
         "tuning": contents_of(options.tuning),
         "trials": options.trials,
-        "machine": machine.identity(),  # .so and .pt2 hold its instructions, int8 may hang on them
+        "machine": machine.identity(),  # .so and .pt2 are compiled for it; int8 kernels differ by processor
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache() / "exported" / f"{checkpoint.stem}-{options.precision}-{key}{suffix(runtime)}"
@@ -224,7 +240,7 @@ def move(folder: Path, made: Path, target: Path) -> None:
     """
     others = [path for path in folder.iterdir() if path != made]
     if others:
-        target.unlink(missing_ok=True)  # or, for a moment, it would stand beside another one's weights
+        target.unlink(missing_ok=True)  # else the old file would stand beside the new weights for a moment
     for path in others:
         path.replace(target.with_name(path.name))
     made.replace(target)

@@ -75,10 +75,10 @@ def external_files(path: Path) -> list[Path]:
     return [path, *(path.parent / name for name in (second_files(path) if path.suffix == ".onnx" else []))]
 
 
-def kind_of(path: Path, said: ExternalModel) -> Kind:
+def kind_of(path: Path, external: ExternalModel) -> Kind:
     """What the file's numbers are; ValueError if nobody has said it, BadArtefact if what says it is damaged."""
-    if said.kind is not None:
-        return said.kind
+    if external.kind is not None:
+        return external.kind
     if path.suffix != ".onnx" and beside(path).exists():
         raise BadArtefact(
             f"{beside(path).name} beside {path} is damaged or another program's: export the file anew, or say what its "
@@ -92,56 +92,56 @@ def kind_of(path: Path, said: ExternalModel) -> Kind:
 
 
 def open_external(
-    path: Path, said: ExternalModel, threads: int | None = None, device: str = "cpu"
+    path: Path, external: ExternalModel, threads: int | None = None, device: str = "cpu"
 ) -> tuple[Runner, ExternalManifest]:
     """The file, ready to run, and what is known of it. The Runner can be pickled: it is loaded anew where it arrives.
 
     It has looked at a grey picture once. BadArtefact if it does not take one picture [1,3,H,W] or [1,H,W,3], or does
-    not give one map; ValueError if its kind, its size, or which of several outputs is depth, is not stated. What `said`
-    says besides may be for other files that are opened together with it.
+    not give one map; ValueError if its kind, its size, or which of several outputs is depth, is not stated. What else
+    `external` says may be for other files that are opened together with it.
     """
-    kind = kind_of(path, said)
+    kind = kind_of(path, external)
     files = external_files(path)
     if lost := [file.name for file in files if not file.is_file()]:
         raise BadArtefact(f"{path} lacks {', '.join(lost)}, which holds weights of it; keep the files together")
     session = (onnx_session if path.suffix == ".onnx" else tflite_session)(path, threads, device)
-    place, which = _picture_of(path, session.inputs), _map_of(path, session.outputs, said.output)
-    size = place.size or said.size
+    place, which = _picture_of(path, session.inputs), _map_of(path, session.outputs, external.output)
+    size = place.size or external.size
     if size is None:
         raise ValueError(f"{path} takes pictures of any size: give the size it was made for (--external.size)")
-    how = Preprocess(size, mean=said.mean, std=said.std)
-    run = _runner(path, session, place, which, how, said.unit_m if kind == "metric" else 1.0)
+    how = Preprocess(size, mean=external.mean, std=external.std)
+    run = _runner(path, session, place, which, how, external.unit_m if kind == "metric" else 1.0)
     run(prepare(np.full((*size, 3), 128, np.uint8), how))
     unit, layer = ("m" if kind == "metric" else kind), ("disparity" if kind == "relative_disparity" else "conv")
-    facts: dict[str, Any] = {"licences": list(said.licences), "unit_m": said.unit_m, "size": list(size)}
-    facts |= {} if place.bytes else {"mean": list(said.mean), "std": list(said.std)}
+    facts: dict[str, Any] = {"licences": list(external.licences), "unit_m": external.unit_m, "size": list(size)}
+    facts |= {} if place.bytes else {"mean": list(external.mean), "std": list(external.std)}
     found = ExternalManifest(
         path.stem, EXTERNAL[path.suffix], session.precision, how, Head(kind, unit, layer=layer),  # type: ignore[arg-type]
         sha256(*files), session.outputs[which][0], facts,
     )  # fmt: skip
-    return Loaded(run, _again, path.absolute(), said, threads, found, device), found
+    return Loaded(run, _again, path.absolute(), external, threads, found, device), found
 
 
-def check_said(path: Path, said: ExternalModel, found: ExternalManifest) -> None:
-    """ValueError if `said` says something of this one file that has no use or contradicts it."""
-    if said.depth_scale is not None:
+def check_external(path: Path, external: ExternalModel, found: ExternalManifest) -> None:
+    """ValueError if `external` says something of this one file that has no use or contradicts it."""
+    if external.depth_scale is not None:
         raise ValueError(f"--external.depth-scale is for folders of depth maps; {path} needs --external.unit-m")
-    if said.size is not None and tuple(said.size) != found.size:
+    if external.size is not None and tuple(external.size) != found.size:
         raise ValueError(f"{path} takes pictures of {found.size} (height, width) only; leave --external.size out")
-    if "mean" not in found.facts and (said.mean, said.std) != (NOTHING_SAID.mean, NOTHING_SAID.std):
+    if "mean" not in found.facts and (external.mean, external.std) != (NOTHING_SAID.mean, NOTHING_SAID.std):
         raise ValueError(f"{path} takes uint8 pictures; leave --external.mean and --external.std out")
-    if said.unit_m != 1 and said.kind != "metric":
-        raise ValueError(f"--external.unit-m is for metric files; {said.kind} has no unit: leave it out")
+    if external.unit_m != 1 and external.kind != "metric":
+        raise ValueError(f"--external.unit-m is for metric files; {external.kind} has no unit: leave it out")
 
 
-def refuse_said(model: str | Path, said: ExternalModel) -> None:
+def refuse_external(model: str | Path, external: ExternalModel) -> None:
     """ValueError if something is said of a model of leadline's."""
-    if said != NOTHING_SAID:
+    if external != NOTHING_SAID:
         raise ValueError(f"{model} says itself what it is; --external.* is for files of other programs: leave it out")
 
 
-def _again(path: Path, said: ExternalModel, threads: int | None, expected: ExternalManifest, device: str) -> Runner:
-    run, found = open_external(path, said, threads, device)
+def _again(path: Path, external: ExternalModel, threads: int | None, expected: ExternalManifest, device: str) -> Runner:
+    run, found = open_external(path, external, threads, device)
     if found != expected:
         raise BadArtefact(f"{path} is no longer the file that was loaded before; load the model anew")
     return run

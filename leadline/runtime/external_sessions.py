@@ -13,6 +13,7 @@ import numpy as np
 from leadline.core.errors import BadArtefact
 from leadline.core.machine import check_threads
 from leadline.core.quiet import quiet
+from leadline.core.text import reason
 from leadline.runtime import check_device
 from leadline.runtime.backends.onnx import session_of
 from leadline.runtime.onnx_file import weights_precision
@@ -68,7 +69,7 @@ def tflite_session(path: Path, threads: int | None, device: str = "cpu") -> Sess
             raise BadArtefact(f"{path} is damaged, or no TFLite file: {error}") from error
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
 
-    turn = threading.Lock()  # an interpreter has one set of tensors
+    turn = threading.Lock()  # an interpreter has one set of tensors: one call at a time
 
     def run(image: np.ndarray) -> Sequence[Any]:
         try:
@@ -88,8 +89,7 @@ def tflite_session(path: Path, threads: int | None, device: str = "cpu") -> Sess
 
 
 def _failed(path: Path, image: np.ndarray, error: Exception) -> BadArtefact:
-    reason = " ".join(str(error).split())[:200]
-    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason}")
+    return BadArtefact(f"{path} fails on a picture {list(image.shape)}; another size? {reason(error, 200)}")
 
 
 _TYPES: dict[str, Any] = {

@@ -16,6 +16,7 @@ from leadline.core.errors import BadArtefact
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Spec, from_json, to_json
 from leadline.core.storage import sha256
+from leadline.core.text import reason
 from leadline.runtime.options import Precision
 
 FORMAT = "leadline-artefact-1"
@@ -69,8 +70,9 @@ def loads(text: str | bytes, path: Path) -> Manifest:
         manifest = replace(from_json(Manifest, plain), versions=versions, provenance=provenance)
         _check_values(manifest)
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        said = str(error) if len(str(error)) <= 300 else f"{str(error)[:300]} ..."
-        raise BadArtefact(f"the description of {path} is not leadline's, or of another version: {said}") from error
+        raise BadArtefact(
+            f"the description of {path} is not leadline's, or of another version: {reason(error)}"
+        ) from error
     return manifest
 
 

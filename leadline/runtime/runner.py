@@ -11,6 +11,7 @@ import numpy as np
 
 from leadline.core.errors import BadArtefact, LeadlineError, NoRuntime
 from leadline.core.preprocess import Runner
+from leadline.core.text import reason
 from leadline.runtime.manifest import Manifest
 
 FORKED = (
@@ -49,9 +50,9 @@ def runner(
         except (LeadlineError, MemoryError):
             raise
         except Exception as error:  # each runtime has its own
-            said = " ".join(str(error).split())[:200] or type(error).__name__
             raise BadArtefact(
-                f"the {manifest.runtime} file of {manifest.spec.name} fails while it runs: {said}; export it anew"
+                f"the {manifest.runtime} file of {manifest.spec.name} fails while it runs: {reason(error, 200)}; "
+                "export it anew"
             ) from error
         if maps[0].ndim != 4 or maps[0].shape[:2] != (1, 1) or maps[0].dtype != np.float32:
             raise BadArtefact(

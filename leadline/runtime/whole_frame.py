@@ -36,7 +36,7 @@ class Shrink(nn.Module):
         top, left, height, width = window(frame, how)
         self.frame, self.size = frame, how.size
         self.rows = _along(0, (frame[0], how.size[0]), how.resize, picks, 16, part=(top, height), divisor=255)
-        # a pixel's colours stay side by side: taking them apart costs more than multiplying by the zeros between
+        # columns are [w*3]: separating the colours costs more than multiplying by the zeros between them
         self.columns = _along(1, (frame[1], how.size[1]), how.resize, picks, 96, part=(left, width), colours=3)
 
     def forward(self, frame: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Rows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = torch.cat([x[start : start + self.height] for start in self.starts])
-        # whole numbers become floating-point ones only here: until then they are a quarter of the bytes
+        # cast to float only here: as uint8 a frame has a quarter of the bytes
         blocks = self.weights @ seen.reshape(len(self.starts), self.height, x.shape[1]).float()
         rows: Tensor = blocks.reshape(blocks.shape[0] * blocks.shape[1], x.shape[1])
         return rows if len(rows) == self.n_out else rows[: self.n_out]
@@ -147,7 +147,8 @@ class Between(nn.Module):
         lower, share = places
         self.axis, self.colours, self.divisor, self.nearest = axis, colours, divisor, share is None
         self.register_buffer("lower", torch.tensor(lower))
-        if share is not None:  # where the share of the upper one is 0 it may as well be the lower one
+        # with share 0 the upper tap does not count: it is set to the lower one, which is inside the image
+        if share is not None:
             self.register_buffer("upper", torch.tensor(np.where(share > 0, lower + 1, lower)))
             self.register_buffer("share", torch.tensor(share).reshape((-1, 1) if axis == 0 else (1, -1, 1)))
 

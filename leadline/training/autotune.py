@@ -27,8 +27,8 @@ from leadline.training.options import FitOptions
 TUNED = ("precision", "channels_last", "depthwise", "compile")
 """The options that are tried; they change the result by rounding only."""
 
-_BATCHES = 3  # different ones, since their sizes may differ
-_HOPELESS = 3.0  # times the best: three steps are enough to know
+_BATCHES = 3  # several, since batches may differ in size
+_HOPELESS = 3.0  # a trial that is so many times slower than the best ends after three steps
 _NO_WAIT = 0.02
 
 
@@ -107,9 +107,9 @@ def autotune(
     return Tuned(best, _fastest(loaded).workers or 0, (*trials, *loaded))
 
 
-def chosen(said: dict[str, Any], options: FitOptions) -> tuple[FitOptions, int]:
+def chosen(record: dict[str, Any], options: FitOptions) -> tuple[FitOptions, int]:
     """(options, workers) that an earlier `Tuned.to_json` stands for."""
-    return replace(options, **said["options"]), int(said["workers"])
+    return replace(options, **record["options"]), int(record["workers"])
 
 
 def _fastest(trials: Sequence[Trial]) -> Trial:
@@ -125,12 +125,12 @@ def _ways(options: FitOptions) -> dict[str, Any]:
 
 def _flag(name: str, value: Any) -> str:
     """What the command line is told; of a switch it knows only the side that is not its default, here else ''."""
-    said = name.replace("_", "-")
+    flag = name.replace("_", "-")
     if not isinstance(value, bool):
-        return f"--fit.{said} {value}"
+        return f"--fit.{flag} {value}"
     if value == getattr(FitOptions(), name):
         return ""
-    return f"--fit.{said}" if value else f"--fit.no-{said}"
+    return f"--fit.{flag}" if value else f"--fit.no-{flag}"
 
 
 def _compiles() -> bool:
@@ -148,7 +148,7 @@ def _seconds(
 ) -> float | None:
     """The median time of a step; the best of three if that shows that it is hopeless; None if the loss fails."""
     run = Steps(net, loss, replace(options, lr=1e-9, warmup=0))
-    warm_up = 2 if not options.compile else 2 * len(ready)  # each size is compiled once
+    warm_up = 2 if not options.compile else 2 * len(ready)  # torch.compile compiles once for each size
     times = []
     try:
         for step, batch in zip(range(warm_up + steps), itertools.cycle(ready), strict=False):

@@ -84,8 +84,8 @@ def fit(
     around = PartialState()
     main = around.is_main_process
     if main and out is not None:
-        told = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
-        record_run(out, told, start)
+        record = {"options": to_json(options), "spec": to_json(net.spec), **(facts or {}), **(notes or {})}
+        record_run(out, record, start)
     rate = Rate()
     logs: dict[str, float] = {}
     figures: Mapping[str, float] = {}
@@ -103,7 +103,7 @@ def fit(
             if done % options.log_every == 0 or last:
                 write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
             if last or (path is not None and done % options.save_every == 0):
-                _refuse_wild(run.mean, done)  # what cannot be saved must not replace the state before it
+                _refuse_wild(run.mean, done)  # else a net with NaN would overwrite the last good state
                 if main and path is not None:
                     save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
                     write_state(state, path, done, plan)
@@ -111,7 +111,8 @@ def fit(
             if validate is not None and main and due:
                 figures = validate(run.result(), done)
                 write(done, figures, rate.mean)
-        if start >= options.steps and validate is not None and main:  # it was over before: perhaps killed before this
+        # a finished run that was killed before it validated
+        if start >= options.steps and validate is not None and main:
             figures = validate(run.result(), start)
     around.wait_for_everyone()
     if isinstance(run.loss, nn.Module):
@@ -125,8 +126,8 @@ def fit(
         "images_per_s": round(rate.mean, 1),
         "waiting": round(rate.waiting, 3),
     }
-    if told := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
-        context["loss_parameters"] = told
+    if parameters := {name: p.detach().cpu().tolist() for name, p in run.others.items() if p.numel() <= 100}:
+        context["loss_parameters"] = parameters
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
 
@@ -156,22 +157,22 @@ class Steps:
     def step(self, batch: Batch, step: int) -> dict[str, float] | None:
         """One step; its logs, or None if it was skipped."""
         options = self.options
-        torch.manual_seed(options.seed * 1_000_003 + step)  # whatever is random in a loss depends on the step alone
+        torch.manual_seed(options.seed * 1_000_003 + step)  # so a resumed run draws the same numbers
         lr = learning_rate(options, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 0.7 x 10 is above 7
+        if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 1e-6: in floating point 0.7 x 10 is above 7
             _still(self.net)
         self.optimizer.zero_grad(set_to_none=True)
         self.shell.outputs.clear()
         value, logs = self._asked(batch)
-        # reading the value waits for the computation: on a CPU that costs nothing, on a GPU one wait a step
+        # float() waits until the GPU has computed the loss: once a step; a CPU has no queue to wait for
         scalar = None if logs.get("skipped") else float(value.detach())
         if scalar is not None and math.isfinite(scalar):
             value.backward()  # type: ignore[no-untyped-call]
         elif self.together:
             zero_gradients_(self.shell.outputs)
-        self.shell.outputs.clear()  # they hold the graph
+        self.shell.outputs.clear()  # they keep the autograd graph, and its memory, alive
         if self.together:
             scalar = all_reduce_gradients_(self.parameters, scalar, self.device)
         if scalar is None:
@@ -189,7 +190,7 @@ class Steps:
         try:
             return self.loss(self.shell, batch)
         except ValueError as error:
-            if not str(error).startswith("Expected more than 1 "):  # torch's words, from a norm that has one value
+            if not str(error).startswith("Expected more than 1 "):  # torch's message for a norm over one value
                 raise
             n, (height, width) = len(batch.name), batch.image.shape[-2:]
             raise ValueError(
@@ -211,7 +212,8 @@ class _Shell(nn.Module):
     def __init__(self, net: Net, precision: str, compiled: bool) -> None:
         super().__init__()
         self.net, self.bf16 = net, precision == "bf16"
-        self.called: Reference[Any] = Reference(torch.compile(net) if compiled else net)  # no second name for weights
+        # as a child it would store each weight twice
+        self.called: Reference[Any] = Reference(torch.compile(net) if compiled else net)
         self.outputs: list[Tensor] = []
 
     def forward(self, image: Tensor, raw: bool = False) -> Tensor | list[Tensor]:

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from leadline import __version__
 from leadline.core.errors import TrainingFailed
 from leadline.core.old_keys import with_new_keys
+from leadline.core.progress import is_quiet
 from leadline.core.storage import write_atomically
+from leadline.core.text import shortened
 
 Logs = Mapping[str, float]
 
@@ -54,8 +56,12 @@ def read_state(state: State, path: Path, plan: str) -> int:
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            said = file.metadata() or {}
-            step, skipped, stored_plan = int(said["step"]), int(said.get("skipped", 0)), json.loads(said["plan"])
+            metadata = file.metadata() or {}
+            step, skipped, stored_plan = (
+                int(metadata["step"]),
+                int(metadata.get("skipped", 0)),
+                json.loads(metadata["plan"]),
+            )
             if not isinstance(stored_plan, list) or [type(part) for part in stored_plan] != [dict, dict]:
                 raise ValueError("its plan is none")
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -85,8 +91,8 @@ def read_state(state: State, path: Path, plan: str) -> int:
 def _anew(path: Path) -> str:
     """What can be done where a state is of no use, without losing the weights of the run."""
     last = path.with_name("last.safetensors")
-    said = f"Remove {path.name}, and the run starts from the beginning"
-    return f"{said}; or go on from its weights: --model {last} with another --out" if last.exists() else said
+    advice = f"Remove {path.name}, and the run starts from the beginning"
+    return f"{advice}; or go on from its weights: --model {last} with another --out" if last.exists() else advice
 
 
 def read_json(path: Path, of: type | tuple[type, ...] = dict, needs: Sequence[str] = ()) -> Any:
@@ -144,12 +150,11 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         shared = [key for key in here if key in there]
         return [line for key in shared for line in differences(there[key], here[key], f"{name}.{key}".strip("."))]
-    return [] if there == here else [f"{name} {_brief(there)} there, {_brief(here)} here"]
+    return [] if there == here else [f"{name} {_short(there)} there, {_short(here)} here"]
 
 
-def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else json.dumps(value), 60)
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
@@ -171,7 +176,7 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tenso
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    for place, values in slots.items():  # a fused step reads weights and slots side by side: one memory layout
+    for place, values in slots.items():  # fused optimisers need slots in the memory layout of their weights
         for name, value in values.items():
             if value.shape == weights[place].shape:
                 values[name] = torch.empty_like(weights[place], requires_grad=False).copy_(value)
@@ -191,14 +196,14 @@ def record_run(out: Path, facts: Mapping[str, Any], resumed_at: int) -> None:
         "commit": commit(),
     }
     path = out / "run.json"
-    said: dict[str, Any] = around | dict(facts)
+    record: dict[str, Any] = around | dict(facts)
     if resumed_at and path.exists():
-        with suppress(TrainingFailed):  # a record that is damaged begins anew; the run itself does not need it
-            said = read_json(path)
-        earlier = said.get("resumed", [])
-        said["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
-        said |= {key: facts[key] for key in ("requested",) if key in facts}
-    write_atomically(path, json.dumps(said, indent=2).encode())
+        with suppress(TrainingFailed):  # a damaged record is written anew; the run goes on
+            record = read_json(path)
+        earlier = record.get("resumed", [])
+        record["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"at_step": resumed_at, **around}]
+        record |= {key: facts[key] for key in ("requested",) if key in facts}
+    write_atomically(path, json.dumps(record, indent=2).encode())
 
 
 def commit() -> str:
@@ -217,7 +222,8 @@ def commit() -> str:
 
 
 def _git(*words: str, at: Path) -> str:
-    around = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # of a hook, whose repository is another
+    # git sets these in hooks, for the hook's repository
+    around = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     done = subprocess.run(
         ["git", *words], cwd=at, env=around, capture_output=True, text=True, timeout=10, check=True
     )  # fmt: skip
@@ -234,7 +240,7 @@ def curves(out: Path | None, steps: int, start: int) -> Iterator[Callable[[int, 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn()]
     bar = Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal)
     board: Any = None

@@ -14,6 +14,15 @@ def test_a_row_is_a_line_under_its_headings() -> None:
     assert found[3].split()[:8] == ["onnx", "fp32", "2", "8.04", "7.24", "9.65", "2.49", "1.0e-06"]
 
 
+def test_lower_precision_is_told_in_shares_of_pixels_and_metres() -> None:
+    near = {"within_125": 0.98765, "depth_mean": 0.0312}
+    rows = [row("eager", 20.0, **near), row("onnx", 8.0, parity=0.39, **near) | {"precision": "int8"}]
+    head, _, eager, int8, *_ = table(bench_of(*rows)).splitlines()
+    assert "within 1.25" in head and "apart" in head
+    assert "98.77%" in int8 and "0.031" in int8 and "3.9e-01" not in int8
+    assert "%" not in eager
+
+
 def test_numbers_stand_right_below_each_other_and_words_left() -> None:
     lines = table(bench_of(row("eager", 123.4), row("onnx", 8.04))).splitlines()
     ends = {line.index("  ", line.index(ms)) for line, ms in ((lines[2], "123"), (lines[3], "8.04"))}

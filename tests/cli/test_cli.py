@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_predict_on_a_folder_reports_the_bad_file_and_does_the_rest(
     out, err = capsys.readouterr()
     assert err.count("\n") == 1 and "b.jpg is empty" in err
     assert "a.jpg" in out and "c.png" in out
+    assert re.fullmatch(r"3 pictures, 1 failed; mean latency [\d.]+ ms, .* \(eager\)", out.splitlines()[-1])
     assert sorted(p.name for p in tmp_path.glob("*_vis.png")) == ["a_vis.png", "c_vis.png"]
 
 
@@ -124,7 +126,9 @@ def test_predict_as_json_is_one_object_even_where_a_file_fails(
         3,
         1,
     )
-    good, bad, _ = facts["files"]
+    good, bad, other = facts["files"]
+    for part, mean in facts["mean_latency_ms"].items():  # over those that did not fail
+        assert mean == pytest.approx((good["latency_ms"][part] + other["latency_ms"][part]) / 2)
     assert set(bad) == {"source", "error"}
     assert good["files"] == [str(tmp_path / "a_depth.npy")]
     assert good["min"] <= good["median"] <= good["max"]

@@ -64,7 +64,7 @@ def test_odd_names_are_predicted_and_printed_safely(
     code, out, err = on_a_strict_terminal(monkeypatch, *flags, "-o", tmp_path / "out")
     assert code == 1 and "bad.png is not an image" in err and err.count("\n") == 1
     assert out.count("wrote") == len(NAMES) + 1 and "\x1b" not in out
-    assert out.count("\n") == 3 * (len(NAMES) + 1)
+    assert out.count("\n") == 3 * (len(NAMES) + 1) + 1
     assert r"b\nc.png" in out and r"d\x1b[31m.png" in out and r"caf\xe9.png" in out
     code, out, err = on_a_strict_terminal(monkeypatch, *flags, "-o", tmp_path / "out2", "--json")
     facts = json.loads(out)

@@ -83,6 +83,32 @@ def test_export_without_a_place_writes_into_the_current_folder(
     assert options.keep == ("head.conv", "other")
 
 
+def test_a_file_in_lower_precision_is_told_in_pixels_and_metres(
+    capsys: Captured, backend: StandIn, checkpoint: str, rooms: Path, tmp_path: Path
+) -> None:
+    words = ["export", checkpoint, "--runtime", "standin", "--out", str(tmp_path / "net.standin")]
+    words += ["--precision", "int8", "--calibration", str(rooms / "images"), "--images", "2"]
+    assert main(words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "on 2 of the calibration images: 100.0 % of the pixels within 1.25 of the float32 net, 0.000 m" in last
+    assert answer(capsys, *words)["agreement"]["within_125"] == 1.0
+
+
+def test_quiet_leaves_the_files_and_says_nothing(
+    capsys: Captured, backend: StandIn, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadline.core.progress.AFTER_S", 0.0)
+    words = ["export", checkpoint, "--runtime", "standin", "--out", str(tmp_path / "net.standin")]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "wrote" in out and "leadline: exporting" in err
+    assert main([*words, "--quiet"]) == 0 and (tmp_path / "net.standin").is_file()
+    assert capsys.readouterr() == ("", "")
+    assert main(["export", "no-such-net", "--quiet", *words[2:]]) == 1
+    assert capsys.readouterr().err.count("\n") == 1  # errors stay
+    assert answer(capsys, *words, "--quiet")["precision"] == "fp32"  # so does what was asked for
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

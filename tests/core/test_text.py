@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadline.core.text import columns, decoded, read_text, shown, split_lines, split_list
+from leadline.core.text import columns, decoded, read_text, reason, shown, split_lines, split_list
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,21 @@ def test_what_would_move_the_cursor_or_cannot_be_printed_is_written_out(name: st
 )
 def test_blanks_in_names_part_no_columns(line: str, cells: list[str]) -> None:
     assert columns(line) == cells
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\n  two"), "one two"),
+        (AssertionError(), "AssertionError"),
+        (ValueError("  \n "), "ValueError"),
+        (ValueError("x" * 500), "x" * 17 + "..."),
+    ],
+)
+def test_an_error_is_said_in_one_short_line(error: Exception, line: str) -> None:
+    assert reason(error, 20) == line
+
+
+def test_of_an_error_with_details_the_first_line_can_be_taken_alone() -> None:
+    assert reason(ValueError("\nno such layer\nat line 3"), first_line=True) == "no such layer"
+    assert reason(AssertionError(), first_line=True) == "AssertionError"

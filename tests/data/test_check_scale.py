@@ -113,6 +113,15 @@ def test_maps_of_another_size_than_their_images_are_judged_too(tmp_path: Path, r
     assert 5000 in check(tmp_path, n=6).summary["depth_scale_of_rooms"]
 
 
+def test_metres_of_a_lidar_in_steps_of_eight_are_not_taken_for_rotated(tmp_path: Path, rooms: list[Room]) -> None:
+    write_folder(tmp_path, rooms)
+    for i, (_, depth) in enumerate(rooms):
+        stored = np.rint(depth * 5 * 256 / 8).astype(np.uint16) * np.uint16(8)
+        Image.fromarray(stored).save(tmp_path / "depth" / f"{i:03d}.png")
+    assert not found(check(tmp_path, n=6, depth_scale=256.0), "rotated", "error")
+    assert found(check(tmp_path, n=6, depth_scale=1000.0), "rotated", "error")  # millimetres of a room may be
+
+
 def test_the_command_names_the_rotation(tmp_path: Path, rooms: list[Room], capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path, rooms)
     for i, (_, depth) in enumerate(rooms):

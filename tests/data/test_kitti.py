@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.stereo_drive import write_drive
 
 from leadline.core.errors import BadData
 from leadline.data.layouts.detect import open_dataset
@@ -131,3 +133,16 @@ def test_the_real_drive_has_its_published_baseline(shared_data: Path) -> None:
     assert len(data) == 154 and sample.baseline_m == pytest.approx(0.5327, abs=1e-3)
     assert sample.right.shape == sample.image.shape == (187, 621, 3)
     assert sample.intrinsics[0, 0] == pytest.approx(360.7688)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_drives_without_depth_say_what_is_missing(calibrated: bool, tmp_path: Path) -> None:
+    write_drive(tmp_path)
+    drive = next(tmp_path.glob("*/*_sync"))
+    shutil.rmtree(drive / "proj_depth")
+    if not calibrated:
+        (drive.parent / "calib_cam_to_cam.txt").unlink()
+    with pytest.raises(BadData, match=r"has 3 images and no depth map for any of them: looked for proj_depth") as error:
+        open_dataset(tmp_path)
+    assert ("calib_cam_to_cam.txt, which is missing" in str(error.value)) != calibrated
+    assert len(open_dataset(tmp_path, "all", items="images")) == 3

@@ -95,6 +95,18 @@ def test_a_pair_that_is_not_there_and_a_column_that_nobody_knows_are_named(
     assert main(["data", "ls", str(tmp_path)]) == 1 and str(tmp_path) in capsys.readouterr().err
 
 
+def test_lines_whose_image_is_gone_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat(tmp_path)
+    (tmp_path / "train.txt").write_text("000\n001\n009\n")
+    data = open_dataset(tmp_path)
+    assert [key.name for key in data.keys] == ["000", "001"]
+    assert data.note.startswith("1 of 3 lines of lists are left out: ") and "'009'" in data.note
+    assert main(["data", "ls", str(tmp_path)]) == 0 and "1 of 3 lines" in capsys.readouterr().out
+    (tmp_path / "train.txt").write_text("000\n007\n008\n009\n")
+    with pytest.raises(BadData, match=r"'007'.*; so it is with 3 of its 4 lines: the list is of another folder"):
+        open_dataset(tmp_path)
+
+
 def test_a_line_without_depth_is_left_out(tmp_path: Path) -> None:
     flat(tmp_path)
     (tmp_path / "train.txt").write_text("images/000.png depth/000.png 5\nimages/001.png None 5\n")

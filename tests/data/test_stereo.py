@@ -18,7 +18,13 @@ from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import Stereo
 from leadline.data.synthetic.dataset import BASELINE_M, FOCAL, synthetic, write
-from leadline.data.transforms.stereo import augment_pair, focal_times_baseline, measured, mirror_pair, open_pairs
+from leadline.data.transforms.stereo import (
+    augment_pair,
+    focal_times_baseline,
+    mirror_pair,
+    open_pairs,
+    with_valid_depth,
+)
 
 SIZE = (8, 16)
 STILL = Stereo(flip=0.0, colours=0.0)
@@ -116,7 +122,7 @@ def test_focal_times_baseline_is_focal_length_over_width_times_baseline() -> Non
 def test_items_without_depth_are_not_measured() -> None:
     blind = replace(pair(), valid=np.zeros(SIZE, bool))
     data = Dataset("some", (0, 1, 2), lambda i: blind if i == 1 else pair())
-    assert measured(data).keys == (0, 2)
+    assert with_valid_depth(data).keys == (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path:
     assert bytes_of(out) == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
@@ -78,6 +79,7 @@ def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) ->
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -115,6 +117,7 @@ def test_of_two_that_begin_at_once_one_is_refused_and_the_other_does_it_all(phot
     assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
@@ -134,6 +137,7 @@ def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) 
     assert done.returncode == 1 and ("File exists" in line or "is there already" in line) and "pieces" in line
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_workers_that_need_more_gpus_than_there_are_do_not_wait_for_them(photos: Path, tmp_path: Path) -> None:

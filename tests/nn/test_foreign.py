@@ -17,7 +17,7 @@ from leadline.cli.main import main
 from leadline.core.errors import BadCheckpoint
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
-from leadline.nn.checkpoint import load
+from leadline.nn.checkpoint import load, stored_as
 from leadline.nn.pretrained.fastdepth_authors import import_fastdepth
 
 
@@ -173,3 +173,13 @@ def test_an_archive_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Pat
         archive.writestr("archive/data.pkl", bytes(1 << 22))
     with pytest.raises(BadCheckpoint, match="once unpacked"):
         import_fastdepth(tmp_path / "x.pth.tar")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_checkpoint_keeps_the_numbers_of_the_file(dtype: torch.dtype, tmp_path: Path) -> None:
+    net = build(zoo.fastdepth_pruned(), seed=4)
+    state = authors_model(net).to(dtype).state_dict()
+    del sys.modules["models"]
+    torch.save({"state_dict": state}, tmp_path / "x.pth.tar")
+    assert main(["import", str(tmp_path / "x.pth.tar"), "-o", str(tmp_path / "x.safetensors")]) == 0
+    assert stored_as(tmp_path / "x.safetensors") == dtype

@@ -22,6 +22,7 @@ from leadline.nn.decoders.ladder import Transposed, cropped, unpooled
 from leadline.nn.encoders.resnet import DEPTHS
 from leadline.nn.fold import fold
 from leadline.nn.resize import resize_
+from leadline.nn.widths import VGG_STAGES
 
 MOBILE = Encoder("mobilenet_v1", (8,) * 13 + (16,))
 LADDERS = [
@@ -31,6 +32,30 @@ LADDERS = [
     Decoder("upproj", (12, 8, 8, 8, 4, 4), "cat", False, 7),
     Decoder("shuffle", (256, 64, 16, 4, 1), "none", True, 3),
     Decoder("shuffle", (1024, 256, 64, 16, 4, 1), "none", False, 5),
+]
+
+
+def _vgg(name: str) -> Encoder:
+    stages = VGG_STAGES[name]
+    return Encoder(name, tuple(w for w, n in zip((4, 6, 8, 8, 8), stages, strict=True) for _ in range(n)))
+
+
+def _plain(name: str, widths: tuple[int, ...]) -> Decoder:
+    return Decoder(name, widths, "none", False, 3)
+
+
+STREETS = [
+    (_vgg("vgg16_bn"), _plain("segnet", (8, 8, 8, 8, 8, 8, 8, 6, 6, 4, 4, 4))),
+    (_vgg("vgg16_bn"), _plain("fcn", (16, 16, 5))),
+    (_vgg("vgg19_bn"), _plain("unet", (8, 8, 8, 6, 4))),
+    (_vgg("vgg16_dilated"), _plain("front_end", (16, 16))),
+    (_vgg("unet"), _plain("unet", (8, 8, 6, 4))),
+    (MOBILE, _plain("fcn", (5,))),
+    (Encoder("mobilenet_v1_32", MOBILE.widths), _plain("fcn", (5,))),
+    (Encoder("mobilenet_v2_32", (4,) * 18 + (8,)), _plain("unet", ())),
+    (Encoder("resnet20", (4, 4, 8, 9)), _plain("unet", (8, 4))),
+    (Encoder("enet", (8, 12, 16)), _plain("enet", (12, 8))),
+    (Encoder("fast_scnn", (4, 4, 8, 8, 12, 16, 16)), _plain("fast_scnn", (8, 8, 8))),
 ]
 
 
@@ -45,6 +70,7 @@ SPECS = {
         name: replace(zoo.boosting_student(), encoder=Encoder(name, (8, 8, 16, 16, 32)))
         for name in (*DEPTHS, "resnet50v2")
     },
+    **{f"{e.name}-{d.name}": Spec("x", e, d, Head(layer="conv", relu=False, resize="corners")) for e, d in STREETS},
 }
 
 

@@ -81,6 +81,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "l2": {},
     "taylor": {"rounds": 2},
     "masks": {},
+    "layers": {"criterion": "taylor_gate", "rounds": 2},
     "netadapt": {"budget": "macs=0.9x", "layers": ("encoder.blocks.1.", "decoder")},
 }
 
@@ -114,6 +115,9 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     if method == "taylor":
         rounds = [line[:12] for line in lines if line.startswith("round")]
         assert told["rounds"] == 2 and rounds == ["round 1 of 2", "round 2 of 2"]
+    elif method == "layers":
+        assert told["criterion"] == "taylor_gate" and tuple(told["removed"]) == again.spec.skipped
+        assert [row["removed"] for row in told["layers"]] != [] and again.spec.skipped
     elif method == "masks":
         assert told["masks"]["target"] == pytest.approx(0.8, rel=1e-3)
         assert 0 < told["kept_by_masks"] <= 1 and all(n <= 16 for n in told["on"].values())

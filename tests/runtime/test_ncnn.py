@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_runtime_nets import SIZE, images, small_net, unbound
+from support.tiny_runtime_nets import SIZE, Made, copied, images, small_net, unbound
 from torch import nn
 
 from leadline.core.errors import BadArtefact, ExportFailed
@@ -24,17 +24,17 @@ def compiled(folder: Path, net: nn.Module | None = None, **options: object) -> P
     return ncnn.compile(net or small_net(), example, folder / "net.param", CompileOptions(**options))
 
 
-def test_without_its_weights_it_says_so(tmp_path: Path) -> None:
-    path = compiled(tmp_path)
-    (tmp_path / "net.param.bin").unlink()
+def test_without_its_weights_it_says_so(made: Made, tmp_path: Path) -> None:
+    path = copied(made("ncnn"), tmp_path)
+    path.with_name("net.param.bin").unlink()
     with pytest.raises(BadArtefact, match=r"net\.param lacks its weights, net\.param\.bin"):
         ncnn.load(path)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
-def test_weights_that_are_cut_short_are_refused(part: float, tmp_path: Path) -> None:
-    path = unbound(compiled(tmp_path))
-    weights = tmp_path / "net.param.bin"
+def test_weights_that_are_cut_short_are_refused(part: float, made: Made, tmp_path: Path) -> None:
+    path = unbound(copied(made("ncnn"), tmp_path))
+    weights = path.with_name("net.param.bin")
     weights.write_bytes(weights.read_bytes()[: int(part * weights.stat().st_size)])
     with pytest.raises(BadArtefact, match=r"net\.param\.bin, are damaged or cut short"):
         ncnn.load(path)
@@ -70,8 +70,8 @@ def test_an_operation_that_ncnn_lacks_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_runners_do_not_share_buffers(tmp_path: Path) -> None:
-    path = compiled(tmp_path)
+def test_runners_do_not_share_buffers(made: Made) -> None:
+    path = made("ncnn")
     first, second = ncnn.load(path, threads=1), ncnn.load(path, threads=2)
     one, other = images(2)
     expected = first(one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -91,3 +93,32 @@ def test_what_cannot_be_registered_is_refused(name: str, suffix: str, lacks: str
     with pytest.raises(ValueError, match=said):
         runtime.register(name, module, suffix)
     assert "toy" not in runtime.BACKENDS and ".toy" not in runtime.SUFFIXES
+
+
+def package(folder: Path, points: str) -> None:
+    """What an installed package with entry points looks like on the path."""
+    about = folder / "toy_runtime-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-runtime\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[leadline.runtimes]\n{points}\n")
+
+
+def test_a_package_s_runtime_is_known_in_every_process(tmp_path: Path) -> None:
+    """So it reaches the command line and the workers of `bench`; nothing of it is imported before it is asked for."""
+    package(tmp_path, "toy = toy_runtime_that_would_fail\nonnx = other\nno-name = other")
+    path = os.pathsep.join([str(tmp_path), str(Path(runtime.__file__).parents[2])])
+    code = "from leadline.runtime import *; from leadline import runtime as r; print(r.BACKENDS, r.SUFFIXES)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert "'toy': 'toy_runtime_that_would_fail'" in done.stdout and "'.toy': 'toy'" in done.stdout
+    assert "'onnx': 'leadline.runtime.backends.onnx'" in done.stdout and "no-name" not in done.stdout
+
+
+def test_a_package_s_runtime_works_like_a_registered_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, "toy = toy_runtime")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "toy_runtime", toy())
+    runtime.add_packaged()
+    path = export(small_net(), "toy", tmp_path / "net.toy")
+    assert load_predictor(path).runtime == "toy"

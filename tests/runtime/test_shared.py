@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_runtime_nets import SIZE, small_net
+from support.tiny_runtime_nets import SIZE, Made, copied, small_net
 
 from leadline.core.errors import BadArtefact
 from leadline.core.spec import Decoder, Encoder, Preprocess, Spec
-from leadline.nn import checkpoint
 from leadline.predict.predictor import Predictor, load_predictor
-from leadline.runtime import BACKENDS, backend, suffix
+from leadline.runtime import BACKENDS, backend
 from leadline.runtime import conversion as converter
 from leadline.runtime import runner as calls
 from leadline.runtime.manifest import Manifest
@@ -35,15 +34,6 @@ CARD = Manifest(
     Spec("any", Encoder("none", ()), Decoder("none", ()), preprocess=Preprocess((2, 3))), "any", "fp32", (2, 3)
 )
 INPUT = np.zeros((1, 3, 2, 3), np.float32)
-
-
-def made(name: str, folder: Path, frame: tuple[int, int] | None = None) -> Path:
-    if (command := backend(name).missing()) is not None:
-        pytest.skip(f"{name} is not installed: {command}")
-    if name == "eager":
-        return checkpoint.save(small_net(), folder / "net.safetensors")
-    example = torch.zeros(1, 3, *SIZE)
-    return backend(name).compile(small_net(), example, folder / f"net{suffix(name)}", CompileOptions(frame=frame))
 
 
 def in_two_threads(predictor: Predictor, n: int = 300) -> list[str]:
@@ -68,13 +58,13 @@ def in_two_threads(predictor: Predictor, n: int = 300) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BACKENDS])
-def test_two_threads_get_the_maps_that_one_thread_gets(name: str, tmp_path: Path) -> None:
-    assert in_two_threads(load_predictor(made(name, tmp_path), threads=1)) == []
+def test_two_threads_get_the_maps_that_one_thread_gets(name: str, made: Made) -> None:
+    assert in_two_threads(load_predictor(made(name), threads=1)) == []
 
 
 @pytest.mark.parametrize("name", ["openvino", "ncnn"])
-def test_so_they_do_with_whole_frames_and_mirrored_pictures(name: str, tmp_path: Path) -> None:
-    predictor = load_predictor(made(name, tmp_path, frame=SIZE), threads=1)
+def test_so_they_do_with_whole_frames_and_mirrored_pictures(name: str, made: Made) -> None:
+    predictor = load_predictor(made(name, frame=SIZE), threads=1)
     assert in_two_threads(dataclasses.replace(predictor, flip=True), n=100) == []
 
 
@@ -131,16 +121,16 @@ def test_two_threads_that_load_at_once_leave_the_output_as_it_was(capfd: pytest.
 
 
 @pytest.mark.parametrize("name", ["eager", "onnx"])
-def test_a_pickled_predictor_is_loaded_anew_and_gives_the_same(name: str, tmp_path: Path) -> None:
-    predictor = dataclasses.replace(load_predictor(made(name, tmp_path), threads=1), flip=True)
+def test_a_pickled_predictor_is_loaded_anew_and_gives_the_same(name: str, made: Made) -> None:
+    predictor = dataclasses.replace(load_predictor(made(name), threads=1), flip=True)
     other = pickle.loads(pickle.dumps(predictor))
     assert (other.flip, other.manifest, other.head) == (True, predictor.manifest, predictor.head)
     assert np.array_equal(other(FRAMES[0]).values, predictor(FRAMES[0]).values)
     assert copy.deepcopy(predictor).runner is predictor.runner
 
 
-def test_a_pickled_predictor_whose_file_is_another_one_now_is_refused(tmp_path: Path) -> None:
-    path = made("onnx", tmp_path)
+def test_a_pickled_predictor_whose_file_is_another_one_now_is_refused(made: Made, tmp_path: Path) -> None:
+    path = copied(made("onnx"), tmp_path)
     sent = pickle.dumps(load_predictor(path, threads=1))
     backend("onnx").compile(small_net(skip="cat"), torch.zeros(1, 3, *SIZE), path, CompileOptions())
     with pytest.raises(BadArtefact, match="no longer the file that was loaded"):
@@ -149,10 +139,10 @@ def test_a_pickled_predictor_whose_file_is_another_one_now_is_refused(tmp_path: 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("name", ["eager", "openvino"])
-def test_a_forked_process_is_told_instead_of_waiting_for_ever(name: str, tmp_path: Path) -> None:
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(name: str, made: Made) -> None:
     code = (
         "import os, signal, numpy as np; from leadline.predict.predictor import load_predictor\n"
-        f"predictor = load_predictor({str(made(name, tmp_path))!r}, threads=2)\n"
+        f"predictor = load_predictor({str(made(name))!r}, threads=2)\n"
         "if os.fork() == 0:\n"
         "    signal.alarm(60)\n"
         f"    try: predictor(np.zeros(({SIZE[0]}, {SIZE[1]}, 3), np.uint8))\n"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,7 +17,9 @@ from torch.nn import functional as F
 from leadline.core.spec import Preprocess
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
+from leadline.runtime import backend, suffix
 from leadline.runtime.manifest import beside, dumps, read_beside
+from leadline.runtime.options import CompileOptions
 
 SIZE = (64, 96)
 
@@ -38,6 +44,29 @@ def small_net(skip: str = "add", preprocess: Preprocess | None = None) -> Net:
                 module.bias.normal_(0.0, 0.1, generator=generator)
         net.head.norm.bias.fill_(2.0)
     return net.eval()
+
+
+UNTOUCHED = small_net()
+Made = Callable[..., Path]
+"""(runtime, precision="fp32", frame=None) -> the file of UNTOUCHED, made once in a process and not to be changed."""
+
+
+def needs(name: str) -> None:
+    """Skip the test where the runtime is not installed."""
+    if (command := backend(name).missing()) is not None:
+        pytest.skip(f"{name} is not installed: {command}")
+
+
+def compiled(name: str, net: nn.Module, folder: Path, **options: Any) -> Path:
+    """`folder`/net of the runtime's suffix, which takes images of SIZE."""
+    needs(name)
+    example = torch.zeros(1, 3, *SIZE)
+    return backend(name).compile(net, example, folder / f"net{suffix(name)}", CompileOptions(**options))
+
+
+def copied(file: Path, folder: Path) -> Path:
+    """The artefact with all that lies beside it, in a new folder: to be changed."""
+    return shutil.copytree(file.parent, folder / "copy") / file.name
 
 
 class Resized(nn.Module):

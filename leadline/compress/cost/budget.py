@@ -39,8 +39,8 @@ class Budget:
         if not 0 < self.value < math.inf:
             raise ValueError(f"the budget {self.kind} is {self.value:g}; a finite number above 0 is needed")
         if self.relative and not self.value < 1:
-            said = f"the budget {self.kind} is {self.value:g} times what the unpruned net has"
-            raise ValueError(f"{said}; a part below 1 is needed, such as 0.5x")
+            message = f"the budget {self.kind} is {self.value:g} times what the unpruned net has"
+            raise ValueError(f"{message}; a part below 1 is needed, such as 0.5x")
         if self.kind == "latency_ms" and self.runtime is None:
             raise ValueError("latency_ms is the time of a runtime, and none is given; say --runtime, such as onnx")
         for name in ("runtime", "threads"):

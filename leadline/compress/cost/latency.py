@@ -30,7 +30,7 @@ from leadline.compress.cost.layer_latency import (
     call,
     each,
     kinds,
-    measured,
+    measure_layer,
     widths_of,
 )
 from leadline.core.machine import check_threads, installed_version
@@ -84,7 +84,7 @@ def table(
     """The Table of all layers of `net` for images of `size` (height, width), each measured by itself.
 
     Layers of one kind (kernel, stride, padding, input size, depthwise or not) share an entry, see
-    `layer_times.measured`: 8, a half and the whole of the largest width among them, at each side.
+    `layer_latency.measure_layer`: 8, a half and the whole of the largest width among them, at each side.
 
     `folder` (None: in leadline's cache) keeps an entry for each kind. One that is there for this device, runtime and
     number of threads, and wide enough, is not measured again. `n` calls each; `say` hears of each entry.
@@ -97,9 +97,9 @@ def table(
     with at_bench(runtime, empty.threads) as bench:
         for i, (what, one) in enumerate(wanted.items(), 1):
             entry = _kept(place, empty, what, one)
-            say(f"{i} of {len(wanted)}: {what}" + (", measured before" if entry else ""))
+            say(f"layer {i} of {len(wanted)}: {what}" + (", measured before" if entry else ""))
             if entry is None:
-                entry = measured(what, one, bench, n)
+                entry = measure_layer(what, one, bench, n)
                 alone = to_json(replace(empty, entries=(entry,)))
                 with kept(place):
                     write_atomically(_file(place, empty, what, one), json.dumps(alone, indent=1).encode())
@@ -126,7 +126,7 @@ def latency_cost(net: nn.Module, size: Size, found: Table, whole_ms: float, rest
     unpruned = layered(shapes_of(net))
     fixed = (whole_ms - unpruned) * {"added": 1.0, "half": 0.5, "scaled": 0.0}[rest]
     if unpruned <= 0:
-        return lambda shapes: whole_ms  # nothing is known of other widths
+        return lambda shapes: whole_ms  # one measurement of the whole net says nothing about other widths
     return lambda shapes: max(0.0, fixed + layered(shapes) * (whole_ms - fixed) / unpruned)
 
 
@@ -195,7 +195,7 @@ def _kept(folder: Path, where: Table, what: str, one: LayerKind) -> Entry | None
 def _device() -> str:
     """The processor and its number of cores."""
     try:
-        said = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8", "replace"))
+        model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8", "replace"))
     except OSError:
-        said = None
-    return f"{said[1] if said else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        model = None
+    return f"{model[1] if model else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

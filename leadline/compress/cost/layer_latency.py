@@ -108,7 +108,7 @@ def _grids(one: LayerKind) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return () if one.depthwise else _grid(one.inputs, groups), _grid(one.outputs, groups)
 
 
-def measured(what: str, one: LayerKind, bench: Bench, n: int = 50) -> Entry:
+def measure_layer(what: str, one: LayerKind, bench: Bench, n: int = 50) -> Entry:
     """The Entry of a kind of layer, from `n` calls at each pair of widths, all in turns.
 
     The layer runs between a 1x1 convolution that makes its input of [1,3,h,w] and one that makes its output [1,1,h,w].
@@ -166,7 +166,7 @@ def call(net: Net, size: Size, bench: Bench) -> Callable[[], object]:
     """What runs `net`, compiled, on one image of `size` (height, width): noise in 0..1, always the same."""
     image = np.random.default_rng(0).random((1, 3, *size), np.float32)
     run: Runner
-    if bench.runtime == "eager":  # its artefact is a checkpoint, which holds only nets that a Spec describes
+    if bench.runtime == "eager":  # eager saves checkpoints, and a single layer has no Spec
         run = eager.runner(net, bench.threads)
     else:
         backend = installed(bench.runtime)

@@ -124,31 +124,31 @@ def _evaluated(job: Job) -> Candidate:
     """
     base, candidate, folder, first, channels, drop = job
     path = file_of(folder, candidate.group)
-    said = path.with_suffix(".json")
-    if said.exists() and path.exists():
+    facts_file = path.with_suffix(".json")
+    if facts_file.exists() and path.exists():
         with suppress(ValueError, TypeError, BadCheckpoint):  # what is damaged is made again
-            found = Candidate(**json.loads(said.read_bytes()))
+            found = Candidate(**json.loads(facts_file.read_bytes()))
             load(path, module=_settled[0][2])
             if (found.group, found.width) == (candidate.group, candidate.width):
                 return found
     recovery, validate, options = _recovery()
     net = prune(load(base, module=_settled[0][2]), channels, drop)
     if options.train:
-        for module in net.modules():  # few steps must do; the file forgets this
+        for module in net.modules():  # statistics must settle within few steps; files do not store momentum
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.momentum
         batches = recovery.batches(first)  # each iteration goes on in the data where the one before stopped
-        loss = copy.deepcopy(recovery.loss)  # one with weights must not bring what it learned with other candidates
+        loss = copy.deepcopy(recovery.loss)  # a loss with weights starts anew for each candidate
         try:
             net, _ = fit(net, lambda _: batches, loss, options.short, finish=recovery.finish)
-        except TrainingFailed:  # of one candidate: the others may do
+        except TrainingFailed:  # one candidate diverged: the others go on
             return candidate
     try:
         made = replace(candidate, accuracy=float(validate(net)))
-    except BadData:  # it leaves nothing to measure
+    except BadData:  # the candidate predicts nothing that can be measured
         return candidate
     save(net, path)
-    write_atomically(said, json.dumps(asdict(made)).encode())
+    write_atomically(facts_file, json.dumps(asdict(made)).encode())
     return made
 
 

@@ -104,7 +104,7 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss
         sums[name] = sums.get(name, torch.zeros_like(value)) + value
 
     def note(name: str, out: Tensor) -> None:
-        value = out.detach().clone()  # an activation in place comes next
+        value = out.detach().clone()  # a copy: an in-place activation may overwrite it
         hook: Any = out.register_hook  # torch does not annotate it
         hook(lambda grad: add(name, (value * grad).mean(dim=(-2, -1)).abs().mean(dim=0)))
 
@@ -172,7 +172,8 @@ def _need(batches: int) -> None:
 
 def _sums(values: Tensor, dim: int) -> Tensor:
     """Sums over everything but one dim."""
-    return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)  # a norm's weight has one dim alone
+    # the reshape keeps a norm's weight, which has one dimension
+    return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)
 
 
 def _weight(net: nn.Module, module: str) -> Tensor:
@@ -217,7 +218,7 @@ def _over_modules(net: nn.Module, channels: Channels, values: dict[str, Tensor])
 
 def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str, Tensor]]:
     """Of the last backward pass: by tensor (`weight`) or module (`gate`), what each output channel is worth."""
-    groups = channels.free.values()  # several of them may share a tensor, as behind a concat: it counts once
+    groups = channels.free.values()  # groups may share a tensor, as behind a concat; it counts once
     if at == "weight":
         for tensor, dim in dict.fromkeys(place for group in groups for place in _filters(net, group)):
             weight = net.get_parameter(tensor)

@@ -117,7 +117,7 @@ class Masked(nn.Module):
             return how.strength
         part = float(self.done) / (how.target_at * self.steps)
         planned = 1 - (1 - how.target) * min(1.0, part)
-        soft = how.start / 3  # so that at the start it is 0.95
+        soft = how.start / 3  # sigmoid(3) = 0.95: nearly all channels are on at the start
         now = self._part([torch.sigmoid(how.lr_scale * v / soft) for v in self.values]) if part <= 1 else self.kept()
         gap = now - planned
         return how.strength * math.exp(max(-10.0, min(10.0, gap / how.tolerance)))
@@ -131,7 +131,7 @@ class _Reading:
 
     def __call__(self, image: Tensor, raw: bool = False) -> Any:
         with warnings.catch_warnings():
-            # torch.compile looks at the gradients of all weights, also of these, which are computed and have none
+            # torch.compile reads .grad of every weight; these are results of a multiplication, which warn and have none
             warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf", UserWarning)
             return functional_call(self.net, self.weights, (image,), {"raw": raw})
 
@@ -147,7 +147,7 @@ def _faster(v: Tensor, speed: float) -> Tensor:
 def _step(v: Tensor) -> Tensor:
     """1 where sigmoid(v) > 0.5, else 0; the gradient passes straight through (Bengio et al. 2013, arXiv 1308.3432)."""
     hard = (v.detach() > 0).to(v.dtype)
-    return hard + (v - v.detach())  # in this order: the bracket is 0 exactly, so a mask that is on is 1 exactly
+    return hard + (v - v.detach())  # v - v.detach() is exactly 0, so the value is exactly `hard`; the gradient is v's
 
 
 def _prices(channels: Channels, cost: Cost, names: list[str], how: str) -> list[float]:

@@ -82,27 +82,27 @@ def netadapt(
     check_reach(channels, cost, limit, within(channels, layers), multiple)
     start = history[0]["cost_before"] if history else None
     with workers(make, options, module_of(net)) as evaluate:
-        _write(out, plan, history)  # from here on a candidate in `out` was made as `plan` says
+        _write(out, plan, history)  # written first: whoever resumes may trust the candidates in `out`
         for iteration in itertools.count(len(history)):
             estimate = cost(channels.shapes)
-            measured = costs.measure(net) if costs.measure is not None else estimate
-            start = measured if start is None else start
+            cost_now = costs.measure(net) if costs.measure is not None else estimate
+            start = cost_now if start is None else start
             if history and "measured" not in history[-1]:
-                history[-1]["measured"] = measured
+                history[-1]["measured"] = cost_now
                 _write(out, plan, history)
-            say(f"iteration {iteration}: cost {measured:.6g}, limit {limit:.6g}, net {start:.6g} at the beginning")
-            if measured <= limit:
+            say(f"iteration {iteration}: cost {cost_now:.6g}, limit {limit:.6g}, net {start:.6g} at the beginning")
+            if cost_now <= limit:
                 break
             if iteration >= options.max_iterations:
                 raise BudgetInfeasible(
-                    f"after {iteration} iterations the cost is {measured:.6g}, above {limit:.6g}; raise max_iterations "
+                    f"after {iteration} iterations the cost is {cost_now:.6g}, above {limit:.6g}; raise max_iterations "
                     f"and resume, or begin anew with a larger first_step"
                 )
-            scale = measured / estimate
-            target = max(measured - options.first_step * start * options.decay**iteration, limit)
+            scale = cost_now / estimate
+            target = max(cost_now - options.first_step * start * options.decay**iteration, limit)
             wanted = list(candidates(channels.only(within(channels, layers)), cost, target / scale, multiple))
             if not wanted:
-                raise BudgetInfeasible(f"no layer can be pruned further; the smallest net found costs {measured:.6g}")
+                raise BudgetInfeasible(f"no layer can be pruned further; the smallest net found costs {cost_now:.6g}")
             folder = out / f"proposals_{iteration:03d}"
             base = save(net, folder / "base.safetensors")
             scores, first = magnitude(net, channels), iteration * options.short.steps
@@ -113,7 +113,7 @@ def netadapt(
             history.append(
                 {
                     "iteration": iteration,
-                    "cost_before": measured,
+                    "cost_before": cost_now,
                     "target": target,
                     "chosen": asdict(best),
                     "candidates": [asdict(p) for p in done],
@@ -126,7 +126,7 @@ def netadapt(
             channels, cost = trace(net, example), costs.cost_of(net)
             say(f"  {best.group}: {best.was} -> {best.width}, accuracy {best.accuracy:.4f}")
     widths = {name: group.size for name, group in channels.free.items()}
-    facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": measured, "cost_before": start}
+    facts = {"iterations": len(history), "widths": widths, "limit": limit, "cost": cost_now, "cost_before": start}
     return net.eval(), Report(net.spec.name, context={"netadapt": facts})
 
 
@@ -170,9 +170,9 @@ def _begun(out: Path, plan: Mapping[str, Any], resume: bool) -> list[dict[str, A
         return []
     if not resume:
         raise ValueError(f"{out} holds a run already: give --resume to go on with it, or another --out")
-    said = read_json(path, needs=("plan", "iterations"))
-    check_same(out, said["plan"], json.loads(json.dumps(plan)))
-    found: list[dict[str, Any]] = said["iterations"]
+    record = read_json(path, needs=("plan", "iterations"))
+    check_same(out, record["plan"], json.loads(json.dumps(plan)))
+    found: list[dict[str, Any]] = record["iterations"]
     try:
         for done in found:
             float(done["cost_before"]), float(done["chosen"]["accuracy"])

@@ -28,14 +28,14 @@ def choose(
         return {}
     order = _ascending(list(scores.values()))
 
-    def widths(n: int) -> dict[str, int]:  # once the n lowest are gone
+    def widths(n: int) -> dict[str, int]:  # after the n channels with the lowest scores are removed
         gone = torch.bincount(order[:n], minlength=len(scores)).tolist()
         return {
             name: round_to_multiple(len(score) - lost, len(score), multiple)
             for (name, score), lost in zip(scores.items(), gone, strict=True)
         }
 
-    low, high = 0, len(order)  # so many go: too few, enough
+    low, high = 0, len(order)  # bisection: removing `low` channels is too few, `high` is enough
     while high - low > 1:
         middle = (low + high) // 2
         if cost(channels.shapes_with(widths(middle))) <= limit:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.core.text import reason
+
 ParamAxis = tuple[str, int]
 """A tensor of the net, by its name in `state_dict`, and one of its dims."""
 
@@ -91,7 +93,7 @@ class ChannelIds:
 
     def per_channel(self, x: Named) -> Tensor:
         """The names along dim 1, one for each channel: those that occur within a channel become one."""
-        if x.ids.shape[1] == 1 and x.shape[1] > 1:  # all nameless, or names along other dims
+        if x.ids.shape[1] == 1 and x.shape[1] > 1:  # no channel has an id, or ids run along another dimension
             self.freeze(x.ids, "its channels are laid out over space")
             return torch.zeros(x.shape[1], dtype=torch.int64)
         columns = set(zip(*x.ids.transpose(0, 1).flatten(1).tolist(), strict=True))
@@ -208,9 +210,9 @@ def _exported(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         try:
             return torch.export.export(net, (example,))
         except Exception as error:  # torch._dynamo has dozens of kinds
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            fault = reason(error, first_line=True)
             raise ValueError(
-                f"torch.export cannot follow this net, so its channels cannot be told apart: {reason}"
+                f"torch.export cannot follow this net, so its channels cannot be told apart: {fault}"
             ) from error
 
 

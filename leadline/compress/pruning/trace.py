@@ -21,6 +21,7 @@ from leadline.compress.pruning.groups import Channels, Drop, Group
 from leadline.compress.pruning.rules import RULES
 from leadline.compress.pruning.surgery import mask_consumers, prune
 from leadline.compress.pruning.symbolic import ChannelIds, ParamAxis, run
+from leadline.core.text import reason
 from leadline.nn.build import Net
 
 
@@ -118,7 +119,7 @@ def _running(channels: Channels, net: nn.Module, example: Tensor) -> Channels:
         try:
             _maps(prune(net, channels, {name: range(1, channels.group(name).size, 2) for name in names}), example)
         except Exception as error:  # any layer may refuse, each in its own way
-            return f"the net does not run without some of them: {str(error).strip().splitlines()[0]}"
+            return f"the net does not run without some of them: {reason(error, first_line=True)}"
         return None
 
     if failure(channels.free) is None:

@@ -53,7 +53,7 @@ def _share(first: nn.Conv2d, second: nn.Conv2d) -> None:
     in_range = second.weight.abs().amax(dim=(1, 2, 3) if depthwise else (0, 2, 3))
     alive = (out_range > 0) & (in_range > 0)
     scale = torch.where(alive, (out_range / in_range.clamp_min(1e-12)).sqrt(), torch.ones_like(out_range))
-    scale = scale.clamp(1e-4, 1e4)  # a dead channel's ranges say nothing
+    scale = scale.clamp(1e-4, 1e4)  # a dead channel has range 0: the scale would be 0 or infinite
     first.weight.div_(scale.view(-1, 1, 1, 1))
     if first.bias is not None:
         first.bias.div_(scale)

@@ -21,6 +21,7 @@ import torch
 from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization.equalize import equalized
 from leadline.compress.quantization.sensitivity import sensitivity, with_corrected_biases
+from leadline.core.agreement import agreement, mean_agreement
 from leadline.core.errors import AcceptanceFailed, BadData
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.report import Report
@@ -29,7 +30,7 @@ from leadline.core.storage import sha256
 from leadline.core.timing import Times, measure
 from leadline.core.types import Depth
 from leadline.core.writing import may_be_written
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.metrics import HIGHER_IS_BETTER, worse_by
 from leadline.evaluation.protocols import find as find_protocol
@@ -40,6 +41,12 @@ from leadline.runtime import Backend, installed, suffix
 from leadline.runtime.export import move
 from leadline.runtime.manifest import files_of
 from leadline.runtime.options import CompileOptions, Precision
+
+_COMPARED_ON = 32
+"""Images on which the file's depth is compared with that of its float32 twin."""
+
+_CANDIDATES = 7
+"""All layers; equalised; and with 1, 2, 4, 8 or 16 layers in floating point."""
 
 _RANKED_ON = 8
 """Images on which layers are ranked: the order settles quickly, and each costs one pass for each layer."""
@@ -105,14 +112,17 @@ def quantize(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         work = _Work(module, net.spec, samples, criteria, Path(folder), out.name)
+        say("the float32 file, which is compared with")
         floating = work.compiled(net, replace(options, precision="fp32", calibration=()))
         expected, counted = work.metrics(floating)
+        say("how sensitive each layer is")
         harm = sensitivity(fold(net), options.calibration[:_RANKED_ON]) if precision == "int8" else {}
         if harm:
             worst = ", ".join(f"{name} {value:.4f}" for name, value in list(harm.items())[:3])
             say(f"most sensitive layers, and the RMSE in {net.spec.head.unit} that each brings alone: {worst}")
         tried: list[Candidate] = []
         for method, changed, keep in _candidates(net, options, list(harm), tried):
+            say(f"candidate {len(tried) + 1} of at most {_CANDIDATES}: {method}, {len(keep)} layers in floating point")
             candidate = work.score(method, changed, replace(options, keep=keep), floating, expected, counted)
             tried.append(candidate)
             say(described(candidate, criteria))
@@ -129,10 +139,12 @@ def quantize(
         chosen = best.path
         if frame is not None:
             chosen = work.compiled(best.net, replace(options, keep=best.keep, frame=frame))
+        near = work.agreement(best.path, floating)
         report = _report(net.spec.name, chosen, best, floating, expected, tried, criteria, len(samples))
         move(chosen.parent, chosen, out)
     return replace(
         report,
+        metrics={**report.metrics, **near},
         context={**report.context, "sensitivity": harm, "runtime": runtime, "precision": precision, "file": str(out)},
     )
 
@@ -195,17 +207,23 @@ class _Work:
         report = evaluate(predict, self.samples, self.criteria.protocol)
         return dict(report.metrics), report.n or 0
 
+    def agreement(self, path: Path, floating: Path) -> dict[str, float]:
+        """`core.agreement` of two files on the first samples, at the net's own resolution."""
+        low, high = (self.module.load(one, self.criteria.threads) for one in (path, floating))
+        shown = [prepare(self.samples[i].image, self.spec.preprocess) for i in evenly(_COMPARED_ON, len(self.samples))]
+        return mean_agreement([agreement(low(x), high(x)) for x in shown])
+
     def score(
         self, method: str, net: Net, options: CompileOptions, floating: Path, expected: dict[str, float], counted: int
     ) -> Candidate:
         path, metric = self.compiled(net, options), self.criteria.metric
         try:
-            found, measured = self.metrics(path)
-        except BadData:  # not on a single one
-            found, measured = {}, 0
+            found, n_measured = self.metrics(path)
+        except BadData:  # no image could be compared
+            found, n_measured = {}, 0
         low, high = (self.module.load(p, self.criteria.threads) for p in (path, floating))
         times = measure({options.precision: self._call(low), "fp32": self._call(high)}, at_most_s=30)
-        drop = worse_by(metric, expected[metric], found[metric]) if measured >= counted else math.inf
+        drop = worse_by(metric, expected[metric], found[metric]) if n_measured >= counted else math.inf
         ratio = times[options.precision].median / times["fp32"].median
         return Candidate(method, net, options.keep, path, drop, ratio, found, times)
 

@@ -108,7 +108,8 @@ def with_corrected_biases(net: N, images: Sequence[np.ndarray]) -> N:
 
         def note(module: nn.Module, inputs: tuple[Tensor, ...], shift: Tensor = shift, error: Tensor = error) -> None:
             assert isinstance(module, nn.Conv2d)
-            wrong = module._conv_forward(inputs[0], error, None)  # with its stride, padding, dilation and groups
+            # the convolution without its bias: the error is linear in the input
+            wrong = module._conv_forward(inputs[0], error, None)
             shift.add_(wrong.mean(dim=(0, 2, 3)))
 
         with _undone([conv.register_forward_pre_hook(note)]), torch.no_grad():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from leadline.core.allowed import require
 from leadline.core.errors import BadData
 from leadline.core.spec import from_json
 from leadline.core.text import read_text, split_lines
@@ -38,7 +40,6 @@ class Description:
     max_depth      metres; farther values do not count (`depth_max` is the same key)
     intrinsics     fx, fy, cx, cy in pixels of the images as they are on disk
     masks          whether folders of masks and confidence say where depth counts: 0 does not (`folder` only)
-    labels         a folder of class ids beside the depth, same stem
     orientation    how depth and intrinsics lie beside photographs that EXIF turns: "stored", as the file's pixels;
                    "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
                    only upright fits
@@ -59,7 +60,6 @@ class Description:
     max_depth: float | None = None
     intrinsics: tuple[float, float, float, float] | None = None
     masks: bool = True
-    labels: str | None = None
     orientation: Literal["stored", "upright", "ignored"] | None = None
     items: Items = "depth"
 
@@ -100,17 +100,31 @@ def _checked(values: dict[str, Any]) -> Description:
     if isinstance(values.get("invalid"), int | float):
         values["invalid"] = [values["invalid"]]
     made = from_json(Description, values)
-    if not 0 <= made.depth_rotated < 16:
-        raise ValueError(f"depth_rotated is {made.depth_rotated}; 0 to 15 bits of 16-bit values, SUN RGB-D has 3")
-    if made.depth_scale is not None and not 0 < made.depth_scale < float("inf"):
-        raise ValueError(f"depth_scale is {made.depth_scale}; units per metre, above 0, are needed")
-    if not abs(made.depth_offset) < float("inf"):
-        raise ValueError(f"depth_offset is {made.depth_offset}; a finite number is needed")
-    if made.test_fraction is not None and not 0 <= made.test_fraction <= 1:
-        raise ValueError(f"test_fraction is {made.test_fraction}; 0 to 1 is allowed")
-    if not (made.min_depth or 0) < (float("inf") if made.max_depth is None else made.max_depth):
-        raise ValueError(f"min_depth is {made.min_depth} and max_depth {made.max_depth}; the first must be smaller")
     camera = made.intrinsics
-    if camera is not None and not (all(abs(n) < float("inf") for n in camera) and camera[0] > 0 and camera[1] > 0):
-        raise ValueError(f"intrinsics are {made.intrinsics}; fx and fy above 0 are needed, then cx and cy, in pixels")
+    require(
+        (
+            0 <= made.depth_rotated < 16,
+            f"depth_rotated is {made.depth_rotated}; 0 to 15 bits of 16-bit values, SUN RGB-D has 3",
+        ),
+        (
+            made.depth_scale is None or 0 < made.depth_scale < math.inf,
+            f"depth_scale is {made.depth_scale}; units per metre, above 0, are needed",
+        ),
+        (
+            abs(made.depth_offset) < math.inf,
+            f"depth_offset is {made.depth_offset}; a finite number is needed",
+        ),
+        (
+            made.test_fraction is None or 0 <= made.test_fraction <= 1,
+            f"test_fraction is {made.test_fraction}; 0 to 1 is allowed",
+        ),
+        (
+            (made.min_depth or 0) < (math.inf if made.max_depth is None else made.max_depth),
+            f"min_depth is {made.min_depth} and max_depth {made.max_depth}; the first must be smaller",
+        ),
+        (
+            camera is None or (all(abs(n) < math.inf for n in camera) and camera[0] > 0 and camera[1] > 0),
+            f"intrinsics are {camera}; fx and fy above 0 are needed, then cx and cy, in pixels",
+        ),
+    )
     return made

@@ -14,6 +14,7 @@ Without parts, the split is by whole scenes, else in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from leadline.core.errors import BadData
@@ -24,7 +25,7 @@ from leadline.data.layouts.description import Description
 from leadline.data.layouts.filelist import find_files
 from leadline.data.layouts.frame import Camera, Frame, Source
 from leadline.data.layouts.homes import Home, frames_of, homes, named, side_by_side
-from leadline.data.layouts.listed import listed, names_pairs
+from leadline.data.layouts.listed import Listed, listed, names_pairs
 from leadline.data.layouts.parts import BY_FOLDERS, by_folders, by_scenes, dataset, part_by_folder, with_rest
 from leadline.data.layouts.scenes7 import read_intrinsics
 
@@ -44,29 +45,30 @@ def open_folder(root: Path, description: Description, split: str) -> Dataset:
     """
     found = homes(root)
     shown = [frame for home in found for frame in frames_of(root, home)] or side_by_side(root)
-    parts, every, rule = _parts(root, shown, description)
+    by_lists = listed(root, shown)
+    parts, every, rule = _parts(shown, description, by_lists)
     if not any(frame.depth for frame in every):
         raise BadData(f"{root}: {_why_nothing(root, found)}")
     if not description.masks:
         parts = {part: [frame._replace(mask=None) for frame in own] for part, own in parts.items()}
     cameras = _cameras(root, {frame.camera for frame in every})
-    return dataset(Source(root, description, cameras), parts, split, rule=rule)
+    data = dataset(Source(root, description, cameras), parts, split, rule=rule)
+    return data if by_lists is None else replace(data, note="; ".join(filter(None, (data.note, by_lists.note))))
 
 
 def _parts(
-    root: Path, every: Sequence[Frame], description: Description
+    every: Sequence[Frame], description: Description, by_lists: Listed | None
 ) -> tuple[Mapping[str, Sequence[Frame]], Sequence[Frame], str]:
     """(the parts, all frames, the rule that made the parts)."""
-    by_lists = listed(root, every)
     if by_lists is not None:
         every = by_lists.frames
     frames = [frame for frame in every if frame.depth]
     wanted = every if description.items == "images" else frames
     if by_lists is not None and by_lists.parts is not None:
         parts, rule = by_lists.parts, by_lists.rule
-    elif (told := by_folders(frames)) is not None:
-        part_of = {frame: part for part, own in told.items() for frame in own}
-        made: dict[str, list[Frame]] = {part: [] for part in told}
+    elif (by_folder := by_folders(frames)) is not None:
+        part_of = {frame: part for part, own in by_folder.items() for frame in own}
+        made: dict[str, list[Frame]] = {part: [] for part in by_folder}
         for frame in wanted:
             made.setdefault(part_of.get(frame) or part_by_folder(frame.name) or "train", []).append(frame)
         return made, every, BY_FOLDERS

@@ -20,7 +20,7 @@ from leadline.data.depth_io import read_stored
 from leadline.data.depth_names import Stored
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.masks import read_mask
-from leadline.data.layouts.measured import measured, ray_lengths, refuse_far
+from leadline.data.layouts.metres import ray_lengths, refuse_far, stored_to_metres
 from leadline.data.layouts.turning import as_stored, turned_along, with_photograph
 
 MAX_STRETCH = 0.03
@@ -135,7 +135,7 @@ class Source:
         target, valid = np.zeros(size, np.float32), np.zeros(size, bool)
         if values is not None:
             stored = values if isinstance(values, Stored) else Stored(values)
-            depth, counts = self.measured(stored, self._rays(camera, size, stored.values.shape, orientation))
+            depth, counts = self.metres(stored, self._rays(camera, size, stored.values.shape, orientation))
             if mask is not None:
                 here = (depth.shape[0], depth.shape[1])
                 counts = counts & mask[_nearest(mask.shape, here, f"{self.root}: {name}", "mask", "depth")]
@@ -158,10 +158,10 @@ class Source:
             baseline_m=None if seen is None or right is None else seen.baseline_m,
         )
 
-    def measured(self, stored: Stored, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(metres, valid) of stored values, by the file, the description and the layout, see `measured`."""
+    def metres(self, stored: Stored, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(metres, valid) of stored values, by the file, the description and the layout, see `stored_to_metres`."""
         scale = self.scales.get(stored.values.dtype.name)
-        return measured(stored, self.description, scale=scale, marks=self.marks, rays=rays)
+        return stored_to_metres(stored, self.description, scale=scale, marks=self.marks, rays=rays)
 
     def _rays(self, camera: str, size: tuple[int, int], have: tuple[int, ...], orientation: int) -> np.ndarray | None:
         """The lengths of the rays of a depth map of the shape `have`, where its numbers are distances along them."""
@@ -180,8 +180,8 @@ class Source:
         return ray_lengths(scale_intrinsics(matrix, size, own), own)
 
     def _camera(self, name: str) -> Camera | None:
-        said, camera = self.description.intrinsics, self.cameras.get(name)
-        return camera if said is None else Camera(*said, baseline_m=None if camera is None else camera.baseline_m)
+        stated, camera = self.description.intrinsics, self.cameras.get(name)
+        return camera if stated is None else Camera(*stated, baseline_m=None if camera is None else camera.baseline_m)
 
 
 def _nearest(

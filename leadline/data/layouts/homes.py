@@ -123,8 +123,10 @@ def _homes_in(root: Path, folder: str) -> list[Home]:
             part = part if kind_of_folder(name) is None else None
             kinds.setdefault(part, {}).setdefault(kind, []).append(name)
     if "image" in kinds.get(None, {}) and "depth" not in kinds[None]:
-        told = [name for name in folders(root / folder) if may_be_depth(name) and _is_measured(root / folder / name)]
-        kinds[None] |= {"depth": told} if told else {}
+        found_depth = [
+            name for name in folders(root / folder) if may_be_depth(name) and _is_measured(root / folder / name)
+        ]
+        kinds[None] |= {"depth": found_depth} if found_depth else {}
     found = []
     for part, own in kinds.items():
         if "image" in own and "depth" in own:

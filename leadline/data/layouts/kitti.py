@@ -48,6 +48,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     kinds = [kind for kind in ("groundtruth", "velodyne_raw") if any(kind in found for found in depths.values())]
     kind = kinds[0] if kinds else "no"
     frames = [frame for drive in drives for frame in _drive(root, drive, depths[drive].get(kind, []))]
+    if frames and description.items == "depth" and not any(frame.depth for frame in frames):
+        raise BadData(_without_depth(root, frames))
     of = {frame: _part(frame) for frame in frames}
     parts: Mapping[str, Sequence[Frame]]
     parts, rule = by_scenes(frames, description)
@@ -55,8 +57,8 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
         parts = {part: [f for f in frames if (of[f] or "train") == part] for part in ("train", "val", "test")}
         rule = BY_FOLDERS
         if description.items == "images":
-            measured = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
-            parts = with_rest(measured, frames)
+            with_depth = {name: [frame for frame in part if frame.depth] for name, part in parts.items()}
+            parts = with_rest(with_depth, frames)
     if description.items == "pairs":
         _refuse_lone_views(root, drives)
         parts = {name: [frame for frame in part if frame.right] for name, part in parts.items()}
@@ -66,6 +68,15 @@ def open_kitti(root: Path, description: Description, split: str) -> Dataset:
     source = Source(root, description, _cameras(root, frames), SCALES)
     note = "pairs" if description.items == "pairs" else f"{kind} depth"
     return dataset(source, parts, split, note, rule=rule)
+
+
+def _without_depth(root: Path, frames: Sequence[Frame]) -> str:
+    calibrated = all((root / folder / "calib_cam_to_cam.txt").is_file() for folder in {f.camera for f in frames})
+    return (
+        f"{root} has {len(frames)} images and no depth map for any of them: looked for proj_depth/groundtruth/image_02 "
+        "and proj_depth/velodyne_raw/image_02 in the drives and in the benchmark's folders; depth of the same names as "
+        f"the images is needed{'' if calibrated else ', and calib_cam_to_cam.txt, which is missing too, in each date'}"
+    )
 
 
 def open_eigen(root: Path, description: Description, split: str) -> Dataset:

@@ -19,11 +19,18 @@ from leadline.data.layouts.words import in_measured_folder, kind_of_folder
 
 @dataclass(frozen=True)
 class Listed:
-    """All frames, with the depth maps that lists give them; the parts, or None if the lists name none; and the rule."""
+    """All frames, with the depth maps that lists give them; the parts, or None if the lists name none; the rule; and
+    what has to be said of lines that are left out.
+    """
 
     frames: tuple[Frame, ...]
     parts: Mapping[str, Sequence[Frame]] | None
     rule: str
+    note: str = ""
+
+
+class _NoImage(BadData):
+    """A line names an image that is not there, or has no depth map."""
 
 
 def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
@@ -31,7 +38,9 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
 
     A frame that a list names by two paths is theirs even if the folders' names told nothing. Where lists name only the
     train part, the rest is test; where they name others only, the rest is train; else what no list names is left out.
-    BadData names a line whose image or depth map does not exist.
+    A line whose image does not exist, or has no depth map, is left out, and `note` counts these. Where they are more
+    than half of a list, it is not about this folder: that is a BadData, as is a line that names a depth map
+    which does not exist.
     """
     known = _Known(frames)
     files = part_lists(root, lambda path, part: _names_something(root, path, part, known))
@@ -43,6 +52,7 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
         return None
     parts: dict[str, list[Frame]] = {}
     named, changed = set(), {}
+    lost: dict[Path, list[_NoImage]] = {}
     for row in every:
         part = part_of(row.part) or row.part if row.part else None
         own = parts.setdefault(OTHERS if part in (None, "all") else part or OTHERS, [])
@@ -55,13 +65,18 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
             named.add(old.image)
         if row.left_out:
             continue
-        frame = _frame(root, row, old, known)
+        try:
+            frame = _frame(root, row, old, known)
+        except _NoImage as error:
+            lost.setdefault(row.path, []).append(error)
+            continue
         changed[frame.image] = frame
         own.append(frame)
+    note = _lost_lines(lost, every)
     _refuse_two_depths(root, parts)
     all_frames = tuple(changed.pop(frame.image, frame) for frame in frames) + tuple(changed.values())
     if not any(row.part for row in every):
-        return Listed(all_frames, None, "")
+        return Listed(all_frames, None, "", note)
     rule = f"by {', '.join(path.relative_to(root).as_posix() for path in files)}"
     rest = [
         frame
@@ -75,7 +90,18 @@ def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
     elif rest:
         rule = f"{rule}; {len(rest)} frames are in no list and left out"
     order = (*SPLITS[:3], *(part for part in parts if part not in SPLITS))
-    return Listed(all_frames, {part: parts[part] for part in order if part in parts}, rule)
+    return Listed(all_frames, {part: parts[part] for part in order if part in parts}, rule, note)
+
+
+def _lost_lines(lost: Mapping[Path, Sequence[_NoImage]], every: Sequence[Row]) -> str:
+    """What is said of the lines that are left out; BadData where they are more than half of a list."""
+    for path, errors in lost.items():
+        n = sum(row.path == path for row in every)
+        if 2 * len(errors) > n:
+            also = "" if n == 1 else f"; so it is with {len(errors)} of its {n} lines: the list is of another folder"
+            raise BadData(f"{errors[0]}{also}")
+    found = [error for errors in lost.values() for error in errors]
+    return f"{len(found)} of {len(every)} lines of lists are left out: {found[0]}" if found else ""
 
 
 def names_pairs(root: Path) -> bool:
@@ -90,8 +116,8 @@ def names_pairs(root: Path) -> bool:
             continue
         image, depth = _below(root, path, row.image), _below(root, path, row.depth)
         if image and depth and image.lower().endswith(IMAGE_SUFFIXES) and depth.lower().endswith(DEPTH_SUFFIXES):
-            told = [kind_of_folder(folder) for folder in PurePosixPath(depth).parts[:-1]]
-            return "depth" in told or not in_measured_folder(depth)
+            kinds = [kind_of_folder(folder) for folder in PurePosixPath(depth).parts[:-1]]
+            return "depth" in kinds or not in_measured_folder(depth)
     return False
 
 
@@ -150,7 +176,9 @@ def _frame(root: Path, row: Row, old: Frame | None, known: _Known) -> Frame:
         raise BadData(row.wrong)
     if old is None:
         image = _below(root, row.path, row.image)
-        if image is None or row.depth is None or not image.lower().endswith(IMAGE_SUFFIXES):
+        if image is None:
+            raise _NoImage(f"{row.path} lists {row.line!r}, but there is no such image with a depth map")
+        if row.depth is None or not image.lower().endswith(IMAGE_SUFFIXES):
             raise BadData(f"{row.path} lists {row.line!r}, but there is no such image with a depth map")
         old = Frame(stem(image), image)
     if row.depth is not None and not whole:
@@ -161,7 +189,7 @@ def _frame(root: Path, row: Row, old: Frame | None, known: _Known) -> Frame:
             raise BadData(f"{row.path} lists {row.line!r}, but there is no mask {row.mask}")
         old = old._replace(mask=mask)
     if old.depth is None:
-        raise BadData(f"{row.path} lists {row.line!r}, but there is no such image with a depth map")
+        raise _NoImage(f"{row.path} lists {row.line!r}, but there is no such image with a depth map")
     return old
 
 

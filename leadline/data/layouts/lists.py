@@ -102,12 +102,12 @@ def rows(path: Path, part: str | None = None) -> Iterator[Row]:
         if header is None:
             yield _row(path, line, row, part)
             continue
-        said = {column: row[i] for i, column in header.items() if i < len(row) and row[i]}
-        if "image" not in said:
+        named = {column: row[i] for i, column in header.items() if i < len(row) and row[i]}
+        if "image" not in named:
             raise BadData(f"{path}: the line {line!r} names no image")
-        left_out = _is_none(said.get("depth"))
-        depth, own = None if left_out else said.get("depth"), said.get("part")
-        yield Row(path, line, said["image"], depth, part or own, said.get("mask"), left_out)
+        left_out = _is_none(named.get("depth"))
+        depth, own = None if left_out else named.get("depth"), named.get("part")
+        yield Row(path, line, named["image"], depth, part or own, named.get("mask"), left_out)
 
 
 def _row(path: Path, line: str, cells: list[str], part: str | None) -> Row:
@@ -123,8 +123,8 @@ def _row(path: Path, line: str, cells: list[str], part: str | None) -> Row:
     elif len(numbers) > 1 or (others and numbers and rest[0] in numbers):
         wrong = "should be:"
     depth = others[0] if others else numbers[0] if numbers else None  # a depth map may be called 002
-    said = f"{path}: the line {line!r} {wrong} image depth focal" if wrong else ""
-    return Row(path, line, image, None if _is_none(depth) else depth, part, None, _is_none(depth), said)
+    fault = f"{path}: the line {line!r} {wrong} image depth focal" if wrong else ""
+    return Row(path, line, image, None if _is_none(depth) else depth, part, None, _is_none(depth), fault)
 
 
 def _files(place: Path) -> list[Path]:

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.data.depth_names import MAX_PIXELS
+from leadline.core.preprocess import MAX_PIXELS
+from leadline.core.text import reason
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 _FORMATS = ("PNG", "TIFF", "BMP", "JPEG")
@@ -28,8 +29,7 @@ def read_mask(path: Path) -> np.ndarray:
     except BadData:
         raise
     except Exception as error:  # damaged files make pillow and numpy raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(f"{path} cannot be read as a mask ({reason}); {_REPAIR}") from error
+        raise BadData(f"{path} cannot be read as a mask ({reason(error)}); {_REPAIR}") from error
     if values.ndim == 3:
         values = values[0] if values.shape[0] == 1 else values.max(2)
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "buif":

@@ -44,8 +44,8 @@ def open_scenes7(root: Path, description: Description, split: str) -> Dataset:
     for_test = _test_sequences(root, {frame.camera for frame in wanted})
     rule = "by TestSplit.txt"
     if for_test is None:
-        told = by_folders(frames)
-        parts, rule = by_scenes(frames, description) if told is None else (told, BY_FOLDERS)
+        listed = by_folders(frames)
+        parts, rule = by_scenes(frames, description) if listed is None else (listed, BY_FOLDERS)
         parts = with_rest(parts, every) if wanted is every else parts
     else:
         parts = {

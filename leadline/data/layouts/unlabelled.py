@@ -61,8 +61,12 @@ def depth_like(root: Path) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in find_files(root, DEPTH_SUFFIXES):
         picture = file.lower().endswith(IMAGE_SUFFIXES)
-        told = any(kind_of_folder(folder) == "depth" for folder in Path(file).parts[:-1])
-        if (picture and is_measurement(root / file)) or (not picture and kind_of_file(file) != "mask") or told:
+        in_depth_folder = any(kind_of_folder(folder) == "depth" for folder in Path(file).parts[:-1])
+        if (
+            (picture and is_measurement(root / file))
+            or (not picture and kind_of_file(file) != "mask")
+            or in_depth_folder
+        ):
             found.setdefault(Path(file).parent.as_posix(), []).append(file)
     return found
 

@@ -32,8 +32,8 @@ def with_files(data: Dataset, root: Path, say: Callable[[str], None]) -> Dataset
     lost = {key: file for key in data.keys if isinstance(key, Frame) and (file := _missing(root, key)) is not None}
     if not lost or len(lost) == len(data):
         return data
-    told = f"left out {len(lost)} of {len(data)} frames whose files are missing or empty"
-    say(f"{data.name}: {told}: {some([*lost.values()])}")
+    message = f"left out {len(lost)} of {len(data)} frames whose files are missing or empty"
+    say(f"{data.name}: {message}: {some([*lost.values()])}")
     return replace(data, keys=tuple(key for key in data.keys if key not in lost))
 
 

@@ -26,10 +26,13 @@ _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's
 
 @dataclass(frozen=True)
 class Viewed:
-    """A frame, and what was drawn for it: a row of `DRAWN` numbers."""
+    """A frame, and the random numbers of its augmentation."""
 
     frame: Item
     drawn: np.ndarray
+    """float64 [17]: Pillow's affine matrix (6), zoom, the order of the three colour changes (3), their factors (3),
+    gains (3), gamma.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,6 @@ class Frames:
     drawn: Tensor
     groups: tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None], ...]
     kind: tuple[Kind, ...]
-
-
-DRAWN = 17
-"""Pillow's affine matrix (6), zoom, the order of the three colour changes (3), their factors (3), gains (3), gamma."""
 
 
 def draw(sample: Item, rng: np.random.Generator, view: View) -> Viewed:

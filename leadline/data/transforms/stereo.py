@@ -71,7 +71,7 @@ def focal_times_baseline(sets: Sequence[Dataset]) -> float:
     return float(np.mean(list(found.values())))
 
 
-def measured(data: Dataset) -> Dataset:
+def with_valid_depth(data: Dataset) -> Dataset:
     """The items of `data` that have a depth to compare with."""
     return subset(data, [i for i in range(len(data)) if data[i].valid.any()])
 

@@ -17,7 +17,7 @@ from leadline.data.label_set import is_labels
 from leadline.data.layouts.description import Description, read_description
 from leadline.data.layouts.detect import described, opener
 from leadline.data.layouts.frame import Frame
-from leadline.data.layouts.measured import rotated_back
+from leadline.data.layouts.metres import rotated_back
 from leadline.data.layouts.parts import SPLITS
 from leadline.data.layouts.unlabelled import depth_like
 from leadline.data.validate.depth import Look, direction, flatness, holes, look, resolution
@@ -64,8 +64,8 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     if n < 1:
         raise ValueError(f"n is {n}; at least one frame must be looked at")
     if is_labels(Path(path)):
-        summary, told = check_labels(Path(path), n)
-        return Checked(summary, _worst_first(told))
+        summary, found = check_labels(Path(path), n)
+        return Checked(summary, _worst_first(found))
     root, description = described(path, **overrides)
     if description.max_depth is None:  # else a frame with impossible depth could not be looked at
         description = replace(description, max_depth=math.inf)

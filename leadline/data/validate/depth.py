@@ -82,12 +82,12 @@ def holes(looks: Sequence[Look], where: str, sparse: bool) -> Iterator[Finding]:
 
 def flatness(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     """Maps with one value only, and many pixels at exactly the largest or smallest depth of the whole set."""
-    measured = [one for one in looks if one.valid.sum() > 16]
-    constant = [one.name for one in measured if np.ptp(one.depth[one.valid]) == 0]
+    valid_looks = [one for one in looks if one.valid.sum() > 16]
+    constant = [one.name for one in valid_looks if np.ptp(one.depth[one.valid]) == 0]
     if constant:
-        what = f"{len(constant)} of {len(measured)} maps have the same depth everywhere: {some(constant)}"
-        yield Finding("error" if len(constant) * 2 > len(measured) else "warning", what, where, "export these again")
-    varied = [one for one in measured if np.ptp(one.depth[one.valid]) > 0]
+        what = f"{len(constant)} of {len(valid_looks)} maps have the same depth everywhere: {some(constant)}"
+        yield Finding("error" if len(constant) * 2 > len(valid_looks) else "warning", what, where, "export these again")
+    varied = [one for one in valid_looks if np.ptp(one.depth[one.valid]) > 0]
     values = _values(varied)
     if not values.size:
         return
@@ -110,9 +110,9 @@ def direction(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     equally spaced pixels of a slanted surface 1/a + 1/c = 2/b holds better than a + c = 2b; for disparity it is
     the other way round.
     """
-    measured = [one for one in looks if one.valid.mean() > 0.02]
-    slopes = [slope for one in measured if (slope := _row_correlation(one)) is not None]
-    agree, total = np.sum([_planarity(one) for one in measured] or [(0, 0)], axis=0)
+    valid_looks = [one for one in looks if one.valid.mean() > 0.02]
+    slopes = [slope for one in valid_looks if (slope := _row_correlation(one)) is not None]
+    agree, total = np.sum([_planarity(one) for one in valid_looks] or [(0, 0)], axis=0)
     if len(slopes) < 3:
         return
     slope, planar = float(np.mean(slopes)), agree / total if total >= 500 else None

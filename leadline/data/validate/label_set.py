@@ -40,11 +40,11 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
             looks[names[i]] = float(np.median(values[known])), float(confidence[known].mean()), float(known.mean())
     facts = _facts(labels) | {"n_read": len(looks)}
     if looks:
-        median, sure, said = (float(np.mean(column)) for column in zip(*looks.values(), strict=True))
+        median, sure, valid_share = (float(np.mean(column)) for column in zip(*looks.values(), strict=True))
         facts |= {
             "median_m" if labels.kind == "metric" else "median": median,
             "confidence": sure,
-            "valid_fraction": said,
+            "valid_fraction": valid_share,
         }
         unsure = sorted(looks, key=lambda name: looks[name][1])[:_UNSURE]
         least = looks[unsure[0]][1]
@@ -56,9 +56,16 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _facts(labels: Labels) -> dict[str, Any]:
-    said = labels.said
-    return {"name": labels.root.name, "layout": "label set", "kind": labels.kind, "teacher": said["teacher"]["name"],
-            "data": said["data"]["name"], "n": len(labels), "shards": len(said["shards"])}  # fmt: skip
+    manifest = labels.said
+    return {
+        "name": labels.root.name,
+        "layout": "label set",
+        "kind": labels.kind,
+        "teacher": manifest["teacher"]["name"],
+        "data": manifest["data"]["name"],
+        "n": len(labels),
+        "shards": len(manifest["shards"]),
+    }
 
 
 def _damaged(labels: Labels) -> Iterator[Finding]:

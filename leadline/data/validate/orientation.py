@@ -59,12 +59,12 @@ def _counted(
     what = f"{len(turns)} of {n} photographs with depth have an EXIF orientation ({tags})"
     if description.orientation is not None:
         lies = {"stored": "depth is turned with them", "upright": "depth is upright already"}
-        said = lies.get(description.orientation, "which is ignored")
-        return Finding("note", f"{what}; {said}, as dataset.toml says", str(root), "nothing to do")
+        usage = lies.get(description.orientation, "which is ignored")
+        return Finding("note", f"{what}; {usage}, as dataset.toml says", str(root), "nothing to do")
     fits = Counter(_fit(root, frame, turns[frame]) for frame in looked_at)
-    told = "; ".join(f"{count} {fit}" for fit, count in sorted(fits.items()))
+    counted = "; ".join(f"{count} {fit}" for fit, count in sorted(fits.items()))
     of = "" if len(looked_at) == len(turns) else f" ({len(looked_at)} looked at)"
-    return Finding("warning" if _UNSURE in fits else "note", f"{what}; their depth{of}: {told}", str(root), _ADVICE)
+    return Finding("warning" if _UNSURE in fits else "note", f"{what}; their depth{of}: {counted}", str(root), _ADVICE)
 
 
 _UNSURE = "turned by 180 degrees, mirrored or square: sizes cannot tell, taken to lie as stored and turned with them"

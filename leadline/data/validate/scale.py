@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from leadline.core.text import some
-from leadline.data.layouts.measured import FARTHEST_M
+from leadline.data.layouts.metres import FARTHEST_M
 from leadline.data.validate.depth import Look
 from leadline.data.validate.finding import Finding
 
@@ -123,19 +123,20 @@ def unstated(looks: Sequence[Look], where: str, layout: str) -> Iterator[Finding
     what += f" {far:.3g} m, " + (f"which {fits[0]} have" if fits else "which neither rooms nor streets have")
     middle = float(np.median(stored.astype(np.float64)))
     others = {scene: [s for s in found if abs(s / now - 1) > 0.05] for scene, found in scales.items()}
-    told = [
+    lines = [
         f"if these are {scene}, it is likely {' or '.join(f'{s:g} (median {middle / s:.3g} m)' for s in found)}"
         for scene, found in others.items()
         if found
     ]
-    yield Finding("note" if fits else "warning", what, where, "; ".join([*told, "state depth_scale in dataset.toml"]))
+    yield Finding("note" if fits else "warning", what, where, "; ".join([*lines, "state depth_scale in dataset.toml"]))
 
 
 def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     """16-bit millimetres that were rotated left by three bits (SUN RGB-D).
 
     Of what is nearer than 8.192 m the lowest three bits are then 0, and up to 16.384 m they are 1; of numbers that are
-    as they were measured each of the eight patterns is as frequent.
+    as they were measured each of the eight patterns is as frequent. Where 256 units are a metre and depth is as far as
+    a LiDAR's, the numbers are KITTI's, and some programs round them to multiples of 8.
     """
     stored = [np.asarray(one.stored) for one in looks if one.stored is not None]
     sixteen = [values[values > 0] for values in stored if values.dtype.kind == "u" and values.dtype.itemsize == 2]
@@ -143,6 +144,8 @@ def rotation(looks: Sequence[Look], where: str) -> Iterator[Finding]:
     levels = np.unique(values)
     now = used(looks) or 1000.0
     if len(levels) < 32 or abs(now / 8000 - 1) < 0.05:
+        return
+    if abs(now / 256 - 1) < 0.05 and _LIDAR[0] <= float(np.median(values)) / 256 <= _LIDAR[1]:
         return
     low, even = [float(np.mean((each & 7) < 2)) for each in (values, levels)], float(np.mean(levels & 15 == 0))
     if min(low) < 0.8 or even > 0.7:  # the second: four bits and more are 0, as in 8-bit maps that were made longer

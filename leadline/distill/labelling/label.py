@@ -24,7 +24,7 @@ import torch
 
 from leadline.core.errors import BadData
 from leadline.core.storage import sha256, sweep, write_atomically
-from leadline.core.text import some
+from leadline.core.text import reason, some
 from leadline.data.dataset import Dataset, called
 from leadline.data.label_index import MANIFEST
 from leadline.distill.labelling.plan import LOCK, PIECES, PLAN, check_free, claim, differing, planned
@@ -61,28 +61,28 @@ def label(
     goes on.
     """
     work = _work(teacher, data, run)
-    said = planned(work.teacher, work.data, where, run, reading or {})
+    plan = planned(work.teacher, work.data, where, run, reading or {})
     with _alone(run.out):
         elsewhere = replace(run, out=Path(os.path.realpath(run.out)))
-        yield from _all(work, partial(_elsewhere, teacher, data, elsewhere, said, reading or {}), run, said)
+        yield from _all(work, partial(_elsewhere, teacher, data, elsewhere, plan, reading or {}), run, plan)
 
 
 def _all(
-    work: Work, there: Callable[[], Callable[[int], tuple[Skipped, int]]], run: Labelling, said: dict[str, Any]
+    work: Work, there: Callable[[], Callable[[int], tuple[Skipped, int]]], run: Labelling, plan: dict[str, Any]
 ) -> Iterator[Progress]:
-    claim(run.out, said)
-    n_shards = -(-said["data"]["n"] // run.shard)
+    claim(run.out, plan)
+    n_shards = -(-plan["data"]["n"] // run.shard)
     if run.retry_skipped:
-        _reopen(run.out, said, n_shards)
+        _reopen(run.out, plan, n_shards)
     todo = [k for k in range(n_shards) if not _shard(run.out, k).exists()]
-    done, new, since = said["data"]["n"] - sum(_size(k, run.shard, said) for k in todo), 0, time.perf_counter()
+    done, new, since = plan["data"]["n"] - sum(_size(k, run.shard, plan) for k in todo), 0, time.perf_counter()
     rate = 0.0
     shards = by_ray(there, run, todo) if run.workers else ((k, *work(k)) for k in todo)
     for k, skipped, made in shards:
-        done, new, now = done + _size(k, run.shard, said), new + made, time.perf_counter()
+        done, new, now = done + _size(k, run.shard, plan), new + made, time.perf_counter()
         rate, (new, since) = new / (now - since), (new, since) if rate else (0, now)
-        yield Progress(done, said["data"]["n"], skipped, rate)
-    _finish(run.out, said, n_shards)
+        yield Progress(done, plan["data"]["n"], skipped, rate)
+    _finish(run.out, plan, n_shards)
 
 
 @contextmanager
@@ -101,8 +101,8 @@ def _alone(out: Path) -> Iterator[None]:
     except Timeout:
         raise BadData(f"another run writes to {out}: wait for it, or give another --out") from None
     except OSError as error:
-        said = error.strerror or str(error)
-        raise BadData(f"{out} is no folder that can be written: {said}; give another --out") from error
+        cause = error.strerror or str(error)
+        raise BadData(f"{out} is no folder that can be written: {cause}; give another --out") from error
     except NotImplementedError:
         pass  # a file system without locks
     try:
@@ -111,18 +111,18 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _reopen(out: Path, said: dict[str, Any], n_shards: int) -> None:
+def _reopen(out: Path, plan: dict[str, Any], n_shards: int) -> None:
     """Take shards with images that were left out apart again, so that only these are asked about; also what a stopped
     run has left out.
     """
-    write_atomically(out / PLAN, json.dumps(said, indent=1).encode())
+    write_atomically(out / PLAN, json.dumps(plan, indent=1).encode())
     (out / MANIFEST).unlink(missing_ok=True)
     (out / PIECES).mkdir(exist_ok=True)
     for path in (out / PIECES).glob("[0-9]*"):
         if not _has_answer(path):
             path.unlink()
     for k, shard in ((k, path) for k in range(n_shards) if (path := _shard(out, k)).exists()):
-        if not left_out(index(shard, _images(k, said["shard"], said["data"]["n"]))[1]):
+        if not left_out(index(shard, _images(k, plan["shard"], plan["data"]["n"]))[1]):
             continue
         for i, content in apart(shard).items():
             write_atomically(out / PIECES / f"{i:08d}", content)
@@ -142,8 +142,8 @@ def _images(k: int, shard: int, n: int) -> range:
     return range(k * shard, min((k + 1) * shard, n))
 
 
-def _size(k: int, shard: int, said: dict[str, Any]) -> int:
-    return len(_images(k, shard, said["data"]["n"]))
+def _size(k: int, shard: int, plan: dict[str, Any]) -> int:
+    return len(_images(k, shard, plan["data"]["n"]))
 
 
 def _shard(out: Path, k: int) -> Path:
@@ -173,7 +173,7 @@ class Work:
         paths = [pieces / f"{i:08d}" for i in images]
         for i, path in zip(images, paths, strict=True):
             if shard.exists():
-                break  # a process of a run that was killed has outlived it and was faster: the bytes are the same
+                break  # a process of a killed run wrote the shard first, with the same bytes
             if not (path.exists() and is_whole(path.read_bytes(), i, called(self.data.keys[i]))):
                 write_atomically(path, piece(self.teacher, self.data, i, run))
                 new += 1
@@ -197,18 +197,18 @@ def _elsewhere(
     teacher: Callable[[], Teacher],
     data: Callable[[], Dataset],
     run: Labelling,
-    said: dict[str, Any],
+    plan: dict[str, Any],
     reading: Mapping[str, Any],
 ) -> Callable[[int], tuple[Skipped, int]]:
-    """`Work` of another process, which opens teacher and data anew: what has changed since the plan `said` was made is
+    """`Work` of another process, which opens teacher and data anew: what has changed since `plan` was made is
     a BadData, for the images of a shard would be others.
     """
     work = _work(teacher, data, run)
 
     @cache
     def check() -> None:
-        now = planned(work.teacher, work.data, said["data"]["path"], run, reading)
-        if other := differing(now, said):
+        now = planned(work.teacher, work.data, plan["data"]["path"], run, reading)
+        if other := differing(now, plan):
             raise BadData(f"data or teacher have changed since this run began: {some(other)}; run it again")
 
     def ask(k: int) -> tuple[Skipped, int]:
@@ -222,11 +222,11 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device is {device!r}, where this torch cannot compute ({reason}); try cpu") from error
+        fault = reason(error, first_line=True)
+        raise ValueError(f"device is {device!r}, where this torch cannot compute ({fault}); try cpu") from error
 
 
-def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
+def _finish(out: Path, plan: dict[str, Any], n_shards: int) -> None:
     """Write the manifest, once; the shards' own index says all that it needs. What only a run needs goes."""
     if (out / MANIFEST).exists():
         return _tidy(out)
@@ -236,7 +236,7 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
     abstained: Counter[str] = Counter()
     for k in range(n_shards):
         path = _shard(out, k)
-        where, lines = index(path, _images(k, said["shard"], said["data"]["n"]))
+        where, lines = index(path, _images(k, plan["shard"], plan["data"]["n"]))
         bad = [{key: line[key] for key in ("i", "name", "why")} for line in lines if "skipped" in line]
         empty += sum(line.get("no_prediction", 0) for line in lines)
         beyond += sum(line.get("beyond", 0) for line in lines)
@@ -246,17 +246,17 @@ def _finish(out: Path, said: dict[str, Any], n_shards: int) -> None:
         skipped += bad
         facts = {"file": path.name, "n": len(lines) - len(bad), "bytes": path.stat().st_size, "sha256": sha256(path)}
         shards.append({**facts, "index": where})
-    n = said["data"]["n"] - len(skipped)
+    n = plan["data"]["n"] - len(skipped)
     if empty == n:
         for k in range(n_shards):
-            _shard(out, k).unlink(missing_ok=True)  # so that another teacher may be asked
+            _shard(out, k).unlink(missing_ok=True)  # another teacher may then label these images
         _tidy(out)
         why = f"; {beyond} pixels are too far for 16 bits: a smaller --label-scale helps" if beyond else ""
-        why += _hint(said, lines[-1]["name"]) if n else ""
-        raise BadData(f"{said['teacher']['name']} has no prediction for any of {n} images{_reason(skipped)}{why}")
+        why += _hint(plan, lines[-1]["name"]) if n else ""
+        raise BadData(f"{plan['teacher']['name']} has no prediction for any of {n} images{_reason(skipped)}{why}")
     counts: dict[str, Any] = {"beyond": beyond, "no_prediction": empty}
     counts |= {"abstained": dict(sorted(abstained.items()))} if abstained else {}
-    manifest = {**said, "n": n, "skipped": skipped, **counts, "shards": shards}
+    manifest = {**plan, "n": n, "skipped": skipped, **counts, "shards": shards}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     _tidy(out)
 
@@ -266,9 +266,9 @@ def _tidy(out: Path) -> None:
     shutil.rmtree(out / PIECES, ignore_errors=True)
 
 
-def _hint(said: Mapping[str, Any], name: str) -> str:
+def _hint(plan: Mapping[str, Any], name: str) -> str:
     """What is most likely wrong where a teacher has no prediction at all, for the picture `name` either."""
-    facts, kind, hint = said["teacher"], said["kind"], ""
+    facts, kind, hint = plan["teacher"], plan["kind"], ""
     if facts.get("by_name"):
         hint = f"; its maps are found by the pictures' names, such as {name}: is it the folder that holds them?"
     if "to_metric" in facts:

@@ -82,32 +82,32 @@ def _spelled(key: Any) -> Any:
         return to_json(key)
     if not hasattr(key, "_field_defaults"):
         return str(key)
-    said, usual = key._asdict(), key._field_defaults
-    told = (f"{name}={value!r}" for name, value in said.items() if name in _EVER or usual.get(name, ...) != value)
-    return f"{type(key).__name__}({', '.join(told)})" if set(_EVER) <= said.keys() else str(key)
+    fields, usual = key._asdict(), key._field_defaults
+    texts = (f"{name}={value!r}" for name, value in fields.items() if name in _EVER or usual.get(name, ...) != value)
+    return f"{type(key).__name__}({', '.join(texts)})" if set(_EVER) <= fields.keys() else str(key)
 
 
 def check_free(out: Path) -> None:
     """BadData if `out` is neither a label set, nor on its way to be one, nor empty: before anything is put there."""
-    said = [path for name in (PLAN, MANIFEST) if (path := out / name).exists()]
-    other = out.is_dir() and not said and (not _names(out) <= {LOCK, PIECES} or any(out.glob(f"{PIECES}/*")))
-    if other or not all(str(_said(path).get("format")).startswith("leadline-labels") for path in said):
+    files = [path for name in (PLAN, MANIFEST) if (path := out / name).exists()]
+    other = out.is_dir() and not files and (not _names(out) <= {LOCK, PIECES} or any(out.glob(f"{PIECES}/*")))
+    if other or not all(str(_said(path).get("format")).startswith("leadline-labels") for path in files):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
-def claim(out: Path, said: dict[str, Any]) -> None:
+def claim(out: Path, plan: dict[str, Any]) -> None:
     """Keep the plan in `out`; another one there is a BadData, if any image was labelled by it."""
     check_free(out)
-    wanted = json.loads(json.dumps(said))
+    wanted = json.loads(json.dumps(plan))
     begun = (out / MANIFEST).exists() or any(out.glob("labels-*")) or any(out.glob(f"{PIECES}/*"))
     for path in (out / PLAN, out / MANIFEST):
         if path.exists():
             found = _said(path)
             if not begun and found.get("format") == FORMAT:
-                path.unlink()  # of a run that could not begin, whose flags may have been why
+                path.unlink()  # a run that never began: its flags may have been the reason
             elif other := differing(wanted, found):
                 raise BadData(f"{out} holds labels that were made otherwise: {some(other)}; give another --out")
-    sweep(out)  # not before: until here it may have been somebody else's folder
+    sweep(out)  # only now is it sure that the folder is ours
     if not begun and _names(out) <= {LOCK, PIECES}:
         write_atomically(out / PLAN, json.dumps(wanted, indent=1).encode())
     elif not ((out / PLAN).exists() or (out / MANIFEST).exists()):

@@ -45,12 +45,13 @@ def by_ray(
             self.work = make()
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            told = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
+            row_out = {"shard": row["shard"], "skipped": "[]", "new": 0, "failed": "", "disk": False}
             try:
                 skipped, new = self.work(int(row["shard"]))
-            except (LeadlineError, OSError, ValueError) as error:  # as a row, since Ray changes what it passes on
-                return {**told, "failed": _plain(error), "disk": isinstance(error, OSError)}
-            return {**told, "skipped": json.dumps(skipped), "new": new}
+            # returned as a row: Ray would wrap an exception in its own
+            except (LeadlineError, OSError, ValueError) as error:
+                return {**row_out, "failed": _plain(error), "disk": isinstance(error, OSError)}
+            return {**row_out, "skipped": json.dumps(skipped), "new": new}
 
     _start(ray, run)
     try:
@@ -83,7 +84,7 @@ def _start(ray: Any, run: Labelling) -> None:
     """Ray here, whatever cluster the environment names, or the one at `run.ray`."""
     if run.ray is not None:
         _knock(run.ray)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what concerns other programs
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own log level, read when it starts
     how: dict[str, Any] = {"address": run.ray} if run.ray else {"address": "local", "num_cpus": run.workers}
     with quiet():
         ray.init(**how, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -93,7 +94,7 @@ def _knock(address: str) -> None:
     """ConnectionError if nobody listens at HOST:PORT: Ray itself would wait for minutes, deaf to signals."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
-        return  # a word, such as auto, of which Ray knows at once
+        return  # `auto` or another word: Ray answers at once
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
     except OSError as error:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from leadline.core.errors import BadData, LeadlineError
+from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset, called
@@ -73,7 +74,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
         return _left_out(data, i, error)
     except RuntimeError as error:
         if run.device != "cpu":
-            raise  # it may be the device that fails, and then no image is at fault
+            raise  # a GPU may fail for reasons that no image is the cause of
         return _left_out(data, i, error)
     rows = sample.image.shape[0] if run.height is None else min(run.height, sample.image.shape[0])
     size = (max(1, round(sample.image.shape[1] * rows / sample.image.shape[0])), rows)
@@ -82,11 +83,11 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
     sure = np.where(numbers > 0, np.rint(255 * confidence).clip(1), 0).astype(np.uint8)
     facts: dict[str, Any] = {**extent, **({} if numbers.any() else {"no_prediction": 1})}
     facts |= {"abstained": answer.abstained} if answer.abstained else {}
-    said = {**facts, "i": i, "name": sample.name, **known}
+    record = {**facts, "i": i, "name": sample.name, **known}
     return (
         _member(f"{i:08d}.depth.png", _png(numbers))
         + _member(f"{i:08d}.confidence.png", _png(sure))
-        + _member(f"{i:08d}.json", said)
+        + _member(f"{i:08d}.json", record)
     )
 
 
@@ -99,7 +100,7 @@ def _shown(sample: Item, device: str) -> Batch:
 
 def _left_out(data: Dataset, i: int, error: Exception) -> bytes:
     """The line of an image that cannot be read, or that the teacher cannot look at."""
-    name, why = called(data.keys[i]), " ".join(str(error).split())[:_WHY] or type(error).__name__
+    name, why = called(data.keys[i]), reason(error, _WHY)
     return _member(f"{i:08d}.json", {"i": i, "name": name, "skipped": True, "why": why})
 
 

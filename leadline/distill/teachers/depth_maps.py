@@ -19,17 +19,17 @@ from leadline.distill.options import ExternalModel
 from leadline.distill.teachers.teacher import Teacher
 
 
-def folder_teacher(root: Path, said: ExternalModel) -> Teacher:
+def folder_teacher(root: Path, external: ExternalModel) -> Teacher:
     """The depth maps below `root`: one that lies in it is for pictures of the same name, wherever those lie; one in a
     folder below for the picture of the same path. Suffixes do not count, nor does `_depth` at the end: what `leadline
     predict` has written is read, the most exact of several formats, and its pictures for the eye are passed over.
 
     Maps are of the upright pictures: an EXIF orientation has been applied before they are compared.
 
-    What their numbers are is `said.kind`, and `said.depth_scale` is in units per metre (relative numbers keep their
+    What their numbers are is `external.kind`; `external.depth_scale` is in units per metre (relative numbers keep their
     own; disparities may be negative, and only in integers 0 is no value). Files that say both of themselves, as those
     of `predict` do, need neither; where nobody says it, that is a ValueError. Of files that hold several arrays,
-    `said.output` names the one that counts. A map is brought to the
+    `external.output` names the one that counts. A map is brought to the
     picture's size by nearest neighbour; one of another aspect ratio is a ValueError when the picture is asked about. A
     picture without a map gets no answer; a map that has gone since is an OSError. BadData if the folder holds no depth
     maps, or two for one picture.
@@ -37,7 +37,7 @@ def folder_teacher(root: Path, said: ExternalModel) -> Teacher:
     files = map_files(root)
     if not files:
         raise BadData(f"{root} is no teacher: neither config.json (Hugging Face) nor depth maps, {DEPTH_SUFFIXES}")
-    maps = open_map_folder(root, said.kind, said.depth_scale, said.output)
+    maps = open_map_folder(root, external.kind, external.depth_scale, external.output)
 
     def files_of(name: str) -> tuple[Path, ...]:
         found = maps.file_of(name)
@@ -59,6 +59,6 @@ def folder_teacher(root: Path, said: ExternalModel) -> Teacher:
     listed = sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     facts = {
         "folder": root.resolve().name, "n": len(files), "listing": listed, "depth_scale": maps.depth_scale,
-        "licences": list(said.licences), "by_name": True,
+        "licences": list(external.licences), "by_name": True,
     }  # fmt: skip
     return Teacher(root.resolve().name, maps.kind, ask, facts, files_of=files_of)

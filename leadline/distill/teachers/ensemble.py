@@ -58,13 +58,13 @@ def with_test_time_augmentation(teacher: Teacher, *, flip: bool = True, zooms: S
                 for mirrored in (False, True) if flip else (False,):
                     part = batch.image[..., rows, columns]
                     seen = F.interpolate(part, size=batch.image.shape[-2:], mode="bilinear") if zoom > 1 else part
-                    said = teacher(replace(batch, image=seen.flip(-1) if mirrored else seen)).depth
-                    said = said.flip(-1) if mirrored else said
+                    depth = teacher(replace(batch, image=seen.flip(-1) if mirrored else seen)).depth
+                    depth = depth.flip(-1) if mirrored else depth
                     if zoom > 1:
-                        said = F.interpolate(said, size=part.shape[-2:], mode="nearest-exact")
-                    said = said * zoom if teacher.kind == "metric" else said
+                        depth = F.interpolate(depth, size=part.shape[-2:], mode="nearest-exact")
+                    depth = depth * zoom if teacher.kind == "metric" else depth
                     whole = torch.full_like(batch.image[:, :1], torch.nan)
-                    whole[..., rows, columns] = said
+                    whole[..., rows, columns] = depth
                     answers.append(whole)
         return _mean(answers, teacher.kind)
 
@@ -82,8 +82,8 @@ def ensemble(teachers: Sequence[Teacher], weights: Sequence[float] | None = None
         raise ValueError(f"{len(teachers)} teachers with the weights {shares}; one above 0 for each, finite, is needed")
     kinds = {teacher.kind for teacher in teachers}
     if len(kinds) > 1:
-        said = ", ".join(f"{teacher.name} gives {teacher.kind}" for teacher in teachers)
-        raise ValueError(f"{said}: their mean has no meaning; give a metric reference to the relative ones first")
+        listed = ", ".join(f"{teacher.name} gives {teacher.kind}" for teacher in teachers)
+        raise ValueError(f"{listed}: their mean has no meaning; give a metric reference to the relative ones first")
     kind = teachers[0].kind
 
     def ask(batch: Batch) -> Answer:
@@ -155,12 +155,12 @@ def _truth(batch: Batch, like: Tensor) -> Tensor:
     return known if known.shape == like.shape else F.interpolate(known, size=like.shape[-2:], mode="nearest-exact")
 
 
-def _line(said: Tensor, known: Tensor, valid: Tensor, kind: Kind) -> tuple[float, float]:
+def _line(predicted: Tensor, known: Tensor, valid: Tensor, kind: Kind) -> tuple[float, float]:
     """(scale, shift) of one picture [1,H,W]; 0 and 0 where there are none."""
-    use = valid & torch.isfinite(said) & torch.isfinite(known) & (known > 0)
+    use = valid & torch.isfinite(predicted) & torch.isfinite(known) & (known > 0)
     if int(use.sum()) < LEAST:
         return 0.0, 0.0
-    x, y = said[use].double().cpu().numpy(), known[use].double().cpu().numpy()
+    x, y = predicted[use].double().cpu().numpy(), known[use].double().cpu().numpy()
     return robust_line(x, 1 / y if kind == "relative_disparity" else y)
 
 
@@ -187,7 +187,8 @@ def _mean(
     share = torch.ones(len(maps)) if weights is None else torch.tensor(weights)
     share = share.to(maps).view(-1, 1, 1, 1, 1) * torch.isfinite(maps)
     if kind != "metric" and len(maps) > 1:
-        first = (torch.isfinite(maps).flatten(2).sum(2) >= LEAST).float().argmax(0)  # who says enough of each picture
+        # the first teacher with enough pixels for each picture
+        first = (torch.isfinite(maps).flatten(2).sum(2) >= LEAST).float().argmax(0)
         to = maps[first, torch.arange(maps.shape[1])]
         maps = torch.stack([_fitted(one, to, kind, first != i) for i, one in enumerate(maps)])
         share = share * torch.isfinite(maps)
@@ -201,8 +202,8 @@ def _mean(
         off = known.clamp(min=1e-6).log() - middle.clamp(min=1e-6).log()
     own = 0 if sure is None else sure.clamp(min=1e-6).log() ** 2
     spread = ((share * (off.nan_to_num(0) ** 2 + own)).sum(0) / total.clamp(min=1e-9)).sqrt()
-    heard = 1.0 if quorum is None else total / quorum
-    return Answer(middle, torch.where(total > 0, torch.exp(-spread) * heard, 0))
+    share_predicted = 1.0 if quorum is None else total / quorum
+    return Answer(middle, torch.where(total > 0, torch.exp(-spread) * share_predicted, 0))
 
 
 def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
@@ -222,5 +223,6 @@ def _fitted(one: Tensor, to: Tensor, kind: Kind, other: Tensor) -> Tensor:
             made.append(x * (y[use].median() / x[use].median()))
             continue
         scale, shift = robust_line(x[use].double().cpu().numpy(), y[use].double().cpu().numpy())
-        made.append(scale * x + shift if scale > 0 else torch.full_like(x, torch.nan))  # upside down: not the same kind
+        # a negative scale: the map is not of the kind that it claims
+        made.append(scale * x + shift if scale > 0 else torch.full_like(x, torch.nan))
     return torch.stack(made)

@@ -41,9 +41,9 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
     return Teacher(manifest.spec.name, manifest.spec.head.kind, each(look), facts)
 
 
-def external_teacher(path: Path, said: ExternalModel, threads: int | None = None) -> Teacher:
-    """A file that leadline has not made: `said` is what it does not say of itself; errors as in `open_external`."""
-    runner, found = open_external(path, said, threads)
+def external_teacher(path: Path, external: ExternalModel, threads: int | None = None) -> Teacher:
+    """A file that leadline has not made: `external` is what it does not say of itself; errors as in `open_external`."""
+    runner, found = open_external(path, external, threads)
 
     def look(frame: np.ndarray) -> np.ndarray:
         size = (frame.shape[0], frame.shape[1])

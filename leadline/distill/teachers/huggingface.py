@@ -34,21 +34,21 @@ _NO_CODE = {"trust_remote_code": False}
 """Said, since transformers would ask at the terminal whether it may run what lies in the folder."""
 
 
-def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
+def hub_teacher(where: str | Path, external: ExternalModel) -> Teacher:
     """The model in a folder that `save_pretrained` wrote (config.json, model.safetensors, preprocessor_config.json), or
     by its name on the hub, which is then downloaded.
 
     MissingPackage without transformers; BadCheckpoint if the folder is not a whole depth model; ValueError if nobody
-    knows what kind of depth it gives and `said.kind` is silent.
+    knows what kind of depth it gives and `external.kind` is silent.
     """
     try:
-        with quiet():  # it loads whatever package of quantisation it finds, and these talk
+        with quiet():  # transformers imports quantisation packages, which print
             from transformers import AutoImageProcessor, AutoModelForDepthEstimation
     except ImportError as error:
         raise MissingPackage("transformers", "teachers", "a teacher from Hugging Face") from error
     try:
         with quiet():
-            # half precision, as some are stored, is nothing that a CPU computes in
+            # some are stored in half precision, which CPUs have no kernels for
             net, loaded = AutoModelForDepthEstimation.from_pretrained(
                 str(where), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_NO_CODE
             )
@@ -67,7 +67,7 @@ def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
             ) from error
         what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
         raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error
-    kind = _stated(net.config) or said.kind or _usual(net.config)
+    kind = _stated(net.config) or external.kind or _usual(net.config)
     if kind is None:
         raise ValueError(
             f"{where} is a {net.config.model_type}, and nothing says what its numbers are: give its kind "
@@ -80,9 +80,9 @@ def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
             if net.config.model_type == "zoedepth":
                 found = _unpadded(out.predicted_depth, frame.shape[:2], processor.do_pad)
             else:
-                [told] = processor.post_process_depth_estimation(out, target_sizes=[frame.shape[:2]])
-                found = told["predicted_depth"]
-        return np.asarray(found.float().cpu().numpy() * np.float32(said.unit_m))
+                [processed] = processor.post_process_depth_estimation(out, target_sizes=[frame.shape[:2]])
+                found = processed["predicted_depth"]
+        return np.asarray(found.float().cpu().numpy() * np.float32(external.unit_m))
 
     ask = each(look)
 
@@ -92,13 +92,13 @@ def hub_teacher(where: str | Path, said: ExternalModel) -> Teacher:
 
     _refuse_gaps(where, net, sorted(loaded["missing_keys"]), look)
     name = Path(where).name if Path(where).is_dir() else str(where)
-    facts: dict[str, Any] = {"hub": name, "type": net.config.model_type, "licences": list(said.licences)}
+    facts: dict[str, Any] = {"hub": name, "type": net.config.model_type, "licences": list(external.licences)}
     files = sorted([*Path(where).glob("*.safetensors"), *Path(where).glob("*.json")])
     if files:
         facts["sha256"] = sha256(*files)
     elif getattr(net.config, "_commit_hash", None):
         facts["commit"] = net.config._commit_hash
-    facts["unit_m"] = said.unit_m
+    facts["unit_m"] = external.unit_m
     return Teacher(Path(where).name, kind, there, facts)
 
 
@@ -129,17 +129,17 @@ def _unpadded(depth: Tensor, size: tuple[int, ...], padded: bool) -> Tensor:
 def is_hub_folder(path: Path) -> bool:
     """Whether the folder holds a model in the hub's layout."""
     try:
-        said = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
+        config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and "model_type" in said
+    return isinstance(config, dict) and "model_type" in config
 
 
 def _stated(config: Any) -> Kind | None:
     """What a model says of itself."""
-    said = getattr(config, "depth_estimation_type", None)
-    if config.model_type == "depth_anything" and said is not None:
-        return "metric" if said == "metric" else "relative_disparity"
+    stated = getattr(config, "depth_estimation_type", None)
+    if config.model_type == "depth_anything" and stated is not None:
+        return "metric" if stated == "metric" else "relative_disparity"
     return "metric" if config.model_type in _METRIC else None
 
 

@@ -75,15 +75,15 @@ def build_teacher(how: TeacherOptions, threads: int | None = None) -> Teacher:
     return made[0] if len(made) == 1 else ensemble(made, how.weights or None)
 
 
-def _reference(said: str, external: ExternalModel, threads: int | None) -> Teacher | Stated | None:
-    if said == "truth":
+def _reference(metric: str, external: ExternalModel, threads: int | None) -> Teacher | Stated | None:
+    if metric == "truth":
         return None
     try:
-        numbers = [float(word) for word in said.split(",")]
+        numbers = [float(word) for word in metric.split(",")]
     except ValueError:
-        names_kind = is_hub_folder(Path(said)) or not Path(said).exists()
+        names_kind = is_hub_folder(Path(metric)) or not Path(metric).exists()
         plain = ExternalModel(None if names_kind else "metric", depth_scale=external.depth_scale)
-        return open_teacher(said, plain, threads)
+        return open_teacher(metric, plain, threads)
     if len(numbers) > 2:
-        raise ValueError(f"metric is {said!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
+        raise ValueError(f"metric is {metric!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
     return Stated(*numbers)

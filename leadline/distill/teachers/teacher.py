@@ -52,8 +52,8 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Answer:
         """What it says; see `Answer`."""
-        said = self.ask(batch)
-        depth, confidence, abstained = said if isinstance(said, Answer) else Answer(said, torch.ones_like(said))
+        answer = self.ask(batch)
+        depth, confidence, abstained = answer if isinstance(answer, Answer) else Answer(answer, torch.ones_like(answer))
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])
         if tuple(depth.shape) != wanted:
             raise ValueError(f"the teacher {self.name} gave {tuple(depth.shape)} for pictures that need {wanted}")

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from leadline.core.errors import BadCheckpoint
-from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec, shown
+from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
+from leadline.core.text import short_repr
 from leadline.nn.build import Net, fill_, outline
 
 # The authors' evaluation view: height to 250, the middle 228x304, stretched to 224x224, nearest-neighbour, RGB / 255.
@@ -25,7 +26,12 @@ _AUTHORS_VIEW = Preprocess(size=(224, 224), resize="nearest", view=(228 / 250, 3
 
 
 def import_fastdepth(path: Path | str) -> Net:
-    """The authors' FastDepth from their `.pth.tar`, in eval mode: un-pruned or pruned, skip-add.
+    """The authors' FastDepth from their `.pth.tar`, in eval mode: un-pruned or pruned, skip-add (`read_fastdepth`)."""
+    return read_fastdepth(path)[0]
+
+
+def read_fastdepth(path: Path | str) -> tuple[Net, torch.dtype]:
+    """(the net, float32 and in eval mode, the numbers that the file holds: the widest where they are of several kinds).
 
     Such a file is a pickle of a whole model. It is read with an unpickler that can build tensors, numbers and
     containers and nothing else: every other class in it becomes an inert record. Also read: a dict with `state_dict`.
@@ -39,7 +45,7 @@ def import_fastdepth(path: Path | str) -> Net:
     renamed = {name: tensor for key, tensor in tensors.items() if (name := _rename(key)) is not None}
     left = sorted(key for key in tensors if _rename(key) is None and not key.endswith("num_batches_tracked"))
     if left or len(renamed) == 0:
-        what = shown(left[0]) if left else "no tensors"
+        what = short_repr(left[0]) if left else "no tensors"
         raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {what} is not known")
     _check_values(path, renamed)
     try:
@@ -53,7 +59,8 @@ def import_fastdepth(path: Path | str) -> Net:
         fill_(net, renamed)
     except Exception as error:  # sizes that contradict each other
         raise BadCheckpoint(f"{path} is not FastDepth's skip-add net: {_reason(error)}") from error
-    return net
+    kinds = {tensor.dtype for tensor in renamed.values()}
+    return net, kinds.pop() if kinds in ({torch.float16}, {torch.bfloat16}) else torch.float32
 
 
 def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.core.errors import BadCheckpoint
-from leadline.core.spec import shown
+from leadline.core.text import short_repr
 from leadline.nn.encoders.mobilenet_v2 import MobileNetV2
 from leadline.nn.encoders.resnet import PreBottleneck, ResNetV2
 from leadline.nn.pretrained.estimate import imitate_, match_
@@ -47,7 +47,9 @@ def read_gluon(path: Path | str) -> dict[str, Tensor]:
     found = {_PREFIX.sub("", name, count=1): t.float() for name, t in tensors.items() if _PREFIX.match(name)}
     if not found:
         first = min(tensors, default="")
-        raise BadCheckpoint(f"{path} has no tensor of MXNet's MobileNetV2 or ResNet v2; its first is {shown(first)}")
+        raise BadCheckpoint(
+            f"{path} has no tensor of MXNet's MobileNetV2 or ResNet v2; its first is {short_repr(first)}"
+        )
     return found
 
 

@@ -78,7 +78,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
         nonlocal program, n_pools
         if n_pools != len(_POOLS):
             program, n_pools = _opened(path, content, _POOLS[-1]), len(_POOLS)
-        method = program.load_method("forward")  # the same each time; asked here, since it needs the program alive
+        method = program.load_method("forward")  # a local: the method is valid only as long as the program
         (output,) = method.execute((from_numpy(image if image.flags.writeable else image.copy()),))
         return cast(np.ndarray, output.numpy())  # the runtime hands out copies
 
@@ -87,7 +87,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
 
 def _opened(path: Path, content: bytes, threads: int) -> Any:
     """The program in `content`, which was read from `path`, bound to a pool of as many threads."""
-    with quiet():  # it reports on the processor
+    with quiet():  # it prints a report on the processor
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 

@@ -75,7 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     where, magic = _MAGIC
     if content[where] != magic:
         raise BadArtefact(f"{path} is not a LiteRT file, or its start is damaged; export it anew")
-    with quiet():  # it announces its delegate
+    with quiet():  # LiteRT prints which delegate it uses
         from ai_edge_litert.interpreter import Interpreter
 
         try:
@@ -116,7 +116,7 @@ def _unnamed(content: bytes) -> bytes:
                 tensor.name = b""
     for buffer in model.buffers:
         if buffer.data is not None:
-            buffer.data = np.asarray(buffer.data, np.uint8)  # the quantiser's are bytearrays, written one by one
+            buffer.data = np.asarray(buffer.data, np.uint8)  # bytearrays of the quantiser would be written byte by byte
             buffer.Pack = partial(_aligned, buffer)
     return bytes(convert_object_to_bytearray(model))
 

@@ -47,7 +47,7 @@ def compile(net: Net, example: torch.Tensor, out: Path, options: CompileOptions)
     """The layers at `out` (.param), their weights in .param.bin beside it, and the manifest."""
     from leadline.runtime.graph import compiling
 
-    start = compiling("ncnn", net, example, options, PRECISIONS, _PACKAGES, picks=False)  # it has no index_select
+    start = compiling("ncnn", net, example, options, PRECISIONS, _PACKAGES, picks=False)  # ncnn has no index_select
     with start as source, tempfile.TemporaryDirectory() as folder:
         param, weights = _converted(source.module, source.inputs.float(), options.precision == "fp16", Path(folder))
         _check_layers(param)
@@ -93,7 +93,7 @@ def _opened(path: Path, manifest: Manifest, threads: int) -> Any:
     net.opt.use_vulkan_compute = False
     for flag in {name for flags in _FLAGS.values() for name in flags}:
         setattr(net.opt, flag, flag in _FLAGS[manifest.precision])
-    with quiet():  # it says on stderr what it does not like
+    with quiet():  # ncnn prints its errors to stderr
         failed = net.load_param(str(path)) or net.load_model(str(weights))
     if failed or (net.input_names(), net.output_names()) != (["in0"], ["out0"]):
         raise BadArtefact(f"{path} or its weights, {weights.name}, are damaged or cut short; export the file anew")

@@ -92,7 +92,7 @@ def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # waiting threads spin, which is faster by a tenth, but only during a call: else they slow down all that comes after
+    # threads spin while they wait inside a call (a tenth faster), and stop after it: the cores are free for the rest
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = session_of(path, options, device)
     name = session.get_inputs()[0].name
@@ -125,7 +125,7 @@ def session_of(path: Path, options: Any, device: str = "cpu") -> Any:
     wanted = PROVIDERS[device]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]])))
-    except Exception as error:  # its classes have no common parent, and their messages no end
+    except Exception as error:  # onnxruntime's exceptions have no common class, and long messages
         raise BadArtefact(f"{path} is damaged, or no ONNX file for this onnxruntime; export it anew") from error
     if wanted not in session.get_providers():  # a library that it needs is lacking: onnxruntime falls back in silence
         raise NoRuntime(f"onnxruntime cannot compute on {device} here: its {wanted} does not start")

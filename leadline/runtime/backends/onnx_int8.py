@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from leadline.runtime.graph import Layers
 
-# What has an integer kernel. Normalisation is not among it: 8 bits of a colour are all that there is of it.
+# Operations with integer kernels. Normalisation stays float: its input has 8 bits, and rounding again would lose some.
 _TYPES = ("Conv", "Clip", "Relu", "Resize", "Transpose", "Gather", "Add", "Concat")
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from leadline.nn.build import Net
     from leadline.runtime.graph import Layers
 
-# its converter and nncf tell their makers of each use, unasked, by forked processes; without this module they do not
+# OpenVINO's converter and nncf send telemetry from forked processes; without this module they cannot
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16", "int8")
@@ -40,7 +40,7 @@ _PACKAGES = ("torch", "openvino", "nncf")
 _ARITHMETIC: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
 
-_FIRST = threading.Lock()  # two threads that load at once shall not make two
+_FIRST = threading.Lock()  # of two threads that load at once one makes the core
 
 
 @cache
@@ -96,7 +96,7 @@ def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
 
     with _FIRST:
         core = _core()
-    core.set_property({"ENABLE_MMAP": False})  # a file written anew would crash whoever has the old one mapped
+    core.set_property({"ENABLE_MMAP": False})  # mapped weights crash the process when the file is overwritten
     has_bf16 = device == "cpu" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     beside_int8 = "bf16" if has_bf16 and not manifest.kept else "f32"
     of_cpu = {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": True} if device == "cpu" else {}
@@ -104,7 +104,8 @@ def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         **of_cpu,
-        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),  # by itself it takes the quickest
+        # OpenVINO's default is the fastest
+        "INFERENCE_PRECISION_HINT": _ARITHMETIC.get(manifest.precision, beside_int8),
     }
     try:
         request = core.compile_model(path, device.upper(), settings).create_infer_request()
@@ -120,9 +121,9 @@ def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(depth, shared_memory=True))
         try:
-            request.start_async()  # with `wait` it costs less than `infer`, which looks at all it is given
+            request.start_async()  # faster than `infer`, which checks its arguments
         finally:
-            request.wait()  # also after Ctrl-C: it writes into `depth` until it is done
+            request.wait()  # also after Ctrl-C: the request writes into `depth` until it is done
         return depth
 
     return runner(manifest, call)

@@ -75,7 +75,7 @@ def load(path: Path, threads: int | None = None) -> Runner:
     """The library at `path` as a Runner. TVM's thread pool is one for the whole process: the last `load` sets it."""
     manifest = opened(path, "tvm")
     n_threads = check_threads(threads)
-    with quiet():  # TVM's own modules use what others have deprecated
+    with quiet():  # importing TVM raises DeprecationWarnings
         tvm = _tvm()
         from tvm import relax
     try:

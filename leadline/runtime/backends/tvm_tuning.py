@@ -65,8 +65,8 @@ def _finished(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in split_lines(read_text(path)) if path.is_file() else []:
         with contextlib.suppress(ValueError):  # a line cut short by a crash
-            told = json.loads(line)
-            found[str(told.get("key"))] = max(found.get(str(told.get("key")), 0), int(told["trials"]))
+            record = json.loads(line)
+            found[str(record.get("key"))] = max(found.get(str(record.get("key")), 0), int(record["trials"]))
     return found
 
 
@@ -135,7 +135,7 @@ def _tune_task(task: Any, target: Any, folder: Path, database: Any, trials: int)
         database=database,
         builder=builder,
         runner=runner,
-        # without the third default one, which removes the folder of a build that is a file
+        # without the default callback that removes build folders: ours are files, where it fails
         measure_callbacks=[ms.measure_callback.AddToDatabase(), ms.measure_callback.UpdateCostModel()],
     )
 

@@ -51,7 +51,7 @@ def virtual_normal(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     counts = valid.flatten(1)[:, three].all(dim=1) & _spread(points[1])
     normals = [_normal(torch.where(counts[:, None, :, None], p, rays[three])) for p in points]
     distance = torch.where(counts, (normals[0] - normals[1]).abs().sum(dim=-1), -1)
-    rising = distance.flatten().sort().values  # those that do not count come first
+    rising = distance.flatten().sort().values  # points that do not count have -1: they come first
     n_out = rising.numel() - (counts.sum() - (counts.sum() * 0.25).long())
     return mean(rising, torch.arange(rising.numel(), device=pred.device) >= n_out)
 

@@ -27,7 +27,7 @@ class UserLoss:
         if not bool(valid.any()):
             return (pred * 0).sum()
         if torch.is_grad_enabled() and pred.requires_grad:
-            pred = pred.view_as(pred)  # a tensor of this loss's own, for the hook sees every gradient of a tensor
+            pred = pred.view_as(pred)  # a view: a hook on `pred` itself would see the gradients of other losses
             pred.register_hook(self._refuse_wild)  # type: ignore[no-untyped-call]
         value = self.function(pred, target, valid)
         if wrong := _wrong(value, pred):

@@ -11,7 +11,7 @@ from leadline.training.losses.depth import MIN_DEPTH_M, Criterion, clean
 NEAREST_M = 0.1
 """Nothing that a camera sees is nearer; one pixel at 0 would otherwise be most of a picture's disparity."""
 
-_FLAT = 1e-6  # a spread below this is that of a constant picture
+_FLAT = 1e-6  # a map whose spread is smaller counts as constant
 
 
 def to_disparity(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def weighted(terms: Mapping[str, Term], net: nn.Module, batch: Batch) -> tuple[T
     For example `partial(weighted, {"l1": Term(l1), "edges": Term(gradient, 0.5, at="map")})`. A batch without a valid
     pixel (where its terms are taken) gives 0 and logs `skipped` 1: `fit` then counts the step and does not make it.
     """
-    values, nothing = measured(terms, net, batch)
+    values, nothing = term_values(terms, net, batch)
     total = torch.stack([term.weight * values[name] for name, term in terms.items()]).sum()
     return total, nothing or {name: float(value.detach()) for name, value in values.items()}
 
@@ -71,7 +71,7 @@ class Reweighted(nn.Module):
         self.sigma = nn.Parameter(torch.ones(len(terms)))
 
     def forward(self, net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        values, nothing = measured(self.terms, net, batch)
+        values, nothing = term_values(self.terms, net, batch)
         weighed = torch.stack([term.weight * values[name] for name, term in self.terms.items()])
         square = self.sigma**2
         total = (0.5 / square * weighed + (1 + square).log()).sum()
@@ -79,8 +79,8 @@ class Reweighted(nn.Module):
         return total, nothing or {name: float(value.detach()) for name, value in values.items()} | sigmas
 
 
-def measured(terms: Mapping[str, Term], net: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Each term's value before its weight, and the logs `skipped` if nothing could be measured, else no logs."""
+def term_values(terms: Mapping[str, Term], net: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Each term's value before its weight, and the logs `skipped` if nothing is valid, else no logs."""
     return compared(terms, outputs(terms, net, batch.image), batch)
 
 
@@ -94,7 +94,7 @@ def outputs(terms: Mapping[str, Term], net: nn.Module, image: Tensor) -> dict[st
     own: Tensor = net(image, raw=True)[0]
     if "target" not in wanted:
         return {"map": own}
-    # what net(image) gives, without running the net again
+    # the same as net(image), from the maps that are there already
     enlarged = getattr(net, "enlarged", None)
     return {"map": own, "target": own if enlarged is None else enlarged(own, (image.shape[-2], image.shape[-1]))}
 
@@ -102,7 +102,7 @@ def outputs(terms: Mapping[str, Term], net: nn.Module, image: Tensor) -> dict[st
 def compared(
     terms: Mapping[str, Term], seen: Mapping[str, Tensor], batch: Batch
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """As `measured`, of the net's `outputs`."""
+    """As `term_values`, of the net's `outputs`."""
     to = {"map": _at_map, "target": _at_target}
     places = {at: to[at](pred, batch) for at, pred in seen.items()}
     values = {name: term.criterion(*places[term.at]) for name, term in terms.items()}

@@ -21,9 +21,9 @@ USUAL_MARKS = (0.0, 65535.0)
 """What means "no depth" in 16-bit files where nobody states it: nothing, and the largest number there is."""
 
 
-def measured(
+def stored_to_metres(
     stored: Stored,
-    said: Description,
+    description: Description,
     *,
     scale: float | None = None,
     marks: tuple[float, ...] = (),
@@ -35,17 +35,20 @@ def measured(
     values for "no depth". `rays` float64 [H,W], of `ray_lengths`, are needed by a description with `ray_distance`.
     Values out of the description's range are not valid. BadData if the file contradicts the description.
     """
-    own = agreed(stored, said.depth_scale)
-    values = rotated_back(stored, said.depth_rotated)
+    own = agreed(stored, description.depth_scale)
+    values = rotated_back(stored, description.depth_rotated)
     depth, valid = to_metres(
-        values, scale=scale if own is None else own, offset=said.depth_offset, invalid=(*_marks(stored, said), *marks)
+        values,
+        scale=scale if own is None else own,
+        offset=description.depth_offset,
+        invalid=(*_marks(stored, description), *marks),
     )
     if rays is not None:
         depth = (depth / rays).astype(np.float32)
-    if said.min_depth is not None:
-        valid &= depth >= said.min_depth
-    if said.max_depth is not None:
-        valid &= depth <= said.max_depth
+    if description.min_depth is not None:
+        valid &= depth >= description.min_depth
+    if description.max_depth is not None:
+        valid &= depth <= description.max_depth
     np.copyto(depth, 0, where=~valid)
     return depth, valid
 
@@ -81,8 +84,8 @@ def ray_lengths(intrinsics: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(np.linalg.norm(points, axis=-1))
 
 
-def _marks(stored: Stored, said: Description) -> tuple[float, ...]:
-    if said.invalid is not None:
-        return () if len(said.invalid) == 1 and said.invalid[0] < 0 else said.invalid
+def _marks(stored: Stored, description: Description) -> tuple[float, ...]:
+    if description.invalid is not None:
+        return () if len(description.invalid) == 1 and description.invalid[0] < 0 else description.invalid
     wide = stored.values.dtype.kind == "u" and stored.values.dtype.itemsize == 2
     return USUAL_MARKS if wide and stored.scale is None else (0.0,)

@@ -17,7 +17,7 @@ from leadline.data.depth_names import Stored
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.frame import Source
-from leadline.data.layouts.measured import FARTHEST_M, measured, ray_lengths
+from leadline.data.layouts.metres import FARTHEST_M, ray_lengths, stored_to_metres
 
 DEPTH = render(0)[1]
 
@@ -37,10 +37,10 @@ def folder(root: Path, depth: np.ndarray, name: str = "000.npy", toml: str = "")
 def test_rotated_bits_are_rotated_back_up_to_the_largest_number() -> None:
     millimetres = np.array([[0, 1, 1234, 8191, 8192, 30000, 65534]], np.uint16)
     rotated = millimetres << np.uint16(3) | millimetres >> np.uint16(13)
-    depth, valid = measured(Stored(rotated), Description(depth_rotated=3))
+    depth, valid = stored_to_metres(Stored(rotated), Description(depth_rotated=3))
     assert np.allclose(depth, millimetres / 1000) and (valid == (millimetres > 0)).all()
     with pytest.raises(BadData, match="holds float32; depth_rotated is for files of unsigned 16 bits"):
-        measured(Stored(DEPTH), Description(depth_rotated=3))
+        stored_to_metres(Stored(DEPTH), Description(depth_rotated=3))
 
 
 def test_the_key_for_rotated_bits_reads_a_whole_set(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_distances_along_rays_become_depth_at_the_maps_own_size(size: tuple[int,
 
 def test_the_range_is_of_depth_and_not_of_distances() -> None:
     rays = ray_lengths(np.array([[10, 0, 0], [0, 10, 0], [0, 0, 1]], np.float64), (1, 40))
-    depth, valid = measured(Stored((5 * rays).astype(np.float32)), Description(max_depth=5.001), rays=rays)
+    depth, valid = stored_to_metres(Stored((5 * rays).astype(np.float32)), Description(max_depth=5.001), rays=rays)
     assert valid.all() and np.allclose(depth, 5)
 
 
@@ -84,17 +84,17 @@ def test_rays_need_the_camera_of_images_of_this_size(intrinsics: tuple[float, fl
 def test_what_is_stated_as_no_depth_is_none(dtype: str, mark: float) -> None:
     with np.errstate(over="ignore"):
         values = np.array([[1.5, mark, 2.5]]).astype(dtype)
-    depth, valid = measured(Stored(values), Description(invalid=(0, 1e10, 1e11)))
+    depth, valid = stored_to_metres(Stored(values), Description(invalid=(0, 1e10, 1e11)))
     assert valid.tolist() == [[True, False, True]] and depth.tolist() == [[1.5, 0, 2.5]]
 
 
 def test_the_largest_number_of_16_bits_is_no_depth_unless_somebody_says_so(tmp_path: Path) -> None:
     values = np.array([[0, 1000, 65535]], np.uint16)
-    assert measured(Stored(values), Description())[1].tolist() == [[False, True, False]]
-    assert measured(Stored(values), Description(invalid=(0,)))[1].tolist() == [[False, True, True]]
-    assert measured(Stored(values), Description(invalid=(-1,)))[1].tolist() == [[False, True, True]]
-    assert measured(Stored(values, scale=1000.0), Description())[1].tolist() == [[False, True, True]]
-    assert measured(Stored(values.astype(np.int32)), Description())[1].tolist() == [[False, True, True]]
+    assert stored_to_metres(Stored(values), Description())[1].tolist() == [[False, True, False]]
+    assert stored_to_metres(Stored(values), Description(invalid=(0,)))[1].tolist() == [[False, True, True]]
+    assert stored_to_metres(Stored(values), Description(invalid=(-1,)))[1].tolist() == [[False, True, True]]
+    assert stored_to_metres(Stored(values, scale=1000.0), Description())[1].tolist() == [[False, True, True]]
+    assert stored_to_metres(Stored(values.astype(np.int32)), Description())[1].tolist() == [[False, True, True]]
 
 
 @pytest.mark.parametrize(("farthest", "refused"), [(999.0, False), (1001.0, True), (1e10, True)])

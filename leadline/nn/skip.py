@@ -1,0 +1,75 @@
+"""Blocks that a net can do without: found by their shapes, replaced by identity, named in `Spec.skipped`.
+
+LayerPrune (Elkerdawy et al. 2020, arXiv 2007.05667) takes such blocks away: a net with fewer layers is faster on every
+machine, where one with narrower layers may not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+def removable(net: Any) -> tuple[str, ...]:
+    """The names of the blocks whose output has the shape of their input, in the order in which they run.
+
+    A block is a module with layers of its own that stands in a list of modules (`nn.Sequential`, `nn.ModuleList`) and
+    runs once in a pass. Of blocks inside each other the innermost count. `net` is a Net; its size decides the shapes.
+    """
+    names = {name for name, _ in _candidates(net)}
+    runs: dict[str, list[bool]] = {}
+
+    def note(name: str, inputs: tuple[Any, ...], out: Any) -> None:
+        same = len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor)
+        runs.setdefault(name, []).append(same and inputs[0].shape == out.shape)
+
+    hooks = [
+        net.get_submodule(name).register_forward_hook(lambda _m, x, out, name=name: note(name, x, out))
+        for name in names
+    ]
+    training = [(module, module.training) for module in net.modules()]
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, *net.spec.preprocess.size, device=net.mean.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in training:
+            module.training = mode
+    found = [name for name, shapes in runs.items() if shapes == [True]]
+    return tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
+
+
+def skip_(net: Any, names: Sequence[str]) -> None:
+    """Leave the blocks `names` out of `net`, in place; its Spec names them. An unknown one is a ValueError."""
+    leave_out_(net, names)
+    net.spec = replace(net.spec, skipped=(*net.spec.skipped, *names))
+
+
+def leave_out_(net: nn.Module, names: Sequence[str]) -> None:
+    """Put identities in place of the blocks `names`; the Spec stays as it is. An unknown name is a ValueError."""
+    known = {name for name, _ in _candidates(net)} if names else set()
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"the net has no block {name!r} to leave out; it has: {', '.join(sorted(known)) or 'none'}"
+            )
+    for name in names:
+        above, _, own = name.rpartition(".")
+        setattr(net.get_submodule(above), own, nn.Identity())
+
+
+def _candidates(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules in a list of modules that have layers of their own and are none."""
+    for above, module in net.named_modules():
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            for own, block in module.named_children():
+                has_layers = any(isinstance(part, _LAYERS) for part in block.modules())
+                if has_layers and not isinstance(block, _LAYERS):
+                    yield f"{above}.{own}" if above else own, block
