@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, progress, storable, write_whole
+from leadline.cli.early import PLOTS, check_ending, check_model
 from leadline.cli.flags import ALL, Comparison
 from leadline.cli.say import inform
 from leadline.cli.short_help import short_help
@@ -54,17 +55,13 @@ def bench(
     """
     import json as json_format
 
-    progress(f"measuring {', '.join(models)}")
-    from leadline.bench.run import bench as measure
-    from leadline.bench.table import table
     from leadline.core.packages import need
     from leadline.core.writing import may_be_written
     from leadline.runtime.manifest import files_of
     from leadline.runtime.tuning import tuning_folder
 
-    options = what.options(
-        threads=_numbers(threads), tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline
-    )
+    what.check()
+    numbers = _numbers(threads)
     if plot is not None:
         need("matplotlib", "--plot")
     if not models:
@@ -76,6 +73,14 @@ def bench(
             apart = () if free or what.data is None else (what.data,)
             may_be_written(file, reads=reads, apart=apart, advice="give another name")
             check_writable(file)
+    check_ending("plot", plot, PLOTS)
+    for model in models:
+        check_model(model)
+    progress(f"measuring {', '.join(models)}")
+    from leadline.bench.run import bench as measure
+    from leadline.bench.table import table
+
+    options = what.options(threads=numbers, tuning=tuning_folder(tuning, trials), trials=trials, n=n, roofline=roofline)
     found = measure(models, options, progress)
     progress("")
     text = json_format.dumps(storable(found.to_json()), indent=1, allow_nan=False)

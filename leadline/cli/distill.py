@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.data import tell_unread
+from leadline.cli.early import check_training
 from leadline.cli.flags import AS_SAID, Read
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
@@ -129,4 +130,5 @@ def distill(
     """
     from leadline.cli.train import print_report, run_training
 
+    check_training(run)
     return print_report(run_training(run, distillation=how)[1], run, json)

@@ -12,10 +12,10 @@ from tyro.conf import arg
 
 from leadline.cli import data as cli_data
 from leadline.cli.command import check_writable, names, print_json, progress, warn, write_whole
+from leadline.cli.early import check_layout
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.judged import check_predictions, of_model, of_predictions
 from leadline.cli.short_help import short_help
-from leadline.nn.files import DEFAULT
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -77,7 +77,10 @@ def val(
     else:
         for_models = {name: value for name, value in vars(what).items() if name != "external"}
         check_predictions(predictions, what.external, for_models)
-    model = what.model or (DEFAULT if predictions is None else "")
+    model = what.name if predictions is None else ""
+    check_layout(reading.layout)
+    if predictions is None:
+        what.check()
     if csv is not None:  # what cannot be written should fail now, not after the work
         may_tabulate(csv, data, predictions or Path(model))
         check_writable(csv)

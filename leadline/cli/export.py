@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, progress, warn
+from leadline.cli.early import check_model, check_runtimes
 from leadline.cli.flags import parse_size
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.core.text import shown
+from leadline.runtime import suffix
 from leadline.runtime.options import Precision
 
 if TYPE_CHECKING:
@@ -67,9 +69,12 @@ def export(
     """
     from dataclasses import replace
 
-    from leadline.runtime import backend, suffix
-
-    backend(runtime)
+    check_runtimes(runtime)
+    check_model(model)
+    for flag, value in (("size", size), ("frame", frame)):
+        parse_size(flag, value)
+    if out is not None and out.suffix != suffix(runtime):
+        raise ValueError(f"out is {out}; the files of {runtime} end in {suffix(runtime)}")
     progress(f"exporting {model} for {runtime}")
     from leadline.core.agreement import in_words
     from leadline.nn.checkpoint import find, load

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import names, progress
+from leadline.cli.early import check_model, check_precisions, check_protocol_names, check_runtimes
 from leadline.cli.say import inform
 from leadline.core.machine import stated_threads
 from leadline.data.options import Reading
@@ -116,9 +117,19 @@ class ModelOptions:
     external: ExternalModel = NOTHING_SAID
     """What a file of another program, or a folder of depth maps, does not say of itself."""
 
+    @property
+    def name(self) -> str:
+        """The model, or the one that stands in where none is given."""
+        return self.model or DEFAULT
+
+    def check(self) -> None:
+        """An error for a model or runtime that is not there, before anything heavy is loaded."""
+        check_model(self.name)
+        check_runtimes(*([] if self.runtime in (None, "auto") else [str(self.runtime)]))
+
     def predictor(self, n_images: int = 1) -> Predictor:
         """The model, opened for so many images."""
-        opened = predictor(self.model or DEFAULT, self.runtime, self.threads, self.external, self.device, n_images)
+        opened = predictor(self.name, self.runtime, self.threads, self.external, self.device, n_images)
         return replace(opened, flip=self.flip)
 
 
@@ -152,6 +163,14 @@ class Comparison:
     """Where all runtimes compute, such as cpu (the default) or cuda; those that cannot are named."""
     external: ExternalModel = NOTHING_SAID
     """What ONNX and TFLite files of other programs do not say of themselves."""
+
+    def check(self) -> None:
+        """An error for a name that is not known, before anything heavy is loaded."""
+        check_runtimes(*([] if self.runtime == "all" else names(self.runtime, "runtime")))
+        check_precisions(names(self.precision, "precision"))
+        check_protocol_names([self.protocol])
+        for flag in ("size", "frame"):
+            parse_size(flag, getattr(self, flag))
 
     def options(self, **more: Any) -> BenchOptions:
         """What `bench` and `parity` measure by, with `more` of its fields."""

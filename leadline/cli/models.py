@@ -13,6 +13,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json
 from leadline.cli.say import closing
 from leadline.cli.short_help import WIDTH, short_help
+from leadline.core.old_keys import OLD_SPLIT
 from leadline.core.text import shown
 
 
@@ -180,7 +181,7 @@ def _figures(metrics: Any) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and any(isinstance(item, Mapping) for item in value.values()):
             yield from _figures(value)
         elif (text := _plain(value)) is not None:
-            yield str(key), text
+            yield str(key).replace(OLD_SPLIT, "validation split"), text
 
 
 def _plain(value: Any, depth: int = 0) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
+from leadline.cli.early import check_model
 from leadline.cli.export import Count, Model
 from leadline.cli.flags import ALL, Comparison
 from leadline.cli.short_help import short_help
@@ -81,6 +82,8 @@ def parity(
         tolerance: largest difference of a float32 file, relative to the largest value
         json: print one JSON object
     """
+    what.check()
+    check_model(model)
     progress(f"comparing {model} with its runtimes")
     from leadline.bench.parity import parity as compare
     from leadline.bench.rows import is_artefact

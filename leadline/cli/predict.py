@@ -73,7 +73,10 @@ def predict(
     """
     from leadline.core.image_sources import sources
     from leadline.predict.files import mean_latency_ms, predict_files, summary
+    from leadline.predict.writers import Saver
 
+    what.check()
+    Saver(names(save, "save") or ("vis", "png16"), what.name, "metric", **vars(look))  # refuses what cannot be
     paths = sources(source, warn)
     predictor = what.predictor(len(paths))
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))

@@ -9,12 +9,15 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import check_writable, names, print_json, progress, warn
+from leadline.cli.early import PLOTS, check_ending, check_layout, check_model, check_protocol_names, check_runtimes
 from leadline.cli.flags import AS_SAID, Read
 from leadline.cli.say import closing, inform
 from leadline.cli.short_help import short_help
+from leadline.compress.cost.budget import parse
 from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
+from leadline.training.loss_names import check_loss_names
 from leadline.training.options import FitOptions, Training
 
 _LONG = FitOptions(steps=1500, optimizer="adamw", lr=5e-4, weight_decay=0.01, warmup=50, clip=1.0, freeze_bn_after=0.9)
@@ -94,6 +97,14 @@ def prune(
         resume: go on with the run that was stopped
         json: print one JSON object
     """
+    protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
+    check_model(model)
+    check_loss_names(learning.loss)
+    check_protocol_names(protocols)
+    check_layout(reading.layout)
+    check_runtimes(*runtimes, *([how.runtime] if how.runtime else []))
+    parse(how.budget, how.runtime, how.threads if how.runtime else None)
+    check_ending("plot", plot, PLOTS)
     from leadline.core.machine import check_threads
     from leadline.core.report import table
     from leadline.core.writing import may_be_written
@@ -101,16 +112,13 @@ def prune(
     from leadline.evaluation.evaluate import check_protocols
     from leadline.nn.checkpoint import find, load
     from leadline.pipelines.prune import run
-    from leadline.pipelines.prune_report import check_picture, compared, draw_widths
+    from leadline.pipelines.prune_report import compared, draw_widths
     from leadline.pipelines.training_data import shares
     from leadline.runtime import installed
 
-    protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
     for needed in [*runtimes, *([how.runtime] if how.runtime else [])]:
         installed(needed)  # what cannot run should fail now, not after the work
     check_threads(how.threads)
-    if plot is not None:
-        check_picture(plot)
     folders = shares(learning.data, learning.batch)[0]
     if plot is not None:
         may_be_written(plot, reads=[find(model), how.out], apart=folders, advice="give another --plot")

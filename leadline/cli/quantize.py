@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
+from leadline.cli.early import check_layout, check_model, check_protocol_names, check_runtimes
 from leadline.cli.export import Model, Size
 from leadline.cli.flags import AS_SAID, Read, parse_size
 from leadline.cli.say import closing
@@ -78,9 +79,10 @@ def quantize(
         reading: how to read the data
         json: print one JSON object
     """
-    from leadline.runtime import backend, suffix
-
-    backend(file.runtime)
+    check_runtimes(file.runtime)
+    check_model(model)
+    check_protocol_names([criteria.protocol])
+    check_layout(reading.layout)
     progress(f"quantizing {model} for {file.runtime}")
     from leadline.compress.quantization.search import quantize as quantize_model
     from leadline.core.agreement import in_words
@@ -89,6 +91,7 @@ def quantize(
     from leadline.data.dataset import subset
     from leadline.data.layouts.detect import open_dataset
     from leadline.nn.checkpoint import find, load
+    from leadline.runtime import suffix
     from leadline.runtime.export import calibration as pictures_for
 
     if file.images < 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import print_json
+from leadline.cli.early import check_training
 from leadline.cli.say import closing, inform
 from leadline.cli.short_help import short_help
 from leadline.core.report import Report, table
@@ -55,4 +56,5 @@ def train(run: Annotated[Training, arg(name="")], *, json: bool = False) -> int:
         run: the run
         json: print one JSON object
     """
+    check_training(run)
     return print_report(run_training(run)[1], run, json)

@@ -143,9 +143,13 @@ class PruneOptions:
         check(self, threads=at_least(1), distill_weight=FROM_0)
         require(
             (
+                self.out.suffix == ".safetensors",
+                f"out is {self.out}; the pruned net is a checkpoint, its name ends in .safetensors",
+            ),
+            (
                 not self.reinit or self.finetune,
                 "new weights without a training are of no use; leave --reinit out, or let it train",
-            )
+            ),
         )
 
 

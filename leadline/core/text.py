@@ -125,6 +125,6 @@ def some(names: Sequence[str], count: int = 3) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """For an error message: the at most three of `known` that look most like `word`, or what there is if none does."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"nearest: {', '.join(near)}" if near else f"known: {some(known, 10)}"

@@ -49,13 +49,18 @@ class Labels:
     root: Path
     kind: Kind
     depth_scale: float
-    said: Mapping[str, Any] = field(repr=False)
-    """The manifest."""
+    manifest: Mapping[str, Any] = field(repr=False)
+    """What the set says of itself: teacher, data, licences, archives, and images without a label."""
     places: Mapping[str, Any] = field(repr=False)
     """Name -> the image's JSON and, as `file` and `at`, its place."""
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The name of `manifest` until 0.1, kept for one release."""
+        return self.manifest
 
 
 def is_labels(root: Path) -> bool:
@@ -209,7 +214,7 @@ def _is_of(labels: Labels, key: Any, sample: Item, read: Any) -> bool:
 
 
 def _left_out(labels: Labels) -> frozenset[str]:
-    return frozenset(line["name"] for line in labels.said["skipped"])
+    return frozenset(line["name"] for line in labels.manifest["skipped"])
 
 
 def with_labels(data: Dataset, labels: Labels, *, keep_depth: bool = True, min_confidence: float = 0.0) -> Dataset:

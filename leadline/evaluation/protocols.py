@@ -13,7 +13,6 @@ A published protocol's behaviour never changes under its name: a change gets a n
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from PIL import Image
 from leadline.core.geometry import ALIGNMENTS, Alignment, align, extend
 from leadline.core.report import Report
 from leadline.core.spec import Kind
+from leadline.core.text import nearest
 from leadline.core.types import Depth
 from leadline.evaluation.metrics import METRICS, measure
 
@@ -132,9 +132,7 @@ def find(name: str) -> Protocol:
     """The built-in protocol `name@version`; another name is a ValueError with the nearest one."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.3)
-    hint = f"; nearest: {near[0]}" if near else ""
-    raise ValueError(f"the protocol {name!r} is unknown{hint}; allowed: {', '.join(PROTOCOLS)}")
+    raise ValueError(f"the protocol {name!r} is unknown; {nearest(name, PROTOCOLS)}")
 
 
 def protocol_hash(protocol: Protocol) -> str:

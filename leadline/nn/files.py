@@ -14,7 +14,7 @@ from typing import Any
 
 from leadline.core.errors import BadCheckpoint
 from leadline.core.spec import Spec, from_json
-from leadline.core.text import reason, short_repr
+from leadline.core.text import nearest, reason, short_repr
 
 FORMAT = "leadline-1"
 DEFAULT = "fastdepth_small"
@@ -59,7 +59,8 @@ def find(name_or_path: Path | str) -> Path:
     if str(name_or_path) in zoo.names():
         raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
     raise BadCheckpoint(
-        f"there is no model {str(name_or_path)!r}: neither a file nor one of {', '.join(known) or 'none'}"
+        f"there is no model {str(name_or_path)!r}: neither a file nor a net that ships; "
+        f"{nearest(str(name_or_path), [*known, *zoo.names()])}"
     )
 
 

@@ -50,8 +50,6 @@ def run(
     layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
     """
     training, folder = options.training, options.out.with_suffix("")
-    if options.out.suffix != ".safetensors":
-        raise ValueError(f"out is {options.out}; the pruned net is a checkpoint, its name ends in .safetensors")
     budget = parse(options.budget, options.runtime, options.threads)
     if options.method == "netadapt" and not training.val_every:
         raise ValueError(

@@ -60,15 +60,6 @@ def compared(
     return reports
 
 
-def check_picture(path: Path) -> None:
-    """A ValueError if no picture can be written under that name."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = sorted(FigureCanvasBase.filetypes)
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(f"plot is {path}; its name must end in one of {', '.join(known)}")
-
-
 def draw_widths(before: Net, after: Net, path: Path) -> Path:
     """A picture: for each group of channels of `before`, how many it had and how many `after` has kept."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

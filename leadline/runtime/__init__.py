@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from leadline.core.errors import BadArtefact, NoRuntime
+from leadline.core.text import nearest
 from leadline.runtime.options import CompileOptions, Precision
 
 if TYPE_CHECKING:
@@ -104,11 +104,15 @@ def register(name: str, module: ModuleType | str, suffix: str) -> None:
     BACKENDS[name], SUFFIXES[suffix] = found.__name__, name
 
 
-def backend(name: str) -> Backend:
-    """The backend's module; an unknown name is a ValueError that names the nearest one."""
+def check_name(name: str) -> None:
+    """A ValueError that names the nearest ones unless `name` is a runtime's; nothing is loaded."""
     if name not in BACKENDS:
-        near = difflib.get_close_matches(name, BACKENDS, n=3) or sorted(BACKENDS)
-        raise ValueError(f"the backend {name!r} is unknown; nearest: {', '.join(near)}")
+        raise ValueError(f"the runtime {name!r} is unknown; {nearest(name, BACKENDS)}")
+
+
+def backend(name: str) -> Backend:
+    """The backend's module; an unknown name is a ValueError that names the nearest ones."""
+    check_name(name)
     return cast(Backend, importlib.import_module(BACKENDS[name]))
 
 

@@ -43,11 +43,11 @@ def test_without_flags_all_runtimes_are_measured(asked: list[Any], capsys: pytes
 
 
 def test_flags_become_options(asked: list[Any], tmp_path: Path) -> None:
-    words = "a b.onnx --runtime onnx,openvino --precision fp32,int8 --threads 1,2 --size 96x128 --frame 240x320"
+    words = "litedepth b.onnx --runtime onnx,openvino --precision fp32,int8 --threads 1,2 --size 96x128 --frame 240x320"
     words += " --data photos --protocol nyu-eigen@1 --limit 5 --calibration pictures --n 50 --roofline"
     assert command(*words.split(), "--tuning", str(tmp_path), "--trials", "8") == 0
     models, options = asked
-    assert models == ("a", "b.onnx")
+    assert models == ("litedepth", "b.onnx")
     assert (options.runtimes, options.precisions) == (("onnx", "openvino"), ("fp32", "int8"))
     assert (options.threads, options.size, options.frame, options.whole_frame) == ((1, 2), (96, 128), (240, 320), True)
     assert (options.data, options.protocol, options.limit) == (Path("photos"), "nyu-eigen@1", 5)
@@ -58,20 +58,20 @@ def test_flags_become_options(asked: list[Any], tmp_path: Path) -> None:
 def test_json_is_a_file_beside_the_table_or_takes_its_place(
     asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("net", "--json", str(tmp_path / "new" / "out.json"), "--plot", str(tmp_path / "p.png")) == 0
+    assert command("litedepth", "--json", str(tmp_path / "new" / "out.json"), "--plot", str(tmp_path / "p.png")) == 0
     assert "precision" in capsys.readouterr().out and (tmp_path / "p.png").stat().st_size > 1000
     found = json.loads((tmp_path / "new" / "out.json").read_text())
     assert [r["runtime"] for r in found["rows"]] == ["eager", "onnx", "tvm"]
     assert found["rows"][1]["ratio"] is None  # JSON has no NaN
-    assert command("net", "--json", "-") == 0
+    assert command("litedepth", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out) == found
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["net", "--threads", "two"], "--threads is 'two'"),
-        (["net", "--frame", "480,640"], "HEIGHTxWIDTH"),
+        (["litedepth", "--threads", "two"], "--threads is 'two'"),
+        (["litedepth", "--frame", "480,640"], "HEIGHTxWIDTH"),
         ([], "nothing to measure"),
     ],
 )
@@ -83,5 +83,5 @@ def test_nonsense_is_one_line(words: list[str], message: str, capsys: pytest.Cap
 
 def test_what_cannot_be_written_fails_before_the_work(asked: list[Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert command("net", "--json", str(tmp_path / "file" / "out.json")) == 1
+    assert command("litedepth", "--json", str(tmp_path / "file" / "out.json")) == 1
     assert asked == []

@@ -127,7 +127,20 @@ def test_a_flag_that_names_nothing_is_refused(text: str) -> None:
         ["bench", "x", "--runtime", " "],
         ["bench", "x", "--precision", ""],
         ["parity", "x", "--runtime", ","],
-        ["prune", "x", "--method", "l1", "--budget", "macs=0.5x", "--data", "x", "--out", "y", "--protocol", ","],
+        [
+            "prune",
+            "x",
+            "--method",
+            "l1",
+            "--budget",
+            "macs=0.5x",
+            "--data",
+            "x",
+            "--out",
+            "y.safetensors",
+            "--protocol",
+            ",",
+        ],
     ],
 )
 def test_every_list_with_commas_refuses_to_name_nothing(capsys: Captured, args: list[str]) -> None:

@@ -113,7 +113,7 @@ def test_a_layout_that_is_not_there_says_what_it_needs(tmp_path: Path, layout: s
 
 def test_unknown_layouts_splits_and_flags_are_named(tmp_path: Path, rooms: list[Room]) -> None:
     write_folder(tmp_path, rooms[:2])
-    with pytest.raises(ValueError, match="layout is 'tumm'; allowed: densedepth"):
+    with pytest.raises(ValueError, match="layout is 'tumm'; nearest: tum"):
         open_dataset(tmp_path, layout="tumm")
     with pytest.raises(ValueError, match="split is 'half'; allowed: train, val, test, all"):
         open_dataset(tmp_path, "half")

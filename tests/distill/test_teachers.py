@@ -256,7 +256,7 @@ def test_words_that_name_no_teacher(tmp_path: Path) -> None:
         open_teacher(tmp_path / "notes.txt")
     with pytest.raises(BadArtefact, match=r"there is no file"):
         open_teacher(tmp_path / "none.onnx")
-    with pytest.raises(BadCheckpoint, match=r"neither a file nor one of"):
+    with pytest.raises(BadCheckpoint, match=r"neither a file nor a net that ships"):
         open_teacher("none.safetensors")
     with pytest.raises(ValueError, match=r"teacher is empty"):
         build_teacher(TeacherOptions())

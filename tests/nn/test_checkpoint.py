@@ -105,7 +105,7 @@ def _unknown_spec(net: Net, path: Path) -> None:
         (lambda net, path: path.write_bytes(pickle.dumps(Boom())), "is a pickle"),
         (lambda net, path: torch.save(net.state_dict(), path), "is a pickle"),
         (lambda net, path: path.mkdir(), "is a folder"),
-        (lambda net, path: None, "neither a file nor one of"),
+        (lambda net, path: None, "neither a file nor a net that ships"),
     ],
     ids=["cut", "program", "net", "spec", "empty", "gif", "pickle", "torch", "folder", "missing"],
 )

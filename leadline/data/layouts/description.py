@@ -77,10 +77,10 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
         except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
     given = _by_one_name({key: value for key, value in overrides.items() if value is not None})
-    return _checked({**_said(described), **given})
+    return _checked({**_stated(described), **given})
 
 
-def _said(description: Description) -> dict[str, Any]:
+def _stated(description: Description) -> dict[str, Any]:
     values = {field.name: getattr(description, field.name) for field in dataclasses.fields(description)}
     return {key: value for key, value in values.items() if value is not None}
 

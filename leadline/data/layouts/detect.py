@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadData
+from leadline.core.text import nearest
 from leadline.core.user_code import UserFunction, user_function
 from leadline.data.dataset import Dataset
 from leadline.data.layouts import folder, homes, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
@@ -117,7 +118,7 @@ def described(path: str | Path, **overrides: Any) -> tuple[Path, Description]:
             raise BadData(_refused(root, own))
         return root, dataclasses.replace(description, layout=str(own))
     if name not in LAYOUTS:
-        problem = f"layout is {name!r}; allowed: {', '.join(LAYOUTS)}"
+        problem = f"layout is {name!r}; {nearest(name, LAYOUTS)}"
         raise ValueError(problem) if "layout" in overrides else BadData(f"{root / FILE_NAME}: {problem}")
     return root, dataclasses.replace(description, layout=name)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from leadline.core.user_code import user_function
+from leadline.training.loss_names import unknown_loss
 from leadline.training.losses import LOSSES, Criterion, Term
 from leadline.training.losses.own import user_loss
 
@@ -23,7 +24,7 @@ def typed(names: Sequence[str]) -> dict[str, Term]:
         if name == "stereo":
             raise ValueError("the loss 'stereo' learns from pairs of views alone; give --loss stereo by itself")
         if criterion is None:
-            raise ValueError(f"the loss {name!r} is unknown; known: {', '.join(LOSSES)}, or FILE.py:NAME for your own")
+            raise ValueError(unknown_loss(name))
         if at not in ("", "target", "map"):
             raise ValueError(f"the loss {entry!r} is to be taken at {at!r}; allowed: @target, @map")
         try:

@@ -1,0 +1,82 @@
+"""What can be refused before torch is loaded and before data are read: unknown names, and endings that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+from leadline.core.text import nearest
+from leadline.runtime.options import Precision
+from leadline.training.options import Training
+
+PLOTS = (
+    ".avif", ".eps", ".gif", ".jpeg", ".jpg", ".pdf", ".pgf", ".png", ".ps", ".raw", ".rgba", ".svg", ".svgz", ".tif",
+    ".tiff", ".webp",
+)  # fmt: skip
+"""The endings of pictures that matplotlib writes."""
+
+
+def check_model(model: str, *, trained: bool = True) -> None:
+    """An error unless `model` names a net with weights, a file or a run's folder, or, where it need not be `trained`,
+    a net of the zoo. Exported files are left to what opens them.
+    """
+    from leadline.nn import zoo
+    from leadline.nn.files import find
+    from leadline.runtime import SUFFIXES
+
+    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names()):
+        return
+    if not trained and not Path(model).suffix and "/" not in model and not Path(model).exists():
+        zoo.spec(model)  # which says what is near
+    find(model)
+
+
+def check_runtimes(*names: str) -> None:
+    """A ValueError for a name that is no runtime's; none is loaded."""
+    from leadline.runtime import check_name
+
+    for name in names:
+        check_name(name)
+
+
+def check_precisions(names: Iterable[str]) -> None:
+    """A ValueError for a name that is no precision's."""
+    for name in names:
+        if name not in (known := get_args(Precision)):
+            raise ValueError(f"the precision {name!r} is unknown; one of {', '.join(known)} is needed")
+
+
+def check_protocol_names(names: Iterable[str]) -> None:
+    """A ValueError for a name that is no protocol's."""
+    from leadline.evaluation.protocols import find
+
+    for name in names:
+        find(name)
+
+
+def check_layout(layout: str | None) -> None:
+    """A ValueError for a name that is no layout's and no function of the user's own."""
+    from leadline.core.user_code import user_function
+    from leadline.data.layouts.detect import LAYOUTS
+
+    if layout is not None and layout not in LAYOUTS and user_function(layout) is None:
+        raise ValueError(f"layout is {layout!r}; {nearest(layout, LAYOUTS)}")
+
+
+def check_ending(flag: str, file: Path | None, endings: Iterable[str]) -> None:
+    """A ValueError unless the file's name ends in one of `endings`, in capitals or not."""
+    endings = list(endings)
+    if file is not None and file.suffix.lower() not in endings:
+        words = ", ".join(ending.removeprefix(".") for ending in endings)
+        raise ValueError(f"{flag} is {file}; its name must end in one of {words}")
+
+
+def check_training(run: Training) -> None:
+    """The names in the options of a training."""
+    from leadline.training.loss_names import check_loss_names
+
+    check_model(run.model, trained=run.pretrained)
+    check_loss_names(run.loss)
+    check_protocol_names([run.protocol])
+    check_layout(run.reading.layout)
