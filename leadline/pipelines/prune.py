@@ -47,7 +47,8 @@ def run(
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
     options it is a TrainingFailed. `say` gets a line about each step that is done, `progress` about the
-    one that runs, such as each layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
+    one that runs, such as each layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any
+    training.
     """
     training, folder = options.training, options.out.with_suffix("")
     if options.out.suffix != ".safetensors":
