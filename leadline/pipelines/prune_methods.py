@@ -73,7 +73,7 @@ def cost_model(
 
 
 def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
-    """What cannot be is told here, before anything is trained or written: a ValueError, or a BudgetInfeasible that
+    """Checks before anything is trained or written: a ValueError, or a BudgetInfeasible that
     says the smallest cost there can be.
     """
     if options.method == "netadapt" and made.validation is None:
