@@ -76,7 +76,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """For `--dist loadscope`: tests of one `scope` go to one process. (`loadgroup` of xdist 3.8 does nothing with pytest 9.)"""
+    """For `--dist loadscope`: tests of one `scope` go to one process.
+
+    xdist's own `loadgroup` (3.8) has no effect with pytest 9.
+    """
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling
