@@ -135,6 +135,8 @@ def distance(facts: Mapping[str, Any], most: float, options: Pruning) -> list[st
     if found < _NEAR * most:
         closer = "--multiple 1" if options.multiple > 1 else "--method netadapt"
         why = f"widths go in steps of {options.multiple}, and scores or masks that are alike go together"
+        if options.method == "layers":
+            closer, why = "--method taylor", "blocks go as a whole"
         lines.append(f"that is far under the budget, so more was cut than asked: {why}; {closer} may come closer")
     return lines
 
