@@ -2,7 +2,7 @@
 #
 #   make setup                     .venv with the tested versions of constraints.txt
 #   make runtimes                  the eight runtimes, transformers and Ray besides, 2 GB; `make test` and `make bench` see to it themselves
-#   make demo                      depth of a photograph; MODEL=NAME or `make demo -- --model NAME` choose the net,
+#   make demo                      depth of a photograph, without torch; MODEL=NAME or `make demo -- --model NAME` choose the net,
 #                                  PHOTO=FILE the photograph, OUT=FOLDER where the pictures go;
 #                                  everything after -- goes to `leadline predict`
 #   make test                      the fast tests, 5 minutes on two cores; SLOW=1 the slow ones too, half an hour;
@@ -25,10 +25,12 @@ SEEDS ?= 0:1
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ALL := $(VENV)/ready-with-runtimes
+DEMO := $(VENV)/ready-for-demo
 RUNTIMES := exports,teachers,label
 PYTEST := $(BIN)/python -m pytest
-# Two processes of one thread each; tests/conftest.py says which tests stay together, and that slow ones begin first.
-TWO = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
+ENOUGH = import sys; sys.exit(sys.version_info < (3, 11) and 'leadline needs Python >= 3.11; try: make PYTHON=python3.11')
+# Two processes of one thread each; tests/conftest.py says which tests stay together.
+TWO = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadscope --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup
@@ -48,7 +50,7 @@ NET = $(if $(filter --model --model=% -m,$(ARGS)),,--model $(MODEL))
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'leadline needs Python >= 3.11; try: make PYTHON=python3.11')"
+	@$(PYTHON) -c "$(ENOUGH)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
 	@touch $@
@@ -59,7 +61,13 @@ $(ALL): $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,$(RUNTIMES)]'
 	@touch $@
 
-demo: $(READY)
+$(DEMO): pyproject.toml constraints.txt
+	@$(PYTHON) -c "$(ENOUGH)"
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,demo]'
+	@touch $@
+
+demo: $(DEMO)
 	@photo="$(PHOTO)"; $(BIN)/leadline predict "$${photo:-$$($(CARRIED))}" $(NET) --out $(OUT) --save png16,side $(ARGS)
 	@echo "The pictures are in $(OUT):" && ls $(OUT)
 

@@ -33,13 +33,13 @@ class Worker:
     """A running worker process. `cores` are those it stays on, empty for any; `threads` what its libraries may use."""
 
     def __init__(self, cores: Sequence[int], threads: int) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
         names = ",".join(map(str, cores)) or "any"
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "leadline.bench.worker", names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._errors,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _import_path()},
             process_group=0 if os.name == "posix" else None,  # its own: `close` ends what it has started, too
         )
@@ -81,7 +81,7 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._listener.join(timeout=5)
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
 
@@ -99,8 +99,8 @@ class Worker:
     def _last_words(self) -> str:
         code = self._process.wait()
         why = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        self._said.seek(0)
-        lines = [line.strip() for line in self._said.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
         return f"its process died ({why})" + (f": {lines[-1][:300]}" if lines else "")
 
 

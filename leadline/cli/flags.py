@@ -67,7 +67,7 @@ def predictor(
         progress("")
         inform(choice.why)
         load = partial(_load, load_predictor, choice.file, None, NOTHING_SAID, None)
-    if threads is not None:
+    if threads is not None or (device or "cpu").lower() != "cpu":  # elsewhere the processor's threads do not count
         return load(threads)
     from leadline.predict.threads import load_with_fast_threads
 

@@ -13,6 +13,7 @@ from tyro.conf import arg
 from leadline.cli.command import print_json
 from leadline.cli.say import closing
 from leadline.cli.short_help import WIDTH, short_help
+from leadline.core.old_keys import OLD_SPLIT
 from leadline.core.text import shown
 
 
@@ -126,6 +127,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         "bytes": None if file is None else file.stat().st_size,
         "fastest": cost["fastest"],
         "history": list(spec.provenance),
+        "skipped": list(spec.skipped),
         "provenance": {} if file is None else read_provenance(name),
     }
     if json:
@@ -180,7 +182,7 @@ def _figures(metrics: Any) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and any(isinstance(item, Mapping) for item in value.values()):
             yield from _figures(value)
         elif (text := _plain(value)) is not None:
-            yield str(key), text
+            yield str(key).replace(OLD_SPLIT, "validation split"), text
 
 
 def _plain(value: Any, depth: int = 0) -> str | None:

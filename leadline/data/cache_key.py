@@ -22,15 +22,15 @@ def identity(data: Dataset, height: int | None) -> str | None:
     """A hash of all that decides what the data set's frames hold; None if that cannot be said."""
     roots: list[Path] = []
     try:
-        parts = [_code(), data.name, height, _said(data.read, roots), _said(data.keys, roots)]
+        parts = [_code(), data.name, height, _as_json(data.read, roots), _as_json(data.keys, roots)]
     except LookupError:
         return None
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
-def _said(value: Any, roots: list[Path]) -> Any:
+def _as_json(value: Any, roots: list[Path]) -> Any:
     """`value` as JSON, files with size and time. Folders join `roots`: words may be files in one of those."""
-    inner = functools.partial(_said, roots=roots)
+    inner = functools.partial(_as_json, roots=roots)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str | Path):

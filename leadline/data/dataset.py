@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from leadline.core.errors import LeadlineError
+from leadline.core.text import some
 from leadline.core.types import Item
 from leadline.data.label_index import FORMAT as FORMAT
 from leadline.data.label_index import MANIFEST as MANIFEST
@@ -47,6 +48,22 @@ def first_readable(data: Dataset) -> Item:
         except (LeadlineError, OSError) as error:
             failed = failed or error
     raise failed or ValueError(f"the data set {data.name!r} has no items")
+
+
+def readable(data: Dataset, say: Callable[[str], None]) -> Dataset:
+    """`data` without the items that cannot be read, which takes as long as reading all; `say` is told how many. If none
+    can be read, all stay.
+    """
+    bad: list[Any] = []
+    for key in data.keys:
+        try:
+            data.read(key)
+        except (LeadlineError, OSError):
+            bad.append(key)
+    if not bad or len(bad) == len(data):
+        return data
+    say(f"{data.name}: left out {len(bad)} of {len(data)} images that cannot be read: {some([*map(called, bad)])}")
+    return replace(data, keys=tuple(key for key in data.keys if key not in set(bad)))
 
 
 def subset(data: Dataset, indices: Sequence[int]) -> Dataset:

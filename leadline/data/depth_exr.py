@@ -54,13 +54,13 @@ def read_exr(path: Path, kind: Kind | None, key: str | None) -> Stored:
     if parts[index].channels[channel] != (1, 1):
         raise BadData(f"{path}: its channel {name} has fewer pixels than the image; save it at full size")
     if len(parts) == 1:
-        return Stored(_one(path, channel, parts[0].size), unit_of(name), _says(name))
+        return Stored(_one(path, channel, parts[0].size), unit_of(name), _kind_of(name))
     n_samples = sum(part.size[0] * part.size[1] * len(part.channels) for part in parts)
     if n_samples > _N_SAMPLES:
         raise BadData(f"{path} has {n_samples} numbers in all its parts; save the part with {name} alone")
     with exr.File(str(path), separate_channels=True) as file:
         pixels = np.array(file.parts[index].channels[channel].pixels)
-    return Stored(pixels, unit_of(name), _says(name))
+    return Stored(pixels, unit_of(name), _kind_of(name))
 
 
 def choose_channel(path: Path, names: Collection[str], kind: Kind | None, key: str | None) -> str:
@@ -68,12 +68,12 @@ def choose_channel(path: Path, names: Collection[str], kind: Kind | None, key: s
     found = dict.fromkeys(names, "")
     if key in found or len(names) == 1:
         for name in [key] if key in found else names:
-            agreeing(path, name, _says(name), kind)
+            agreeing(path, name, _kind_of(name), kind)
     if key is None and kind != "relative_disparity":
         ranks = {name: rank for name in names if (rank := _rank(name, names)) is not None}
         best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
         if len(best) == 1:
-            return agreeing(path, best[0], _says(best[0]), kind)
+            return agreeing(path, best[0], _kind_of(best[0]), kind)
         if best or len(names) > 1:
             why = f"; {' and '.join(best)} may both be depth" if best else ""
             some = ", ".join(list(names)[:40])
@@ -81,7 +81,7 @@ def choose_channel(path: Path, names: Collection[str], kind: Kind | None, key: s
     return choose(path, found, kind, key, "channel")
 
 
-def _says(name: str) -> Kind | None:
+def _kind_of(name: str) -> Kind | None:
     """What a channel holds, where its own name or its layer's tells that it is no metres."""
     layer, _, channel = name.rpartition(".")
     return kind_of(channel) or kind_of(layer.rpartition(".")[2])

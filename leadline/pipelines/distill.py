@@ -77,8 +77,8 @@ def licences(facts: Mapping[str, Any]) -> list[str]:
 
 def _facts(sets: tuple[Labels, ...], teacher: Teacher | None) -> dict[str, Any]:
     label_sets = [
-        {"teacher": s.said["teacher"], "kind": s.kind, "data": s.said["data"]["name"], "n": s.said["n"],
-         "licences": s.said["licences"], "shards": _hash([shard["sha256"] for shard in s.said["shards"]])}
+        {"teacher": s.manifest["teacher"], "kind": s.kind, "data": s.manifest["data"]["name"], "n": s.manifest["n"],
+         "licences": s.manifest["licences"], "shards": _hash([shard["sha256"] for shard in s.manifest["shards"]])}
         for s in sets
     ]  # fmt: skip
     return {"label_sets": label_sets, "teacher": None if teacher is None else {"name": teacher.name, **teacher.facts}}
@@ -117,7 +117,7 @@ def _with_labels(
 
 def _of_depth(labels: Labels) -> bool:
     """Whether only images with depth were labelled, since it gave the answers their scale."""
-    return bool(labels.said["data"].get("reading", {}).get("items") == "depth")
+    return bool(labels.manifest["data"].get("reading", {}).get("items") == "depth")
 
 
 def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
@@ -126,7 +126,7 @@ def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
 
 
 def _unsure(labels: Labels) -> bool:
-    """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
+    """Whether the set stores confidence: some of it is below 1 in the first images."""
     found = [read_label(labels, name) for name in list(labels.places)[:8]]
     return any(bool((confidence[values > 0] < 1).any()) for values, confidence in found)
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Spec, to_json
 from leadline.core.storage import cache
 from leadline.data.cache import cached
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, readable
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.unread import unread, with_files
 from leadline.data.loader import Batches, Part, enough_workers, item, loader
@@ -185,8 +186,16 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
         say("no labelled data are given: there is no validation")
     if supervision is not None:
         sets = supervision.add_labels(sets)  # after the split: it must not depend on which images the teacher left out
+    height = None if stereo else rows(run, spec)
+    decoded = partial(cached, folder=cache() / "frames", gb=run.cache_gb, height=height, say=say)
     with first():  # one process decodes; the others then read its cache
-        sets = cached(sets, cache() / "frames", gb=run.cache_gb, height=None if stereo else rows(run, spec), say=say)
+        try:
+            sets = decoded(sets)
+        except (BadImage, BadData):
+            photographs = [readable(data, say_once) for data in sets[labelled:]]
+            if photographs == sets[labelled:]:
+                raise
+            sets = decoded([*sets[:labelled], *photographs])
     return TrainingSets(sets, per_batch, validation, camera)
 
 

@@ -160,6 +160,7 @@ def load_predictor(
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
     ready = shipped_file(model, runtime, place)
     if ready is None and made_for == "eager" and runtime in (None, "eager"):
+        need_torch(model, runtime)
         predictor = _by_pytorch(model, threads, place)
     else:
         path = ready or Path(model)
@@ -202,26 +203,28 @@ def _exported(model: str | Path, runtime: str) -> Path:
 
 
 def _by_pytorch(model: str | Path, threads: int | None, device: str) -> Predictor:
-    need_torch(model)
     check_device("eager", device)
     from leadline.nn.checkpoint import load as load_net
 
     return predictor_of(load_net(model).to(device), threads)
 
 
-def need_torch(model: str | Path) -> None:
-    """MissingPackage, with what else can be done, if PyTorch is not there to run the name or checkpoint `model`."""
+def need_torch(model: str | Path, runtime: str | None = None) -> None:
+    """MissingPackage, with what else can be done, if PyTorch is not there to run the name or checkpoint `model`; the
+    runtime None is any.
+    """
     find(model)  # a name that does not exist is told before a package that is lacking
-    if not is_installed("torch"):
-        raise MissingPackage("torch", "train", f"running {model}", _without_torch(model))
-
-
-def _without_torch(model: str | Path) -> str:
+    if is_installed("torch"):
+        return
     command = backend("onnx").missing()
-    if str(model) in shipped_onnx():
-        return f"or run its ONNX file, which ships: {command or 'leave --runtime eager out'}"
+    if str(model) in shipped_onnx() and command is not None and runtime is None:
+        raise MissingPackage("onnxruntime", "onnx", f"running {model}", "or 'leadline[train]', to run it by PyTorch")
     others = f"{', '.join(shipped_onnx())} run without it{f' ({command})' if command else ''}"
-    return others if str(model) in shipped() else f"or export it on a machine that has torch; {others}"
+    if str(model) in shipped_onnx():
+        others = "without it its ONNX file runs: leave --runtime eager out"
+    elif str(model) not in shipped():
+        others = f"or export it on a machine that has torch; {others}"
+    raise MissingPackage("torch", "train", f"running {model}", others)
 
 
 def predictor_of(net: Net, threads: int | None = None) -> Predictor:

@@ -103,7 +103,7 @@ def fit(
             if done % options.log_every == 0 or last:
                 write(done, {**logs, **({"skipped": state.skipped} if state.skipped else {})}, rate.mean)
             if last or (path is not None and done % options.save_every == 0):
-                _refuse_wild(run.mean, done)  # else a net with NaN would overwrite the last good state
+                _refuse_not_finite(run.mean, done)  # else a net with NaN would overwrite the last good state
                 if main and path is not None:
                     save(run.mean, path.with_name("last.safetensors"), provenance={"steps": done, **(facts or {})})
                     write_state(state, path, done, plan)
@@ -162,10 +162,10 @@ class Steps:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if step + 1e-6 >= options.freeze_bn_after * options.steps:  # 1e-6: in floating point 0.7 x 10 is above 7
-            _still(self.net)
+            _freeze_batch_norms(self.net)
         self.optimizer.zero_grad(set_to_none=True)
         self.shell.outputs.clear()
-        value, logs = self._asked(batch)
+        value, logs = self._loss_of(batch)
         # float() waits until the GPU has computed the loss: once a step; a CPU has no queue to wait for
         scalar = None if logs.get("skipped") else float(value.detach())
         if scalar is not None and math.isfinite(scalar):
@@ -186,7 +186,7 @@ class Steps:
             ema_update_(self.mean, self.net, min(options.ema, (1 + step) / (10 + step)))
         return {"loss": scalar, "lr": lr, **{name: number for name, number in logs.items() if name != "skipped"}}
 
-    def _asked(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def _loss_of(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         try:
             return self.loss(self.shell, batch)
         except ValueError as error:
@@ -227,7 +227,7 @@ class _Shell(nn.Module):
         return self.net.enlarged(x, size)
 
 
-def _refuse_wild(net: nn.Module, done: int) -> None:
+def _refuse_not_finite(net: nn.Module, done: int) -> None:
     """A TrainingFailed if a weight is not finite: a finite loss may have a gradient that is not."""
     for name, tensor in net.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -241,7 +241,7 @@ def _trained(loss: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in loss.named_parameters() if p.requires_grad}
 
 
-def _still(net: nn.Module) -> None:
+def _freeze_batch_norms(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

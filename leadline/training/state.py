@@ -67,7 +67,7 @@ def read_state(state: State, path: Path, plan: str) -> int:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise TrainingFailed(
-            f"{path} is damaged ({str(error).strip()}), and the run cannot go on from it. {_anew(path)}"
+            f"{path} is damaged ({str(error).strip()}), and the run cannot go on from it. {_restart_advice(path)}"
         ) from error
     options, facts = json.loads(plan)
     if other := differences([with_more_steps(stored_plan[0], options, "steps"), stored_plan[1]], [options, facts]):
@@ -79,7 +79,9 @@ def read_state(state: State, path: Path, plan: str) -> int:
     except (LookupError, ValueError):
         fits = False
     if not fits:
-        raise TrainingFailed(f"{path} belongs to another net, loss or optimizer: give another --out. {_anew(path)}")
+        raise TrainingFailed(
+            f"{path} belongs to another net, loss or optimizer: give another --out. {_restart_advice(path)}"
+        )
     state.skipped = skipped
     wanted = _tensors(state)
     with torch.no_grad():
@@ -88,7 +90,7 @@ def read_state(state: State, path: Path, plan: str) -> int:
     return step
 
 
-def _anew(path: Path) -> str:
+def _restart_advice(path: Path) -> str:
     """What can be done where a state is of no use, without losing the weights of the run."""
     last = path.with_name("last.safetensors")
     advice = f"Remove {path.name}, and the run starts from the beginning"
@@ -260,7 +262,7 @@ def curves(out: Path | None, steps: int, start: int) -> Iterator[Callable[[int, 
             board.flush()
 
     began = time.perf_counter()
-    with _told_to_stop(), bar:
+    with _sigterm_raises(), bar:
         task = bar.add_task("", total=steps, completed=start)
         try:
             board = None if out is None else SummaryWriter(str(out / "tensorboard"), purge_step=start)
@@ -271,8 +273,8 @@ def curves(out: Path | None, steps: int, start: int) -> Iterator[Callable[[int, 
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Meanwhile SIGTERM leaves by the way of exceptions, where nobody has said otherwise; Python would end at once."""
+def _sigterm_raises() -> Iterator[None]:
+    """Inside, SIGTERM raises SystemExit, so that files are closed; only where no other handler is set."""
     mine = threading.current_thread() is threading.main_thread()
     if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

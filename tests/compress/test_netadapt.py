@@ -124,7 +124,7 @@ def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
             best_candidate([bad], rule, 0.8, 100.0)
 
 
-@pytest.mark.parametrize("rule", ["accuracy", "ratio"])
+@pytest.mark.parametrize("rule", ["accuracy", pytest.param("ratio", marks=pytest.mark.slow)])
 def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule: Any) -> None:
     lines: list[str] = []
     options = replace(PLAIN, rule=rule)

@@ -53,7 +53,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, Path]:
     return made, out
 
 
-@pytest.mark.parametrize("calls", [0, 2, 3, 4])
+@pytest.mark.parametrize("calls", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3)), 4])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     tmp_path: Path, whole_run: tuple[Net, Path], calls: int
 ) -> None:
@@ -98,6 +98,7 @@ def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path
             learning(out, part=0.7, resume=True)
 
 
+@pytest.mark.slow
 def test_more_iterations_may_be_allowed_later(tmp_path: Path) -> None:
     options = replace(PLAIN, max_iterations=2)
     with pytest.raises(BudgetInfeasible, match=r"after 2 iterations the cost is .*; raise max_iterations and resume"):

@@ -22,7 +22,7 @@ from leadline.nn import checkpoint, zoo
 from leadline.nn.build import Net, build
 
 TRACED, OTHER = (1, 3, 128, 160), (1, 3, 97, 131)
-QUICK = ("boosting_student", "fastdepth", "litedepth", "monodepth_pruned")
+QUICK = ("fastdepth", "litedepth")
 VARIANTS: dict[str, Spec] = {
     **{name: zoo.spec(name) for name in zoo.names()},
     "fastdepth cat": zoo.fastdepth("cat", depthwise=False),

@@ -105,7 +105,7 @@ def labelled(folder: Path, out: Path, kind: Kind = "metric", name: str = "bright
 
 def test_each_item_has_what_the_teacher_said_of_it(folder: Path, tmp_path: Path) -> None:
     labels = open_labels(labelled(folder, tmp_path / "labels"))
-    assert (len(labels), labels.kind, labels.said["licences"]) == (5, "metric", ["tests"])
+    assert (len(labels), labels.kind, labels.manifest["licences"]) == (5, "metric", ["tests"])
     plain = open_dataset(folder, "all")
     data = answered(plain, [labels])
     for i in range(5):

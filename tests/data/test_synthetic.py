@@ -248,7 +248,14 @@ def test_another_data_set_is_not_mixed_in(tmp_path: Path) -> None:
         write(synthetic(1, kind="street", size=SIZE), tmp_path, workers=1)
 
 
-@pytest.mark.parametrize(("kind", "stereo"), [("mixed", False), ("room", False), ("room", True), ("street", True)])
+@pytest.mark.parametrize(
+    ("kind", "stereo"),
+    [
+        ("room", False),
+        ("street", True),
+        *(pytest.param(*k, marks=pytest.mark.slow) for k in (("mixed", False), ("room", True))),
+    ],
+)
 def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, kind: SceneKind, stereo: bool) -> None:
     write(synthetic(2, kind=kind, size=(16, 32), stereo=stereo), tmp_path, workers=1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -48,7 +48,7 @@ def test_a_bad_image_is_left_out_and_named(photos: Path, teacher: Path, tmp_path
     [(name, why)] = [bad for step in steps for bad in step.skipped]
     assert name.endswith("6") and "cut short" in why
     made = open_labels(tmp_path / "labels")
-    assert len(made) == 10 and [bad["i"] for bad in made.said["skipped"]] == [6]
+    assert len(made) == 10 and [bad["i"] for bad in made.manifest["skipped"]] == [6]
     assert [step.done for step in steps] == [3, 6, 9, 11]
 
 
@@ -205,7 +205,7 @@ def test_a_lost_disk_is_no_matter_of_bad_images(
     if gone == "its folder":
         (tmp_path / "away").rename(share)
     list(label(lambda: build_teacher(TeacherOptions(teacher=(str(teacher),))), opened, "../share", run))
-    assert [line["i"] for line in open_labels(out).said["skipped"]] == [6]
+    assert [line["i"] for line in open_labels(out).manifest["skipped"]] == [6]
 
 
 def test_a_shard_that_is_handed_out_twice_is_made_once(photos: Path, teacher: Path, tmp_path: Path) -> None:
@@ -276,6 +276,6 @@ def test_the_command_says_what_it_did(
     facts = json.loads(said)
     assert (facts["n"], facts["kind"], len(facts["skipped"])) == (10, "metric", 1)
     assert facts["teacher"]["test_time_augmentation"] == {"flip": True, "zooms": [1.0]} and "left out" in heard
-    assert open_labels(out).said["licences"] == ["mine", "tests"]
+    assert open_labels(out).manifest["licences"] == ["mine", "tests"]
     assert main(["label", str(photos), "--teacher", str(teacher), "--ray", "here:1", "--out", str(out)]) in (1, 2)
     assert "say how many workers" in capsys.readouterr().err

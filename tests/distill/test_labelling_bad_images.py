@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.png_bomb import bomb
 from support.tiny_scenes import render, write_folder
-from test_label_index import bomb
 from test_labelling import labelled
 
 from leadline.core.errors import BadArtefact, BadData
@@ -43,7 +43,7 @@ def test_an_image_that_a_teacher_breaks_at_does_not_stop_the_rest(tmp_path: Path
 
     run = Labelling(out=tmp_path / "labels", split="all")
     list(label(lambda: Teacher("t", "metric", ask), lambda: open_dataset(folder, "all"), "x", run))
-    [skipped] = open_labels(run.out).said["skipped"]
+    [skipped] = open_labels(run.out).manifest["skipped"]
     assert skipped["name"] == "001" and skipped["why"] == (str(error) or type(error).__name__)
 
 
@@ -60,7 +60,7 @@ def test_folders_pipes_links_and_empty_files_named_as_photographs_do_not_stop_th
     labelled(own, teacher, tmp_path / "labels")
     made = open_labels(tmp_path / "labels")
     assert len(made) == 10
-    left = {line["name"].split("/")[-1] for line in made.said["skipped"]}
+    left = {line["name"].split("/")[-1] for line in made.manifest["skipped"]}
     assert left >= {"empty", "006"} and not any(name.endswith("folder") for name in left)
 
 
@@ -76,7 +76,7 @@ def test_an_image_that_goes_away_between_two_looks_is_left_out(
 
     monkeypatch.setattr(shards, "marks", gone)
     labelled(photos, teacher, tmp_path / "labels")
-    assert {line["name"][-1] for line in open_labels(tmp_path / "labels").said["skipped"]} == {"2", "6"}
+    assert {line["name"][-1] for line in open_labels(tmp_path / "labels").manifest["skipped"]} == {"2", "6"}
 
 
 @pytest.mark.parametrize("sure", [float("nan"), float("inf"), -3.0, 300.0])
@@ -169,4 +169,4 @@ def test_a_map_that_cannot_be_read_leaves_out_its_picture_alone(tmp_path: Path, 
     if bad == "a folder":  # there is no map
         assert [name for name, line in made.places.items() if line.get("no_prediction")] == ["001"]
     else:
-        assert [line["name"] for line in made.said["skipped"]] == ["001"] and len(made) == 3
+        assert [line["name"] for line in made.manifest["skipped"]] == ["001"] and len(made) == 3

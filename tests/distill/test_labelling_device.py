@@ -31,12 +31,12 @@ def test_a_teacher_is_asked_on_the_device_and_its_answer_is_brought_back(photos:
     list(label(lambda: Teacher("flat", "metric", ask), lambda: open_dataset(photos, "train"), "../photos", run))
     made = open_labels(run.out)
     assert set(seen) == {"meta"} and len(seen) == 3 * len(made) == 30
-    assert made.said["device"] == "meta"
+    assert made.manifest["device"] == "meta"
 
 
 def test_labels_are_not_gone_on_with_on_another_device(photos: Path, teacher: Path, tmp_path: Path) -> None:
     labelled(photos, teacher, tmp_path / "labels")
-    assert "device" not in open_labels(tmp_path / "labels").said
+    assert "device" not in open_labels(tmp_path / "labels").manifest
     with pytest.raises(BadData, match=r"made otherwise: device cuda \(there: None\)"):
         labelled(photos, teacher, tmp_path / "labels", device="cuda")
 

@@ -42,9 +42,9 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
         )
 
     made(2.0, "a")
-    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").said["no_prediction"] == 0
+    assert len(open_labels(tmp_path / "a")) == 2 and open_labels(tmp_path / "a").manifest["no_prediction"] == 0
     made(-2.0, "b")
-    assert [line["why"] for line in open_labels(tmp_path / "b").said["skipped"]] == ["too thin"]
+    assert [line["why"] for line in open_labels(tmp_path / "b").manifest["skipped"]] == ["too thin"]
     with pytest.raises(BadData, match=r"t has no prediction for any of 2 images"):
         made(float("nan"), "c")
 
@@ -89,7 +89,7 @@ def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
             Labelling(out=tmp_path / "o", split="all"),
         )
     )
-    assert open_labels(tmp_path / "o").said["abstained"] == {"hole": 3}
+    assert open_labels(tmp_path / "o").manifest["abstained"] == {"hole": 3}
 
 
 def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_plan_with_a_byte_order_mark_is_a_plan(photos: Path, teacher: Path, ou
 def test_a_run_that_was_killed_at_its_very_end_is_tidied_up(photos: Path, teacher: Path, tmp_path: Path) -> None:
     labelled(photos, teacher, out := tmp_path / "labels")
     before = bytes_of(out)
-    (out / "plan.json").write_text(json.dumps({**open_labels(out).said, "n": None}))
+    (out / "plan.json").write_text(json.dumps({**open_labels(out).manifest, "n": None}))
     (out / "pieces").mkdir()
     (out / "pieces" / "00000010").write_bytes(b"left")
     labelled(photos, teacher, out)

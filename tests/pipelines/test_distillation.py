@@ -12,7 +12,7 @@ from support.tiny_scenes import render, write_folder
 
 from leadline.cli.main import main
 from leadline.cli.train import run_training as train
-from leadline.core.errors import BadData, TrainingFailed
+from leadline.core.errors import BadData, BadImage, TrainingFailed
 from leadline.data.options import View
 from leadline.distill.options import Distillation, ExternalModel, TeacherOptions
 from leadline.nn import zoo
@@ -75,6 +75,25 @@ def test_the_weight_file_names_the_teacher_the_images_and_under_which_terms(plac
         ("photos train", 5, "litedepth"),
     ]
     assert said["distillation"]["label_weight"] == 0.1 and str(tmp_path) not in json.dumps(said["distillation"])
+
+
+def test_a_photograph_that_cannot_be_read_is_left_out_and_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `leadline label` does; an image with depth that cannot be read stops the run."""
+    for name in ("photos", "rooms"):
+        shutil.copytree(place / name, tmp_path / name)
+        bad = tmp_path / name / "images" / "002.png"
+        bad.write_bytes(bad.read_bytes()[:200])
+    how = Distillation(
+        unlabelled=(f"{tmp_path / 'photos'}:2",), teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),))
+    )
+    train(run(place, tmp_path / "run"), distillation=how)
+    assert "left out 1 of 5 images that cannot be read: " in capsys.readouterr().err
+    images = json.loads((tmp_path / "run" / "run.json").read_text())["images"]
+    assert images[1] == ["photos train", 4]
+    with pytest.raises(BadImage, match=r"002\.png cannot be decoded"):
+        train(run(tmp_path, tmp_path / "other"), distillation=how)
 
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def test_views_drawn_otherwise_are_refused(tmp_path: Path, monkeypatch: pytest.M
         drawing.claim(tmp_path / "older", data)
 
 
+@pytest.mark.slow
 def test_the_recipe_draws_trains_and_goes_on_from_its_own_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,9 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["l2", "masks", *(pytest.param(m, marks=pytest.mark.slow) for m in ("taylor", "netadapt"))]
+)
 def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, source: Path, method: Any) -> None:
     options = replace(plan, method=method, name="thinner", **METHODS[method])
     lines: list[str] = []

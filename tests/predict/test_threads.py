@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from leadline.cli.flags import predictor
 from leadline.core.machine import check_threads, stated_threads, usable_cores
 from leadline.predict import threads as module
 from leadline.predict.threads import ENOUGH_IMAGES, load_with_fast_threads
@@ -79,6 +80,16 @@ def test_pytorch_s_threads_are_those_of_the_process_so_each_net_gets_its_number(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     machine = Machine(monkeypatch, 100, 17, "eager")
     assert load_with_fast_threads(machine.load, 100)[1] == "" and machine.loaded == [None]
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", [None]), ("CPU", [None, 1]), (None, [None, 1])])
+def test_on_another_device_nothing_is_measured(
+    device: str | None, expected: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, 100, 170)
+    monkeypatch.setattr("leadline.predict.predictor.load_predictor", lambda _, threads, **__: machine.load(threads))
+    predictor("litedepth", None, None, device=device, n_images=100)
+    assert machine.loaded == expected
 
 
 def test_the_variable_counts_where_no_argument_does(monkeypatch: pytest.MonkeyPatch) -> None:

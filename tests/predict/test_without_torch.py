@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +52,13 @@ def test_without_onnxruntime_a_name_runs_by_pytorch(monkeypatch: pytest.MonkeyPa
     assert load_predictor("litedepth").runtime == "eager"
 
 
-def test_without_both_the_line_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_both_the_line_names_both_and_the_smaller_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadline.runtime.backends.onnx.missing", lambda: "pip install 'leadline[onnx]'")
     monkeypatch.setattr(predictors, "is_installed", lambda package: False)
-    with pytest.raises(MissingPackage, match=r"leadline\[train\].* or run its ONNX file.*leadline\[onnx\]"):
+    with pytest.raises(MissingPackage, match=r"'onnxruntime'.*leadline\[onnx\].*or 'leadline\[train\]'"):
         load_predictor("litedepth")
+    with pytest.raises(MissingPackage, match=r"'torch'.*leadline\[train\].*leave --runtime eager out"):
+        load_predictor("litedepth", runtime="eager")
     with pytest.raises(MissingPackage, match=r"fastdepth_small, litedepth run without it \(pip install"):
         load_predictor("fastdepth")
     with pytest.raises(MissingPackage, match="export it on a machine that has torch"):
@@ -75,27 +79,44 @@ def test_predict_gives_pictures_of_the_default_net(folder: Path) -> None:
     assert all((folder / path).is_file() for path in facts["files"][0]["files"])
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("predict", "photo.png", "--model", "fastdepth"),
-        ("predict", "photo.png", "--runtime", "eager"),
-        ("predict", "photo.png", "--model", files.shipped()["litedepth"]),
-        ("train", "--data", ".", "--out", "run"),
-        ("distill", "--data", ".", "--teacher", "litedepth", "--out", "run"),
-        ("prune", "litedepth", "--method", "l2", "--budget", "macs=0.5x", "--data", ".", "--out", "half.safetensors"),
-        ("quantize", "litedepth", "--runtime", "onnx", "--data", ".", "--out", "net.onnx"),
-        ("export", "litedepth", "--runtime", "onnx", "--out", "net.onnx"),
-        ("parity", "litedepth", "photo.png"),
-        ("import", "net.pth.tar", "--out", "net.safetensors"),
-    ],
-    ids=lambda words: " ".join(str(word) for word in words[:1] + words[-2:-1]),
-)
-def test_what_needs_torch_says_so_in_one_line(folder: Path, words: tuple[str | Path, ...]) -> None:
-    code, out, err = run(folder, *words)
-    assert code == 1 and not out
-    assert len(err.splitlines()) == 1 and "needs the package 'torch'" in err
-    assert "pip install 'leadline[train]'" in err
+NEED_TORCH = [
+    ("predict", "photo.png", "--model", "fastdepth"),
+    ("predict", "photo.png", "--runtime", "eager"),
+    ("predict", "photo.png", "--model", str(files.shipped()["litedepth"])),
+    ("info", str(files.shipped()["litedepth"])),
+    ("train", "--data", ".", "--out", "run"),
+    ("distill", "--data", ".", "--teacher", "litedepth", "--out", "run"),
+    ("prune", "litedepth", "--method", "l2", "--budget", "macs=0.5x", "--data", ".", "--out", "half.safetensors"),
+    ("quantize", "litedepth", "--runtime", "onnx", "--data", ".", "--out", "net.onnx"),
+    ("export", "litedepth", "--runtime", "onnx", "--out", "net.onnx"),
+    ("parity", "litedepth", "photo.png"),
+    ("import", "net.pth.tar", "--out", "net.safetensors"),
+]
+
+
+def test_what_needs_torch_says_so_in_one_line(folder: Path) -> None:
+    code = (
+        "import contextlib, io, json; from leadline.cli.main import main\n"
+        f"for words in {NEED_TORCH!r}:\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        code = main(words)\n"
+        "    print(json.dumps([code, said.getvalue()]))"
+    )
+    command = [sys.executable, "-c", code]  # one process for all: each start takes longer than what is tested
+    env = environment(folder / "site")
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    for words, (code, err) in zip(NEED_TORCH, answers, strict=True):
+        assert code == 1 and len(err.splitlines()) == 1, words
+        assert "needs the package 'torch'" in err and "pip install 'leadline[train]'" in err, words
+
+
+def test_a_public_name_that_needs_torch_says_so(folder: Path) -> None:
+    code = "import leadline; print(leadline.load_predictor('litedepth').runtime); leadline.fit"
+    env = environment(folder / "site")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.stdout == "onnx\n"
+    assert "MissingPackage: leadline.fit needs the package 'torch'" in done.stderr.splitlines()[-1]
 
 
 def test_the_support_hides_what_it_names(folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import read_provenance
-from leadline.runtime import BACKENDS, backend
+from leadline.runtime import backend
 from leadline.runtime.backends import eager
 from leadline.runtime.options import CompileOptions
 
@@ -23,13 +23,6 @@ BATCH = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
 @pytest.fixture(scope="module")
 def net() -> Net:
     return build(zoo.fastdepth_pruned(), seed=0)
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-def test_a_backend_has_its_three_functions(name: str) -> None:
-    module = backend(name)
-    assert callable(module.compile) and callable(module.load)
-    assert module.missing() is None or "pip install" in str(module.missing())
 
 
 def test_an_unknown_backend_is_an_error_that_names_the_nearest() -> None:

@@ -25,8 +25,8 @@ def open_own(root: Path, description: Description, split: str, *, function: User
     BadCode if the function fails or gives no Dataset, BadData if that has no items.
     """
     function.refuse_unless_takes("root", "description", "split")
-    data = _asked(root, description, split, function)
-    if split == "test" and not len(data) and len(val := _asked(root, description, "val", function)):
+    data = _dataset_of(root, description, split, function)
+    if split == "test" and not len(data) and len(val := _dataset_of(root, description, "val", function)):
         split, data = "val", replace(val, note=stand_in({"val": val.keys}, "test"))
     if not len(data):
         raise BadData(f"{function} has no items in the part {split!r}")
@@ -38,7 +38,7 @@ def open_own(root: Path, description: Description, split: str, *, function: User
     return replace(data, parts=parts, read=OwnReader(function, root, description, split, data.read))
 
 
-def _asked(root: Path, description: Description, split: str, function: UserFunction) -> Dataset:
+def _dataset_of(root: Path, description: Description, split: str, function: UserFunction) -> Dataset:
     data = function(root, description, split)
     if not isinstance(data, Dataset):
         gave = f"{function.where()}: {function.name} gives {type(data).__name__}"
@@ -50,7 +50,7 @@ def _sizes(root: Path, description: Description, function: UserFunction) -> Iter
     """How many items the parts have that the function knows."""
     for part in SPLITS[:3]:
         with suppress(LeadlineError):
-            if n := len(_asked(root, description, part, function)):
+            if n := len(_dataset_of(root, description, part, function)):
                 yield part, n
 
 

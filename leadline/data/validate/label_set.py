@@ -56,7 +56,7 @@ def check_labels(root: Path, n: int) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _facts(labels: Labels) -> dict[str, Any]:
-    manifest = labels.said
+    manifest = labels.manifest
     return {
         "name": labels.root.name,
         "layout": "label set",
@@ -69,7 +69,7 @@ def _facts(labels: Labels) -> dict[str, Any]:
 
 
 def _damaged(labels: Labels) -> Iterator[Finding]:
-    for shard in labels.said["shards"]:
+    for shard in labels.manifest["shards"]:
         with (labels.root / shard["file"]).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
                 yield Finding("error", "other bytes than were written", shard["file"], "copy it again")
@@ -77,7 +77,7 @@ def _damaged(labels: Labels) -> Iterator[Finding]:
 
 def _missing(labels: Labels) -> Iterator[Finding]:
     todo = "repair the image, then `leadline label --retry-skipped`"
-    skipped = [Finding("warning", f"no label: {one['why']}", one["name"], todo) for one in labels.said["skipped"]]
+    skipped = [Finding("warning", f"no label: {one['why']}", one["name"], todo) for one in labels.manifest["skipped"]]
     yield from each(skipped, at_most=5)
     if empty := [name for name, line in labels.places.items() if line.get("no_prediction")]:
         what = f"of {len(empty)} images there is no prediction"

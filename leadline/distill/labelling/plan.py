@@ -91,7 +91,7 @@ def check_free(out: Path) -> None:
     """BadData if `out` is neither a label set, nor on its way to be one, nor empty: before anything is put there."""
     files = [path for name in (PLAN, MANIFEST) if (path := out / name).exists()]
     other = out.is_dir() and not files and (not _names(out) <= {LOCK, PIECES} or any(out.glob(f"{PIECES}/*")))
-    if other or not all(str(_said(path).get("format")).startswith("leadline-labels") for path in files):
+    if other or not all(str(_read(path).get("format")).startswith("leadline-labels") for path in files):
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
@@ -102,7 +102,7 @@ def claim(out: Path, plan: dict[str, Any]) -> None:
     begun = (out / MANIFEST).exists() or any(out.glob("labels-*")) or any(out.glob(f"{PIECES}/*"))
     for path in (out / PLAN, out / MANIFEST):
         if path.exists():
-            found = _said(path)
+            found = _read(path)
             if not begun and found.get("format") == FORMAT:
                 path.unlink()  # a run that never began: its flags may have been the reason
             elif other := differing(wanted, found):
@@ -114,7 +114,7 @@ def claim(out: Path, plan: dict[str, Any]) -> None:
         raise BadData(f"{out} holds other files; a new or empty folder is needed")
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except ValueError as error:
