@@ -29,8 +29,8 @@ DEMO := $(VENV)/ready-for-demo
 RUNTIMES := exports,teachers,label
 PYTEST := $(BIN)/python -m pytest
 ENOUGH = import sys; sys.exit(sys.version_info < (3, 11) and 'leadline needs Python >= 3.11; try: make PYTHON=python3.11')
-# Two processes of one thread each; tests/conftest.py says which tests stay together, and that slow ones begin first.
-TWO = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
+# Two processes of one thread each; tests/conftest.py says which tests stay together.
+TWO = OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadscope --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
 CARRIED = $(BIN)/python -c "import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data/motorcycle_left.png')"
 
 .DEFAULT_GOAL := setup

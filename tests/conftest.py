@@ -7,14 +7,15 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("name", "runtime", "net", "verb", "family")
-"""Arguments of tests that say what is dear to make: a runtime's files, a traced net."""
+BY_PARAMETER = {"test_channels_twins.py", "test_docs.py", "test_fuzz.py", "test_killed.py", "test_surgery.py"}
+"""Files whose tests share nothing but what their parameters name, for example a traced net."""
 
 # Read when the libraries load, hence before any test imports them.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -75,24 +76,37 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: which tests stay together in one process; and the slow ones begin first.
+    """The slow tests first, so that of two processes none is left with a long one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
-    The tests of a file share its fixtures. Slow ones that differ in one of KINDS share only what is made for that kind.
-    Whatever is about one runtime in tests/runtime shares that runtime's libraries and files.
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `--dist loadscope`: tests of one `scope` go to one process.
+
+    xdist's own `loadgroup` (3.8) has no effect with pytest 9.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scopes(LoadScopeScheduling):  # type: ignore[misc]
+        _split_scope = staticmethod(scope)
+
+    return Scopes(config, log)
+
+
+def scope(nodeid: str) -> str:
+    """What stays in one process, since it is dear to make or has to come one after another: tests that name a runtime,
+    with its files; in a file of BY_PARAMETER what the parameter names; and otherwise a file with its fixtures.
     """
     from leadline.runtime import BACKENDS
 
-    for item in items:
-        arguments = item.callspec.params if hasattr(item, "callspec") else {}
-        about = next((str(arguments[kind]) for kind in KINDS if kind in arguments), "")
-        group = item.path.name
-        if item.path.parent.name == "runtime" and about in BACKENDS:
-            group = about
-        elif about and item.get_closest_marker("slow"):
-            group = f"{group}[{about}]"
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    file, _, test = nodeid.partition("::")
+    parameters = test.partition("[")[2].rstrip("]")
+    if "/runtime/" in file:
+        return next((word for word in parameters.split("-") if word in BACKENDS), file)
+    return f"{file}[{parameters}]" if Path(file).name in BY_PARAMETER else file
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

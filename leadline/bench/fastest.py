@@ -51,7 +51,7 @@ def choose(
 
     Measured once for each model, size, threads (None: every core), precisions, machine and set of versions, later read
     back from the `export.cache` folder; `again` measures anew. tvm takes part where its tuner's database is
-    known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be judged first.
+    known, in `tuning` or the cache. int8 is a ValueError, since its accuracy has to be checked first.
     """
     from leadline.core.storage import cache, kept, sha256
     from leadline.nn.files import find

@@ -38,7 +38,7 @@ class Bench:
 def bench(
     models: Sequence[str], options: BenchOptions | None = None, say: Callable[[str], None] = lambda line: None
 ) -> Bench:
-    """Measure models (names, checkpoints, exported files) as `options` say; `say` is told what goes on.
+    """Measure models (names, checkpoints, exported files) as `options` say; `say` gets a line about each step.
 
     Each row holds, apart from what it is:
 

@@ -89,7 +89,7 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, Callable[[Facts], str]]:
 
 
 def _is_lower(row: Facts) -> bool:
-    """Whether the file is in lower precision: then not rounding is judged, but how far its depth is from PyTorch's."""
+    """Whether the file is in lower precision: then its difference from PyTorch is more than rounding."""
     return bool(row["precision"] != "fp32")
 
 

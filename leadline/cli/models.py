@@ -127,6 +127,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         "bytes": None if file is None else file.stat().st_size,
         "fastest": cost["fastest"],
         "history": list(spec.provenance),
+        "skipped": list(spec.skipped),
         "provenance": {} if file is None else read_provenance(name),
     }
     if json:

@@ -66,8 +66,8 @@ def cached(
     give way, the longest unused first; a damaged file is made anew. The arrays of kept items cannot be written to. A
     data set whose reader has no name that would identify it (a lambda) is decoded each time.
 
-    `say` is told of what takes long. A folder that cannot be written is a BadData; where a disk becomes full meanwhile,
-    items are decoded each time.
+    `say` gets a line about what takes long. A folder that cannot be written is a BadData; if the disk gets
+    full, items are decoded each time.
     """
     if gb < 0 or (height is not None and height < 1):
         raise ValueError(f"gb is {gb} and height {height}; at least 0, and at least 1 or None, are needed")

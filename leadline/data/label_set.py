@@ -1,11 +1,11 @@
-"""Label sets: what a teacher says of the images of a data set, on disk. `leadline label` writes them.
+"""Label sets: a teacher's predictions for the images of a data set, on disk. `leadline label` writes them.
 
     manifest.json            what it is: FORMAT, kind, depth_scale, teacher, data, shards with their SHA-256, what was
                              left out
     labels-00000.tar, ...    for each image NNNNNNNN.depth.png (16 bits), NNNNNNNN.confidence.png (8 bits) and
                              NNNNNNNN.json; at the end index.jsonl, the JSON of all, a line each
 
-Stored numbers, 0 = nothing is said. metric: metres x depth_scale. relative_disparity: 1 + 65534 x (value - `low`) /
+Stored numbers, 0 = no prediction. metric: metres x depth_scale. relative_disparity: 1 + 65534 x (value - `low`) /
 (`high` - `low`), since nobody knows where its zero is. relative_depth: the same of the values' logarithms, since ratios
 are what it says. `low` and `high`, the smallest and largest value, stand in the image's JSON, with its name and the
 SHA-256 of its pixels.
@@ -111,7 +111,7 @@ def _index(path: Path, shard: Mapping[str, Any], kind: Kind) -> list[dict[str, A
 
 
 def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(values float32 [h,w], confidence float32 [h,w] in 0..1) of one image; where nothing is said both are 0.
+    """(values float32 [h,w], confidence float32 [h,w] in 0..1) of one image; without a prediction both are 0.
 
     Values are metres, or relative numbers above 0: depth as a part of the image's largest, disparity as its place
     between the image's lowest and highest.
@@ -159,7 +159,7 @@ def _picture(file: IO[bytes], place: Sequence[int], modes: tuple[str, ...]) -> n
 
 
 def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarray, dict[str, float]]:
-    """(uint16 [h,w], `low` and `high` for the image's JSON) of values of a kind, NaN = nothing is said.
+    """(uint16 [h,w], `low` and `high` for the image's JSON) of values of a kind, NaN = no prediction.
 
     Metres that 16 bits do not hold are nothing; the JSON then says how many as `beyond`.
     """

@@ -25,7 +25,7 @@ MAX_STRETCH = 0.05
 class MapFolder:
     """The maps below `root`, all of one `kind`. `places` leads from a picture's name to its file, relative to `root`.
 
-    `depth_scale` is in stored units per metre, where somebody has said it; `key` names the array that is depth.
+    `depth_scale` is in stored units per metre, where it is stated; `key` names the array that is depth.
     """
 
     root: Path
@@ -104,7 +104,7 @@ def _said_by(path: Path, key: str | None) -> tuple[Kind | None, bool]:
     """(the kind that the file states of itself, whether it states its scale)."""
     try:
         stored = read_stored(path, key=key, kind=None)
-    except BadData:  # it is named when its picture is asked about
+    except BadData:  # the error is raised when this picture is read
         return None, False
     return stored.kind, stored.scale is not None
 

@@ -11,7 +11,7 @@ from leadline.runtime.options import NOTHING_SAID
 from leadline.runtime.options import ExternalModel as ExternalModel
 
 FLAG = "--external.kind"
-"""Where somebody says what a teacher does not say of itself."""
+"""The flag that states the kind of a teacher whose file does not."""
 
 
 @dataclass(frozen=True)

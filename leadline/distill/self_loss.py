@@ -17,8 +17,8 @@ def answered(base: Loss, teacher: nn.Module, weight: float, net: Any, batch: Bat
     """A loss for `fit` (bind the first three with `partial`): base + weight x mean |ln p - ln t| over all pixels.
 
     p is what `base` sees first of the net, its depth or the finest of its raw maps, and t what `teacher`, in eval mode,
-    answers when it is asked in the same way. Pixels without depth count too, and so do batches in which `base` has
-    nothing to learn from. Logs the mean as `answer`.
+    predicts in the same mode. Pixels without depth count too, and so do batches in which `base` has nothing to learn
+    from. Logs the mean as `answer`.
     """
     recorder = _Recorder(net)
     value, logs = base(recorder, batch)

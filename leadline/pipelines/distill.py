@@ -126,7 +126,7 @@ def _about_depth(data: Dataset, sets: Sequence[Labels]) -> Labels | None:
 
 
 def _unsure(labels: Labels) -> bool:
-    """Whether the teacher was asked how sure it is: some of what it says of the first images it is not sure of."""
+    """Whether the set stores confidence: some of it is below 1 in the first images."""
     found = [read_label(labels, name) for name in list(labels.places)[:8]]
     return any(bool((confidence[values > 0] < 1).any()) for values, confidence in found)
 

@@ -46,8 +46,9 @@ def run(
     that the model is stored in.
 
     The folder `out` without its ending holds what a stopped run needs; with `resume` it goes on there, with other
-    options it is a TrainingFailed. `say` is told of what has happened, `progress` of what is done now, such as each
-    layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any training.
+    options it is a TrainingFailed. `say` gets a line about each step that is done, `progress` about the
+    one that runs, such as each layer that is timed. A budget that cannot be met is a BudgetInfeasible, known before any
+    training.
     """
     training, folder = options.training, options.out.with_suffix("")
     budget = parse(options.budget, options.runtime, options.threads)

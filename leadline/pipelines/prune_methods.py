@@ -73,7 +73,7 @@ def cost_model(
 
 
 def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
-    """What cannot be is told here, before anything is trained or written: a ValueError, or a BudgetInfeasible that
+    """Checks before anything is trained or written: a ValueError, or a BudgetInfeasible that
     says the smallest cost there can be.
     """
     if options.method == "netadapt" and made.validation is None:
@@ -135,6 +135,8 @@ def distance(facts: Mapping[str, Any], most: float, options: Pruning) -> list[st
     if found < _NEAR * most:
         closer = "--multiple 1" if options.multiple > 1 else "--method netadapt"
         why = f"widths go in steps of {options.multiple}, and scores or masks that are alike go together"
+        if options.method == "layers":
+            closer, why = "--method taylor", "blocks go as a whole"
         lines.append(f"that is far under the budget, so more was cut than asked: {why}; {closer} may come closer")
     return lines
 

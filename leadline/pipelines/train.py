@@ -36,7 +36,7 @@ def train(
     in the numbers of the checkpoint that it began from, if it did.
 
     With `net` that one is the start, see `training_setup.parts`; with `distillation` it learns from a teacher, too.
-    `say` is told of what takes long or goes without.
+    `say` gets a line about each step that takes long, and about what the run goes without.
     """
     if not run.resume and (run.out / "state.safetensors").exists():
         raise ValueError(f"{run.out} holds a run already: give --resume to go on with it, or another --out")

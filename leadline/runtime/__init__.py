@@ -130,7 +130,7 @@ def suffix(name: str) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What the artefact says of itself; BadArtefact if it says nothing."""
+    """The artefact's manifest; BadArtefact if it has none."""
     from leadline.runtime.manifest import check_runtime, read_beside
 
     name = SUFFIXES.get(path.suffix)

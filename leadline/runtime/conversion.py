@@ -1,4 +1,4 @@
-"""Around every converter: what is asked for is checked, it works in silence, and its failure is one sentence."""
+"""Around every converter: options are checked, its output is hidden, and its failure becomes one sentence."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def calibration(
 ) -> list[np.ndarray]:
     """Network inputs float32 [1,3,h,w] from `n` of the images that `source` names, evenly spaced, or all if fewer.
 
-    `say` is told what is passed over.
+    `say` gets a line about files that are skipped.
     """
     if n < 1:
         raise ValueError(f"{n} images are asked for; calibration needs at least one")

@@ -53,7 +53,7 @@ class ExternalManifest:
         return self.preprocess.size
 
     def to_json(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """The facts for a report."""
         return {"kind": self.head.kind, "sha256": self.source, "output": self.output, **self.facts}
 
 
@@ -76,7 +76,7 @@ def external_files(path: Path) -> list[Path]:
 
 
 def kind_of(path: Path, external: ExternalModel) -> Kind:
-    """What the file's numbers are; ValueError if nobody has said it, BadArtefact if what says it is damaged."""
+    """What the file's numbers are; ValueError if neither it nor `external` states that, BadArtefact if damaged."""
     if external.kind is not None:
         return external.kind
     if path.suffix != ".onnx" and beside(path).exists():

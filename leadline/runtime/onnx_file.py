@@ -21,7 +21,7 @@ _CHUNK = 2**20
 
 
 def manifest_of(path: Path) -> Manifest | None:
-    """What the file says of itself; None if leadline has not written it. BadArtefact if it is damaged."""
+    """The manifest in the file; None if leadline has not written it. BadArtefact if it is damaged."""
     entry = _entry(path)
     return None if entry is None else loads(entry[2], path)
 

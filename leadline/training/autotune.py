@@ -124,7 +124,7 @@ def _ways(options: FitOptions) -> dict[str, Any]:
 
 
 def _flag(name: str, value: Any) -> str:
-    """What the command line is told; of a switch it knows only the side that is not its default, here else ''."""
+    """The option as a flag of the command line; '' for a switch at its default."""
     flag = name.replace("_", "-")
     if not isinstance(value, bool):
         return f"--fit.{flag} {value}"

@@ -123,8 +123,8 @@ def _replace_(net: nn.Module, kind: type[nn.BatchNorm2d], make: Callable[[nn.Bat
 def all_reduce_gradients_(
     parameters: Sequence[nn.Parameter], value: float | None, device: torch.device
 ) -> float | None:
-    """Rule 2: gradients become their means over the processes whose part says something (`value` is not None), in
-    place, in one message. The mean of their values; None if no part says anything.
+    """Rule 2: gradients become their means over the processes whose part has something valid (`value` is not
+    None), in place, in one message. Returns the mean of their values; None if no part has any.
 
     A gradient that is missing counts as 0, and stays missing where all lack it.
     """
@@ -141,7 +141,9 @@ def all_reduce_gradients_(
 
 
 def zero_gradients_(outputs: Sequence[Tensor]) -> None:
-    """Zero gradients: the backward pass of a process whose part says nothing, since the others' wait for it."""
+    """A backward pass with zero gradients, for a process whose part of the batch has nothing valid: the other processes
+    wait for it.
+    """
     led = [output for output in outputs if output.requires_grad]
     if led:
         torch.autograd.backward(led, [torch.zeros_like(output) for output in led])

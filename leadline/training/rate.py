@@ -14,7 +14,7 @@ class Rate:
         self.waited_s = self.worked_s = self.now = 0.0
 
     def begin(self) -> None:
-        """The next batch is asked for."""
+        """Call before the next batch is fetched."""
         self.now = time.perf_counter()
 
     def got(self, images: int) -> None:

@@ -13,6 +13,11 @@ def test_without_a_file_everything_is_as_the_layout_says(tmp_path: Path) -> None
     assert read_description(tmp_path) == Description()
 
 
+def test_a_file_for_an_older_leadline_may_name_class_ids(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text('layout = "tum"\nlabels = "labels40"\n')
+    assert read_description(tmp_path) == Description(layout="tum")
+
+
 def test_flags_override_the_file(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text(
         'layout = "tum"\ndepth_scale = 1000\nmax_depth = 8.0  # noisy\nsplit = "train"\n'

@@ -35,7 +35,6 @@ def command(photos: Path, teacher: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "leadline", *words]
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
@@ -50,7 +49,6 @@ def test_two_workers_of_ray_make_the_same_bytes(photos: Path, tmp_path: Path) ->
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -88,7 +86,6 @@ def test_of_two_that_begin_at_once_one_is_refused_and_the_other_does_it_all(phot
     assert bytes_of(tmp_path / "labels") == bytes_of(tmp_path / "whole")
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) -> None:
@@ -108,7 +105,6 @@ def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) 
     assert done.returncode == 1 and ("File exists" in line or "is there already" in line) and "pieces" in line
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_workers_that_need_more_gpus_than_there_are_do_not_wait_for_them(photos: Path, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from leadline.core.machine import installed_version
 from leadline.core.storage import sha256
 from leadline.nn import files
 from leadline.nn.checkpoint import load, read_provenance
@@ -50,6 +53,19 @@ def test_it_computes_what_the_net_does_in_pytorch(name: str) -> None:
     from leadline.runtime.export import difference
 
     assert difference(files.shipped_onnx()[name], name) < 1e-5
+
+
+@pytest.mark.slow
+def test_the_script_makes_the_same_file_again(tmp_path: Path) -> None:
+    from recipes.package_onnx import main
+
+    shipped = manifest_of(files.shipped_onnx()["litedepth"])
+    assert shipped is not None
+    if any(installed_version(name) != shipped.versions[name] for name in ("torch", "onnx", "onnxscript")):
+        pytest.skip("made by other versions")
+    (path,) = main(("litedepth",), out=tmp_path)
+    made = manifest_of(path)
+    assert made is not None and made.hashes == shipped.hashes
 
 
 def test_weights_times_scales_come_apart_again() -> None:

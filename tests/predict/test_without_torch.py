@@ -79,28 +79,36 @@ def test_predict_gives_pictures_of_the_default_net(folder: Path) -> None:
     assert all((folder / path).is_file() for path in facts["files"][0]["files"])
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("predict", "photo.png", "--model", "fastdepth"),
-        ("predict", "photo.png", "--runtime", "eager"),
-        ("predict", "photo.png", "--model", files.shipped()["litedepth"]),
-        ("train", "--data", ".", "--out", "run"),
-        ("distill", "--data", ".", "--teacher", "litedepth", "--out", "run"),
-        ("prune", "litedepth", "--method", "l2", "--budget", "macs=0.5x", "--data", ".", "--out", "half.safetensors"),
-        ("quantize", "litedepth", "--runtime", "onnx", "--data", ".", "--out", "net.onnx"),
-        ("export", "litedepth", "--runtime", "onnx", "--out", "net.onnx"),
-        ("parity", "litedepth", "photo.png"),
-        ("import", "net.pth.tar", "--out", "net.safetensors"),
-        ("info", files.shipped()["litedepth"]),
-    ],
-    ids=lambda words: " ".join(str(word) for word in words[:1] + words[-2:-1]),
-)
-def test_what_needs_torch_says_so_in_one_line(folder: Path, words: tuple[str | Path, ...]) -> None:
-    code, out, err = run(folder, *words, "--quiet")  # else, on a slow machine, what is done is told first
-    assert code == 1 and not out
-    assert len(err.splitlines()) == 1 and "needs the package 'torch'" in err
-    assert "pip install 'leadline[train]'" in err
+NEED_TORCH = [
+    ("predict", "photo.png", "--model", "fastdepth"),
+    ("predict", "photo.png", "--runtime", "eager"),
+    ("predict", "photo.png", "--model", str(files.shipped()["litedepth"])),
+    ("info", str(files.shipped()["litedepth"])),
+    ("train", "--data", ".", "--out", "run"),
+    ("distill", "--data", ".", "--teacher", "litedepth", "--out", "run"),
+    ("prune", "litedepth", "--method", "l2", "--budget", "macs=0.5x", "--data", ".", "--out", "half.safetensors"),
+    ("quantize", "litedepth", "--runtime", "onnx", "--data", ".", "--out", "net.onnx"),
+    ("export", "litedepth", "--runtime", "onnx", "--out", "net.onnx"),
+    ("parity", "litedepth", "photo.png"),
+    ("import", "net.pth.tar", "--out", "net.safetensors"),
+]
+
+
+def test_what_needs_torch_says_so_in_one_line(folder: Path) -> None:
+    code = (
+        "import contextlib, io, json; from leadline.cli.main import main\n"
+        f"for words in {NEED_TORCH!r}:\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        code = main(words)\n"
+        "    print(json.dumps([code, said.getvalue()]))"
+    )
+    command = [sys.executable, "-c", code]  # one process for all: each start takes longer than what is tested
+    env = environment(folder / "site")
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    for words, (code, err) in zip(NEED_TORCH, answers, strict=True):
+        assert code == 1 and len(err.splitlines()) == 1, words
+        assert "needs the package 'torch'" in err and "pip install 'leadline[train]'" in err, words
 
 
 def test_a_public_name_that_needs_torch_says_so(folder: Path) -> None:

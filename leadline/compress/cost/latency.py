@@ -87,7 +87,7 @@ def table(
     `layer_latency.measure_layer`: 8, a half and the whole of the largest width among them, at each side.
 
     `folder` (None: in leadline's cache) keeps an entry for each kind. One that is there for this device, runtime and
-    number of threads, and wide enough, is not measured again. `n` calls each; `say` hears of each entry.
+    number of threads, and wide enough, is not measured again. `n` calls each; `say` gets a line for each entry.
     """
     place = cache() / "latency" if folder is None else folder
     version = installed_version(_PACKAGES.get(runtime, runtime)) or "unknown"
@@ -177,7 +177,7 @@ def _file(folder: Path, where: Table, what: str, one: LayerKind | None = None) -
 
 
 def _kept(folder: Path, where: Table, what: str, one: LayerKind) -> Entry | None:
-    """An entry measured before whose widths hold those that are asked for; files that say something else are passed."""
+    """An earlier entry whose widths include the wanted ones; files of another format are skipped."""
     for path in sorted(folder.glob(_file(folder, where, what).name)):
         try:
             found = from_json(Table, json.loads(path.read_bytes()))

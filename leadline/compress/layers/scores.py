@@ -37,7 +37,7 @@ def filter_scores(
     5. `bn`: |gamma|; left out where a block has no batch norm.
 
     The authors average over one epoch with a factor of 0.9; here the mean over `batches` is taken. `net` runs in eval
-    mode, so that a batch says nothing about another, and is left as it is. ValueError without batches.
+    mode, so that images of a batch do not influence each other, and is left as it is. ValueError without batches.
     """
     net = copy.deepcopy(net).eval().requires_grad_()
     filters = {name: _filters(net, name) for name in blocks}

@@ -91,7 +91,7 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss
     3. `output`: |mean over pixels of a dL/da| of the outputs a, mean over images, each layer to length 1 (Molchanov et
        al. 2017, arXiv 1611.06440).
 
-    `net` is used in eval mode, so that a batch says nothing about another; its own gradients are left alone.
+    `net` is used in eval mode, so that images of a batch do not influence each other; its own gradients are left alone.
     """
     if at not in ("weight", "gate", "output"):
         raise ValueError(f"at is {at!r}; weight, gate or output is needed")

@@ -73,7 +73,9 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
     described = Description()
     if path.is_file():
         try:
-            described = _checked(tomllib.loads("\n".join(split_lines(read_text(path)))))
+            plain = tomllib.loads("\n".join(split_lines(read_text(path))))
+            plain.pop("labels", None)  # in files for an older leadline, which did not use it either
+            described = _checked(plain)
         except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
     given = _by_one_name({key: value for key, value in overrides.items() if value is not None})

@@ -34,7 +34,7 @@ class _NoImage(BadData):
 
 
 def listed(root: Path, frames: Sequence[Frame]) -> Listed | None:
-    """What the lists in `root` say of `frames`; None if there is no list.
+    """The parts of `frames` by the lists in `root`; None if there is no list.
 
     A frame that a list names by two paths is theirs even if the folders' names told nothing. Where lists name only the
     train part, the rest is test; where they name others only, the rest is train; else what no list names is left out.

@@ -26,8 +26,8 @@ def unread(folder: Path) -> str:
 
 
 def with_files(data: Dataset, root: Path, say: Callable[[str], None]) -> Dataset:
-    """`data` without the frames of which a file is not there, as lists may name them, or empty; `say` is told how many.
-    No file is opened. If no frame is whole, all stay, and reading them says what is wrong.
+    """`data` without the frames of which a file is missing, as lists may name them, or empty; `say` gets a line that
+    counts them. No file is opened. If no frame is whole, all stay, and reading them says what is wrong.
     """
     lost = {key: file for key in data.keys if isinstance(key, Frame) and (file := _missing(root, key)) is not None}
     if not lost or len(lost) == len(data):

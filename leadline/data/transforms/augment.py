@@ -97,7 +97,7 @@ def augment(sample: Item, rng: np.random.Generator, view: View = View()) -> Item
 
 
 def zoomed(pseudo: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
-    """What a teacher says of a picture that is enlarged by `zoom`: metres fewer, relative numbers as they are."""
+    """A teacher's depth for a picture enlarged by `zoom`: metres are divided, relative numbers stay."""
     return pseudo / np.float32(zoom) if kind == "metric" else pseudo
 
 

@@ -25,7 +25,7 @@ _N_MASKS = 16
 def notes(root: Path, description: Description, data: Dataset, stated: bool = False) -> Iterator[Finding]:
     """All that has to be said of the folders of a data set, opened whole. `stated`: its layout was given."""
     yield from part_notes(root, data)
-    if data.note:  # of lists, since no part is asked for here that another could stand in for
+    if data.note:  # a note about lists: here no part is requested that another could replace
         yield Finding("warning", data.note, str(root), "correct the list, or bring back the files")
     yield from folder_notes(root, description, [key for key in data.keys if isinstance(key, Frame)])
     if description.layout == "unlabelled" and root.is_dir():

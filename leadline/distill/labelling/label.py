@@ -57,7 +57,7 @@ def label(
     `teacher` and `data` are called in each process that works. `where` is the place of the data as the manifest shall
     name it, `reading` how it is read, if not as it says itself. An image that cannot be read, or that the teacher can
     not look at, is left out and named there. A folder that holds labels by another teacher, of other data or stored
-    otherwise is a BadData, and so is a teacher that says nothing at all; a full disk is an OSError, and the next run
+    otherwise is a BadData, and so is a teacher without any prediction; a full disk is an OSError, and the next run
     goes on.
     """
     work = _work(teacher, data, run)

@@ -1,4 +1,6 @@
-"""The bytes of a label set: what a teacher says of one image, and the archive of many. `data.labels` reads them."""
+"""The bytes of a label set: a teacher's prediction for one image, and the archive of many. `data.label_set` reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ def piece(teacher: Teacher, data: Dataset, i: int, run: Labelling) -> bytes:
 
 
 def _shown(sample: Item, device: str) -> Batch:
-    """A batch of one, as a teacher is asked about it."""
+    """The item as a batch of one, the input of a teacher."""
     image = torch.from_numpy(sample.image).to(device).permute(2, 0, 1)[None].float() / 255
     target, valid = (torch.from_numpy(np.array(x)).to(device)[None, None] for x in (sample.target, sample.valid))
     return Batch(image, target, valid, (sample.name,))
@@ -156,7 +158,7 @@ def entries(file: IO[bytes], end: int) -> Iterator[Entry]:
 
 
 def _line(part: bytes) -> dict[str, Any]:
-    """What a piece says of its image, with where its label lies in it; ValueError if it is not whole."""
+    """The JSON of the image in a piece, and where its label lies in it; ValueError if the piece is not whole."""
     line: Any = None
     places: dict[str, list[int]] = {}
     for entry in entries(io.BytesIO(part), len(part)):

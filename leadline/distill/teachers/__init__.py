@@ -1,4 +1,4 @@
-"""Teachers: whoever can say how far things are in a picture. One small protocol, `Teacher`, whatever is behind it."""
+"""Teachers: nets, files and ensembles that predict the depth of a picture, behind one small protocol, `Teacher`."""
 
 from __future__ import annotations
 

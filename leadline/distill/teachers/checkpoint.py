@@ -29,7 +29,7 @@ an answer differs from that of `leadline predict` by what 1/255 in the input mak
 def net_teacher(net: Net, facts: Mapping[str, Any] | None = None) -> Teacher:
     """The net as a teacher, brought to its own input size and back as `leadline predict` does it.
 
-    Outside the part of a frame that it looks at it says nothing.
+    It has no prediction outside the part of a frame that it sees.
     """
     how, folded = net.spec.preprocess, fold(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -1,4 +1,4 @@
-"""A folder of depth maps as a teacher: what somebody else's net, or a scanner, has said of the pictures already."""
+"""A folder of depth maps as a teacher: predictions of another net, or measurements of a scanner."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder_teacher(root: Path, external: ExternalModel) -> Teacher:
     own; disparities may be negative, and only in integers 0 is no value). Files that say both of themselves, as those
     of `predict` do, need neither; where nobody says it, that is a ValueError. Of files that hold several arrays,
     `external.output` names the one that counts. A map is brought to the
-    picture's size by nearest neighbour; one of another aspect ratio is a ValueError when the picture is asked about. A
+    picture's size by nearest neighbour; one of another aspect ratio is a ValueError when that picture is labelled. A
     picture without a map gets no answer; a map that has gone since is an OSError. BadData if the folder holds no depth
     maps, or two for one picture.
     """

@@ -39,7 +39,7 @@ class Stated:
 def with_test_time_augmentation(teacher: Teacher, *, flip: bool = True, zooms: Sequence[float] = (1.0,)) -> Teacher:
     """The teacher's mean answer over mirrored pictures and over cut-outs that are enlarged by each of `zooms`.
 
-    The whole picture is always asked about. An enlarged cut-out (four of them, which cover the picture) looks nearer:
+    The whole picture is always predicted. An enlarged cut-out (four of them, which cover the picture) looks nearer:
     metres are multiplied by the zoom. Relative answers are first fitted to that about the whole picture, since the
     scale of each is its own. Confidence is exp(-s), s the standard deviation of the answers' logarithms; of
     disparities, relative to their range.

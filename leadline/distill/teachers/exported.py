@@ -20,7 +20,7 @@ from leadline.runtime.external import open_external
 from leadline.runtime.manifest import files_of
 
 Look = Callable[[np.ndarray], np.ndarray]
-"""One picture uint8 [H,W,3] -> its depth float32 [H,W], NaN where nothing is said."""
+"""One picture uint8 [H,W,3] -> its depth float32 [H,W], NaN where there is no prediction."""
 
 
 def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
@@ -42,7 +42,7 @@ def exported_teacher(path: Path, threads: int | None = None) -> Teacher:
 
 
 def external_teacher(path: Path, external: ExternalModel, threads: int | None = None) -> Teacher:
-    """A file that leadline has not made: `external` is what it does not say of itself; errors as in `open_external`."""
+    """A file that leadline has not made: `external` states what the file does not; errors as in `open_external`."""
     runner, found = open_external(path, external, threads)
 
     def look(frame: np.ndarray) -> np.ndarray:

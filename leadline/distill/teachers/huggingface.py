@@ -21,7 +21,7 @@ from leadline.core.errors import BadCheckpoint, MissingPackage
 from leadline.core.quiet import quiet
 from leadline.core.spec import Kind
 from leadline.core.storage import sha256
-from leadline.core.text import some
+from leadline.core.text import reason, some
 from leadline.data.batch import Batch
 from leadline.distill.options import FLAG, ExternalModel
 from leadline.distill.teachers.exported import Look, each
@@ -39,7 +39,7 @@ def hub_teacher(where: str | Path, external: ExternalModel) -> Teacher:
     by its name on the hub, which is then downloaded.
 
     MissingPackage without transformers; BadCheckpoint if the folder is not a whole depth model; ValueError if nobody
-    knows what kind of depth it gives and `external.kind` is silent.
+    knows what kind of depth it gives and `external.kind` is None.
     """
     try:
         with quiet():  # transformers imports quantisation packages, which print
@@ -55,18 +55,16 @@ def hub_teacher(where: str | Path, external: ExternalModel) -> Teacher:
             net.eval()
             processor = AutoImageProcessor.from_pretrained(str(where), **_NO_CODE)
     except Exception as error:  # settings that make no sense make transformers raise nearly anything
-        reason = " ".join(str(error).split())[:300]
+        fault = reason(error)
         if "torchvision" in str(error):
             raise BadCheckpoint(
                 f"transformers prepares the pictures of {where} by torchvision, which is not installed: install it in "
                 f"the version that belongs to torch {torch.__version__}"
             ) from error
-        if "couldn't connect" in reason:
-            raise BadCheckpoint(
-                f"{where} is no file or folder here, and the hub cannot be reached: {reason}"
-            ) from error
+        if "couldn't connect" in fault:
+            raise BadCheckpoint(f"{where} is no file or folder here, and the hub cannot be reached: {fault}") from error
         what = "is not a depth model" if Path(where).is_dir() else "is no file or folder here, and no depth model"
-        raise BadCheckpoint(f"{where} {what} that transformers can load: {reason}") from error
+        raise BadCheckpoint(f"{where} {what} that transformers can load: {fault}") from error
     kind = _stated(net.config) or external.kind or _usual(net.config)
     if kind is None:
         raise ValueError(
@@ -136,7 +134,7 @@ def is_hub_folder(path: Path) -> bool:
 
 
 def _stated(config: Any) -> Kind | None:
-    """What a model says of itself."""
+    """The kind that a model's configuration states."""
     stated = getattr(config, "depth_estimation_type", None)
     if config.model_type == "depth_anything" and stated is not None:
         return "metric" if stated == "metric" else "relative_disparity"
@@ -144,7 +142,7 @@ def _stated(config: Any) -> Kind | None:
 
 
 def _usual(config: Any) -> Kind | None:
-    """DPT's own weights give disparity (MiDaS); those on DINOv2 are of either kind, and do not say of which."""
+    """DPT's own weights give disparity (MiDaS); those on DINOv2 are of either kind, and do not state which."""
     inner = getattr(getattr(config, "backbone_config", None), "model_type", None)
     return "relative_disparity" if config.model_type == "dpt" and inner != "dinov2" else None
 

@@ -16,8 +16,9 @@ from leadline.data.batch import Batch
 
 
 class Answer(NamedTuple):
-    """What a teacher says of a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it has no prediction,
-    and `confidence` float32 [B,1,H,W] in 0..1, 0 there. `abstained`: who of several has no prediction at all.
+    """A teacher's prediction for a batch [B,3,H,W]: `depth` float32 [B,1,H,W] of its kind, NaN where it has no
+    prediction, and `confidence` float32 [B,1,H,W] in 0..1, 0 there. `abstained`: the teachers of an ensemble without
+    any prediction.
     """
 
     depth: Tensor
@@ -27,8 +28,8 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Teacher:
-    """Whoever knows depth. `teacher(batch)` looks at `image` (RGB in 0..1, any size) and, where answers are files, at
-    `name`; one that measures may look at `target` and `valid`.
+    """A source of depth: a net, files, an ensemble. `teacher(batch)` reads `image` (RGB in 0..1, any size) and,
+    where its depth lies in files, `name`; one that measures may read `target` and `valid`.
 
     kind    what its numbers are: metric (metres), relative_depth (farther is larger, times anything) or
             relative_disparity (nearer is larger, times and plus anything)
@@ -51,7 +52,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Answer:
-        """What it says; see `Answer`."""
+        """Its prediction, checked; see `Answer`."""
         answer = self.ask(batch)
         depth, confidence, abstained = answer if isinstance(answer, Answer) else Answer(answer, torch.ones_like(answer))
         wanted = (batch.image.shape[0], 1, *batch.image.shape[2:])

@@ -40,7 +40,7 @@ _POOLS: list[int] = []
 """The sizes that the process's pool of threads has had. A program points into the pool that it was loaded with."""
 
 _TURN = threading.Lock()
-"""Who may use that pool: a Runner that runs, or `load`, which replaces it."""
+"""Held by whoever uses that pool: a Runner that runs, or `load`, which replaces it."""
 
 
 def missing() -> str | None:

@@ -104,7 +104,7 @@ def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runner:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What the file says of itself. It takes no package."""
+    """The manifest in the file; no package is needed to read it."""
     manifest = manifest_of(path)
     if manifest is None:
         raise BadArtefact(
