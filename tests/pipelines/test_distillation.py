@@ -85,7 +85,9 @@ def test_a_photograph_that_cannot_be_read_is_left_out_and_named(
         shutil.copytree(place / name, tmp_path / name)
         bad = tmp_path / name / "images" / "002.png"
         bad.write_bytes(bad.read_bytes()[:200])
-    how = Distillation((f"{tmp_path / 'photos'}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    how = Distillation(
+        unlabelled=(f"{tmp_path / 'photos'}:2",), teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),))
+    )
     train(run(place, tmp_path / "run"), distillation=how)
     assert "left out 1 of 5 images that cannot be read: " in capsys.readouterr().err
     images = json.loads((tmp_path / "run" / "run.json").read_text())["images"]
