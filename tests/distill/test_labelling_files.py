@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from support.tiny_scenes import render, write_folder
 from test_labelling import labelled
 
@@ -16,6 +18,7 @@ from leadline.data.label_set import open_labels
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import View
 from leadline.data.validate.label_set import check_labels
+from leadline.distill.labelling.label import label
 from leadline.distill.options import Distillation, TeacherOptions
 from leadline.pipelines.distill import teacher_supervision
 from leadline.pipelines.training_data import without
@@ -52,6 +55,22 @@ def test_all_images_of_a_data_set_are_labelled_not_only_those_with_depth(
     shutil.copy(data / "images" / "001.png", data / "masks")
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
     assert "1 pictures are not taken for photographs: depth, labels, masks" in capsys.readouterr().err
+
+
+def test_the_environment_variable_says_the_threads_of_a_teacher_and_of_it_alone(
+    photos: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def watched(*given: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return label(*given)
+
+    monkeypatch.setattr("leadline.distill.labelling.label.label", watched)
+    monkeypatch.setenv("LEADLINE_THREADS", "2")
+    assert torch.get_num_threads() == 1
+    assert main(["label", str(photos), "--teacher", str(teacher), "--out", str(tmp_path / "labels")]) == 0
+    assert seen == [2] and torch.get_num_threads() == 1
 
 
 def test_where_no_confidence_was_measured_there_is_no_least_sure(photos: Path, teacher: Path, tmp_path: Path) -> None:
