@@ -7,7 +7,6 @@ import io
 import json
 import random
 import shutil
-import zlib
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.png_bomb import bomb
 from support.tiny_scenes import render, write_folder
 
 from leadline.cli.main import main
@@ -86,17 +86,6 @@ def png(array: np.ndarray, mode: str | None = None) -> bytes:
     picture = Image.fromarray(array)
     (picture if mode is None else picture.convert(mode)).save(file, format="PNG")
     return file.getvalue()
-
-
-def bomb(width: int, height: int, bits: int = 16) -> bytes:
-    """A PNG of so many pixels, all 0, in a few bytes for each row."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
-
-    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, 0, 0, 0, 0])
-    body = zlib.compress(bytes(10_000), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def test_what_is_rewritten_unchanged_is_still_read(root: Path) -> None:

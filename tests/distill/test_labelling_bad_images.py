@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.png_bomb import bomb
 from support.tiny_scenes import render, write_folder
-from test_label_index import bomb
 from test_labelling import labelled
 
 from leadline.core.errors import BadArtefact, BadData
