@@ -136,3 +136,12 @@ def test_a_damaged_record_is_one_line(tmp_path: Path, capsys: Captured) -> None:
 )
 def test_options_come_back_from_json(options: Training | Distillation) -> None:
     assert from_json(type(options), json.loads(json.dumps(to_json(options)))) == options
+
+
+@pytest.mark.parametrize("verb", [["train"], ["distill"], ["prune", "fastdepth"]])
+def test_a_folder_that_is_not_there_is_named_before_other_flags_are_asked_for(
+    verb: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    assert main([*verb, "--resume", "--out", str(tmp_path / "nowhere")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"there is no run in {tmp_path / 'nowhere'}" in line
