@@ -16,6 +16,7 @@ from leadline.core.spec import Preprocess, from_json, to_json
 from leadline.distill.options import Distillation, TeacherOptions
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, save
+from leadline.pipelines.compare import read_facts
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,6 +68,7 @@ def test_a_run_is_lengthened_by_its_folder_and_the_number_of_steps_alone(
     assert main(["train", "--resume", f"--out={run}"]) == 0  # it is of four steps from now on
     assert main(["train", "--resume", "--out", str(run), "--steps", "3"]) == 1
     assert "fit.steps 4 there, 3 here. Give the same or more steps, or another --out" in capsys.readouterr().err
+    assert (facts := read_facts(str(run))).about["steps"] == facts.options["fit.steps"] == 4  # so `compare` says, too
 
 
 @pytest.mark.parametrize(
