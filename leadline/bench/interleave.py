@@ -13,6 +13,7 @@ from leadline.bench.device import pick_cores
 from leadline.bench.rows import BenchOptions, Row
 from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.agreement import agreement
+from leadline.core.text import counted
 from leadline.core.timing import summary
 from leadline.runtime.external import external_files
 from leadline.runtime.manifest import files_of
@@ -46,7 +47,7 @@ def time_rows(rows: Sequence[Row], options: BenchOptions, frames: Path, say: Cal
         spent = dict.fromkeys(workers, 0.0)
         n_turns = -(-options.n // TURN)
         for turn in range(n_turns + 1):
-            say(f"timing {len(workers)} rows, threads {rows[0].threads}: turn {turn} of {n_turns}")
+            say(f"timing {counted(len(workers), 'row')}, threads {rows[0].threads}: turn {turn} of {n_turns}")
             for i, worker in workers.items():
                 if rows[i].error is not None or (spent[i] > options.at_most_s * 1000 and calls[i]):
                     continue

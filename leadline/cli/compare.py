@@ -16,7 +16,7 @@ from leadline.cli.short_help import short_help
     "leadline compare fastdepth runs/half.safetensors --json",
 )
 def compare(models: Annotated[tuple[str, ...], arg(metavar="RUN|FILE|NAME ...")], /, *, json: bool = False) -> int:
-    """Runs side by side: the options that differ, cost, seed, date and metrics.
+    """Show runs side by side: the options that differ, cost, seed, date and metrics.
 
     Args:
         models: folders of `leadline train`, `distill` or `prune`, checkpoints, or nets that ship

@@ -49,7 +49,8 @@ def check(path: Folder, /, *, n: int = 64, reading: Read = AS_SAID, json: bool =
         print_json({"ok": checked.ok, "summary": dict(checked.summary), "findings": findings})
     else:
         facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in checked.summary.items()}
-        print(shown(", ".join(f"{key} {value}" for key, value in facts.items())))
+        width = max(map(len, facts)) + 2
+        print(*(shown(f"{key:<{width}}{value}") for key, value in facts.items()), sep="\n")
         for finding in checked.findings:
             print(shown(f"{finding.severity}: {finding.where}: {finding.what}"), f"    {finding.advice}", sep="\n")
     if not checked.ok:

@@ -28,7 +28,7 @@ def check_model(model: str, *, trained: bool = True) -> None:
     if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names()):
         return
     if not trained and not Path(model).suffix and "/" not in model and not Path(model).exists():
-        zoo.spec(model)  # which says what is near
+        check_known(model)
     find(model)
 
 
@@ -39,6 +39,15 @@ def check_teachers(sources: Iterable[str]) -> None:
     for source in sources:
         if not Path(source).suffix and "/" not in source and source not in shipped() and not Path(source).exists():
             raise ValueError(f"{source} is no teacher and no file or folder; {nearest(source, shipped())}")
+
+
+def check_known(name: str) -> None:
+    """A ValueError, with what is near, for a name that is neither of a net that ships nor of one of the zoo."""
+    from leadline.nn import zoo
+    from leadline.nn.files import shipped
+
+    if name not in (known := [*shipped(), *zoo.names()]):
+        raise ValueError(f"the net {name!r} is unknown; {nearest(name, known)}")
 
 
 def check_runtimes(*names: str) -> None:

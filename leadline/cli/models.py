@@ -103,14 +103,17 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
+    from leadline.cli.early import check_known
     from leadline.core.spec import to_json
     from leadline.nn import zoo
-    from leadline.nn.files import find, is_run, read_provenance, read_spec, shipped
+    from leadline.nn.files import find, read_provenance, read_spec, shipped
     from leadline.runtime import SUFFIXES
 
     if SUFFIXES.get(Path(name).suffix, "eager") != "eager" and not channels:
         return _print_manifest(Path(name), json)
-    is_file = Path(name).is_file() or is_run(name) or Path(name).suffix != "" or os.sep in name
+    is_file = Path(name).exists() or Path(name).suffix != "" or os.sep in name
+    if not is_file:
+        check_known(name)
     if channels:
         return _print_channels(name, is_file, json)
     file = find(name) if is_file or name in shipped() else None

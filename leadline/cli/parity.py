@@ -14,7 +14,7 @@ from leadline.cli.early import check_model
 from leadline.cli.export import Count, Model
 from leadline.cli.flags import ALL, Comparison
 from leadline.cli.short_help import short_help
-from leadline.core.text import shown
+from leadline.core.text import counted, shown
 
 if TYPE_CHECKING:
     from leadline.bench.parity import Parity, Picture
@@ -158,5 +158,5 @@ def _verdict(found: Parity) -> str:
     float32 = [row for row in float32 if row["verdict"] != "reference"]
     agree = sum(row["verdict"] == "agrees" for row in float32)
     verdict = "passed" if found.passed else "NOT passed"
-    on = f"{found.n_images} picture{'s' if found.n_images > 1 else ''}"
+    on = counted(found.n_images, "picture")
     return f"{verdict}: {agree} of {len(float32)} float32 files agree to {found.tolerance:g} (rel. max) on {on}"

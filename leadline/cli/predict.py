@@ -12,7 +12,7 @@ from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
-from leadline.core.text import shown
+from leadline.core.text import counted, shown
 
 if TYPE_CHECKING:
     from leadline.predict.files import Outcome
@@ -84,7 +84,7 @@ def predict(
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
         outcomes.append(outcome)
         if json:  # else each has its own line
-            progress(f"{len(outcomes)} of {len(paths)} pictures")
+            progress(f"{len(outcomes)} of {counted(len(paths), 'picture')}")
         if outcome.error is not None:
             warn(outcome.error)
         elif not json:

@@ -20,13 +20,15 @@ def with_options_of_run(verb: Verb, args: Sequence[str]) -> Verb:
     """The verb whose flags are by default those of the run that `args` go on with (`--resume --out RUN`).
 
     What is typed besides counts, and the run itself refuses what differs. Where there is no such run, the verb itself.
-    TrainingFailed if what the folder keeps cannot be read.
+    TrainingFailed if what the folder keeps cannot be read, or if there is no folder and no data to begin with.
     """
     out = _value(args, "--out", "-o")
     if out is None or not {"--resume", "--resume=True"} & set(args):
         return verb
     folder = Path(out).with_suffix("") if Path(out).suffix == ".safetensors" else Path(out)
     if not folder.is_dir():
+        if _value(args, "--data", "--unlabelled") is None and not {"-h", "--help", "--help-all"} & set(args):
+            raise TrainingFailed(f"there is no run in {folder}; give the --out of the run that is to go on")
         return verb
     from leadline.pipelines.resume import read_requested
 

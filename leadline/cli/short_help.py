@@ -106,7 +106,8 @@ def short_text(verb: Callable[..., int], parser: argparse.ArgumentParser, short_
         lines.append("")
     lines += ["examples:", *(f"  {example}" for example in help_.examples), ""]
     n = len({id(by_flag[flag]) for flag in all_flags(parser)})
-    return "\n".join([*lines, f"{parser.prog} --help-all shows all {n} flags. --quiet goes with each verb."])
+    shows = f"all {n} flags" if n > 1 else "its only flag"
+    return "\n".join([*lines, f"{parser.prog} --help-all shows {shows}. --quiet goes with each verb."])
 
 
 def _typed(flag: str, action: argparse.Action, nested: Mapping[str, str]) -> str:

@@ -123,6 +123,16 @@ def some(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
+def counted(n: int, thing: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def figure(value: float) -> str:
+    """A number to six figures, never as a power of ten where it is large: `0.25`, `368 329 000`."""
+    return f"{float(f'{value:.6g}'):,.0f}".replace(",", " ") if abs(value) >= 1e6 else f"{value:.6g}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """For an error message: the at most three of `known` that look most like `word`, or what there is if none does."""
     known = list(dict.fromkeys(known))

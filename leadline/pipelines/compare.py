@@ -15,7 +15,7 @@ from leadline.core.old_keys import OLD_KEYS, OLD_SPLIT
 from leadline.core.report import from_json, grid
 from leadline.nn.checkpoint import find, is_run, load, read_provenance
 from leadline.pipelines.resume import flat
-from leadline.training.state import read_json
+from leadline.training.state import planned_steps, read_json
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def read_facts(source: str) -> Facts:
         options = _options(said | {"fit": said.get("options", {})})
         about = {"steps": options.get("fit.steps"), "seed": options.get("fit.seed")}
         about |= {key: said.get(key) for key in ("started", "commit")}
+    if (steps := planned_steps(folder / "state.safetensors")) is not None:  # the record of a run keeps its first length
+        options, about = {**options, "fit.steps": steps}, {**about, "steps": steps}
     try:
         net = _of_net(source)
     except BadCheckpoint:  # it has not saved one yet

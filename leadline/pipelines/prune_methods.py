@@ -27,6 +27,7 @@ from leadline.compress.recovery import Recovery
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.report import Report
 from leadline.core.spec import to_json
+from leadline.core.text import figure
 from leadline.data.batch import Batch
 from leadline.evaluation.evaluate import Samples, evaluate
 from leadline.evaluation.protocols import Protocol
@@ -96,8 +97,8 @@ def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
     found = costs.measure(prune(net, channels, keep_topk(random(net, channels), least)))
     if found > most:
         raise BudgetInfeasible(
-            f"{most:.6g} cannot be reached by pruning these {len(least)} groups of layers: with {options.multiple} "
-            f"channels in each the net still measures {found:.6g}, the smallest reachable"
+            f"{figure(most)} cannot be reached by pruning these {len(least)} groups of layers: with {options.multiple} "
+            f"channels in each the net still measures {figure(found)}, the smallest reachable"
         )
 
 
@@ -131,7 +132,7 @@ def distance(facts: Mapping[str, Any], most: float, options: Pruning) -> list[st
     if "cost" not in facts or not _aims(options):
         return []
     found = float(facts["cost"])
-    lines = [f"the budget is {most:.6g}, reached is {found:.6g}, {found / most:.0%} of it"]
+    lines = [f"the budget is {figure(most)}, reached is {figure(found)}, {found / most:.0%} of it"]
     if found < _NEAR * most:
         closer = "--multiple 1" if options.multiple > 1 else "--method netadapt"
         why = f"widths go in steps of {options.multiple}, and scores or masks that are alike go together"
@@ -166,7 +167,8 @@ def _masked(
     else:
         small = prune(masked, channels, loss.prune_plan(multiple=options.multiple))
         found, whole = cost(shapes_of(small)), cost(channels.shapes)
-        say(f"masks alone decided, without the budget {most:.6g}: the net costs {found:.6g}, {found / whole:.3g}x")
+        costs_now = f"the net costs {figure(found)}, {found / whole:.3g}x"
+        say(f"masks alone decided, without the budget {figure(most)}: {costs_now}")
     on = {name: int((v > 0).sum()) for name, v in loss.scores().items()}
     return small, {"cost": found, "kept_by_masks": loss.kept(), "on": on, "masks": to_json(how)}
 
@@ -189,10 +191,10 @@ def _met(costs: CostModel, most: float, cut: Callable[[float], Net], say: Say) -
             return small, costs.cost_of(small)(shapes_of(small))
         if (found := costs.measure(small)) <= most:
             return small, found
-        say(f"estimated {limit:.6g}, measured {found:.6g}, budget {most:.6g}: once more, with fewer channels")
+        say(f"estimated {figure(limit)}, measured {figure(found)}, budget {figure(most)}: once more, narrower")
         limit *= 0.98 * most / found
     raise BudgetInfeasible(
-        f"the smallest net tried measures {found:.6g}, above the budget {most:.6g}; give a larger one"
+        f"the smallest net tried measures {figure(found)}, above the budget {figure(most)}; give a larger one"
     )
 
 
@@ -209,7 +211,7 @@ def _scored(
         last = i + 1 == options.rounds
         cut = partial(_cut, net, channels, scores, cost, options.multiple)
         net, found = _met(costs, most, cut, say) if last else (cut(now), now)
-        say(f"round {i + 1} of {options.rounds}: cost {cost(shapes_of(net)):.6g}, budget {most:.6g}")
+        say(f"round {i + 1} of {options.rounds}: cost {figure(cost(shapes_of(net)))}, budget {figure(most)}")
         if not last:
             own = copy.deepcopy(made.loss)  # rounds must not change the loss that the long training starts with
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
@@ -246,7 +248,7 @@ def _less_deep(
         net, found = remove_to(net, scores, cost, most if last else limit)
         gone = net.spec.skipped[had:]
         history.append({"scores": named_scores(scores), "removed": list(gone), "cost": found})
-        say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {found:.6g}")
+        say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {figure(found)}")
         if not last:
             own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)

@@ -12,6 +12,7 @@ import numpy as np
 
 from leadline.core.errors import LeadlineError, plainly
 from leadline.core.preprocess import read_image
+from leadline.core.text import counted
 from leadline.predict.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -101,13 +102,13 @@ def summary(outcomes: Sequence[Outcome], predictor: Predictor) -> str:
     Writing the results is not in it.
     """
     n, failed = len(outcomes), sum(outcome.error is not None for outcome in outcomes)
-    counted = f"{n} picture{'' if n == 1 else 's'}" + (f", {failed} failed" if failed else "")
+    told = counted(n, "picture") + (f", {failed} failed" if failed else "")
     times = mean_latency_ms(outcomes)
     if not times:
-        return counted
+        return told
     mean = "" if n - failed == 1 else "mean "
     whole, net = sum(times.values()), times["inference_ms"]
-    return f"{counted}; {mean}latency {whole:.1f} ms, of which the net {net:.1f} ms ({predictor.runtime})"
+    return f"{told}; {mean}latency {whole:.1f} ms, of which the net {net:.1f} ms ({predictor.runtime})"
 
 
 def _each(

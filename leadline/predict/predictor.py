@@ -160,6 +160,8 @@ def load_predictor(
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
     ready = shipped_file(model, runtime, place)
     if ready is None and made_for == "eager" and runtime in (None, "eager"):
+        if runtime is None and place != "cpu" and not is_installed("torch") and str(model) in shipped_onnx():
+            check_device("onnx", place)  # else the error would name torch, and a --runtime that nobody gave
         need_torch(model, runtime)
         predictor = _by_pytorch(model, threads, place)
     else:

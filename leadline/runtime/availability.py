@@ -43,8 +43,12 @@ def health() -> list[dict[str, Any]]:
 
 def _health(name: str) -> dict[str, Any]:
     needs = NEEDS.get(name) or Needs(name, "leadline")  # of a runtime that was registered
-    lacks = backend(name).missing() or _import_error(needs.module)
-    export_lacks = lacks or lacking(("torch", *needs.export), "train" if name == "eager" else f"{name}-export")
+    missing = backend(name).missing()
+    broken = None if missing else _import_error(needs.module)
+    lacks, export_lacks = missing or broken, missing or broken
+    if not broken and name in NEEDS:  # NAME-export brings what NAME brings, too
+        extra = "train" if name == "eager" else f"{name}-export"
+        export_lacks = f"pip install 'leadline[{extra}]'" if missing else lacking(("torch", *needs.export), extra)
     if export_lacks is None and needs.compiler and not compiler():
         export_lacks = f"a C++ compiler: {NO_COMPILER}"
     version = None if lacks else installed_version(needs.package) or "of unknown version"

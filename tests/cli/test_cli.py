@@ -246,6 +246,12 @@ def test_data_check_tells_what_it_found(capsys: Captured, dataset: Path) -> None
     assert all({"severity", "what", "where", "advice"} == set(finding) for finding in facts["findings"])
 
 
+def test_data_check_has_a_line_for_each_fact(capsys: Captured, dataset: Path) -> None:
+    main(["data", "check", str(dataset)])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["layout", "folder"] in lines and ["n", "5"] in lines
+
+
 def test_data_check_fails_where_a_file_is_damaged(capsys: Captured, tmp_path: Path, dataset: Path) -> None:
     shutil.copytree(dataset, tmp_path / "d")
     (tmp_path / "d" / "images" / "1.png").write_bytes(b"")

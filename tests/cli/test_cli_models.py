@@ -76,6 +76,18 @@ def test_list_names_the_zoo(capsys: Captured) -> None:
     ]  # fmt: skip
 
 
+def test_info_of_what_is_no_net_names_those_that_ship_or_says_what_the_folder_lacks(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    assert main(["info", "nonsense"]) == main(["info", "fastdepth_smal"]) == main(["info", "pictures"]) == 1
+    nothing, near, folder = capsys.readouterr().err.splitlines()
+    assert "the net 'nonsense' is unknown; known: fastdepth, fastdepth_small" in nothing
+    assert "nearest: fastdepth_small" in near
+    assert "pictures is a folder, and no run of leadline" in folder
+
+
 def test_list_and_info_tell_the_fastest_time_that_was_measured_here(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

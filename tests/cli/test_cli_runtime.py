@@ -221,6 +221,18 @@ def test_doctor_names_every_runtime_and_the_command_that_brings_a_missing_one(
     assert "pip install stand-in" in capsys.readouterr().out
 
 
+def test_what_makes_the_files_of_an_absent_runtime_is_its_export_extra(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadline.core.machine.importlib.util.find_spec", lambda name: None)
+    rows = {row["runtime"]: row for row in answer(capsys, "doctor")["runtimes"]}
+    assert {row["export_needs"] for name, row in rows.items() if name != "eager"} == {
+        f"pip install 'leadline[{name}-export]'" for name in rows if name != "eager"
+    }
+    assert rows["eager"]["export_needs"] == "pip install 'leadline[train]'"
+    assert rows["openvino"]["needs"] == "pip install 'leadline[openvino]'"
+
+
 def test_every_runtime_has_its_needs_listed() -> None:
     assert health.NEEDS.keys() == BACKENDS.keys()
 

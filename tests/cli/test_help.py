@@ -6,7 +6,7 @@ import functools
 import inspect
 import shlex
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from leadline.cli.command import Verbs, run
 from leadline.cli.flag_names import SHORT_FLAGS
 from leadline.cli.main import GROUPS, VERBS, main
 from leadline.cli.short_help import SHORT_HELP, all_flags, is_switch, parser_of, tidy
+from leadline.compress.options import Method
 
 Captured = pytest.CaptureFixture[str]
 
@@ -119,3 +120,14 @@ def test_a_misspelt_flag_is_answered_with_at_most_three(capsys: Captured, args: 
 def test_the_negative_form_of_a_short_name_is_known(capsys: Captured) -> None:
     assert main(["train", "--data", "none", "--out", "out", "--no-compile", "--model", "nope"]) == 1
     assert "there is no flag" not in capsys.readouterr().err
+
+
+def test_the_help_of_prune_names_every_method(capsys: Captured) -> None:
+    assert main(["prune", "--help"]) == 0
+    words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+    assert {*get_args(Method)} <= {*words}
+
+
+def test_one_flag_is_not_counted_as_several(capsys: Captured) -> None:
+    assert main(["compare", "--help"]) == 0
+    assert "--help-all shows its only flag." in capsys.readouterr().out

@@ -16,6 +16,7 @@ from leadline.core.spec import Preprocess, from_json, to_json
 from leadline.distill.options import Distillation, TeacherOptions
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, save
+from leadline.pipelines.compare import read_facts
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,6 +68,7 @@ def test_a_run_is_lengthened_by_its_folder_and_the_number_of_steps_alone(
     assert main(["train", "--resume", f"--out={run}"]) == 0  # it is of four steps from now on
     assert main(["train", "--resume", "--out", str(run), "--steps", "3"]) == 1
     assert "fit.steps 4 there, 3 here. Give the same or more steps, or another --out" in capsys.readouterr().err
+    assert (facts := read_facts(str(run))).about["steps"] == facts.options["fit.steps"] == 4  # so `compare` says, too
 
 
 @pytest.mark.parametrize(
@@ -138,3 +140,12 @@ def test_a_damaged_record_is_one_line(tmp_path: Path, capsys: Captured) -> None:
 )
 def test_options_come_back_from_json(options: Training | Distillation) -> None:
     assert from_json(type(options), json.loads(json.dumps(to_json(options)))) == options
+
+
+@pytest.mark.parametrize("verb", [["train"], ["distill"], ["prune", "fastdepth"]])
+def test_a_folder_that_is_not_there_is_named_before_other_flags_are_asked_for(
+    verb: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    assert main([*verb, "--resume", "--out", str(tmp_path / "nowhere")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"there is no run in {tmp_path / 'nowhere'}" in line

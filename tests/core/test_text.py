@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadline.core.text import columns, decoded, read_text, reason, shown, split_lines, split_list
+from leadline.core.text import columns, counted, decoded, figure, read_text, reason, shown, split_lines, split_list
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,11 @@ def test_an_error_is_said_in_one_short_line(error: Exception, line: str) -> None
 def test_of_an_error_with_details_the_first_line_can_be_taken_alone() -> None:
     assert reason(ValueError("\nno such layer\nat line 3"), first_line=True) == "no such layer"
     assert reason(AssertionError(), first_line=True) == "AssertionError"
+
+
+def test_one_thing_is_counted_without_an_s() -> None:
+    assert [counted(n, "row") for n in range(3)] == ["0 rows", "1 row", "2 rows"]
+
+
+def test_a_large_figure_is_no_power_of_ten() -> None:
+    assert [figure(n) for n in (368329472, 1e6, 123456, 0.25)] == ["368 329 000", "1 000 000", "123456", "0.25"]

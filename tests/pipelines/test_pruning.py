@@ -19,6 +19,7 @@ from leadline.compress.pruning import netadapt
 from leadline.core.errors import BadCheckpoint, BudgetInfeasible, TrainingFailed
 from leadline.core.spec import Preprocess
 from leadline.core.storage import sha256
+from leadline.core.text import figure
 from leadline.data.options import View
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save, stored_as
@@ -109,7 +110,7 @@ def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, sourc
     assert said["from"] == {**read_provenance(source), "sha256": sha256(source), "name": str(source)}
     told = said["pruning"]
     asked = part * macs_once(before, SIZE)
-    reached = f"the budget is {asked:.6g}, reached is {told['cost']:.6g}, {told['cost'] / asked:.0%} of it"
+    reached = f"the budget is {figure(asked)}, reached is {figure(told['cost'])}, {told['cost'] / asked:.0%} of it"
     assert reached in lines and told["cost"] == macs_once(again, SIZE)
     assert any("far under the budget" in line for line in lines) == (told["cost"] < 0.9 * asked)
     assert (told["method"], told["budget"], told["fit"]["steps"]) == (method, options.budget, 2)
@@ -263,7 +264,7 @@ def test_a_latency_that_the_smallest_net_misses_is_told_before_any_work(
     for method in ("l2", "masks", "netadapt"):
         options = replace(plan, method=method)  # type: ignore[arg-type]
         with pytest.raises(
-            BudgetInfeasible, match=r"with 8 channels in each the net still measures 1e\+09, the smallest rea"
+            BudgetInfeasible, match=r"with 8 channels in each the net still measures 1 000 000 000, the smallest rea"
         ):
             pruning.run(options)
         assert refused(options)

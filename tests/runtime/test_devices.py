@@ -80,6 +80,13 @@ def test_a_name_whose_onnx_file_cannot_compute_there_goes_to_pytorch(monkeypatch
         load_predictor("litedepth", runtime="onnx", device="cpu:0")
 
 
+def test_without_torch_a_device_that_is_not_here_is_the_fault_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("leadline.predict.predictor.is_installed", lambda name: False)
+    with pytest.raises(ValueError, match="device is 'abacus'; on this machine onnx computes on cpu"):
+        load_predictor("litedepth", device="abacus")
+
+
 def test_onnxruntime_that_falls_back_in_silence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from leadline.nn.files import shipped_onnx

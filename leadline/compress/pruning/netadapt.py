@@ -37,6 +37,7 @@ from leadline.core.errors import BadCheckpoint, BudgetInfeasible, TrainingFailed
 from leadline.core.report import Report
 from leadline.core.spec import to_json
 from leadline.core.storage import write_atomically
+from leadline.core.text import figure
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, save
 from leadline.nn.wrap import module_of
@@ -90,19 +91,20 @@ def netadapt(
             if history and "measured" not in history[-1]:
                 history[-1]["measured"] = cost_now
                 _write(out, plan, history)
-            say(f"iteration {iteration}: cost {cost_now:.6g}, limit {limit:.6g}, net {start:.6g} at the beginning")
+            most, found = figure(limit), figure(cost_now)
+            say(f"iteration {iteration}: cost {found}, limit {most}, net {figure(start)} at the beginning")
             if cost_now <= limit:
                 break
             if iteration >= options.max_iterations:
                 raise BudgetInfeasible(
-                    f"after {iteration} iterations the cost is {cost_now:.6g}, above {limit:.6g}; raise max_iterations "
+                    f"after {iteration} iterations the cost is {found}, above {most}; raise max_iterations "
                     f"and resume, or begin anew with a larger first_step"
                 )
             scale = cost_now / estimate
             target = max(cost_now - options.first_step * start * options.decay**iteration, limit)
             wanted = list(candidates(channels.only(within(channels, layers)), cost, target / scale, multiple))
             if not wanted:
-                raise BudgetInfeasible(f"no layer can be pruned further; the smallest net found costs {cost_now:.6g}")
+                raise BudgetInfeasible(f"no layer can be pruned further; the smallest net found costs {found}")
             folder = out / f"proposals_{iteration:03d}"
             base = save(net, folder / "base.safetensors")
             scores, first = magnitude(net, channels), iteration * options.short.steps
