@@ -25,7 +25,7 @@ def check_model(model: str, *, trained: bool = True) -> None:
     from leadline.nn.files import find
     from leadline.runtime import SUFFIXES
 
-    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names()):
+    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names(None)):
         return
     if not trained and not Path(model).suffix and "/" not in model and not Path(model).exists():
         zoo.spec(model)  # which says what is near
