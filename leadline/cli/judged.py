@@ -39,7 +39,7 @@ def of_model(predictor: Predictor, samples: Dataset, model: str) -> Judged:
     facts = {"model": model, "runtime": predictor.runtime, "precision": predictor.precision, "flip": predictor.flip}
     if isinstance(predictor.manifest, ExternalManifest):
         facts["external"] = predictor.manifest.to_json()
-    return Judged(predictor.name, predictor.head.kind, predictor, samples, facts)
+    return Judged(predictor.name, predictor.head.kind, predictor.answer, samples, facts)
 
 
 def of_predictions(folder: Path, said: ExternalModel, samples: Dataset, whole: Dataset, allow_missing: bool) -> Judged:

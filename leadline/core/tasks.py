@@ -60,6 +60,15 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 """The classes of CIFAR-10, in the order of their numbers."""
 
 
+def check_fits(kind: Kind, data_name: str, classes: tuple[str, ...]) -> None:
+    """A ValueError if a net of that kind and a data set with these classes (empty: depth maps) are of unlike tasks."""
+    if (task_of(kind).target == "class") != bool(classes):
+        holds = f"{len(classes)} classes" if classes else "depth"
+        raise ValueError(
+            f"the data set {data_name!r} holds {holds}, and the net gives {kind}; give data or a net that fits"
+        )
+
+
 def task_of(kind: Kind) -> Task:
     """The task of a net whose head is of that kind."""
     return next(task for task in TASKS if kind in task.kinds)

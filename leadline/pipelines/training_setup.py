@@ -16,7 +16,7 @@ import torch
 from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Spec, to_json
 from leadline.core.storage import cache
-from leadline.core.tasks import task_of
+from leadline.core.tasks import check_fits, task_of
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, readable
 from leadline.data.layouts.detect import open_dataset
@@ -178,6 +178,8 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[:labelled]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
+    for data in sets[:labelled]:
+        check_fits(spec.head.kind, data.name, data.classes)
     say_once = say if process()[0] == 0 else (lambda _: None)
     for note in filter(None, dict.fromkeys([*map(unread, folders), *(data.note for data in sets)])):
         say_once(note)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from leadline.core.spec import Spec
-from leadline.core.tasks import Task, task_of
+from leadline.core.tasks import TASKS, Task, task_of
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
@@ -51,7 +51,8 @@ def check_start(run: Training, *, given: bool, say: Say) -> None:
 def check_trainable(run: Training, spec: Spec, name: str) -> None:
     """ValueError if the run's loss cannot be computed from what the net `name` predicts."""
     task = task_of(spec.head.kind)
-    if wrong := [loss for loss in run.loss if (loss in task.losses) != bool(task.losses)]:
+    others = {loss for other in TASKS if other is not task for loss in other.losses}
+    if wrong := [loss for loss in run.loss if (loss not in task.losses if task.losses else loss in others)]:
         allowed = ", ".join(task.losses) or "losses of depth, such as l1"
         raise ValueError(f"{name} gives {spec.head.kind}, and the loss {wrong[0]!r} is not for those; use {allowed}")
     if task.losses:
