@@ -184,7 +184,7 @@ def load_predictor(
             path = _exported(model, runtime or made_for)
         runner, manifest = load(path, threads, place)
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
-    predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
+    predictor.answer(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 
 
