@@ -3,7 +3,7 @@
     python benchmarks/command_line.py [--runs 7]
 
 Each command is a process of its own; its times are medians of the runs, with the start of Python in them. Processor
-seconds are those of the process alone: on a busy machine they tell what a quiet one takes.
+seconds count the process's own work only, whatever else runs on the machine.
 """
 
 from __future__ import annotations

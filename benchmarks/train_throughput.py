@@ -125,7 +125,7 @@ def train(given: argparse.Namespace) -> float:
     fit_net, cli_train.fit = cli_train.fit, timed
     with tempfile.TemporaryDirectory() as out:
         run = Training(
-            (given.data,), Path(out), given.net, batch=given.batch, val_every=0,
+            data=(given.data,), out=Path(out), model=given.net, batch=given.batch, val_every=0,
             transform="litedepth" if given.net == "litedepth" else "view", view=View(),
             fit=FitOptions(steps=warm_up + steps + 1),
         )  # fmt: skip

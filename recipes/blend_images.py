@@ -23,7 +23,7 @@ from leadline.data.options import View
 from leadline.data.transforms.augment import augment
 from recipes.precompute_views import cut
 
-LOOK = View((240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)
+LOOK = View(size=(240, 320), zoom=(1.0, 1.35), rotate=0, jitter=0)
 """How each of the two is seen before they are mixed."""
 
 

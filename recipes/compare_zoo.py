@@ -86,7 +86,7 @@ def measured(name: str, run: Training, data: Path) -> dict[str, Any]:
     net = load(file)
     size = net.spec.preprocess.size
     # without data: the files agree with PyTorch far beyond the digits that are shown, and one of them is enough
-    options = BenchOptions(("onnx", "openvino"), size=size, end_to_end=False, n=50)
+    options = BenchOptions(runtimes=("onnx", "openvino"), size=size, end_to_end=False, n=50)
     rows = [r for r in bench([str(file)], options).rows if "error" not in r]
     best = min((r for r in rows if r["runtime"] != "eager"), key=lambda r: r["latency_ms"]["median"])
     return {

@@ -95,11 +95,11 @@ def streets(data: Path, out: Path) -> Path:
 def labels(data: Path, rooms: Path, teachers: Path, out: Path, using: tuple[str, ...]) -> None:
     """What the teachers say of X and U, as label sets in `out`."""
     files = tuple("fastdepth" if n == "shipped" else str(_file(teachers, n)) for n in using)
-    ensemble = TeacherOptions(files, flip=True)
+    ensemble = TeacherOptions(teacher=files, flip=True)
     places = sets(data, rooms, out)
     blend_images.main(data=data, out=places["mixtures"])
     for name, licence in TERMS.items():
-        label(places[name], teachers=ensemble, run=Labelling(out / name, licences=(licence,)))
+        label(places[name], teachers=ensemble, run=Labelling(out=out / name, licences=(licence,)))
 
 
 def sets(data: Path, rooms: Path, out: Path) -> dict[str, Path]:
@@ -233,7 +233,7 @@ def run_of(
         return training, net, None
     structure = row in STRUCTURE
     distillation = Distillation(
-        teachers=TeacherOptions((str(_file(teachers, "mobilenet")),) if structure else ()),
+        teachers=TeacherOptions(teacher=(str(_file(teachers, "mobilenet")),) if structure else ()),
         features=(f"affinity*{STRUCTURE[row]}:{LAYERS}",) if structure else (),
         label_weight=0.5 if row == "closer" else Distillation.label_weight,
         unlabelled=tuple(f"{places[name]}:{n * times}" for name, n in only.items()),

@@ -84,7 +84,7 @@ def main(
         hashes = [sha256(find(file)) for file in group]
         if (name, hashes) in known:
             continue
-        facts = evaluated(build_teacher(TeacherOptions(group, flip=flip, zooms=zooms)), data, test)
+        facts = evaluated(build_teacher(TeacherOptions(teacher=group, flip=flip, zooms=zooms)), data, test)
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:
             file.write(json.dumps({"model": name, "sha256": hashes, **facts}) + "\n")

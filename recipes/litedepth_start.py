@@ -85,7 +85,7 @@ def main(*, data: Path, rooms: Path, out: Path, steps: int = 1500, resume: bool 
     )  # fmt: skip
     distillation = Distillation(
         unlabelled=tuple(f"{places[name]}:{n}" for name, n in SHARES.items()),
-        teachers=TeacherOptions((str(teacher),)),
+        teachers=TeacherOptions(teacher=(str(teacher),)),
         label_weight=1.0,
         weight=0.0,  # what it answers means nothing
         features=(f"hint*1:{pairs}",),

@@ -51,7 +51,7 @@ def main(
     """
     test = open_dataset(data, "test")
     for group in [files] if together else [(file,) for file in files]:
-        facts = parts(looking(build_teacher(TeacherOptions(group, flip=flip))), test)
+        facts = parts(looking(build_teacher(TeacherOptions(teacher=group, flip=flip))), test)
         print("+".join(group), " ".join(f"{name} {value:.3f}" for name, value in facts.items()), flush=True)
 
 

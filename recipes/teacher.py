@@ -37,7 +37,7 @@ LICENCES = (
     "textures of the rooms: ImageNet sample photographs, research use only",
 )
 
-STILL = View((224, 288), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+STILL = View(size=(224, 288), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
 
 
 def resnet50(weights: Path) -> tuple[Spec, Path]:

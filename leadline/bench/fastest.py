@@ -77,7 +77,14 @@ def choose(
         return known
     names = [n for n in BACKENDS if backend(n).missing() is None and (n != "tvm" or tuning is not None)]
     options = BenchOptions(
-        tuple(names), tuple(precisions), (threads,), size, end_to_end=False, tuning=tuning, n=50, at_most_s=30
+        runtimes=tuple(names),
+        precisions=tuple(precisions),
+        threads=(threads,),
+        size=size,
+        end_to_end=False,
+        tuning=tuning,
+        n=50,
+        at_most_s=30,
     )
     found = bench([str(model)], options, say)
     choice = _winner(found, with_tvm="tvm" in names)

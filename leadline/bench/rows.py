@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ENOUGH_S = 3600.0 * 6  # a tuner takes hours
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """What to measure and how long.
 

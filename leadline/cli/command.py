@@ -133,8 +133,19 @@ def _parse(verb: Verb, prog: str, args: Sequence[str]) -> Callable[[], int]:
     reason = itertools.takewhile(_has_text, itertools.dropwhile(lambda line: not _has_text(line), lines))
     # of a flag's value it names the flag, of a group's values the group, which is a name of ours
     text = re.sub(r"^Error parsing (--\S+:)?(\S+: )?", r"\1 ", " ".join(reason)).strip()
+    for pattern, words in _VALUES.items():
+        text = re.sub(pattern, words, text)
     warn(f"{text} (see {prog} --help)")
     return lambda: 2
+
+
+_VALUES = {
+    r"invalid literal for int\(\) with base 10: ('.*')": r"\1 is no whole number",
+    r"could not convert string to float: ('.*')": r"\1 is no number",
+    r"no type in \[.*'int'.*\] could be instantiated from \[('.*')\]\.?": r"\1 is no whole number",
+    r"no type in \[.*'float'.*\] could be instantiated from \[('.*')\]\.?": r"\1 is no number",
+}
+"""What tyro and Python say of a value -> what a reader needs."""
 
 
 def _with_new_flags(args: Sequence[str]) -> list[str]:

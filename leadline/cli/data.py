@@ -104,8 +104,8 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     if json:
         print_json(facts)
         return 0
-    said = {key: value for key, value in facts["description"].items() if value is not None}
-    print(shown(f"{path}: {', '.join(f'{key} {value}' for key, value in said.items())}"))
+    stated = {key: value for key, value in facts["description"].items() if value is not None}
+    print(shown(f"{path}: {', '.join(f'{key} {value}' for key, value in stated.items())}"))
     print(f"items: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     if data.rule:
         print(f"parts: {data.rule}")

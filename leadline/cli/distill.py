@@ -12,10 +12,11 @@ from tyro.conf import arg
 
 from leadline.cli.command import print_json, progress, warn
 from leadline.cli.data import tell_unread
-from leadline.cli.early import check_training
+from leadline.cli.early import check_layout, check_teachers, check_training
 from leadline.cli.flags import AS_SAID, Read
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
+from leadline.core.machine import stated_threads
 from leadline.core.text import shown
 from leadline.distill.options import Distillation, Labelling, TeacherOptions
 from leadline.training.options import Training
@@ -47,11 +48,14 @@ def label(
         reading: how to read the data
         json: print one JSON object
     """
+    check_teachers(teachers.teacher)
+    check_layout(reading.layout)
     from leadline.data.label_set import open_labels
     from leadline.data.layouts.detect import described, open_dataset
     from leadline.data.layouts.unlabelled import passed_over
     from leadline.distill.labelling.label import label as label_all
     from leadline.distill.teachers import build_teacher
+    from leadline.runtime.torch_threads import torch_threads
 
     data_at = Path(os.path.realpath(data))
     where = os.path.relpath(data_at, os.path.realpath(run.out))
@@ -62,12 +66,13 @@ def label(
     bad: list[tuple[str, str]] = []
     rate = 0.0
     try:
-        for now in label_all(partial(build_teacher, teachers, 1 if run.workers else None), opened, where, run, how):
-            bad += now.skipped
-            rate = now.images_per_s
-            progress(f"{now.done} of {now.n} images, {rate:.1f}/s")
-            for name, why in now.skipped:
-                warn(f"left out {name}: {why}")
+        with torch_threads(stated_threads(None)):  # exported files look for the variable themselves
+            for now in label_all(partial(build_teacher, teachers, 1 if run.workers else None), opened, where, run, how):
+                bad += now.skipped
+                rate = now.images_per_s
+                progress(f"{now.done} of {now.n} images, {rate:.1f}/s")
+                for name, why in now.skipped:
+                    warn(f"left out {name}: {why}")
     except OSError as error:
         raise OSError(f"{error}; what {run.out} holds is kept, and the same command goes on") from error
     progress("")
@@ -131,4 +136,5 @@ def distill(
     from leadline.cli.train import print_report, run_training
 
     check_training(run)
+    check_teachers(how.teachers.teacher)
     return print_report(run_training(run, distillation=how)[1], run, json)

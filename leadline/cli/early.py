@@ -32,6 +32,15 @@ def check_model(model: str, *, trained: bool = True) -> None:
     find(model)
 
 
+def check_teachers(sources: Iterable[str]) -> None:
+    """A ValueError for a plain word that is no net with weights and no file or folder."""
+    from leadline.nn.files import shipped
+
+    for source in sources:
+        if not Path(source).suffix and "/" not in source and source not in shipped() and not Path(source).exists():
+            raise ValueError(f"{source} is no teacher and no file or folder; {nearest(source, shipped())}")
+
+
 def check_runtimes(*names: str) -> None:
     """A ValueError for a name that is no runtime's; none is loaded."""
     from leadline.runtime import check_name
@@ -57,10 +66,12 @@ def check_protocol_names(names: Iterable[str]) -> None:
 
 def check_layout(layout: str | None) -> None:
     """A ValueError for a name that is no layout's and no function of the user's own."""
+    if layout is None:
+        return
     from leadline.core.user_code import user_function
     from leadline.data.layouts.detect import LAYOUTS
 
-    if layout is not None and layout not in LAYOUTS and user_function(layout) is None:
+    if layout not in LAYOUTS and user_function(layout) is None:
         raise ValueError(f"layout is {layout!r}; {nearest(layout, LAYOUTS)}")
 
 

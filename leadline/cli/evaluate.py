@@ -12,9 +12,9 @@ from tyro.conf import arg
 
 from leadline.cli import data as cli_data
 from leadline.cli.command import check_writable, names, print_json, progress, warn, write_whole
-from leadline.cli.early import check_layout
+from leadline.cli.early import check_layout, check_protocol_names
+from leadline.cli.evaluated import check_predictions, of_model, of_predictions
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
-from leadline.cli.judged import check_predictions, of_model, of_predictions
 from leadline.cli.short_help import short_help
 from leadline.core.tasks import DEPTH, check_fits, task_of
 
@@ -50,8 +50,8 @@ def val(
     Args:
         data: the data set; `leadline data ls` shows what leadline sees in it
         what: the model, and what runs it
-        predictions: judge depth maps that any program has saved, in place of a model; each is called as its frame is
-        allow_missing: judge only the frames that have a depth map in --predictions
+        predictions: evaluate depth maps that any program has saved, in place of a model; each is called as its frame is
+        allow_missing: evaluate only the frames that have a depth map in --predictions
         split: train, val, test or all; where there is no test part, val stands in for it
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied;
             of classifiers top1@1
@@ -61,6 +61,8 @@ def val(
         reading: how to read the data
         json: print one JSON object: the report, or with several protocols a list named reports
     """
+    asked = names(protocol, "protocol")
+    check_protocol_names(() if asked == ("all",) else asked)
     from leadline.core.report import Report, table
     from leadline.data.dataset import first_readable, subset
     from leadline.data.layouts.detect import open_dataset
@@ -69,7 +71,6 @@ def val(
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; at least one image is needed")
-    asked = names(protocol, "protocol")
     chosen = list(PROTOCOLS.values()) if asked == ("all",) else [find(name) for name in asked]
     if latency_ms is not None and not (latency_ms > 0 and "mai2022@1" in {p.id for p in chosen}):
         raise ValueError(f"latency_ms is {latency_ms}; it is above 0, and for the score of mai2022@1 only: name that")
@@ -96,31 +97,31 @@ def val(
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
     if predictions is not None:
-        judged = of_predictions(predictions, what.external, samples, whole, allow_missing)
+        evaluated = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
-        judged = of_model(what.predictor(len(samples)), samples, model)
-    check_fits(judged.kind, samples.name, samples.classes)
-    task = task_of(judged.kind)
+        evaluated = of_model(what.predictor(len(samples)), samples, model)
+    check_fits(evaluated.kind, samples.name, samples.classes)
+    task = task_of(evaluated.kind)
     if asked == (DEPTH.protocol,) and task is not DEPTH:
         chosen = [find(task.protocol)]
     unfit: dict[str, str] = {}
     if asked == ("all",):
-        size = first_readable(judged.samples).target.shape
-        unfit = {p.id: why for p in chosen if (why := misfit(p, judged.kind, size))}
+        size = first_readable(evaluated.samples).target.shape
+        unfit = {p.id: why for p in chosen if (why := misfit(p, evaluated.kind, size))}
         chosen = [p for p in chosen if p.id not in unfit]
     results: list[ImageResult] = []
 
     def note(result: ImageResult) -> None:
         results.append(result)
-        progress(f"{len(results)} of {len(judged.samples)} images measured")
+        progress(f"{len(results)} of {len(evaluated.samples)} images measured")
 
     reports = evaluate_all(
-        judged.predict, judged.samples, chosen, name=judged.name, on_image=note, by_sample=judged.by_sample
+        evaluated.predict, evaluated.samples, chosen, name=evaluated.name, on_image=note, by_sample=evaluated.by_sample
     )
     progress("")
     facts = Report(
-        judged.name,
-        context={**judged.facts, "data": str(data), "split": split, "data_set": samples.name},
+        evaluated.name,
+        context={**evaluated.facts, "data": str(data), "split": split, "data_set": samples.name},
     )
     reports = [report | facts for report in reports]
     if latency_ms is not None:

@@ -93,7 +93,14 @@ def export(
         tuning = tuning_folder(tuning, trials)
         if trials:
             progress(f"tuning takes long; interrupted, it goes on. A line for each task: tuning.jsonl under {tuning}")
-    options = CompileOptions(precision, parse_size("frame", frame), (), names(keep, "keep"), tuning, trials)
+    options = CompileOptions(
+        precision=precision,
+        frame=parse_size("frame", frame),
+        calibration=(),
+        keep=names(keep, "keep"),
+        tuning=tuning,
+        trials=trials,
+    )
     if out is None:
         out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
     if calibration is not None:

@@ -112,7 +112,7 @@ def parity(
                 print(f"{row['runtime']} {row['precision']}: {row['verdict']}: {shown(why)}")
         own = not reference or not is_external(reference)
         legend = _LEGEND if own else _LEGEND.replace("PyTorch", "the reference")
-        print(f"\n{legend}\n{_judgement(found)}")
+        print(f"\n{legend}\n{_verdict(found)}")
     return 0 if found.passed else 1
 
 
@@ -153,10 +153,10 @@ def _figure(row: Mapping[str, Any], key: str) -> str:
     return f"{row[key]:.1e}" if row["precision"] == "fp32" else f"{row[key]:.3g}"
 
 
-def _judgement(found: Parity) -> str:
-    judged = [row for row in found.rows if row["precision"] == "fp32" and row["runtime"] != "eager"]
-    judged = [row for row in judged if row["verdict"] != "reference"]
-    agree = sum(row["verdict"] == "agrees" for row in judged)
+def _verdict(found: Parity) -> str:
+    float32 = [row for row in found.rows if row["precision"] == "fp32" and row["runtime"] != "eager"]
+    float32 = [row for row in float32 if row["verdict"] != "reference"]
+    agree = sum(row["verdict"] == "agrees" for row in float32)
     verdict = "passed" if found.passed else "NOT passed"
     on = f"{found.n_images} picture{'s' if found.n_images > 1 else ''}"
-    return f"{verdict}: {agree} of {len(judged)} float32 files agree to {found.tolerance:g} (rel. max) on {on}"
+    return f"{verdict}: {agree} of {len(float32)} float32 files agree to {found.tolerance:g} (rel. max) on {on}"

@@ -73,7 +73,7 @@ def quantize(
         model: a net that ships with leadline, or a checkpoint
         file: the file that is to be made
         data: images with depth on which the file is measured
-        split: the part of the data that judges
+        split: the part of the data on which it is measured
         limit: measure on the first N images only
         criteria: when the file is good
         reading: how to read the data
@@ -108,7 +108,9 @@ def quantize(
     elif file.precision == "int8":
         others = open_dataset(data, "train", **reading.given())
         if split not in ("val", "test") or not len(others):
-            raise ValueError("int8 must not learn its ranges from what judges it: give other images by --calibration")
+            raise ValueError(
+                "int8 must not learn its ranges from the images of the measurement: give others by --calibration"
+            )
         chosen = [round(i * (len(others) - 1) / max(file.images - 1, 1)) for i in range(min(file.images, len(others)))]
         inputs = [prepare(others[i].image, how) for i in sorted(set(chosen))]
     report = quantize_model(

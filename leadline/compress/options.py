@@ -21,7 +21,7 @@ METHODS: tuple[Method, ...] = typing.get_args(Method)
 CRITERIA: tuple[Criterion, ...] = typing.get_args(Criterion)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetAdapt:
     """How NetAdapt searches. Published for ImageNet (Yang et al. 2018): first steps of a few percent, decay 0.96 or
     0.98, 40 000 images in a short training.
@@ -39,7 +39,7 @@ class NetAdapt:
     momentum: float = 0.3
     """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
     train: bool = True
-    """Whether candidates are trained at all before they are measured."""
+    """Train candidates before they are measured."""
     processes: int = 1
     """That make candidates side by side."""
     threads: int | None = None
@@ -50,7 +50,7 @@ class NetAdapt:
         check(self, max_iterations=at_least(1), processes=at_least(1), threads=at_least(1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Masks:
     """How joint masks are learned (Elkerdawy et al. 2019); the authors published no values."""
 
@@ -63,7 +63,7 @@ class Masks:
     target: float | None = None
     """The part of the cost to be kept, which the strength is controlled to reach; None: what the budget leaves."""
     controlled: bool = True
-    """Whether the strength is controlled; a fixed one leaves what it leaves, without the budget: to try several."""
+    """Control the strength so that the target is reached; a fixed strength ignores the budget: try several."""
     target_at: float = 0.7
     """Part of the run after which the target is to be reached."""
     tolerance: float = 0.02
@@ -177,7 +177,7 @@ class AcceptanceCriteria:
     max_drop: float = 0.01
     """By how much the file may be worse in it, in its unit."""
     force: bool = False
-    """Whether the best file is written even if none is good."""
+    """Write the best file even if none is good."""
     threads: int | None = None
     """Threads of the runtime; by default every core."""
 

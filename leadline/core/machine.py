@@ -34,7 +34,7 @@ _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 def cpu() -> str:
     """Its name; of an ARM board the board's."""
     if sys.platform == "darwin":
-        return said(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor()
+        return output_of(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor()
     board = (read("/proc/device-tree/model") or "").strip("\0")  # ARM boards say what they are here
     return _cpuinfo("model name") or board or platform.processor() or platform.machine()
 
@@ -42,7 +42,7 @@ def cpu() -> str:
 def instructions() -> list[str]:
     """Those that the kernels of the runtimes choose by, under one name on every system."""
     if sys.platform == "darwin":
-        lines = said(["sysctl", "hw.optional"]).lower().splitlines()
+        lines = output_of(["sysctl", "hw.optional"]).lower().splitlines()
         on = {line.partition(":")[0].rpartition(".")[2] for line in lines if line.endswith(": 1")}
         known = {"feat_dotprod": "dotprod", "feat_i8mm": "i8mm", "feat_bf16": "bf16", "feat_fp16": "fp16"}
         known |= {"avx2_0": "avx2", "avx512f": "avx512f", "neon": "neon", "advsimd": "neon", "feat_sme": "sme"}
@@ -78,7 +78,7 @@ def read(path: str | Path) -> str | None:
         return None
 
 
-def said(command: list[str]) -> str:
+def output_of(command: list[str]) -> str:
     """What a program prints; "" if it cannot run."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=5).stdout.strip()
@@ -114,11 +114,11 @@ THREADS_VARIABLE = "LEADLINE_THREADS"
 
 def stated_threads(threads: int | None) -> int | None:
     """`threads`, or else what LEADLINE_THREADS says; None if neither says any. ValueError for less than one."""
-    said = os.environ.get(THREADS_VARIABLE, "")
-    if threads is None and said:
-        if not (said.isascii() and said.isdecimal() and int(said) > 0):
-            raise ValueError(f"{THREADS_VARIABLE} is {said!r}; a whole number, at least 1, is needed")
-        return int(said)
+    stated = os.environ.get(THREADS_VARIABLE, "")
+    if threads is None and stated:
+        if not (stated.isascii() and stated.isdecimal() and int(stated) > 0):
+            raise ValueError(f"{THREADS_VARIABLE} is {stated!r}; a whole number, at least 1, is needed")
+        return int(stated)
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; at least 1 is needed")
     return threads

@@ -77,10 +77,10 @@ def is_draft(path: Path) -> bool:
 
 def is_abandoned(draft: Path) -> bool:
     """Whether the file is a draft whose process has ended; of another machine, one left alone for STALE_S."""
-    said = _NAME.fullmatch(draft.name)
-    if said is None:
+    name = _NAME.fullmatch(draft.name)
+    if name is None:
         return False
-    machine, process = said[1], int(said[2])
+    machine, process = name[1], int(name[2])
     if machine == _machine() and (process == os.getpid() or not _lives(process)):
         return draft.name not in _OPEN
     return time.time() - draft.stat().st_mtime > STALE_S
@@ -107,11 +107,11 @@ def _lives(process: int) -> bool:
 @functools.cache
 def _machine() -> str:
     """What processes share whose numbers can be told apart: the machine since its start, and in it the container."""
-    said = [socket.gethostname()]
+    parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        said.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        said.append(os.readlink("/proc/self/ns/pid"))
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def cache() -> Path:

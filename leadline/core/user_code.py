@@ -134,5 +134,5 @@ def _last_line(file: Path, trace: TracebackType | None) -> int | None:
 
 
 def _in_a_line(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -18,7 +18,7 @@ from leadline.core.allowed import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """How `augment` looks at a frame. Ranges are uniform, that of `zoom` in its logarithm; `flip` is a probability.
 
@@ -46,7 +46,7 @@ class View:
         return self.size or (224, 224)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stereo:
     """`loss=stereo`: how a net learns from pairs of views alone. monodepth's published values (Godard et al. 2017)."""
 
@@ -78,7 +78,7 @@ class Stereo:
         check(self, smoothness=FROM_0, consistency=FROM_0, gamma=SPAN, brightness=SPAN, tint=SPAN)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class R2Crop:
     """LiteDepth's training list, see `data.r2crop`; the numbers are the published ones. Ranges are uniform around 0,
     those of colours around 1.
@@ -126,7 +126,7 @@ class R2Crop:
         return min(round(crop[i] * whole[i] / self.frame[i]) for i in (0, 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """How to read a folder of data where its dataset.toml is silent or wrong; what is given here counts."""
 

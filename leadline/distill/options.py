@@ -14,7 +14,7 @@ FLAG = "--external.kind"
 """The flag that states the kind of a teacher whose file does not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TeacherOptions:
     """Which teachers, and how their depth is made."""
 
@@ -39,7 +39,7 @@ class TeacherOptions:
         check(self, weights=each(ABOVE_0), zooms=each(between(1, 2)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Labelling:
     """One run of `leadline label`."""
 
@@ -56,7 +56,7 @@ class Labelling:
     licences: tuple[str, ...] = ()
     """The terms under which the pictures came; stated in what learns from them."""
     retry_skipped: bool = False
-    """Whether images that an earlier run has left out are tried once more, as after a repair."""
+    """Try once more the images that an earlier run has left out, as after a repair."""
     workers: int = 0
     """Processes, each with one thread, run by Ray; 0: this one does it all, with all its threads."""
     ray: str | None = None
@@ -74,7 +74,7 @@ class Labelling:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distillation:
     """What a student learns from a teacher, besides its training."""
 
@@ -91,7 +91,7 @@ class Distillation:
     min_confidence: float = 0.0
     """Labels of a lower confidence do not count."""
     warmup_distill: bool = False
-    """Whether the teacher's part comes in slowly (LiteDepth's reweighting hook)."""
+    """Increase the teacher's part slowly (LiteDepth's reweighting hook)."""
     features: tuple[str, ...] = ()
     """WAY:STUDENT=TEACHER,... of modules whose maps are compared; WAY is affinity, channel or hint, WAY*W has the
     weight W in place of the published one. `affinity` alone: the layers of LiteDepth.

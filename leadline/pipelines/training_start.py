@@ -42,7 +42,7 @@ def check_start(run: Training, *, given: bool, say: Say) -> None:
     if run.resume and not (run.out / "state.safetensors").exists():
         say(f"there is no run in {run.out} to go on with: it starts from the beginning")
     if from_pairs(run):
-        plain = Training(run.data, run.out)
+        plain = Training(data=run.data, out=run.out)
         for name in ("init", "transform", "view", "weighting"):
             if getattr(run, name) != getattr(plain, name):
                 raise ValueError(f"{name} is {getattr(run, name)}, which --loss stereo has no use for; leave it out")
@@ -135,7 +135,7 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
         )
     net.head.start_at(float(np.mean(depths)))
     if run.init is not None:
-        still = View(seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        still = View(size=seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
         images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
         give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
     return net

@@ -18,7 +18,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """The arithmetic of an exported file; what a runtime has no kernels for stays in float32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompileOptions:
     """How a backend makes its artefact. A value that a backend cannot honour is a ValueError, never ignored.
 
@@ -42,7 +42,7 @@ class CompileOptions:
         check(self, precision=one_of("fp32", "fp16", "bf16", "int8"), frame=SIZE, trials=at_least(0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExternalModel:
     """What a file that leadline has not made, or a folder of depth maps, does not say of itself."""
 

@@ -21,7 +21,7 @@ from leadline.core.allowed import (
 from leadline.data.options import R2Crop, Reading, Stereo, View
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitOptions:
     """How to train. FastDepth's published schedule: sgd, lr 0.01, momentum 0.9, weight decay 1e-4, step."""
 
@@ -59,6 +59,7 @@ class FitOptions:
     precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 arithmetic; auto: where the processor multiplies matrices of it (AMX, a GPU)."""
     channels_last: bool = True
+    """Keep the channels of images and weights last in memory, which most processors compute faster."""
     compile: bool = False
     """Compile the net with torch.compile; needs a C++ compiler, on a GPU Triton."""
     depthwise: Literal["own", "torch"] = "own"
@@ -78,7 +79,7 @@ class FitOptions:
         check(self, precision=one_of("auto", "no", "bf16"), depthwise=one_of("own", "torch"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """One training run, completely."""
 

@@ -55,8 +55,9 @@ def run(folder: Path, tmp_path: Path) -> Training:
     options = FitOptions(steps=3, precision="no", log_every=1)
     view = View(size=(64, 64))
     return Training(
-        (str(folder),), tmp_path / "run", "fastdepth_pruned", batch=2, view=view, fit=options, val_every=0, workers=0
-    )
+        data=(str(folder),), out=tmp_path / "run", model="fastdepth_pruned", batch=2, view=view, fit=options,
+        val_every=0, workers=0,
+    )  # fmt: skip
 
 
 def test_a_run_leaves_weights_curves_and_what_repeats_it(run: Training) -> None:
@@ -123,7 +124,7 @@ def test_a_net_that_takes_single_pixels_out_of_frames_learns_from_whole_ones(run
 def test_images_of_several_folders_share_the_batch(run: Training, folder: Path) -> None:
     with pytest.raises(ValueError, match="cannot be shared"):
         train(replace(run, data=(f"{folder}:2", str(folder))))
-    with pytest.raises(ValueError, match="the loss 'l3' is unknown; known: l1"):
+    with pytest.raises(ValueError, match="the loss 'l3' is unknown; nearest: l"):
         train(replace(run, loss=("l3",)))
 
 

@@ -39,9 +39,9 @@ def run(tmp_path: Path) -> Training:
     (root / "dataset.toml").write_text('layout = "folder"\nsplit = "train"\n')
     options = FitOptions(steps=3, precision="no", log_every=1)
     return Training(
-        (str(root),),
-        tmp_path / "run",
-        "litedepth",
+        data=(str(root),),
+        out=tmp_path / "run",
+        model="litedepth",
         batch=2,
         val_every=0,
         workers=0,

@@ -26,7 +26,10 @@ Captured = pytest.CaptureFixture[str]
         (["data", "lss"], "there is no data verb 'lss'; nearest: ls"),
         (["predict"], "SOURCE"),
         (["predict", "x", "--nope"], "there is no flag --nope; nearest: --no-flip, "),
-        (["val", "--data", "x", "--limit", "many"], "--limit"),
+        (["val", "--data", "x", "--limit", "many"], "--limit: 'many' is no whole number (see"),
+        (["bench", "x", "--n", "1.5"], "--n: '1.5' is no whole number (see"),
+        (["predict", "x", "--fov", "wide"], "--fov: 'wide' is no number (see"),
+        (["train", "--data", "x", "--out", "y", "--lr", "fast"], "--fit.lr: 'fast' is no number (see"),
     ],
 )
 def test_words_that_are_not_understood_are_one_line_and_exit_code_2(

@@ -35,7 +35,7 @@ def labelled(folder: Path, out: Path, kind: Kind = "metric", split: str = "train
         depth = 1 + 3 * seen.image.mean(1, keepdim=True)
         return Answer(depth, torch.ones_like(depth))
 
-    run = Labelling(out, split=split)  # type: ignore[arg-type]
+    run = Labelling(out=out, split=split)  # type: ignore[arg-type]
     for _ in label(lambda: Teacher("t", kind, bright), lambda: open_dataset(folder, split), "x", run):
         pass
     return out

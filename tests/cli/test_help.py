@@ -13,7 +13,7 @@ import pytest
 from leadline.cli.command import Verbs, run
 from leadline.cli.flag_names import SHORT_FLAGS
 from leadline.cli.main import GROUPS, VERBS, main
-from leadline.cli.short_help import SHORT_HELP, all_flags, parser_of
+from leadline.cli.short_help import SHORT_HELP, all_flags, is_switch, parser_of, tidy
 
 Captured = pytest.CaptureFixture[str]
 
@@ -70,6 +70,12 @@ def test_the_examples_can_be_typed(words: tuple[str, ...]) -> None:
         assert program == "leadline" and tuple(typed[: len(words)]) == words
         assert run({words[-1]: noted}, typed[len(words) - 1 :]) == 0
     assert len(asked) == len(examples) == 2
+
+
+@each_verb
+def test_what_is_said_of_a_switch_is_true_of_its_first_form(words: tuple[str, ...]) -> None:
+    actions = tidy(parser_of(ALL[words], "leadline"))._actions
+    assert not [a.option_strings[0] for a in actions if is_switch(a) and (a.help or "Whether").startswith("Whether")]
 
 
 def test_a_switch_is_shown_with_both_its_forms(capsys: Captured) -> None:

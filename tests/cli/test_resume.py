@@ -130,8 +130,10 @@ def test_a_damaged_record_is_one_line(tmp_path: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        Training(("a", "b:2"), Path("out"), init=Path("x.tflite"), epochs=2.0, fit=FitOptions(betas=(0.5, 0.9))),
-        Distillation(labels=(Path("a"), Path("b")), teachers=TeacherOptions(("t",), zooms=(1.0, 1.5))),
+        Training(
+            data=("a", "b:2"), out=Path("out"), init=Path("x.tflite"), epochs=2.0, fit=FitOptions(betas=(0.5, 0.9))
+        ),
+        Distillation(labels=(Path("a"), Path("b")), teachers=TeacherOptions(teacher=("t",), zooms=(1.0, 1.5))),
     ],
 )
 def test_options_come_back_from_json(options: Training | Distillation) -> None:

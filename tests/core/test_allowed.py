@@ -17,9 +17,9 @@ from leadline.runtime.options import CompileOptions
 from leadline.training.options import FitOptions, Training
 
 NAN, INF = float("nan"), float("inf")
-TRAINING = partial(Training, ("rooms",), Path("run"))
+TRAINING = partial(Training, data=("rooms",), out=Path("run"))
 PRUNING = partial(Pruning, method="l1", budget="macs=0.5x", out=Path("net.safetensors"), training=TRAINING())
-LABELLING = partial(Labelling, Path("labels"))
+LABELLING = partial(Labelling, out=Path("labels"))
 
 NONSENSE: list[tuple[Callable[..., Any], str, list[Any]]] = [
     (View, "size", [(0, 10), (10,), (10, -3), (10, 2.5), (10, 10**6)]),

@@ -61,7 +61,7 @@ def test_one_scene_is_cut_in_order_and_that_is_said() -> None:
 @pytest.mark.parametrize(("n", "expected"), [(2, None), (3, 1), (23, 7), (24, 8), (185, 8), (188, 8), (400, 40)])
 def test_a_run_validates_on_what_a_small_set_can_spare(n: int, expected: int | None) -> None:
     said: list[str] = []
-    rest, kept = split_validation(Training(("small",), Path("run")), data(n), said.append)
+    rest, kept = split_validation(Training(data=("small",), out=Path("run")), data(n), said.append)
     assert (kept and len(kept)) == expected and len(rest) == n - (expected or 0)
     large = expected == len(hold_out(data(n))[1])
     assert len(said) == (not large)
@@ -70,5 +70,5 @@ def test_a_run_validates_on_what_a_small_set_can_spare(n: int, expected: int | N
 
 
 def test_nothing_is_kept_where_that_is_asked_for() -> None:
-    run = replace(Training(("small",), Path("run")), val_every=0)
+    run = replace(Training(data=("small",), out=Path("run")), val_every=0)
     assert split_validation(run, data(30), pytest.fail)[1] is None

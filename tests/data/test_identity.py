@@ -105,7 +105,7 @@ def test_labels_made_with_another_decoder_are_used_and_of_another_picture_refuse
     for seed in range(3):
         photo(folder / f"{seed}.jpg", seed)
     opened = lambda: open_dataset(folder, "all")  # noqa: E731
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     assert list(label(lambda: Teacher("t", "metric", lambda seen: 1 + seen.image[:, :1]), opened, "x", run))
     labels, data = open_labels(run.out), opened()
     assert set(labels.places["0"]) >= {"image", "source", "look"}

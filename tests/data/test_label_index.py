@@ -35,7 +35,7 @@ Change = Callable[[dict[str, Any]], None]
 def labelled(top: Path, kind: Kind = "metric") -> Path:
     """A label set of three photographs, in two archives."""
     folder = write_folder(top / "rooms", [render(seed, size=(24, 32)) for seed in range(3)])
-    run = Labelling(top / "labels", split="all", shard=2)
+    run = Labelling(out=top / "labels", split="all", shard=2)
     said = Teacher("bright", kind, lambda seen: 1 + 3 * seen.image.mean(1, keepdim=True))
     assert list(label(lambda: said, lambda: open_dataset(folder, "all"), "../rooms", run))
     return run.out

@@ -74,7 +74,7 @@ def test_what_16_bits_do_not_hold_is_nothing_and_counted() -> None:
 def test_one_number_far_away_leaves_relative_depth_its_steps(tmp_path: Path) -> None:
     values = np.array([[1, 1.1, 1.2, 1e5]], np.float32)
     folder = write_folder(tmp_path / "rooms", [(np.zeros((1, 4, 3), np.uint8), values)])
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     said = Teacher("far", "relative_depth", lambda seen: torch.from_numpy(values)[None, None])
     assert list(label(lambda: said, lambda: open_dataset(folder, "all"), "../rooms", run))
     back, _ = read_label(open_labels(run.out), "000")
@@ -96,7 +96,7 @@ def bright(seen: Batch) -> Tensor:
 
 
 def labelled(folder: Path, out: Path, kind: Kind = "metric", name: str = "bright", **changes: object) -> Path:
-    run = Labelling(out, **{"split": "all", "shard": 2, **changes})  # type: ignore[arg-type]
+    run = Labelling(out=out, **{"split": "all", "shard": 2, **changes})  # type: ignore[arg-type]
     data = lambda: open_dataset(folder, run.split)  # noqa: E731
     for _ in label(lambda: Teacher(name, kind, bright, {"licences": ["tests"]}), data, "../rooms", run):
         pass
@@ -185,7 +185,7 @@ def test_images_of_which_nothing_is_said_are_learned_from_only_with_their_depth(
     def first_alone(seen: Batch) -> Tensor:
         return bright(seen) * (1 if seen.name == ("000",) else torch.nan)
 
-    run, data = Labelling(tmp_path / "labels", split="all"), open_dataset(folder, "all")
+    run, data = Labelling(out=tmp_path / "labels", split="all"), open_dataset(folder, "all")
     for _ in label(lambda: Teacher("t", "metric", first_alone), lambda: data, "x", run):
         pass
     labels = open_labels(run.out)
@@ -197,7 +197,7 @@ def test_pixels_that_nobody_is_sure_of_do_not_count(folder: Path, tmp_path: Path
         confidence = torch.linspace(0, 1, seen.image.shape[-1]).expand_as(seen.image[:, :1])
         return Answer(bright(seen), confidence)
 
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     for _ in label(lambda: Teacher("t", "metric", half_sure), lambda: open_dataset(folder, "all"), "x", run):
         pass
     labels, data = open_labels(run.out), open_dataset(folder, "all")
@@ -237,7 +237,7 @@ def item(kind: Kind = "metric") -> Item:
 @pytest.mark.parametrize("kind", ["metric", "relative_depth"])
 def test_what_a_teacher_says_goes_where_the_depth_goes(way: str, kind: Kind) -> None:
     table = {
-        "view": lambda s, rng: augment(s, rng, View((60, 80), zoom=(0.8, 1.5), stretch=1.2)),
+        "view": lambda s, rng: augment(s, rng, View(size=(60, 80), zoom=(0.8, 1.5), stretch=1.2)),
         "fastdepth": fastdepth_train,
         "hu": hu_train,
         "mirror": lambda s, rng: mirror(s),
@@ -266,7 +266,7 @@ def test_a_batch_of_taught_and_other_items_says_nothing_of_the_others() -> None:
 
 def test_batches_carry_what_the_teacher_said() -> None:
     data = Dataset("d", (0, 1), lambda key: replace(item(), name=str(key)))
-    batch = next(loader([Part(data, 2, lambda s, rng: augment(s, rng, View((48, 64))))], seed=0, workers=0)(0))
+    batch = next(loader([Part(data, 2, lambda s, rng: augment(s, rng, View(size=(48, 64))))], seed=0, workers=0)(0))
     assert torch.allclose(batch.pseudo_depth[batch.valid], 2 * batch.target[batch.valid])
 
 
@@ -275,7 +275,7 @@ def test_the_check_of_a_label_set_names_what_is_missing_unsure_and_damaged(folde
         depth = bright(seen) * (torch.nan if seen.name == ("002",) else 1)
         return Answer(depth, torch.full_like(depth, 0.25 if seen.name == ("001",) else 0.75))
 
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     for _ in label(lambda: Teacher("t", "metric", third_is_silent), lambda: open_dataset(folder, "all"), "x", run):
         pass
     checked = check(run.out)

@@ -103,9 +103,9 @@ def test_what_it_reads_is_not_cached_since_nobody_knows_its_files(tmp_path: Path
 def test_a_share_of_a_batch_may_follow_it_and_a_run_knows_its_file(tmp_path: Path) -> None:
     place = written(tmp_path)
     assert shares((f"{place}:3", place), 8) == ([Path(place), Path(place)], [3, 5])
-    found = own_code(Training((f"{place}:3",), tmp_path / "run", loss=("l1", f"{place}:0.5@map")))
+    found = own_code(Training(data=(f"{place}:3",), out=tmp_path / "run", loss=("l1", f"{place}:0.5@map")))
     assert list(found["code"]) == ["reader.py"] and len(found["code"]["reader.py"]) == 64
-    assert own_code(Training(("nyu",), tmp_path / "run")) == {}
+    assert own_code(Training(data=("nyu",), out=tmp_path / "run")) == {}
 
 
 WRONG: list[tuple[str, Any, str]] = [

@@ -168,7 +168,7 @@ def test_labels_are_of_the_upright_photograph(tmp_path: Path) -> None:
         depth = rows.expand(1, 1, *seen.image.shape[2:])
         return Answer(depth, torch.ones_like(depth))
 
-    run = Labelling(tmp_path / "labels", height=None, split="all")
+    run = Labelling(out=tmp_path / "labels", height=None, split="all")
     for _ in label(lambda: Teacher("t", "metric", by_row), lambda: open_dataset(tmp_path, "all"), "x", run):
         pass
     labels = open_labels(tmp_path / "labels")

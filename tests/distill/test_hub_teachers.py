@@ -136,7 +136,7 @@ def test_the_kind_that_somebody_states_counts_where_the_model_says_nothing(tmp_p
     assert open_teacher(folder, ExternalModel(kind="metric")).kind == "metric"
     told = stored(depth_anything, tmp_path / "told")
     with pytest.raises(ValueError, match=r"told gives relative_disparity and says so itself; metric .* is wrong"):
-        build_teacher(TeacherOptions((str(told),), external=ExternalModel(kind="metric")))
+        build_teacher(TeacherOptions(teacher=(str(told),), external=ExternalModel(kind="metric")))
 
 
 def test_a_model_stored_in_half_precision_answers_too(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def labelled(photos: Path, teacher: Path, out: Path, **changes: object) -> list[Progress]:
-    run = Labelling(out, **{"shard": 3, **changes})  # type: ignore[arg-type]
+    run = Labelling(out=out, **{"shard": 3, **changes})  # type: ignore[arg-type]
     return list(
         label(
-            lambda: build_teacher(TeacherOptions((str(teacher),))),
+            lambda: build_teacher(TeacherOptions(teacher=(str(teacher),))),
             lambda: open_dataset(photos, "train"),
             "../photos",
             run,
@@ -124,7 +124,7 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
     twice, data = lambda: with_test_time_augmentation(open_teacher(teacher)), lambda: open_dataset(photos, "train")
     otherwise = r"made otherwise: teacher.test_time_augmentation \{'flip': True.*\} \(there: None\)"
     with pytest.raises(BadData, match=otherwise):
-        list(label(twice, data, "../photos", Labelling(out, shard=3)))
+        list(label(twice, data, "../photos", Labelling(out=out, shard=3)))
     with pytest.raises(BadData, match=r"made otherwise: height 24 \(there: 240\)"):
         labelled(photos, teacher, out, height=24)
     (tmp_path / "mine").mkdir()
@@ -134,9 +134,12 @@ def test_another_teacher_other_images_and_another_way_are_refused(photos: Path, 
 
 
 def test_two_runs_do_not_write_to_one_folder(photos: Path, teacher: Path, tmp_path: Path) -> None:
-    run = Labelling(tmp_path / "labels", shard=3)
+    run = Labelling(out=tmp_path / "labels", shard=3)
     first = label(
-        lambda: build_teacher(TeacherOptions((str(teacher),))), lambda: open_dataset(photos, "train"), "../photos", run
+        lambda: build_teacher(TeacherOptions(teacher=(str(teacher),))),
+        lambda: open_dataset(photos, "train"),
+        "../photos",
+        run,
     )
     next(first)
     with pytest.raises(BadData, match=r"another run writes to .*labels"):
@@ -182,8 +185,8 @@ def test_a_lost_disk_is_no_matter_of_bad_images(
     """An image that goes bad is left out; where none can be read any more nothing is, and the next run goes on."""
     share, out = tmp_path / "share", tmp_path / "labels"
     shutil.copytree(photos, share)
-    run, opened = Labelling(out, shard=2), lambda: open_dataset(share, "train")
-    begun = label(lambda: build_teacher(TeacherOptions((str(teacher),))), opened, "../share", run)
+    run, opened = Labelling(out=out, shard=2), lambda: open_dataset(share, "train")
+    begun = label(lambda: build_teacher(TeacherOptions(teacher=(str(teacher),))), opened, "../share", run)
     next(begun)
     if gone == "its folder":
         share.rename(tmp_path / "away")
@@ -201,12 +204,12 @@ def test_a_lost_disk_is_no_matter_of_bad_images(
     monkeypatch.undo()
     if gone == "its folder":
         (tmp_path / "away").rename(share)
-    list(label(lambda: build_teacher(TeacherOptions((str(teacher),))), opened, "../share", run))
+    list(label(lambda: build_teacher(TeacherOptions(teacher=(str(teacher),))), opened, "../share", run))
     assert [line["i"] for line in open_labels(out).manifest["skipped"]] == [6]
 
 
 def test_a_shard_that_is_handed_out_twice_is_made_once(photos: Path, teacher: Path, tmp_path: Path) -> None:
-    work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(tmp_path, shard=4))
+    work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(out=tmp_path, shard=4))
     (skipped, new), before = work(1), bytes_of(tmp_path)
     assert new == 4 and [name[-1] for name, _ in skipped] == ["6"]
     assert work(1) == (skipped, 0) and bytes_of(tmp_path) == before
@@ -231,7 +234,7 @@ def test_a_repaired_image_is_labelled_without_the_others(
 
 
 def test_what_a_stopped_run_has_left_out_is_tried_again_too(photos: Path, teacher: Path, tmp_path: Path) -> None:
-    run = Labelling(tmp_path / "labels", shard=11)
+    run = Labelling(out=tmp_path / "labels", shard=11)
     work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), run)
     pieces = run.out / "pieces"
     pieces.mkdir(parents=True)

@@ -41,7 +41,7 @@ def test_an_image_that_a_teacher_breaks_at_does_not_stop_the_rest(tmp_path: Path
             raise error
         return 1 + seen.image[:, :1]
 
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     list(label(lambda: Teacher("t", "metric", ask), lambda: open_dataset(folder, "all"), "x", run))
     [skipped] = open_labels(run.out).manifest["skipped"]
     assert skipped["name"] == "001" and skipped["why"] == (str(error) or type(error).__name__)
@@ -143,7 +143,7 @@ def test_a_net_that_gives_no_numbers_says_nothing(photos: Path, tmp_path: Path) 
     net = net_of(tmp_path / "net.onnx", not_a_number)
     with pytest.raises(BadData, match=r"net has no prediction for any of 10 images; 1 more were left out"):
         list(label(lambda: open_teacher(net, ExternalModel(kind="metric")), lambda: open_dataset(photos, "train"), "x",
-                   Labelling(tmp_path / "labels")))  # fmt: skip
+                   Labelling(out=tmp_path / "labels")))  # fmt: skip
 
 
 @pytest.mark.parametrize("bad", ["a bomb", "half a file", "colours", "a folder", "nothing"])
@@ -163,7 +163,7 @@ def test_a_map_that_cannot_be_read_leaves_out_its_picture_alone(tmp_path: Path, 
         one.unlink()
         one.mkdir()
     said = ExternalModel(kind="metric", depth_scale=1000.0)
-    run = Labelling(tmp_path / "labels", split="all")
+    run = Labelling(out=tmp_path / "labels", split="all")
     list(label(lambda: open_teacher(maps, said), lambda: open_dataset(folder, "all"), "x", run))
     made = open_labels(run.out)
     if bad == "a folder":  # there is no map

@@ -27,7 +27,7 @@ def test_a_teacher_is_asked_on_the_device_and_its_answer_is_brought_back(photos:
         seen.extend(x.device.type for x in (batch.image, batch.target, batch.valid))
         return torch.full((1, 1, *batch.image.shape[2:]), 2.0)
 
-    run = Labelling(tmp_path / "labels", device="meta")  # the device that every machine has beside its CPU
+    run = Labelling(out=tmp_path / "labels", device="meta")  # the device that every machine has beside its CPU
     list(label(lambda: Teacher("flat", "metric", ask), lambda: open_dataset(photos, "train"), "../photos", run))
     made = open_labels(run.out)
     assert set(seen) == {"meta"} and len(seen) == 3 * len(made) == 30

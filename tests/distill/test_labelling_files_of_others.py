@@ -116,7 +116,7 @@ def small_files() -> Iterator[None]:
 
 def flat(photos: Path, out: Path) -> None:
     said = Teacher("flat", "metric", lambda seen: 1 + seen.image[:, :1])
-    list(label(lambda: said, lambda: open_dataset(photos, "train"), "../photos", Labelling(out)))
+    list(label(lambda: said, lambda: open_dataset(photos, "train"), "../photos", Labelling(out=out)))
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_write_leaves_answers_and_no_drafts(
@@ -155,5 +155,5 @@ def test_two_images_of_one_name_are_refused_before_any_is_labelled(photos: Path,
     data = open_dataset(photos, "train")
     twice = Dataset(data.name, (*data.keys, data.keys[0]), data.read)
     with pytest.raises(BadData, match=r"has several images of one name, images/000: a label could be of either"):
-        list(label(lambda: open_teacher(teacher), lambda: twice, "x", Labelling(tmp_path / "labels")))
+        list(label(lambda: open_teacher(teacher), lambda: twice, "x", Labelling(out=tmp_path / "labels")))
     assert not (tmp_path / "labels").exists()

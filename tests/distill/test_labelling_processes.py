@@ -92,9 +92,9 @@ def test_what_fails_in_a_worker_is_said_in_a_line(photos: Path, tmp_path: Path) 
     """As a full disk would: the worker cannot write."""
     pytest.importorskip("ray")
     out = tmp_path / "labels"
-    where, run = os.path.relpath(photos.resolve(), out.resolve()), Labelling(out, shard=4)
+    where, run = os.path.relpath(photos.resolve(), out.resolve()), Labelling(out=out, shard=4)
     begun = label(
-        lambda: build_teacher(TeacherOptions(("litedepth",))), lambda: open_dataset(photos, "train"), where, run
+        lambda: build_teacher(TeacherOptions(teacher=("litedepth",))), lambda: open_dataset(photos, "train"), where, run
     )
     next(begun)
     begun.close()  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ def test_a_teacher_that_says_nothing_is_an_error_and_a_line_of_pixels_is_none(tm
                 lambda: Teacher("t", kind, ask),
                 lambda: open_dataset(folder, "all"),
                 "x",
-                Labelling(tmp_path / out, split="all"),
+                Labelling(out=tmp_path / out, split="all"),
             )
         )
 
@@ -60,21 +60,21 @@ def test_a_teacher_that_says_nothing_is_told_what_may_be_wrong(tmp_path: Path) -
                 lambda: build_teacher(teachers),
                 lambda: open_dataset(data, "all"),
                 "it",
-                Labelling(tmp_path / "o", "all"),
+                Labelling(out=tmp_path / "o", split="all"),
             )
         )
 
     with pytest.raises(BadData, match=r"it has no depth that could give depth its scale: state one \(--metric SCALE"):
-        label_by(TeacherOptions((str(folder / "depth"),), external=said, metric="truth"), bare)
+        label_by(TeacherOptions(teacher=(str(folder / "depth"),), external=said, metric="truth"), bare)
     with pytest.raises(BadData, match=r"a fit that is upside down.* is its stated kind right"):
-        label_by(TeacherOptions((str(folder / "depth"),), external=said, metric="truth"), folder)
+        label_by(TeacherOptions(teacher=(str(folder / "depth"),), external=said, metric="truth"), folder)
     (maps := tmp_path / "maps").mkdir()
     np.save(maps / "other.npy", np.ones((48, 64), np.float32))
     with pytest.raises(BadData, match=r"its maps are found by the pictures' names, such as images/\d+: is it"):
-        label_by(TeacherOptions((str(maps),), external=said), bare)
+        label_by(TeacherOptions(teacher=(str(maps),), external=said), bare)
     hole = Teacher("hole", "metric", lambda seen: torch.zeros_like(seen.image[:, :1]))
     with pytest.raises(BadData, match=r"a metric teacher's numbers must be above 0"):
-        list(label(lambda: hole, lambda: open_dataset(folder, "all"), "it", Labelling(tmp_path / "p", "all")))
+        list(label(lambda: hole, lambda: open_dataset(folder, "all"), "it", Labelling(out=tmp_path / "p", split="all")))
 
 
 def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_who_of_several_says_nothing_is_counted(tmp_path: Path) -> None:
             lambda: ensemble([one, hole, hole]),
             lambda: open_dataset(folder, "all"),
             "it",
-            Labelling(tmp_path / "o", "all"),
+            Labelling(out=tmp_path / "o", split="all"),
         )
     )
     assert open_labels(tmp_path / "o").manifest["abstained"] == {"hole": 3}
@@ -100,9 +100,9 @@ def test_one_map_is_not_for_two_pictures_of_the_same_name(tmp_path: Path) -> Non
 
     def label_by(teachers: TeacherOptions, out: str) -> None:
         data = lambda: open_dataset(tmp_path, "all", layout="unlabelled")  # noqa: E731
-        list(label(lambda: build_teacher(teachers), data, "it", Labelling(tmp_path / out, "all")))
+        list(label(lambda: build_teacher(teachers), data, "it", Labelling(out=tmp_path / out, split="all")))
 
-    by_name = TeacherOptions((str(maps),), external=ExternalModel(kind="relative_depth"))
+    by_name = TeacherOptions(teacher=(str(maps),), external=ExternalModel(kind="relative_depth"))
     with pytest.raises(BadData, match=r"000\.npy would be the depth of hall/images/000 and of kitchen/images/000"):
         label_by(by_name, "a")
     with pytest.raises(BadData, match=r"000\.npy would be the depth of"):
@@ -122,7 +122,7 @@ def test_a_teacher_whose_weights_lie_beside_it_is_another_with_other_weights(tmp
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     path = tmp_path / "net.onnx"
     onnx.save_model(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
-    teachers = TeacherOptions((str(path),), external=ExternalModel(kind="metric"))
+    teachers = TeacherOptions(teacher=(str(path),), external=ExternalModel(kind="metric"))
     before = build_teacher(teachers).facts["sha256"]
     assert build_teacher(teachers).facts["sha256"] == before
     values = np.fromfile(tmp_path / "w.data", np.float32)

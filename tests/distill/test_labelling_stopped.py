@@ -48,7 +48,7 @@ def whole(photos: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory)
 def half(photos: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped after its first archive, with the first two answers of the second."""
     out, who = tmp_path_factory.mktemp("half") / "labels", open_teacher(teacher)
-    run, opened = Labelling(out, shard=3), lambda: open_dataset(photos, "train")
+    run, opened = Labelling(out=out, shard=3), lambda: open_dataset(photos, "train")
     steps = label(lambda: who, opened, "../photos", run)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
@@ -152,7 +152,7 @@ def test_what_another_run_writes_at_this_moment_is_left_to_it(photos: Path, teac
     dead = out / "pieces" / f".00000004.{drafts._machine()}.{2**22 + 1}.00000000"
     for path in (alive, dead):
         path.write_bytes(b"half")
-    work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(out, shard=3))
+    work = labelling.Work(open_teacher(teacher), open_dataset(photos, "train"), Labelling(out=out, shard=3))
     work(1)
     assert alive.exists() and not dead.exists()
 
@@ -161,7 +161,7 @@ def test_a_process_that_finds_other_images_or_another_teacher_than_was_planned_m
     photos: Path, teacher: Path, tmp_path: Path
 ) -> None:
     """Each process opens both anew: somebody may be copying photographs into the folder at this moment."""
-    data, run = open_dataset(photos, "train"), Labelling(tmp_path / "labels", shard=3)
+    data, run = open_dataset(photos, "train"), Labelling(out=tmp_path / "labels", shard=3)
     said = planned(open_teacher(teacher), data, "../photos", run, {})
     more = replace(data, keys=(*data.keys, data.keys[0]._replace(name="new")))
     changed = Teacher("other", "metric", lambda seen: seen.image[:, :1])
@@ -185,7 +185,7 @@ def test_a_worker_that_was_overtaken_leaves_no_answers(photos: Path, teacher: Pa
         return real(seen)
 
     work = labelling.Work(
-        Teacher(real.name, real.kind, slow), open_dataset(photos, "train"), Labelling(out, shard=3)
+        Teacher(real.name, real.kind, slow), open_dataset(photos, "train"), Labelling(out=out, shard=3)
     )  # fmt: skip
     out.mkdir()
     _, new = work(1)

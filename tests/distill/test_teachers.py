@@ -261,27 +261,28 @@ def test_words_that_name_no_teacher(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"teacher is empty"):
         build_teacher(TeacherOptions())
     with pytest.raises(ValueError, match=r"metric already"):
-        build_teacher(TeacherOptions(("litedepth",), metric="truth"))
+        build_teacher(TeacherOptions(teacher=("litedepth",), metric="truth"))
 
 
 def test_options_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights are \(3.0,\), and there is one teacher"):
-        build_teacher(TeacherOptions(("litedepth",), weights=(3.0,)))
+        build_teacher(TeacherOptions(teacher=("litedepth",), weights=(3.0,)))
     with pytest.raises(ValueError, match=r"metric is '0.5,0,7'; SCALE or SCALE,SHIFT"):
         build_teacher(
             TeacherOptions(
-                (str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),), metric="0.5,0,7"
+                teacher=(str(save(build(zoo.monodepth_pruned(), seed=0), tmp_path / "r.safetensors")),),
+                metric="0.5,0,7",
             )
         )
     with pytest.raises(ValueError, match=r"is no teacher and no file or folder"):
-        build_teacher(TeacherOptions((str(tmp_path / "nothing"),)))
+        build_teacher(TeacherOptions(teacher=(str(tmp_path / "nothing"),)))
     with pytest.raises(ValueError, match=r"litedepth: all is known without what --external says; leave it out"):
-        build_teacher(TeacherOptions(("litedepth",), external=ExternalModel(size=(10, 10))))
+        build_teacher(TeacherOptions(teacher=("litedepth",), external=ExternalModel(size=(10, 10))))
 
 
 def test_what_several_options_make(tmp_path: Path) -> None:
     paths = [save(litedepth(), tmp_path / f"{n}.safetensors", provenance={"licences": [n]}) for n in "ab"]
-    made = build_teacher(TeacherOptions(tuple(map(str, paths)), weights=(2, 1), flip=True))
+    made = build_teacher(TeacherOptions(teacher=tuple(map(str, paths)), weights=(2, 1), flip=True))
     assert made.facts["licences"] == ["a", "b"]
     assert [(t["weight"], t["test_time_augmentation"]["flip"]) for t in made.facts["ensemble"]] == [
         (2, True),

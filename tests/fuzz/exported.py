@@ -73,7 +73,7 @@ def asked(path: Path) -> Any:
     from leadline.distill.teachers import open_teacher
 
     path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-    open_teacher(path, ExternalModel("metric"))
+    open_teacher(path, ExternalModel(kind="metric"))
 
 
 def used(path: Path) -> Any:

@@ -46,7 +46,7 @@ def run(place: Path, out: Path, data: tuple[str, ...] = ("rooms:2",), **changes:
     fit = FitOptions(steps=2, precision="no", log_every=1)
     plain = {"model": "litedepth", "batch": 4, "val_every": 0, "workers": 0, "view": View(size=(64, 96)), "fit": fit}
     plain |= {"loss": ("log_l1",), **changes}
-    return Training(tuple(str(place / one) for one in data), out, **plain)  # type: ignore[arg-type]
+    return Training(data=tuple(str(place / one) for one in data), out=out, **plain)  # type: ignore[arg-type]
 
 
 def labels(place: Path) -> tuple[Path, ...]:
@@ -55,7 +55,7 @@ def labels(place: Path) -> tuple[Path, ...]:
 
 def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
-    how = Distillation((f"{place / 'photos'}:2",), labels(place))
+    how = Distillation(unlabelled=(f"{place / 'photos'}:2",), labels=labels(place))
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert batch.valid.flatten(1).any(1).tolist() == [True, True, False, False]
@@ -66,7 +66,7 @@ def test_labelled_and_unlabelled_images_share_a_batch(place: Path, tmp_path: Pat
 
 def test_the_weight_file_names_the_teacher_the_images_and_under_which_terms(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", licences=("the data's",))
-    train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
+    train(training, distillation=Distillation(unlabelled=(f"{place / 'photos'}:2",), labels=labels(place)))
     said = read_provenance(tmp_path / "run" / "litedepth.safetensors")
     assert said["licences"] == ["the data's", "photos'", "rooms'", "the teacher's"]
     sets = said["distillation"]["label_sets"]
@@ -85,7 +85,9 @@ def test_a_photograph_that_cannot_be_read_is_left_out_and_named(
         shutil.copytree(place / name, tmp_path / name)
         bad = tmp_path / name / "images" / "002.png"
         bad.write_bytes(bad.read_bytes()[:200])
-    how = Distillation((f"{tmp_path / 'photos'}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    how = Distillation(
+        unlabelled=(f"{tmp_path / 'photos'}:2",), teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),))
+    )
     train(run(place, tmp_path / "run"), distillation=how)
     assert "left out 1 of 5 images that cannot be read: " in capsys.readouterr().err
     images = json.loads((tmp_path / "run" / "run.json").read_text())["images"]
@@ -96,10 +98,13 @@ def test_a_photograph_that_cannot_be_read_is_left_out_and_named(
 
 def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", data=(), val_every=2)  # of what has no depth, none is validated on
-    net, _ = train(training, distillation=Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
+    net, _ = train(training, distillation=Distillation(unlabelled=(f"{place / 'photos'}:4",), labels=labels(place)[1:]))
     assert (tmp_path / "run" / "litedepth.safetensors").exists()
     made = parts(
-        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:4",), labels(place)[1:]))
+        training,
+        supervision=teacher_supervision(
+            training, Distillation(unlabelled=(f"{place / 'photos'}:4",), labels=labels(place)[1:])
+        ),
     )
     assert 1.5 < float(made.net(torch.rand(1, 3, 64, 96)).mean().detach()) < 4, (
         "it starts where the teacher's answers are"
@@ -110,7 +115,10 @@ def test_a_student_can_learn_from_photographs_alone(place: Path, tmp_path: Path)
 def test_a_labelled_set_without_labels_has_its_own_depth(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run")
     made = parts(
-        training, supervision=teacher_supervision(training, Distillation((f"{place / 'photos'}:2",), labels(place)[1:]))
+        training,
+        supervision=teacher_supervision(
+            training, Distillation(unlabelled=(f"{place / 'photos'}:2",), labels=labels(place)[1:])
+        ),
     )
     batch = next(made.loading(workers=0)(0))
     assert (batch.pseudo_depth > 0).flatten(1).any(1).tolist() == [False, False, True, True]
@@ -120,7 +128,7 @@ def test_a_teacher_that_is_asked_sees_what_the_student_sees(place: Path, tmp_pat
     """A student that is the teacher has nothing to learn from it about any cut-out."""
     teacher = place / "teacher.safetensors"
     training = run(place, tmp_path / "run", model=str(teacher), view=View(size=load(teacher).spec.preprocess.size))
-    how = Distillation((f"{place / 'photos'}:2",), teachers=TeacherOptions((str(teacher),)))
+    how = Distillation(unlabelled=(f"{place / 'photos'}:2",), teachers=TeacherOptions(teacher=(str(teacher),)))
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid[2:].any()
@@ -135,9 +143,9 @@ def test_a_teacher_can_be_asked_about_what_any_list_of_changes_makes(
     """Some make depth that is larger or smaller than the picture."""
     training = run(place, tmp_path / "run", transform=transform)
     how = Distillation(
-        (f"{place / 'photos'}:2",),
+        unlabelled=(f"{place / 'photos'}:2",),
         features=("affinity",),
-        teachers=TeacherOptions((str(place / "teacher.safetensors"),)),
+        teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),)),
     )
     made = parts(training, supervision=teacher_supervision(training, how))
     value, logs = made.loss(made.net, next(made.loading(workers=0)(0)))
@@ -181,7 +189,7 @@ def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Pat
     made = parts(
         training,
         supervision=teacher_supervision(
-            training, Distillation(teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+            training, Distillation(teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),)))
         ),
     )
     batch = next(made.loading(workers=0)(0))
@@ -195,7 +203,9 @@ def test_what_is_no_part_of_the_picture_is_not_taught(place: Path, tmp_path: Pat
 
 def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path: Path) -> None:
     training = run(place, tmp_path / "run", data=())
-    how = Distillation((f"{place / 'photos'}:4",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    how = Distillation(
+        unlabelled=(f"{place / 'photos'}:4",), teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),))
+    )
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert not batch.valid.any()
@@ -207,7 +217,9 @@ def test_a_fresh_net_starts_where_the_teachers_answers_are(place: Path, tmp_path
 def test_what_is_chosen_on_is_not_learned_from_by_another_door(place: Path, tmp_path: Path) -> None:
     rooms = write_folder(tmp_path / "many", [render(seed, size=(48, 64)) for seed in range(45)])
     training = run(tmp_path, tmp_path / "run", data=("many:2",), val_every=2)
-    how = Distillation((f"{rooms}:2",), teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    how = Distillation(
+        unlabelled=(f"{rooms}:2",), teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),))
+    )
     made = parts(training, supervision=teacher_supervision(training, how))
     assert made.validation is not None and len(made.validation)
     batches, chosen = made.loading(workers=0)(0), {key.name for key in made.validation.keys}
@@ -234,8 +246,8 @@ def test_what_is_chosen_on_does_not_depend_on_what_the_teacher_left_out(place: P
 def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path) -> None:
     """Of nothing is the teacher as sure as that."""
     how = Distillation(
-        (f"{place / 'photos'}:4",),
-        teachers=TeacherOptions((str(place / "teacher.safetensors"),), flip=True),
+        unlabelled=(f"{place / 'photos'}:4",),
+        teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),), flip=True),
         min_confidence=1,
     )
     with pytest.raises(TrainingFailed, match=r"no batch had anything to learn from"):
@@ -243,7 +255,9 @@ def test_a_run_that_has_nothing_to_learn_from_fails(place: Path, tmp_path: Path)
 
 
 def test_a_folder_of_depth_maps_cannot_be_asked_about_cut_outs(place: Path, tmp_path: Path) -> None:
-    how = TeacherOptions((str(place / "rooms" / "depth"),), external=ExternalModel("metric", depth_scale=1000))
+    how = TeacherOptions(
+        teacher=(str(place / "rooms" / "depth"),), external=ExternalModel(kind="metric", depth_scale=1000)
+    )
     with pytest.raises(ValueError, match=r"knows whole pictures, .*: run `leadline label` with it first"):
         teacher_supervision(run(place, tmp_path / "run"), Distillation(teachers=how))
 
@@ -252,7 +266,7 @@ def test_label_sets_that_have_no_part_in_it_are_refused(place: Path, tmp_path: P
     training = run(place, tmp_path / "run", ("rooms:4",))
     with pytest.raises(BadData, match=r"one or more are about none of rooms train"):
         parts(training, supervision=teacher_supervision(training, Distillation(labels=labels(place))))
-    how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions((str(place / "teacher.safetensors"),)))
+    how = Distillation(labels=labels(place)[:1], teachers=TeacherOptions(teacher=(str(place / "teacher.safetensors"),)))
     with pytest.raises(ValueError, match=r"label sets are given, so .* would never be used"):
         teacher_supervision(training, how)
     with pytest.raises(ValueError, match=r"weighting is dynamic, which distillation has no use for"):

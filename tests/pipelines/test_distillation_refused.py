@@ -36,20 +36,23 @@ pytestmark = pytest.mark.usefixtures("one_thread")
             r"features \(affinity\) are those of one net",
         ),
         (
-            Distillation(teachers=TeacherOptions(("litedepth", "fastdepth")), features=("affinity",)),
+            Distillation(teachers=TeacherOptions(teacher=("litedepth", "fastdepth")), features=("affinity",)),
             r"something else, averaged, or several",
         ),
         (
-            Distillation(teachers=TeacherOptions(("litedepth",)), features=("cosine:a=b",)),
+            Distillation(teachers=TeacherOptions(teacher=("litedepth",)), features=("cosine:a=b",)),
             r"compared by 'cosine' in 'cosine:a=b'",
         ),
         (
-            Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint:head=",)),
+            Distillation(teachers=TeacherOptions(teacher=("litedepth",)), features=("hint:head=",)),
             r"'hint:head=' has a module without a name",
         ),
-        (Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint*much:head",)), r"the weight 'much'"),
         (
-            Distillation(teachers=TeacherOptions(("litedepth",)), features=("hint*-1:head",)),
+            Distillation(teachers=TeacherOptions(teacher=("litedepth",)), features=("hint*much:head",)),
+            r"the weight 'much'",
+        ),
+        (
+            Distillation(teachers=TeacherOptions(teacher=("litedepth",)), features=("hint*-1:head",)),
             r"the weight -1.0; a number above 0",
         ),
     ],
@@ -67,7 +70,7 @@ def test_what_cannot_be_distilled(place: Path, tmp_path: Path, how: Distillation
     ("how", "message"),
     [
         (
-            {"unlabelled": ("x:2",), "teachers": TeacherOptions(("litedepth",), metric="truth")},
+            {"unlabelled": ("x:2",), "teachers": TeacherOptions(teacher=("litedepth",), metric="truth")},
             "unlabelled images have none",
         ),
         ({"teachers": TeacherOptions(flip=True)}, "options of a teacher are given, and no teacher is"),
@@ -84,7 +87,10 @@ def test_options_that_contradict_each_other_are_refused_when_they_are_made(how: 
 def test_an_empty_folder_of_photographs_is_said_before_any_work(place: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(BadData, match=r"none"):
-        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'none'}:2",), labels(place)))
+        train(
+            run(place, tmp_path / "run"),
+            distillation=Distillation(unlabelled=(f"{tmp_path / 'none'}:2",), labels=labels(place)),
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -92,7 +98,10 @@ def test_photographs_that_nobody_has_labelled_are_refused(place: Path, tmp_path:
     write_folder(tmp_path / "new", [render(seed, size=(72, 96)) for seed in range(40, 43)])
     shutil.rmtree(tmp_path / "new" / "depth")
     with pytest.raises(BadData, match=r"no label set is about new train"):
-        train(run(place, tmp_path / "run"), distillation=Distillation((f"{tmp_path / 'new'}:2",), labels(place)))
+        train(
+            run(place, tmp_path / "run"),
+            distillation=Distillation(unlabelled=(f"{tmp_path / 'new'}:2",), labels=labels(place)),
+        )
 
 
 def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_path: Path) -> None:
@@ -100,7 +109,7 @@ def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_pa
     with pytest.raises(
         ValueError, match=r"monodepth_vgg gives relative_disparity, which cannot be compared with metres"
     ):
-        train(training, distillation=Distillation((f"{place / 'photos'}:2",), labels(place)))
+        train(training, distillation=Distillation(unlabelled=(f"{place / 'photos'}:2",), labels=labels(place)))
     with pytest.raises(ValueError, match=r"the loss 'stereo' learns from pairs of views alone"):
         train(run(place, tmp_path / "run", loss=("stereo",)), distillation=Distillation(labels=labels(place)))
 
@@ -121,7 +130,7 @@ def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp
     ]
     assert main(words) == 0
     training = run(place, tmp_path / "run")
-    how = Distillation((f"{place / 'photos'}:2",), (tmp_path / "labels",))
+    how = Distillation(unlabelled=(f"{place / 'photos'}:2",), labels=(tmp_path / "labels",))
     made = parts(training, supervision=teacher_supervision(training, how))
     batch = next(made.loading(workers=0)(0))
     assert batch.pseudo_kind == ("metric", "metric", "relative_disparity", "relative_disparity")

@@ -24,7 +24,10 @@ def test_what_half_precision_cannot_hold_is_stored_in_float32(tmp_path: Path) ->
 
 def test_a_net_that_is_cut_far_below_its_budget_is_told() -> None:
     plan = Pruning(
-        method="rank", budget="macs=0.8x", out=Path("net.safetensors"), training=Training(("rooms",), Path("run"))
+        method="rank",
+        budget="macs=0.8x",
+        out=Path("net.safetensors"),
+        training=Training(data=("rooms",), out=Path("run")),
     )
     near, far = (prune_methods.distance({"cost": cost}, 100.0, plan) for cost in (91.0, 50.0))
     assert near == ["the budget is 100, reached is 91, 91% of it"]

@@ -60,8 +60,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(rooms: Path, source: Path, tmp_path: Path) -> Pruning:
     """Eight frames are the validation split, a step is the whole training."""
     training = Training(
-        (str(rooms),), tmp_path, str(source), batch=2, view=View(), fit=replace(STEP, steps=2), val_every=2, workers=0,
-        cache_gb=0, licences=("CC BY 4.0", "made for a test"),
+        data=(str(rooms),), out=tmp_path, model=str(source), batch=2, view=View(), fit=replace(STEP, steps=2),
+        val_every=2, workers=0, cache_gb=0, licences=("CC BY 4.0", "made for a test"),
     )  # fmt: skip
     search = NetAdapt(first_step=0.15, short=STEP, threads=1)
     learned = Masks(fit=replace(STEP, steps=3))

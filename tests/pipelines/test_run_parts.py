@@ -38,7 +38,14 @@ def run(rooms: Path, tmp_path: Path) -> Training:
     options = FitOptions(steps=2, precision="no", log_every=1)
     view = View(size=(64, 96))
     return Training(
-        (str(rooms),), tmp_path / "run", "litedepth", batch=2, val_every=0, workers=0, view=view, fit=options
+        data=(str(rooms),),
+        out=tmp_path / "run",
+        model="litedepth",
+        batch=2,
+        val_every=0,
+        workers=0,
+        view=view,
+        fit=options,
     )
 
 
@@ -103,7 +110,7 @@ def test_a_given_net_that_learns_from_pairs_gives_metres_at_its_own_size(run: Tr
     write_drive(tmp_path / "drive")
     net = build(replace(narrow(), preprocess=replace(narrow().preprocess, size=(32, 64))), seed=0)
     plain = Training(
-        (str(tmp_path / "drive"),), run.out, loss=("stereo",), batch=2, val_every=0, workers=0, fit=run.fit
+        data=(str(tmp_path / "drive"),), out=run.out, loss=("stereo",), batch=2, val_every=0, workers=0, fit=run.fit
     )
     made = parts(replace(plain, stereo=replace(plain.stereo, size=(64, 128))), net)
     assert net.spec.head.kind == "relative_disparity"

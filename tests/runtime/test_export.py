@@ -105,7 +105,7 @@ def test_an_older_file_is_replaced_with_all_that_belongs_to_it(
 
 
 def test_int8_may_differ_but_must_be_finite(backend: StandIn, checkpoint: Path, tmp_path: Path) -> None:
-    options = CompileOptions("int8", calibration=images(2))
+    options = CompileOptions(precision="int8", calibration=images(2))
     backend.fault = "differs"
     assert export(checkpoint, "standin", tmp_path / "net.standin", options).is_file()
     backend.fault = "not finite"
@@ -131,9 +131,11 @@ def test_whatever_changes_the_file_changes_its_place(backend: StandIn, checkpoin
         export(checkpoint, "eager"),
         export(checkpoint, "standin", size=(32, 64)),
         export(checkpoint, "standin", options=CompileOptions(frame=(60, 80))),
-        export(checkpoint, "standin", options=CompileOptions("int8", calibration=images(1))),
-        export(checkpoint, "standin", options=CompileOptions("int8", calibration=images(2))),
-        export(checkpoint, "standin", options=CompileOptions("int8", calibration=images(2), keep=("head.conv",))),
+        export(checkpoint, "standin", options=CompileOptions(precision="int8", calibration=images(1))),
+        export(checkpoint, "standin", options=CompileOptions(precision="int8", calibration=images(2))),
+        export(
+            checkpoint, "standin", options=CompileOptions(precision="int8", calibration=images(2), keep=("head.conv",))
+        ),
     }
     assert len(made) == 8
 

@@ -17,7 +17,7 @@ from leadline.runtime.options import ExternalModel
 
 pytest.importorskip("onnxruntime")
 
-METRIC = ExternalModel("metric", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+METRIC = ExternalModel(kind="metric", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 def frame(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_a_runner_travels_as_its_path_and_notices_another_file(tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["metric", "relative_depth", "relative_disparity"])
 def test_a_predictor_gives_its_kind_at_the_pictures_size(tmp_path: Path, kind: str) -> None:
     path = model(tmp_path / "net.onnx", (1, 3, "h", "w"))
-    predictor = load_predictor(path, external=ExternalModel(kind, size=(20, 30)))  # type: ignore[arg-type]
+    predictor = load_predictor(path, external=ExternalModel(kind=kind, size=(20, 30)))  # type: ignore[arg-type]
     depth = predictor(frame(37, 53))
     assert depth.kind == kind and depth.values.shape == (37, 53) and depth.valid is not None and depth.valid.all()
     assert (predictor.runtime, predictor.precision, predictor.frame) == ("onnx", "fp32", None)
@@ -62,10 +62,10 @@ def test_a_predictor_gives_its_kind_at_the_pictures_size(tmp_path: Path, kind: s
 
 def test_units_become_metres_and_impossible_depths_do_not_count(tmp_path: Path) -> None:
     path = model(tmp_path / "net.onnx", (1, 3, 40, 60))
-    said = ExternalModel("metric", unit_m=0.5, mean=(2.0, 2.0, 2.0))
+    said = ExternalModel(kind="metric", unit_m=0.5, mean=(2.0, 2.0, 2.0))
     depth = load_predictor(path, external=said)(np.zeros((40, 60, 3), np.uint8))
     assert np.allclose(depth.values, -0.5) and depth.valid is not None and not depth.valid.any()  # (0 - 2 + 1) / 2
-    said = ExternalModel("relative_disparity", mean=(2.0, 2.0, 2.0))
+    said = ExternalModel(kind="relative_disparity", mean=(2.0, 2.0, 2.0))
     depth = load_predictor(path, external=said)(np.zeros((40, 60, 3), np.uint8))
     assert depth.valid is not None and depth.valid.all()  # a disparity may be below 0
 
@@ -73,9 +73,9 @@ def test_units_become_metres_and_impossible_depths_do_not_count(tmp_path: Path) 
 def test_what_is_said_without_use_is_refused(tmp_path: Path) -> None:
     path = model(tmp_path / "net.onnx", (1, 3, 40, 60))
     for said, why in (
-        (ExternalModel("metric", depth_scale=1000), r"depth-scale is for folders"),
-        (ExternalModel("metric", size=(20, 30)), r"takes pictures of \(40, 60\)"),
-        (ExternalModel("relative_depth", unit_m=0.1), r"relative_depth has no unit"),
+        (ExternalModel(kind="metric", depth_scale=1000), r"depth-scale is for folders"),
+        (ExternalModel(kind="metric", size=(20, 30)), r"takes pictures of \(40, 60\)"),
+        (ExternalModel(kind="relative_depth", unit_m=0.1), r"relative_depth has no unit"),
         (ExternalModel(), r"give its kind \(--external.kind\)"),
     ):
         with pytest.raises(ValueError, match=why):
@@ -126,8 +126,8 @@ def test_pydnet_gives_depth_through_litert(shared_data: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     path = shared_data / "init" / "pydnet_matterport.tflite"
     with pytest.raises(ValueError, match=r"several outputs: PSD/resize_images/ResizeBilinear"):
-        load_predictor(path, external=ExternalModel("relative_depth"))
-    said = ExternalModel("relative_depth", output="PSD/resize_images/ResizeBilinear")
+        load_predictor(path, external=ExternalModel(kind="relative_depth"))
+    said = ExternalModel(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
     depth = load_predictor(path, external=said)(frame(96, 128))
     assert depth.kind == "relative_depth" and depth.values.shape == (96, 128)
 
@@ -151,4 +151,4 @@ def test_a_damaged_manifest_beside_a_file_is_named(tmp_path: Path, content: byte
     (tmp_path / "net.tflite.json").write_bytes(content)
     with pytest.raises(BadArtefact, match=r"net\.tflite\.json beside .* is damaged or another program's"):
         kind_of(tmp_path / "net.tflite", ExternalModel())
-    assert kind_of(tmp_path / "net.tflite", ExternalModel("metric")) == "metric"
+    assert kind_of(tmp_path / "net.tflite", ExternalModel(kind="metric")) == "metric"

@@ -157,7 +157,7 @@ def test_integers_that_stand_for_real_numbers_are_read_as_those(
 def test_a_metric_reference_may_be_anybodys_file(tmp_path: Path) -> None:
     teacher = model(tmp_path / "a.onnx", (1, 3, 40, 60))
     reference = model(tmp_path / "b.onnx", (1, 3, 40, 60))
-    made = build_teacher(TeacherOptions((str(teacher),), external=RELATIVE, metric=str(reference)))
+    made = build_teacher(TeacherOptions(teacher=(str(teacher),), external=RELATIVE, metric=str(reference)))
     depth = made(pictures()).depth
     assert made.kind == "metric" and torch.allclose(depth, pictures().image.mean(1, keepdim=True) + 1, atol=1e-3)
 
@@ -170,7 +170,7 @@ def test_somebody_elses_net_with_a_metric_reference(shared_data: Path) -> None:
         open_teacher(path, RELATIVE)
     said = ExternalModel(kind="relative_depth", output="PSD/resize_images/ResizeBilinear")
     seen = pictures(96, 128)
-    made = build_teacher(TeacherOptions((str(path),), external=said, metric="litedepth"))
+    made = build_teacher(TeacherOptions(teacher=(str(path),), external=said, metric="litedepth"))
     assert made.kind == "metric" and made.facts["to_metric"]["name"] == "litedepth"
     depth, reference = made(seen).depth, open_teacher("litedepth")(seen).depth
     known = torch.isfinite(depth)

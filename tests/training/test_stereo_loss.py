@@ -157,8 +157,8 @@ def run(tmp_path: Path) -> Training:
     checkpoint.save(build(narrow(), seed=0), tmp_path / "narrow.safetensors")
     fit = FitOptions(steps=2, optimizer="adam", precision="no", weight_decay=0.0)
     return Training(
-        (str(tmp_path / "data"),), tmp_path / "run", str(tmp_path / "narrow.safetensors"), loss=("stereo",), batch=2,
-        fit=fit, val_every=0, workers=0,
+        data=(str(tmp_path / "data"),), out=tmp_path / "run", model=str(tmp_path / "narrow.safetensors"),
+        loss=("stereo",), batch=2, fit=fit, val_every=0, workers=0,
     )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def quantize(
     may_be_written(out, reads=[find(model)])
     net = load(model)
     start = {"source": sha256(find(model)), "provenance": read_provenance(model)}
-    options = CompileOptions(precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
+    options = CompileOptions(precision=precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         work = _Work(module, net.spec, samples, criteria, Path(folder), out.name)

@@ -82,7 +82,7 @@ def _reference(metric: str, external: ExternalModel, threads: int | None) -> Tea
         numbers = [float(word) for word in metric.split(",")]
     except ValueError:
         names_kind = is_hub_folder(Path(metric)) or not Path(metric).exists()
-        plain = ExternalModel(None if names_kind else "metric", depth_scale=external.depth_scale)
+        plain = ExternalModel(kind=None if names_kind else "metric", depth_scale=external.depth_scale)
         return open_teacher(metric, plain, threads)
     if len(numbers) > 2:
         raise ValueError(f"metric is {metric!r}; SCALE or SCALE,SHIFT, truth, or a metric teacher is needed")
