@@ -65,7 +65,7 @@ def check_trainable(run: Training, spec: Spec, name: str) -> None:
 
 def with_defaults_of(task: Task, run: Training) -> Training:
     """The run with the task's own loss, transform and protocol where it has those of depth by default."""
-    plain = Training(run.data, run.out)
+    plain = Training(data=run.data, out=run.out)
     of_task = {"loss": (task.loss,), "transform": task.transform, "protocol": task.protocol}
     left = {name: value for name, value in of_task.items() if getattr(run, name) == getattr(plain, name)}
     return replace(run, **left)  # type: ignore[arg-type]

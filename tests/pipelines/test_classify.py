@@ -201,7 +201,7 @@ TINY = Spec(
 
 def training(cifar: Path, out: Path, **changes: Any) -> Training:
     fit = FitOptions(steps=60, optimizer="adam", lr=0.02, weight_decay=0.0, precision="no", log_every=100)
-    return replace(Training((str(cifar),), out, batch=20, fit=fit, workers=0, val_every=0), **changes)
+    return replace(Training(data=(str(cifar),), out=out, batch=20, fit=fit, workers=0, val_every=0), **changes)
 
 
 def test_a_net_learns_what_there_is_to_learn_and_says_how_it_was_measured(cifar: Path, tmp_path: Path) -> None:
