@@ -69,6 +69,12 @@ def check_fits(kind: Kind, data_name: str, classes: tuple[str, ...]) -> None:
         )
 
 
+def refuse_others(kind: Kind, work: str) -> None:
+    """A ValueError if a net of that kind is none of depth, which `work` is for."""
+    if task_of(kind) is not DEPTH:
+        raise ValueError(f"{work} is for nets of depth so far, and this one gives {kind}")
+
+
 def task_of(kind: Kind) -> Task:
     """The task of a net whose head is of that kind."""
     return next(task for task in TASKS if kind in task.kinds)

@@ -16,7 +16,7 @@ import torch
 from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Spec, to_json
 from leadline.core.storage import cache
-from leadline.core.tasks import check_fits, task_of
+from leadline.core.tasks import check_fits, refuse_others, task_of
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, readable
 from leadline.data.layouts.detect import open_dataset
@@ -143,6 +143,8 @@ def parts(
     weights = load(run.model) if net is None and comes_with_weights(run) else net
     spec = zoo.spec(run.model) if weights is None else weights.spec
     run = with_defaults_of(task_of(spec.head.kind), run)
+    if supervision is not None:
+        refuse_others(spec.head.kind, "learning from a teacher")
     check_trainable(run, spec, name=spec.name if given else run.model)
     run = at_size_of(run, spec, given=given)
     terms = typed(run.loss) if compares_maps(run) else {}
