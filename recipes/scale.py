@@ -6,23 +6,24 @@ python -m recipes.scale A.safetensors B.safetensors --together --flip --data DAT
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from leadline.core.types import Item
+from leadline.core.types import Depth, Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.detect import open_dataset
 from leadline.distill.options import TeacherOptions
 from leadline.distill.teachers import build_teacher
-from leadline.evaluation.evaluate import Predict
 from leadline.evaluation.protocols import find, match
 from recipes.evaluate_students import looking
 
 
-def parts(predict: Predict, data: Dataset | Sequence[Item], protocol: str = "nyu-eigen@1") -> dict[str, float]:
+def parts(
+    predict: Callable[[np.ndarray], Depth], data: Dataset | Sequence[Item], protocol: str = "nyu-eigen@1"
+) -> dict[str, float]:
     """Means over images of the log ratio of prediction and truth, of delta1 as it is and with each image's median log
     ratio taken away, and of the absolute value of that median.
     """

@@ -99,7 +99,7 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
             "name": sample.name,
             "size": list(sample.image.shape[:2]),
             "valid": float(sample.valid.mean()),
-            "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size else None,
+            "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size and not data.classes else None,
         },
     }
     if json:
@@ -112,7 +112,9 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         print(f"parts: {data.rule}")
     height, width = facts["first"]["size"]
     depth = "no depth"
-    if facts["first"]["depth_range_m"]:
+    if data.classes:
+        depth = f"class {data.classes[int(sample.target)]}, one of {len(data.classes)}"
+    elif facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]
         depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
     print(shown(f"first: {sample.name}, {width}x{height}, {depth}"))

@@ -25,7 +25,7 @@ def check_model(model: str, *, trained: bool = True) -> None:
     from leadline.nn.files import find
     from leadline.runtime import SUFFIXES
 
-    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names()):
+    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names(None)):
         return
     if not trained and not Path(model).suffix and "/" not in model and not Path(model).exists():
         check_known(model)
@@ -46,7 +46,7 @@ def check_known(name: str) -> None:
     from leadline.nn import zoo
     from leadline.nn.files import shipped
 
-    if name not in (known := [*shipped(), *zoo.names()]):
+    if name not in (known := [*shipped(), *zoo.names(None)]):
         raise ValueError(f"the net {name!r} is unknown; {nearest(name, known)}")
 
 

@@ -16,6 +16,7 @@ from leadline.cli.early import check_layout, check_protocol_names
 from leadline.cli.evaluated import check_predictions, of_model, of_predictions
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.short_help import short_help
+from leadline.core.tasks import DEPTH, check_fits, task_of
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -37,7 +38,7 @@ def val(
     predictions: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     allow_missing: bool = False,
     split: str = "test",
-    protocol: Annotated[str, arg(metavar="NAMES")] = "indoor-metric@1",
+    protocol: Annotated[str, arg(metavar="NAMES")] = DEPTH.protocol,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     limit: Count = None,
     latency_ms: Number = None,
@@ -52,7 +53,8 @@ def val(
         predictions: evaluate depth maps that any program has saved, in place of a model; each is called as its frame is
         allow_missing: evaluate only the frames that have a depth map in --predictions
         split: train, val, test or all; where there is no test part, val stands in for it
-        protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied
+        protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied;
+            of classifiers top1@1
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
         latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
@@ -98,6 +100,10 @@ def val(
         evaluated = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
         evaluated = of_model(what.predictor(len(samples)), samples, model)
+    check_fits(evaluated.kind, samples.name, samples.classes)
+    task = task_of(evaluated.kind)
+    if asked == (DEPTH.protocol,) and task is not DEPTH:
+        chosen = [find(task.protocol)]
     unfit: dict[str, str] = {}
     if asked == ("all",):
         size = first_readable(evaluated.samples).target.shape

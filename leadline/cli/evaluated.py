@@ -39,7 +39,7 @@ def of_model(predictor: Predictor, samples: Dataset, model: str) -> Evaluated:
     facts = {"model": model, "runtime": predictor.runtime, "precision": predictor.precision, "flip": predictor.flip}
     if isinstance(predictor.manifest, ExternalManifest):
         facts["external"] = predictor.manifest.to_json()
-    return Evaluated(predictor.name, predictor.head.kind, predictor, samples, facts)
+    return Evaluated(predictor.name, predictor.head.kind, predictor.answer, samples, facts)
 
 
 def of_predictions(

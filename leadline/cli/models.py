@@ -34,7 +34,7 @@ def list_models(*, json: bool = False) -> int:
     from leadline.nn import zoo
     from leadline.nn.files import shipped
 
-    models = [_known(name) for name in sorted({*zoo.names(), *shipped()})]
+    models = [_known(name) for name in sorted({*zoo.names(None), *shipped()})]
     if json:
         print_json({"models": models})
         return 0

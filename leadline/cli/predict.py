@@ -12,10 +12,14 @@ from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
+from leadline.core.errors import BadImage
 from leadline.core.text import counted, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadline.predict.files import Outcome
+    from leadline.predict.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ def predict(
     look: Annotated[_Look, arg(name="")] = _PLAIN,
     json: bool = False,
 ) -> int:
-    """Predict the depth of photographs; a bad file does not stop the rest.
+    """Predict the depth of photographs; a bad file does not stop the rest. A classifier names the likeliest classes.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
@@ -79,6 +83,8 @@ def predict(
     Saver(names(save, "save") or ("vis", "png16"), what.name, "metric", **vars(look))  # refuses what cannot be
     paths = sources(source, warn)
     predictor = what.predictor(len(paths))
+    if predictor.head.classes:
+        return _classify(predictor, paths, json)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
@@ -99,6 +105,27 @@ def predict(
         print_json({**facts, **counts, "files": files})
     elif len(outcomes) > n_failed or len(outcomes) > 1:  # of one picture that failed, the error says it all
         closing(summary(outcomes, predictor))
+    return 1 if n_failed else 0
+
+
+def _classify(predictor: Predictor, paths: Sequence[Path], json: bool) -> int:
+    """The likeliest five classes of each picture, printed; a bad file does not stop the rest."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    n_failed = 0
+    for path in paths:
+        try:
+            found[str(path)] = predictor.scores(path).best()
+        except BadImage as error:
+            warn(str(error))
+            n_failed += 1
+            continue
+        if not json:
+            print(f"{shown(path)}: {', '.join(f'{shown(name)} {odds:.2f}' for name, odds in found[str(path)])}")
+    if json:
+        files = [{"source": path, "classes": dict(best)} for path, best in found.items()]
+        print_json({"model": predictor.name, "n": len(paths), "n_failed": n_failed, "files": files})
+    elif len(paths) > 1:
+        closing(f"{len(paths)} pictures, {n_failed} failed")
     return 1 if n_failed else 0
 
 

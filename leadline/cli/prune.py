@@ -15,6 +15,8 @@ from leadline.cli.say import closing, inform
 from leadline.cli.short_help import short_help
 from leadline.compress.cost.budget import parse
 from leadline.compress.options import Method, PruneOptions, Pruning
+from leadline.core.spec import Kind
+from leadline.core.tasks import DEPTH, task_of
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
 from leadline.training.loss_names import check_loss_names
@@ -126,7 +128,9 @@ def prune(
     folder = folders[0]
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
-        check_protocols(protocols, "metric" if "stereo" in learning.loss else load(model).spec.head.kind, test)
+        kind: Kind = "metric" if "stereo" in learning.loss else load(model).spec.head.kind
+        protocols = (task_of(kind).protocol,) if protocols == (DEPTH.protocol,) else protocols
+        check_protocols(protocols, kind, test)
     else:
         warn(f"{folder} has no test images: nothing will be said of accuracy")
     training = Training(model=model, out=how.out, protocol=protocols[0], reading=reading, **vars(learning))

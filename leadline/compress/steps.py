@@ -31,24 +31,30 @@ def compress(net: Net, *steps: Step) -> tuple[Net, list[Report]]:
     provenance.
     """
     result, reports = copy.deepcopy(net).eval(), []
+    with torch.no_grad():
+        shape = tuple(result(_image(result)).shape)
     for step in steps:
         result, report = step(result)
         spec = result.spec
         result.spec = replace(spec, provenance=(*spec.provenance, _described(step, report)))
-        _check(result.eval(), _name(step))
+        _check(result.eval(), _name(step), shape)
         reports.append(report)
     return result, reports
 
 
-def _check(net: Net, step: str) -> None:
-    image = torch.rand(1, 3, *net.spec.preprocess.size, generator=torch.Generator().manual_seed(0))
+def _image(net: Net) -> torch.Tensor:
+    return torch.rand(1, 3, *net.spec.preprocess.size, generator=torch.Generator().manual_seed(0))
+
+
+def _check(net: Net, step: str, shape: tuple[int, ...]) -> None:
+    image = _image(net)
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         depth = net(image)
-        if depth.shape != (1, 1, *image.shape[-2:]) or not depth.isfinite().all():
+        if tuple(depth.shape) != shape or not depth.isfinite().all():
             wild = int((~depth.isfinite()).sum())
             raise AcceptanceFailed(
                 f"after the step {step} the net gives shape {tuple(depth.shape)} with {wild} values that are not "
-                "finite; finite depth of the input's size is needed"
+                f"finite; finite numbers of the shape {shape} are needed"
             )
         again = load(save(net, Path(folder) / "net.safetensors"), module=module_of(net))
         pairs = [(a, b) for a, b in zip(again.state_dict().values(), net.state_dict().values(), strict=True)]

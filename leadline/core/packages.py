@@ -15,6 +15,7 @@ EXTRAS: dict[str, str] = {
     "tensorboard": "train",
     "h5py": "data",
     "scipy": "data",
+    "pyarrow": "data",
     "embreex": "synthetic",
     "matplotlib": "plot",
     "OpenEXR": "exr",

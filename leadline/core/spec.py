@@ -22,7 +22,8 @@ from leadline.core.old_keys import with_new_keys
 from leadline.core.text import short_repr
 
 T = typing.TypeVar("T")
-Kind = Literal["metric", "relative_depth", "relative_disparity"]
+Kind = Literal["metric", "relative_depth", "relative_disparity", "classes"]
+"""What a net's numbers are: depth of three kinds, or scores of classes."""
 
 MAX_SIDE, MAX_SEEN = 1 << 14, 1 << 24
 """The longest side, and the most pixels, of a net's input."""
@@ -151,19 +152,23 @@ class Head:
     the baseline in metres; 0: unknown, the output is relative disparity.
     `batch_statistics`: whether the batch norm uses the batch's mean and variance in training, as published (then the
     mean of every training batch's depth is one constant), or fixed ones. `resize` brings the map to the image's size.
+    `layer` `classes`: the mean over the map and a linear layer, a score for each of `classes`, which are names.
     """
 
     kind: Kind = "metric"
     unit: str = "m"
     batch_statistics: bool = True
-    layer: Literal["norm", "conv", "disparity"] = "norm"
+    layer: Literal["norm", "conv", "disparity", "classes"] = "norm"
     kernel: int = 1
     relu: bool = True
     resize: Literal["nearest", "corners"] = "nearest"
     focal_times_baseline: float = 0.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        units = ("m", "relative_depth", "relative_disparity")
+        units = ("m", "relative_depth", "relative_disparity", "score")
+        names = self.classes
+        odd = next((name for name in names if not _named(name)[0]), None)
         require(
             *_words(self),
             _odd(self.kernel),
@@ -171,6 +176,16 @@ class Head:
             (
                 0 <= self.focal_times_baseline <= 1e6,
                 f"focal_times_baseline is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
+            ),
+            (
+                (self.kind == "classes") == (self.layer == "classes") == bool(names),
+                f"kind is {self.kind!r}, layer {self.layer!r}, and there are {len(names)} classes; a head of classes "
+                "has all three, another one none",
+            ),
+            (
+                odd is None and len(names) <= MAX_WIDTH and len(set(names)) == len(names),
+                f"classes are {short_repr(names)}; different names of 1 to {MAX_NAME} characters are needed, at most "
+                f"{MAX_WIDTH}",
             ),
         )
 

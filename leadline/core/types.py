@@ -43,6 +43,20 @@ Sample = Item
 
 
 @dataclass(frozen=True)
+class ClassScores:
+    """What a classifier says of an image: `values` float32 [K], larger is likelier, and the names of the K classes."""
+
+    values: np.ndarray
+    classes: tuple[str, ...]
+
+    def best(self, n: int = 5) -> list[tuple[str, float]]:
+        """The `n` likeliest classes with their probabilities (softmax), the likeliest first."""
+        odds = np.exp(self.values.astype(np.float64) - self.values.max())
+        order = np.argsort(-self.values, kind="stable")[:n]
+        return [(self.classes[i], float(odds[i] / odds.sum())) for i in order]
+
+
+@dataclass(frozen=True)
 class Depth:
     """A depth map that knows what it is.
 

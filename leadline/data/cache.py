@@ -71,7 +71,8 @@ def cached(
     """
     if gb < 0 or (height is not None and height < 1):
         raise ValueError(f"gb is {gb} and height {height}; at least 0, and at least 1 or None, are needed")
-    names = [identity(data, height) if gb and len(data) else None for data in sets]
+    # items that are classes are small, and their layouts keep them in memory
+    names = [identity(data, height) if gb and len(data) and not data.classes else None for data in sets]
     ours = {folder / f"{name}{SUFFIX}" for name in names if name}
     left = round(gb * 1e9)
     shown = []
@@ -81,7 +82,8 @@ def cached(
             path = folder / f"{name}{SUFFIX}"
             stored = _opened(path, len(data), left) or _made(data, height, path, left, say, ours, gb)
         left -= stored.blocks.size
-        shown.append(Dataset(data.name, tuple(range(len(data))), functools.partial(_item, data, height, stored)))
+        read = functools.partial(_item, data, height, stored)
+        shown.append(Dataset(data.name, tuple(range(len(data))), read, classes=data.classes))
     if ours:
         _make_room(folder, ours, round(gb * 1e9), 0)
     return shown

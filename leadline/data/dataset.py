@@ -29,6 +29,8 @@ class Dataset:
     """What made the parts."""
     note: str = ""
     """What has to be said of these items: that another part stands in for the one that was asked for."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes, where targets are classes."""
 
     def __len__(self) -> int:
         return len(self.keys)

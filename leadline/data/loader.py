@@ -114,8 +114,7 @@ def collate(items: Sequence[Item], pad: bool = False) -> Batch:
     if not pad:
         _refuse_mixed(items)
     image = _images([s.image for s in items])
-    target = torch.from_numpy(_padded([s.target for s in items])[:, None])
-    valid = torch.from_numpy(_padded([s.valid for s in items])[:, None])
+    target, valid = (_targets([getattr(s, name) for s in items]) for name in ("target", "valid"))
     views = [s.right for s in items if s.right is not None]
     right = _images(views) if len(views) == len(items) else None
     pseudo = None
@@ -139,6 +138,13 @@ def _refuse_mixed(items: Sequence[Item]) -> None:
                     f"a batch of unlike sizes: the {what} of {items[0].name} is {one[1]} wide, {one[0]} high, that of "
                     f"{item.name} {other[1]} wide, {other[0]} high; bring them to one size in the transform, or pad"
                 )
+
+
+def _targets(values: Sequence[np.ndarray]) -> torch.Tensor:
+    """Maps as [B,1,H,W], padded; single numbers as [B]."""
+    if values[0].ndim == 0:
+        return torch.from_numpy(np.stack(values))
+    return torch.from_numpy(_padded(values)[:, None])
 
 
 def _images(images: Sequence[np.ndarray]) -> torch.Tensor:

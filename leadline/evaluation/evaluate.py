@@ -10,13 +10,15 @@ import numpy as np
 from leadline.core.errors import BadData, BadImage
 from leadline.core.report import Report
 from leadline.core.spec import Kind
-from leadline.core.types import Depth, Item
+from leadline.core.types import ClassScores, Depth, Item
 from leadline.data.dataset import Dataset, first_readable
+from leadline.evaluation.classes import measure_class
 from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 
-Predict = Callable[[np.ndarray], Depth]
+Prediction = Depth | ClassScores
+Predict = Callable[[np.ndarray], Prediction]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
-PredictSample = Callable[[Item], Depth]
+PredictSample = Callable[[Item], Prediction]
 """A Item -> its depth, for predictions that are found by its name, see `predictions.pair`."""
 
 Samples = Dataset | Sequence[Item] | Iterable[Item]
@@ -49,9 +51,10 @@ def evaluate(
 
 def check_protocols(names: Sequence[str], kind: Kind, data: Dataset) -> None:
     """A ValueError if one of these protocols is unknown or cannot judge a net of that `kind` on the first of `data`."""
-    target = first_readable(data).target
+    first = first_readable(data)
+    size = (first.target if first.target.ndim == 2 else first.image).shape
     for name in names:
-        if why := misfit(find(name), kind, (target.shape[-2], target.shape[-1])):
+        if why := misfit(find(name), kind, (size[0], size[1])):
             raise ValueError(why)
 
 
@@ -113,9 +116,26 @@ def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Item]]]:
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]
 
 
-def _scored(name: str, pred: Depth, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
+def _measure_class(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> None:
+    if not isinstance(pred, ClassScores):
+        raise ValueError(f"{protocol.id} measures classes, and the prediction is {type(pred).__name__}")
+    found = measure_class(pred.values, int(sample.target))
+    result.metrics[protocol.id] = {name: found[name] for name in protocol.metrics}
+    result.n_pixels[protocol.id], result.n_filled[protocol.id] = 1, 0
+
+
+MEASURE: dict[str, Callable[[ImageResult, Protocol, Prediction, Item], None]] = {"classify": _measure_class}
+"""By task, how one image is measured; depth is `match` and `measure_matched`."""
+
+
+def _scored(name: str, pred: Prediction, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
     result = ImageResult(name)
     for protocol in protocols:
+        if protocol.task != "depth":
+            MEASURE[protocol.task](result, protocol, pred, sample)
+            continue
+        if not isinstance(pred, Depth):
+            raise ValueError(f"{protocol.id} measures depth, and the prediction is {type(pred).__name__}")
         matched = match(protocol, pred, sample.target, sample.valid)
         result.n_pixels[protocol.id] = int(np.count_nonzero(matched.counts))
         result.n_filled[protocol.id] = matched.n_filled

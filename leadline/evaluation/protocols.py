@@ -25,6 +25,7 @@ from PIL import Image
 from leadline.core.geometry import ALIGNMENTS, Alignment, align, extend
 from leadline.core.report import Report
 from leadline.core.spec import Kind
+from leadline.core.tasks import task_of
 from leadline.core.text import nearest
 from leadline.core.types import Depth
 from leadline.evaluation.metrics import METRICS, measure
@@ -41,7 +42,8 @@ class Protocol:
     count, and `clamp` clips the prediction to it (an alignment always does). `resize`: `bilinear` brings the prediction
     to the target; `fastdepth` brings both to FastDepth's 224x224 view by nearest neighbour. `mask`: `target` counts
     valid targets in range; `either` counts every pixel where target or prediction is positive. `average` is `image`:
-    the mean of the images' metrics, each image with equal weight. `units` and `source` are for the reader.
+    the mean of the images' metrics, each image with equal weight. `task` says what is judged (`core.tasks`); all but
+    `metrics` is for depth. `units` and `source` are for the reader.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Protocol:
     mask: Literal["target", "either"] = "target"
     average: Literal["image"] = "image"
     metrics: tuple[str, ...] = EIGEN
+    task: str = "depth"
     units: str = "depth in m, silog x 100, deltas as fractions"
 
     @property
@@ -122,6 +125,10 @@ _ALL = (
         source="Mobile AI 2022 depth challenge as in LiteDepth's data set class: millimetres clipped to >= 1, target "
         "> 1 mm; the upper end is that of 16-bit millimetres. The score also needs the runtime: mai2022_score",
     ),
+    Protocol(
+        "top1", 1, depth_range=(0.0, 1.0), metrics=("top1", "top5"), task="classify", units="fractions",
+        source="CIFAR-10, ImageNet: the part of the images whose class is the likeliest, or among the likeliest five",
+    ),
 )  # fmt: skip
 
 PROTOCOLS: dict[str, Protocol] = {p.id: p for p in _ALL}
@@ -137,17 +144,25 @@ def find(name: str) -> Protocol:
 
 def protocol_hash(protocol: Protocol) -> str:
     """12 hex digits of the SHA-256 of everything that changes numbers (not of `source` and `units`)."""
-    facts = {key: value for key, value in asdict(protocol).items() if key not in ("source", "units")}
+    spared = ("source", "units", *(["task"] if protocol.task == "depth" else []))  # hashes of before there were tasks
+    facts = {key: value for key, value in asdict(protocol).items() if key not in spared}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def misfit(protocol: Protocol, kind: Kind, size: tuple[int, int]) -> str | None:
     """Why this protocol cannot judge a prediction of `kind` on a target of `size` (height, width), or None."""
+    if (task := task_of(kind)).name != protocol.task:
+        fits = ", ".join(p.id for p in PROTOCOLS.values() if p.task == task.name)
+        return f"{protocol.id} is for the task {protocol.task}, and the net gives {kind}; use one of: {fits}"
+    if protocol.task != "depth":
+        return None
     if kind not in ALIGNMENTS[protocol.align]:
-        fits = ", ".join(p.id for p in PROTOCOLS.values() if kind in ALIGNMENTS[p.align])
+        fits = ", ".join(p.id for p in PROTOCOLS.values() if p.task == "depth" and kind in ALIGNMENTS[p.align])
         return f"{protocol.id} (alignment {protocol.align}) cannot judge {kind}; use one of: {fits}"
     if protocol.frame is not None and protocol.frame != size:
-        free = ", ".join(p.id for p in PROTOCOLS.values() if p.frame is None and kind in ALIGNMENTS[p.align])
+        free = ", ".join(
+            p.id for p in PROTOCOLS.values() if p.task == "depth" and p.frame is None and kind in ALIGNMENTS[p.align]
+        )
         return f"{protocol.id} is defined on {_by(protocol.frame)} targets, this one is {_by(size)}; use one of: {free}"
     return None
 

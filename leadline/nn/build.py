@@ -16,7 +16,7 @@ from leadline.core.spec import Spec
 from leadline.nn.blocks import upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
-from leadline.nn.heads.depth import HEADS
+from leadline.nn.heads import HEADS
 from leadline.nn.skip import leave_out_
 
 
@@ -60,8 +60,11 @@ class Net(nn.Module):
         return [out] if raw else self.enlarged(out, size)
 
     def enlarged(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """A raw map [B,C,h,w] brought to `size` by the rule of the spec's head, as `forward` does it."""
-        if (x.shape[-2], x.shape[-1]) == size:
+        """A raw map [B,C,h,w] brought to `size` by the rule of the spec's head, as `forward` does it.
+
+        Scores [B,K] have no size and stay.
+        """
+        if x.ndim == 2 or (x.shape[-2], x.shape[-1]) == size:
             return x
         if self.spec.head.resize == "nearest":
             return upsample(x, size)

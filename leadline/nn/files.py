@@ -56,11 +56,11 @@ def find(name_or_path: Path | str) -> Path:
         raise BadCheckpoint(f"{path} is a pipe or device; a .safetensors file is needed")
     from leadline.nn import zoo
 
-    if str(name_or_path) in zoo.names():
+    if str(name_or_path) in zoo.names(None):
         raise BadCheckpoint(f"no weights ship for {name_or_path}; `leadline train --model {name_or_path}` makes some")
     raise BadCheckpoint(
         f"there is no model {str(name_or_path)!r}: neither a file nor a net that ships; "
-        f"{nearest(str(name_or_path), [*known, *zoo.names()])}"
+        f"{nearest(str(name_or_path), [*known, *zoo.names(None)])}"
     )
 
 

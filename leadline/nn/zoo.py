@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
+from leadline.core.tasks import CIFAR10, task_of
 from leadline.core.text import nearest
 from leadline.nn import widths
 
@@ -89,6 +90,38 @@ def monodepth_pruned() -> Spec:
     return _monodepth("monodepth_pruned", widths, (17, 155, 101, 41, 27, 15, 6))
 
 
+def vgg16_bn() -> Spec:
+    """VGG16 with batch norm for images of 32x32 (Simonyan and Zisserman 2014), FTWT's: one linear layer behind it."""
+    return _classifier("vgg16_bn", widths.VGG_BN["vgg16_bn"])
+
+
+def vgg19_bn() -> Spec:
+    """VGG19 with batch norm for images of 32x32, LayerPrune's."""
+    return _classifier("vgg19_bn", widths.VGG_BN["vgg19_bn"])
+
+
+def resnet56() -> Spec:
+    """ResNet-56 of CIFAR (He et al. 2016, arXiv 1512.03385, section 4.2)."""
+    return _classifier("resnet56", widths.RESNET_CIFAR)
+
+
+def mobilenet_v1_32() -> Spec:
+    """MobileNetV1 with fewer strides for images of 32x32, FTWT's."""
+    return _classifier("mobilenet_v1_32", widths.MOBILENET_V1)
+
+
+def mobilenet_v2_32() -> Spec:
+    """MobileNetV2 with fewer strides for images of 32x32, FTWT's."""
+    return _classifier("mobilenet_v2_32", widths.MOBILENET_V2_32)
+
+
+def _classifier(name: str, wide: tuple[int, ...]) -> Spec:
+    """A net for CIFAR-10, on whose training images mean and standard deviation are taken."""
+    head = Head("classes", "score", layer="classes", classes=CIFAR10)
+    how = Preprocess((32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+    return Spec(name, Encoder(name, wide), Decoder("last", (), "none"), head, how)
+
+
 def _monodepth(name: str, encoder: tuple[int, ...], upconvs: tuple[int, ...]) -> Spec:
     decoder = Decoder("monodepth", (*upconvs, 512, 512, 256, 128, 64, 32, 16), "cat", depthwise=False, kernel=3)
     head = Head("relative_disparity", "relative_disparity", layer="disparity", kernel=3)
@@ -114,19 +147,24 @@ def _ladder(name: str) -> Decoder:
     return Decoder(family or plain, widths, "none", bool(depthwise), int(kernel or 5))
 
 
-def names() -> list[str]:
-    """The nets of the zoo, sorted."""
-    return sorted(
+def names(task: str | None = "depth") -> list[str]:
+    """The nets of the zoo for one task, or of all (None), sorted."""
+    known = sorted(
         name
         for name, item in vars(sys.modules[__name__]).items()
         if inspect.isfunction(item) and item.__annotations__.get("return") == "Spec"
         if name != "spec" and not name.startswith("_")
     )
+    return [name for name in known if task in (None, task_of(_made(name).head.kind).name)]
 
 
 def spec(name: str) -> Spec:
     """The Spec of a net of the zoo; an unknown name is a ValueError that names the nearest ones."""
-    if name not in names():
-        raise ValueError(f"the net {name!r} is unknown; {nearest(name, names())}")
+    if name not in names(None):
+        raise ValueError(f"the net {name!r} is unknown; {nearest(name, names(None))}")
+    return _made(name)
+
+
+def _made(name: str) -> Spec:
     found: Spec = getattr(sys.modules[__name__], name)()
     return found

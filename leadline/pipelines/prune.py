@@ -150,7 +150,7 @@ def _provenance(
         "commit": commit(),
         "pruning": {**plain, "training": made.facts["training"], "fit": plain["training"]["fit"], **facts},
         "images": made.facts["images"],
-        "metrics": {f"{options.training.protocol} (validation split)": figures} if figures else {},
+        "metrics": {f"{made.protocol} (validation split)": figures} if figures else {},
         "context": dict(report.context),
         "from": {**was, "sha256": sha256(source), "name": options.training.model},
     }

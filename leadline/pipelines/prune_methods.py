@@ -27,6 +27,7 @@ from leadline.compress.recovery import Recovery
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.report import Report
 from leadline.core.spec import to_json
+from leadline.core.tasks import task_of
 from leadline.core.text import figure
 from leadline.data.batch import Batch
 from leadline.evaluation.evaluate import Samples, evaluate
@@ -256,14 +257,15 @@ def _less_deep(
 
 
 def recovery(training: Training, model: str) -> Recovery:
-    """The short fine-tuning by `training`, for a net of the size of `model`; validated by delta1 on its split."""
+    """The short fine-tuning by `training`, for a net of the size of `model`; validated by the task's metric."""
     made = parts(training, load(model))
     validate = None
     if made.validation is not None:
         few = len(made.validation) <= _IN_MEMORY
         samples = [made.validation[i] for i in range(len(made.validation))] if few else made.validation
-        only = replace(find_protocol(training.protocol), metrics=("delta1",))
-        validate = partial(_delta1, samples=samples, protocol=only)
+        metric = task_of(made.net.spec.head.kind).metric
+        only = replace(find_protocol(made.protocol), metrics=(metric,))
+        validate = partial(_accuracy, samples=samples, protocol=only)
     return Recovery(made.loading(workers=0), made.loss, validate, made.finish)
 
 
@@ -292,5 +294,6 @@ def _looked_at(net: Net, options: Pruning) -> Channels:
     return channels.only(within(channels, options.layers))
 
 
-def _delta1(net: Net, *, samples: Samples, protocol: Protocol) -> float:
-    return evaluate(predictor_of(net), samples, protocol).metrics["delta1"]
+def _accuracy(net: Net, *, samples: Samples, protocol: Protocol) -> float:
+    (metric,) = protocol.metrics
+    return evaluate(predictor_of(net).answer, samples, protocol).metrics[metric]

@@ -55,7 +55,7 @@ def compared(
             continue
         reports += [
             replace(facts, protocol=r.protocol, n=r.n, metrics=r.metrics, context=r.context)
-            for r in evaluate_all(predictor_of(net), data, protocols)
+            for r in evaluate_all(predictor_of(net).answer, data, protocols)
         ]
     return reports
 

@@ -63,7 +63,7 @@ def train(
         validate=made.validate, finish=made.finish, facts=made.facts, notes={"workers": workers, **notes},
     )  # fmt: skip
     if made.validation is not None and len(report.metrics) > 1:  # more than the loss
-        report = replace(report, protocol=run.protocol, n=len(made.validation))
+        report = replace(report, protocol=made.protocol, n=len(made.validation))
     if 0 < options.steps == report.context["skipped_steps"]:
         raise TrainingFailed("no batch had anything to learn from: neither valid depth nor an answer of a teacher")
     much = 0.1 if workers or enough else 0.5  # without workers the loop itself makes batches, which counts as waiting
@@ -76,7 +76,7 @@ def train(
             return net, from_json(json.loads(reported.read_bytes()))
     if rank == 0:
         figures = {name: value for name, value in report.metrics.items() if name != "loss"}
-        metrics = {f"{run.protocol} (validation split)": figures} if figures else {}
+        metrics = {f"{made.protocol} (validation split)": figures} if figures else {}
         terms = [*run.licences, *made.facts.get("from", {}).get("licences", ())]
         terms += [] if supervision is None else licences(supervision.facts)
         facts = {**made.facts, "fit": to_json(options), "licences": list(dict.fromkeys(terms)), "commit": started_from}

@@ -20,8 +20,10 @@ from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
 from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
+from leadline.data.transforms.classify import crop_flip
 from leadline.data.transforms.r2crop import r2crop
 from leadline.data.transforms.stereo import with_valid_depth
+from leadline.training.loss_names import OTHER_LOSSES
 from leadline.training.options import Training
 
 Say = Callable[[str], None]
@@ -131,6 +133,11 @@ def from_pairs(run: Training) -> bool:
     return run.loss == ("stereo",)
 
 
+def compares_maps(run: Training) -> bool:
+    """Whether the run's loss is made of criteria between depth maps."""
+    return not set(run.loss) & set(OTHER_LOSSES)
+
+
 def transform_of(run: Training) -> Transform:
     """What the run does to each item before it is part of a batch."""
     table: dict[str, Transform] = {
@@ -138,13 +145,20 @@ def transform_of(run: Training) -> Transform:
         "fastdepth": fastdepth_train,
         "litedepth": partial(r2crop, how=run.r2crop),
         "hu": hu_train,
+        "crop_flip": crop_flip,
     }
     return table[run.transform]
 
 
 def seen(run: Training) -> tuple[int, int]:
     """The size of the (largest) images that the transform gives the net, which is then asked at that size, too."""
-    table = {"view": run.view.pixels, "fastdepth": (224, 224), "litedepth": run.r2crop.image, "hu": (228, 304)}
+    table = {
+        "view": run.view.pixels,
+        "fastdepth": (224, 224),
+        "litedepth": run.r2crop.image,
+        "hu": (228, 304),
+        "crop_flip": run.view.pixels,
+    }
     return table[run.transform]
 
 
@@ -160,5 +174,6 @@ def rows(run: Training, spec: Spec) -> int | None:
         "fastdepth": None,
         "litedepth": run.r2crop.frame[0],
         "hu": 240,
+        "crop_flip": None,
     }
     return table[run.transform]

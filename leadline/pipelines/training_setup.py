@@ -16,6 +16,7 @@ import torch
 from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Spec, to_json
 from leadline.core.storage import cache
+from leadline.core.tasks import check_fits, refuse_others, task_of
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, readable
 from leadline.data.layouts.detect import open_dataset
@@ -30,6 +31,7 @@ from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, origin
 from leadline.pipelines.training_data import (
     Say,
+    compares_maps,
     from_pairs,
     marked,
     own_code,
@@ -46,11 +48,13 @@ from leadline.pipelines.training_start import (
     check_trainable,
     comes_with_weights,
     starting_net,
+    with_defaults_of,
 )
-from leadline.pipelines.training_validation import measure_validation
+from leadline.pipelines.training_validation import MEASURE
 from leadline.training.distributed import first, process
 from leadline.training.fit import Finish, Loss, Validate
 from leadline.training.losses import Reweighted, Term, weighted
+from leadline.training.losses.classes import cross_entropy
 from leadline.training.losses.parse import typed
 from leadline.training.losses.stereo import photometric
 from leadline.training.options import FitOptions, Training
@@ -94,6 +98,8 @@ class Parts:
     """What decides what is learned, as JSON."""
     workers: int
     """How many the run asks for, or `enough`."""
+    protocol: str
+    """Of the validation: the run's, or the task's own."""
     enough: int
     """How many worker processes this machine bears."""
 
@@ -136,9 +142,12 @@ def parts(
     check_start(run, given=given, say=say)
     weights = load(run.model) if net is None and comes_with_weights(run) else net
     spec = zoo.spec(run.model) if weights is None else weights.spec
+    run = with_defaults_of(task_of(spec.head.kind), run)
+    if supervision is not None:
+        refuse_others(spec.head.kind, "learning from a teacher")
     check_trainable(run, spec, name=spec.name if given else run.model)
     run = at_size_of(run, spec, given=given)
-    terms = {} if from_pairs(run) else typed(run.loss)
+    terms = typed(run.loss) if compares_maps(run) else {}
 
     sets = training_sets(run, spec, supervision, say)
     teacher = None if supervision is None else supervision.online_teacher
@@ -146,7 +155,8 @@ def parts(
     validation = sets.validation
     if validation is not None:
         check_protocols([run.protocol], start.spec.head.kind, validation)
-    validate = None if validation is None else partial(measure_validation, run=run, data=validation, say=say)
+    measure = MEASURE[task_of(start.spec.head.kind).name]
+    validate = None if validation is None else partial(measure, run=run, data=validation, say=say)
     loading, finish = training_batches(run, start, sets, with_teacher=teacher is not None)
     loss = training_loss(run, terms, start, supervision)
 
@@ -155,7 +165,7 @@ def parts(
     facts = training_facts(run, sets, supervision, weights_of)
     enough = enough_workers(process()[1], torch.cuda.is_available())
     workers = enough if run.workers < 0 else run.workers
-    return Parts(start, loading, loss, finish, options, validation, validate, facts, workers, enough)
+    return Parts(start, loading, loss, finish, options, validation, validate, facts, workers, run.protocol, enough)
 
 
 def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | None, say: Say) -> TrainingSets:
@@ -170,6 +180,8 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     how = run.reading.given()
     sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[:labelled]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
+    for data in sets[:labelled]:
+        check_fits(spec.head.kind, data.name, data.classes)
     say_once = say if process()[0] == 0 else (lambda _: None)
     for note in filter(None, dict.fromkeys([*map(unread, folders), *(data.note for data in sets)])):
         say_once(note)
@@ -234,6 +246,8 @@ def training_loss(run: Training, terms: Mapping[str, Term], start: Net, supervis
         return supervision.make_loss(terms, start)
     if from_pairs(run):
         return partial(photometric, weights=run.stereo)
+    if not compares_maps(run):
+        return cross_entropy
     return Reweighted(terms) if run.weighting == "dynamic" else partial(weighted, terms)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from leadline.core.spec import Spec
+from leadline.core.tasks import TASKS, Task, task_of
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
@@ -25,7 +26,7 @@ from leadline.training.options import Training
 
 def comes_with_weights(run: Training) -> bool:
     """Whether the net comes with weights."""
-    known = run.model in zoo.names() or run.model in shipped()
+    known = run.model in zoo.names(None) or run.model in shipped()
     return run.pretrained or Path(run.model).is_file() or (not known and is_run(run.model))
 
 
@@ -35,7 +36,7 @@ def check_start(run: Training, *, given: bool, say: Say) -> None:
         raise ValueError(f"there is no file {run.init} to initialise the encoder from (--init)")
     if not given and run.init is not None and comes_with_weights(run):
         raise ValueError(f"{run.model} comes with weights, so --init has no use; leave one of the two out")
-    if not given and not comes_with_weights(run) and run.model in shipped() and run.model not in zoo.names():
+    if not given and not comes_with_weights(run) and run.model in shipped() and run.model not in zoo.names(None):
         raise ValueError(f"{run.model} is known by its weights alone; give --pretrained, and it starts from them")
     find_protocol(run.protocol)  # also where nothing is validated
     if run.resume and not (run.out / "state.safetensors").exists():
@@ -49,10 +50,25 @@ def check_start(run: Training, *, given: bool, say: Say) -> None:
 
 def check_trainable(run: Training, spec: Spec, name: str) -> None:
     """ValueError if the run's loss cannot be computed from what the net `name` predicts."""
+    task = task_of(spec.head.kind)
+    others = {loss for other in TASKS if other is not task for loss in other.losses}
+    if wrong := [loss for loss in run.loss if (loss not in task.losses if task.losses else loss in others)]:
+        allowed = ", ".join(task.losses) or "losses of depth, such as l1"
+        raise ValueError(f"{name} gives {spec.head.kind}, and the loss {wrong[0]!r} is not for those; use {allowed}")
+    if task.losses:
+        return
     if spec.head.kind != "metric" and "stereo" not in run.loss:
         raise ValueError(
             f"{name} gives {spec.head.kind}, which cannot be compared with metres; --loss stereo trains it"
         )
+
+
+def with_defaults_of(task: Task, run: Training) -> Training:
+    """The run with the task's own loss, transform and protocol where it has those of depth by default."""
+    plain = Training(data=run.data, out=run.out)
+    of_task = {"loss": (task.loss,), "transform": task.transform, "protocol": task.protocol}
+    left = {name: value for name, value in of_task.items() if getattr(run, name) == getattr(plain, name)}
+    return replace(run, **left)  # type: ignore[arg-type]
 
 
 def at_size_of(run: Training, spec: Spec, *, given: bool) -> Training:
@@ -95,8 +111,11 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
     """A fresh net. Its encoder starts from `run.init`; its head at the mean depth of the data, or where they have no
     depth, of what the teacher predicts.
     """
-    net = build(zoo.spec(run.model), seed=run.fit.seed)
-    if from_pairs(run):
+    spec = zoo.spec(run.model)
+    if spec.head.classes and data.classes:
+        spec = replace(spec, head=replace(spec.head, classes=data.classes))
+    net = build(spec, seed=run.fit.seed)
+    if from_pairs(run) or task_of(spec.head.kind).start == "nothing":
         return net
     some = [data[i] for i in evenly(64, len(data))]
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]

@@ -12,7 +12,7 @@ from leadline.core.errors import BadData, BadImage
 from leadline.core.types import Depth
 from leadline.core.viz import panel
 from leadline.data.dataset import Dataset, evenly
-from leadline.evaluation.evaluate import evaluate
+from leadline.evaluation.evaluate import Predict, evaluate
 from leadline.nn.build import Net
 from leadline.pipelines.training_data import (
     Say,
@@ -21,7 +21,12 @@ from leadline.predict.predictor import predictor_of
 from leadline.training.options import Training
 
 
-def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+def measure_classes(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+    """Accuracies on the validation split. Where there is nothing to measure that is said, and the training goes on."""
+    return _evaluated(net, predictor_of(net).scores, step, run, data, say)
+
+
+def measure_depth(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
     """Metrics on the validation split, and a picture of four of its images. Where there is nothing to measure
     that is said, and the training goes on.
     """
@@ -37,6 +42,10 @@ def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say
         folder = run.out / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"{step:06d}.jpg", quality=85)
+    return _evaluated(net, predict, step, run, data, say)
+
+
+def _evaluated(net: Net, predict: Predict, step: int, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
     try:
         report = evaluate(predict, data, run.protocol, name=net.spec.name)
     except BadData as error:
@@ -45,3 +54,7 @@ def measure_validation(net: Net, step: int, *, run: Training, data: Dataset, say
     if left_out := report.context["skipped"]:
         say(f"{len(left_out)} of {len(data)} images of the validation split do not count, such as {left_out[0]}")
     return report.metrics
+
+
+MEASURE = {"depth": measure_depth, "classify": measure_classes}
+"""By task, what measures a net on the validation split."""

@@ -6,6 +6,7 @@ Loads no torch by itself, so a device that only has another runtime can use it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
-from leadline.core.types import Depth
+from leadline.core.types import ClassScores, Depth
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
 from leadline.runtime.external import (
@@ -69,6 +70,8 @@ class Predictor:
 
         BadImage for a picture of another size than a whole-frame file is for.
         """
+        if self.head.classes:
+            raise ValueError(f"{self.name} gives classes, not depth; `scores` of the predictor has them")
         times = [time.perf_counter()]
         frame = image_array(image)
         size = (frame.shape[0], frame.shape[1])
@@ -86,6 +89,18 @@ class Predictor:
         parts = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms")
         latency_ms = {part: (b - a) * 1000 for part, (a, b) in zip(parts, pairwise(times), strict=True)}
         return Depth(values, self.head.kind, valid), latency_ms
+
+    def scores(self, image: Picture) -> ClassScores:
+        """What a classifier says of one photograph. ValueError if the model gives depth."""
+        if not self.head.classes:
+            raise ValueError(f"{self.name} gives {self.head.kind}, not classes; call the predictor itself")
+        batch = prepare(image_array(image), self.preprocess)
+        return ClassScores(np.asarray(self.runner(batch)[0], np.float32), self.head.classes)
+
+    @property
+    def answer(self) -> Callable[[Picture], Depth | ClassScores]:
+        """What the model says of a photograph: its depth, or the scores of its classes."""
+        return self.scores if self.head.classes else self
 
     @property
     def frame(self) -> tuple[int, int] | None:
@@ -171,7 +186,7 @@ def load_predictor(
             path = _exported(model, runtime or made_for)
         runner, manifest = load(path, threads, place)
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
-    predictor(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
+    predictor.answer(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
 
 

@@ -39,8 +39,8 @@ def load_with_fast_threads(load: Callable[[int | None], Predictor], n_images: in
     picture = np.full((*(many.frame or many.preprocess.size), 3), 128, np.uint8)
     times: dict[str, list[float]] = {"many": [], "single": []}
     while len(times["many"]) < _ROUNDS and sum(map(sum, times.values())) < _AT_MOST_MS:
-        times["many"].append(one(lambda: many(picture)))
-        times["single"].append(one(lambda: single(picture)))
+        times["many"].append(one(lambda: many.answer(picture)))
+        times["single"].append(one(lambda: single.answer(picture)))
     all_cores, alone = median(times["many"]), median(times["single"])
     if alone >= _CLEARLY * all_cores:
         return many, ""

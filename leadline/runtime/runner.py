@@ -54,10 +54,13 @@ def runner(
                 f"the {manifest.runtime} file of {manifest.spec.name} fails while it runs: {reason(error, 200)}; "
                 "export it anew"
             ) from error
-        if maps[0].ndim != 4 or maps[0].shape[:2] != (1, 1) or maps[0].dtype != np.float32:
+        n_classes = len(manifest.spec.head.classes)
+        fits = maps[0].shape == (1, n_classes) if n_classes else maps[0].ndim == 4 and maps[0].shape[:2] == (1, 1)
+        if not fits or maps[0].dtype != np.float32:
             raise BadArtefact(
                 f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
-                "one map, float32 [1,1,h,w], is needed: its manifest belongs to another file"
+                f"{f'scores, float32 [1,{n_classes}], are' if n_classes else 'one map, float32 [1,1,h,w], is'} needed: "
+                "its manifest belongs to another file"
             )
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 

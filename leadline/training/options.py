@@ -101,12 +101,13 @@ class Training:
     loss: tuple[str, ...] = ("l1",)
     """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution.
     FILE.py:NAME is a function of your own, (pred, target, valid) -> scalar. `stereo` stands alone: it learns from pairs
-    of views without depth.
+    of views without depth; so does `cross_entropy`, for classes.
     """
     weighting: Literal["fixed", "dynamic"] = "fixed"
     """Of several losses: as `loss` says, or learned on top of that (LiteDepth's dynamic re-weighting)."""
-    transform: Literal["view", "fastdepth", "litedepth", "hu"] = "view"
-    """Random cut-outs as `view` says, or the published list of FastDepth, LiteDepth (as `r2crop` says) or Hu et al."""
+    transform: Literal["view", "fastdepth", "litedepth", "hu", "crop_flip"] = "view"
+    """Random cut-outs as `view` says, or the published list of FastDepth, LiteDepth (as `r2crop` says) or Hu et al.;
+    crop_flip: CIFAR's, for classes."""
     view: View = View()
     r2crop: R2Crop = R2Crop()
     stereo: Stereo = Stereo()
@@ -136,5 +137,9 @@ class Training:
 
     def __post_init__(self) -> None:
         check(self, batch=at_least(1), epochs=ABOVE_0, val_every=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
-        check(self, transform=one_of("view", "fastdepth", "litedepth", "hu"), weighting=one_of("fixed", "dynamic"))
+        check(
+            self,
+            transform=one_of("view", "fastdepth", "litedepth", "hu", "crop_flip"),
+            weighting=one_of("fixed", "dynamic"),
+        )
         check(self, augment=one_of("auto", "workers", "device"))

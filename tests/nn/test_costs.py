@@ -12,7 +12,7 @@ from leadline.nn.costs import recorded_costs
 
 
 def test_the_recorded_costs_are_those_of_the_nets() -> None:
-    nets = {name: outline(zoo.spec(name)) for name in zoo.names()} | {name: load(name) for name in shipped()}
+    nets = {name: outline(zoo.spec(name)) for name in zoo.names(None)} | {name: load(name) for name in shipped()}
     counted = {
         name: {"parameters": parameters(net), "macs": macs(net, net.spec.preprocess.size)}
         for name, net in sorted(nets.items())

@@ -27,6 +27,7 @@ from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.report import Report
 from leadline.core.spec import Spec
 from leadline.core.storage import sha256
+from leadline.core.tasks import refuse_others
 from leadline.core.timing import Times, measure
 from leadline.core.types import Depth
 from leadline.core.writing import may_be_written
@@ -107,6 +108,7 @@ def quantize(
         raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
     may_be_written(out, reads=[find(model)])
     net = load(model)
+    refuse_others(net.spec.head.kind, "quantize")
     start = {"source": sha256(find(model)), "provenance": read_provenance(model)}
     options = CompileOptions(precision=precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,8 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     if description.max_depth is None:  # else a frame with impossible depth could not be looked at
         description = replace(description, max_depth=math.inf)
     everything = opener(description)(root, description, "all")
+    if everything.classes:
+        raise ValueError(f"{path} holds classes; `data check` looks for faults of depth, `data ls` says what is there")
     opened = {name: _part(root, description, name) for name in SPLITS[:3]}
     parts = {name: part for name, part in opened.items() if part is not None and not part.note}
     frames = [key for key in everything.keys if isinstance(key, Frame)]

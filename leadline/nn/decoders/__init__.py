@@ -7,6 +7,7 @@ from leadline.nn.decoders.fast_scnn import FastSCNNDecoder
 from leadline.nn.decoders.fcn import FCN, FrontEnd
 from leadline.nn.decoders.fusion import Fusion
 from leadline.nn.decoders.ladder import STEPS, Ladder, Shuffle
+from leadline.nn.decoders.last import Last
 from leadline.nn.decoders.monodepth import Monodepth
 from leadline.nn.decoders.multiscale import Multiscale
 from leadline.nn.decoders.segnet import SegNet
@@ -19,6 +20,7 @@ DECODERS = {
     "fcn": FCN,
     "front_end": FrontEnd,
     "fusion": Fusion,
+    "last": Last,
     "monodepth": Monodepth,
     "multiscale": Multiscale,
     "segnet": SegNet,

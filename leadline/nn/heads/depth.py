@@ -78,6 +78,3 @@ class DisparityHead(nn.Module):
 
     def start_at(self, mean_depth: float) -> None:
         """Nothing: the decoder starts at the middle of its range, half of its largest disparity, as published."""
-
-
-HEADS = {"norm": NormHead, "conv": ConvHead, "disparity": DisparityHead}

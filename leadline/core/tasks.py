@@ -1,0 +1,80 @@
+"""Tasks: what a net answers, and all that hangs on it. Nothing else asks which task it is.
+
+A task is found by the `kind` of a net's head. What needs torch or data (losses, transforms, measuring) is named here,
+and looked up by that name where it lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadline.core.spec import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task.
+
+    target            what an item's target is: `map`, depth of each pixel; `class`, one number for the image
+    metric            the figure that decides between two nets, more is better
+    protocol, loss, transform
+                      what a training takes where it names none
+    losses            the losses that can be trained with; empty: all that compare depth maps
+    start             what a fresh head starts from: the `mean` of the targets, or `nothing`
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    target: str
+    metric: str
+    protocol: str
+    loss: str
+    transform: str
+    losses: tuple[str, ...] = ()
+    start: str = "nothing"
+
+
+DEPTH = Task(
+    name="depth",
+    kinds=("metric", "relative_depth", "relative_disparity"),
+    target="map",
+    metric="delta1",
+    protocol="indoor-metric@1",
+    loss="l1",
+    transform="view",
+    start="mean",
+)
+CLASSIFY = Task(
+    name="classify",
+    kinds=("classes",),
+    target="class",
+    metric="top1",
+    protocol="top1@1",
+    loss="cross_entropy",
+    transform="crop_flip",
+    losses=("cross_entropy",),
+)
+TASKS: tuple[Task, ...] = (DEPTH, CLASSIFY)
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""The classes of CIFAR-10, in the order of their numbers."""
+
+
+def check_fits(kind: Kind, data_name: str, classes: tuple[str, ...]) -> None:
+    """A ValueError if a net of that kind and a data set with these classes (empty: depth maps) are of unlike tasks."""
+    if (task_of(kind).target == "class") != bool(classes):
+        holds = f"{len(classes)} classes" if classes else "depth"
+        raise ValueError(
+            f"the data set {data_name!r} holds {holds}, and the net gives {kind}; give data or a net that fits"
+        )
+
+
+def refuse_others(kind: Kind, work: str) -> None:
+    """A ValueError if a net of that kind is none of depth, which `work` is for."""
+    if task_of(kind) is not DEPTH:
+        raise ValueError(f"{work} is for nets of depth so far, and this one gives {kind}")
+
+
+def task_of(kind: Kind) -> Task:
+    """The task of a net whose head is of that kind."""
+    return next(task for task in TASKS if kind in task.kinds)
