@@ -15,7 +15,7 @@ ON_TOP = {
     "cli": {"tyro"},  # a verb's flags are its signature
 }
 CORE_NEEDS = {"numpy", "PIL", "matplotlib"}  # matplotlib for its rarer colour maps, inside a function
-PICKLE = "leadline.nn.pretrained.fastdepth_authors"
-"""The only module that reads pickles, with an unpickler that builds tensors and nothing else."""
+PICKLES = ["leadline.data.layouts.cifar", "leadline.nn.pretrained.fastdepth_authors"]
+"""The only modules that read pickles, with unpicklers that build arrays or tensors and nothing else."""
 WITHOUT_TORCH = ("core", "evaluation", "predict", "runtime")
 """Packages that can be imported where torch is not installed."""
