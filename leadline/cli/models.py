@@ -99,7 +99,8 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     """Show what a net is and costs, and where its weights come from.
 
     Args:
-        name: a net of `leadline list`, a checkpoint, or a file of `leadline export`, whose manifest is printed
+        name: a net of `leadline list`, a checkpoint, a file of `leadline export`, whose manifest is printed, or an
+            ONNX or TFLite file of another program
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
@@ -108,9 +109,10 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     from leadline.nn import zoo
     from leadline.nn.files import find, read_provenance, read_spec, shipped
     from leadline.runtime import SUFFIXES
+    from leadline.runtime.external import is_external
 
     if SUFFIXES.get(Path(name).suffix, "eager") != "eager" and not channels:
-        return _print_manifest(Path(name), json)
+        return _print_external(Path(name), json) if is_external(name) else _print_manifest(Path(name), json)
     is_file = Path(name).exists() or Path(name).suffix != "" or os.sep in name
     if not is_file:
         check_known(name)
@@ -215,6 +217,18 @@ def _print_manifest(path: Path, json: bool) -> int:
         print_json(facts)
     else:
         print(_table(facts))
+    return 0
+
+
+def _print_external(path: Path, json: bool) -> int:
+    from leadline.runtime.external import described_external
+
+    facts = described_external(path)
+    if json:
+        print_json(facts)
+    else:
+        note = "of another program; --external.kind of predict, val, bench and parity says what its numbers are"
+        print(_table({**facts, "origin": note}))
     return 0
 
 

@@ -70,6 +70,15 @@ def is_external(path: Path | str) -> bool:
     return manifest_of(path) is None if path.suffix == ".onnx" else not is_described(path)
 
 
+def described_external(path: Path) -> dict[str, Any]:
+    """What an ONNX or TFLite file of another program says of itself: runtime, precision, inputs and outputs."""
+    session = (onnx_session if path.suffix == ".onnx" else tflite_session)(path, 1)
+    named = {"inputs": session.inputs, "outputs": session.outputs}
+    told = {side: [_listed([one]) for one in things] for side, things in named.items()}
+    size = sum(file.stat().st_size for file in external_files(path) if file.is_file())
+    return {"name": path.stem, "runtime": EXTERNAL[path.suffix], "precision": session.precision, **told, "bytes": size}
+
+
 def external_files(path: Path) -> list[Path]:
     """The file, and those beside it that hold weights of it."""
     return [path, *(path.parent / name for name in (second_files(path) if path.suffix == ".onnx" else []))]

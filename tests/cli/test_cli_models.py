@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import external_onnx
 
 from leadline.bench.device import fingerprint
 from leadline.cli.main import main
@@ -113,3 +114,14 @@ def test_they_do_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "[0, 0, 0] False" and done.stderr == ""
+
+
+def test_info_of_another_programs_file_names_what_goes_in_and_comes_out(tmp_path: Path, capsys: Captured) -> None:
+    pytest.importorskip("onnxruntime")
+    file = external_onnx.model(tmp_path / "theirs.onnx", [1, 3, 24, 32])
+    assert main(["info", str(file), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["runtime"] == "onnx" and facts["inputs"] == ["picture float32 [1, 3, 24, 32]"]
+    assert len(facts["outputs"]) == 1 and facts["bytes"] == file.stat().st_size
+    assert main(["info", str(file)]) == 0
+    assert "of another program; --external.kind" in " ".join(capsys.readouterr().out.split())
