@@ -112,7 +112,9 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         print(f"parts: {data.rule}")
     height, width = facts["first"]["size"]
     depth = "no depth"
-    if data.classes:
+    if data.classes and sample.target.ndim:
+        depth = f"{len(data.classes)} classes on {facts['first']['valid']:.0%} of the pixels"
+    elif data.classes:
         depth = f"class {data.classes[int(sample.target)]}, one of {len(data.classes)}"
     elif facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]

@@ -12,7 +12,6 @@ from leadline.cli.command import names, print_json, progress, warn
 from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
-from leadline.core.errors import BadImage
 from leadline.core.text import counted, shown
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def predict(
     look: Annotated[_Look, arg(name="")] = _PLAIN,
     json: bool = False,
 ) -> int:
-    """Predict the depth of photographs; a bad file does not stop the rest. A classifier names the likeliest classes.
+    """Predict the depth of photographs; a bad file does not stop the rest. Nets of classes or labels name them.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
@@ -84,7 +83,7 @@ def predict(
     paths = sources(source, warn)
     predictor = what.predictor(len(paths))
     if predictor.head.classes:
-        return _classify(predictor, paths, json)
+        return _name(predictor, paths, out, json)
     formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
@@ -108,24 +107,25 @@ def predict(
     return 1 if n_failed else 0
 
 
-def _classify(predictor: Predictor, paths: Sequence[Path], json: bool) -> int:
-    """The likeliest five classes of each picture, printed; a bad file does not stop the rest."""
-    found: dict[str, list[tuple[str, float]]] = {}
-    n_failed = 0
-    for path in paths:
-        try:
-            found[str(path)] = predictor.scores(path).best()
-        except BadImage as error:
-            warn(str(error))
-            n_failed += 1
-            continue
-        if not json:
-            print(f"{shown(path)}: {', '.join(f'{shown(name)} {odds:.2f}' for name, odds in found[str(path)])}")
+def _name(predictor: Predictor, paths: Sequence[Path], out: Path, json: bool) -> int:
+    """The classes of each picture, or of its pixels; a bad file does not stop the rest."""
+    from leadline.predict.named import name_files
+
+    found = []
+    for named in name_files(predictor, paths, out):
+        found.append(named)
+        if named.error is not None:
+            warn(named.error)
+        elif not json:
+            print(f"{shown(named.source)}: {', '.join(f'{shown(name)} {part:.2f}' for name, part in named.classes)}")
+            if named.files:
+                print(f"  wrote {', '.join(map(shown, named.files))}", flush=True)
+    n_failed = sum(named.error is not None for named in found)
     if json:
-        files = [{"source": path, "classes": dict(best)} for path, best in found.items()]
-        print_json({"model": predictor.name, "n": len(paths), "n_failed": n_failed, "files": files})
-    elif len(paths) > 1:
-        closing(f"{len(paths)} pictures, {n_failed} failed")
+        facts = {"model": predictor.name, "kind": predictor.head.kind, "n": len(found), "n_failed": n_failed}
+        print_json(facts | {"files": [named.to_json() for named in found]})
+    elif len(found) > 1:
+        closing(f"{counted(len(found), 'picture')}, {n_failed} failed")
     return 1 if n_failed else 0
 
 

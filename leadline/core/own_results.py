@@ -13,7 +13,7 @@ TABLE = b"name,protocol,problem"
 """How the tables of `leadline val --csv` begin."""
 
 PLY_COMMENT = "comment metres; x right, y down, z forward"
-PICTURES = ("_vis.png", "_side.png", "_depth.png")
+PICTURES = ("_vis.png", "_side.png", "_depth.png", "_labels.png")
 """How the names of results end that look like images."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -22,8 +22,8 @@ from leadline.core.old_keys import with_new_keys
 from leadline.core.text import short_repr
 
 T = typing.TypeVar("T")
-Kind = Literal["metric", "relative_depth", "relative_disparity", "classes"]
-"""What a net's numbers are: depth of three kinds, or scores of classes."""
+Kind = Literal["metric", "relative_depth", "relative_disparity", "classes", "labels"]
+"""What a net's numbers are: depth of three kinds, or scores of classes for the image or for each pixel."""
 
 MAX_SIDE, MAX_SEEN = 1 << 14, 1 << 24
 """The longest side, and the most pixels, of a net's input."""
@@ -142,6 +142,11 @@ class Decoder:
         require(_named(self.name), *_wide(self.widths), *_words(self), _odd(self.kernel))
 
 
+_OF_DEPTH = ("norm", "conv", "disparity")
+_OF_CLASSES = {"classes": ("classes",), "labels": ("labels", "enlarge")}
+"""The layers that a head of each kind may have."""
+
+
 @dataclass(frozen=True)
 class Head:
     """The last layer, and what it means.
@@ -152,18 +157,20 @@ class Head:
     the baseline in metres; 0: unknown, the output is relative disparity.
     `batch_statistics`: whether the batch norm uses the batch's mean and variance in training, as published (then the
     mean of every training batch's depth is one constant), or fixed ones. `resize` brings the map to the image's size.
-    `layer` `classes`: the mean over the map and a linear layer, a score for each of `classes`, which are names.
+    `layer` `classes`: the mean over the map and a linear layer, a score for each of `classes`, which are names;
+    `labels` and `enlarge`: such scores for each pixel, by a convolution or by a transposed one of `stride`.
     """
 
     kind: Kind = "metric"
     unit: str = "m"
     batch_statistics: bool = True
-    layer: Literal["norm", "conv", "disparity", "classes"] = "norm"
+    layer: Literal["norm", "conv", "disparity", "classes", "labels", "enlarge"] = "norm"
     kernel: int = 1
     relu: bool = True
     resize: Literal["nearest", "corners"] = "nearest"
     focal_times_baseline: float = 0.0
     classes: tuple[str, ...] = ()
+    stride: int = 1
 
     def __post_init__(self) -> None:
         units = ("m", "relative_depth", "relative_disparity", "score")
@@ -178,10 +185,11 @@ class Head:
                 f"focal_times_baseline is {self.focal_times_baseline}; 0 (unknown) to 1000000 is needed",
             ),
             (
-                (self.kind == "classes") == (self.layer == "classes") == bool(names),
+                (self.kind in _OF_CLASSES) == bool(names) and self.layer in _OF_CLASSES.get(self.kind, _OF_DEPTH),
                 f"kind is {self.kind!r}, layer {self.layer!r}, and there are {len(names)} classes; a head of classes "
-                "has all three, another one none",
+                "has kind and layer classes, one of labels a layer labels or enlarge, and both have names",
             ),
+            (_whole(self.stride, MAX_KERNEL), f"stride is {self.stride}; 1 to {MAX_KERNEL} is needed"),
             (
                 odd is None and len(names) <= MAX_WIDTH and len(set(names)) == len(names),
                 f"classes are {short_repr(names)}; different names of 1 to {MAX_NAME} characters are needed, at most "

@@ -15,7 +15,8 @@ from leadline.core.spec import Kind
 class Task:
     """One task.
 
-    target            what an item's target is: `map`, depth of each pixel; `class`, one number for the image
+    target            what an item's target is: `map`, depth of each pixel; `class`, one number for the image;
+                      `labels`, a class for each pixel
     metric            the figure that decides between two nets, more is better
     protocol, loss, transform
                       what a training takes where it names none
@@ -54,15 +55,27 @@ CLASSIFY = Task(
     transform="crop_flip",
     losses=("cross_entropy",),
 )
-TASKS: tuple[Task, ...] = (DEPTH, CLASSIFY)
+SEGMENT = Task(
+    name="segment",
+    kinds=("labels",),
+    target="labels",
+    metric="miou",
+    protocol="miou@1",
+    loss="cross_entropy",
+    transform="labels",
+    losses=("cross_entropy",),
+)
+TASKS: tuple[Task, ...] = (DEPTH, CLASSIFY, SEGMENT)
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The classes of CIFAR-10, in the order of their numbers."""
+CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+"""The classes of CamVid in SegNet's coding, in the order of their numbers; 11 is void."""
 
 
 def check_fits(kind: Kind, data_name: str, classes: tuple[str, ...]) -> None:
     """A ValueError if a net of that kind and a data set with these classes (empty: depth maps) are of unlike tasks."""
-    if (task_of(kind).target == "class") != bool(classes):
+    if (task_of(kind) is not DEPTH) != bool(classes):
         holds = f"{len(classes)} classes" if classes else "depth"
         raise ValueError(
             f"the data set {data_name!r} holds {holds}, and the net gives {kind}; give data or a net that fits"

@@ -57,6 +57,17 @@ class ClassScores:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What a net says of each pixel: `values` uint8 or int64 [H,W], numbers of `classes`; `valid` bool [H,W]: which
+    pixels it has seen.
+    """
+
+    values: np.ndarray
+    classes: tuple[str, ...]
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
 class Depth:
     """A depth map that knows what it is.
 

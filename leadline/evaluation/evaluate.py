@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from leadline.core.errors import BadData, BadImage
 from leadline.core.report import Report
 from leadline.core.spec import Kind
-from leadline.core.types import ClassScores, Depth, Item
+from leadline.core.types import ClassScores, Depth, Item, Labels
 from leadline.data.dataset import Dataset, first_readable
 from leadline.evaluation.classes import measure_class
+from leadline.evaluation.labels import confusion, intersection_over_union, measure_labels
 from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 
-Prediction = Depth | ClassScores
+Prediction = Depth | ClassScores | Labels
 Predict = Callable[[np.ndarray], Prediction]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
 PredictSample = Callable[[Item], Prediction]
@@ -35,6 +36,8 @@ class ImageResult:
     n_pixels: dict[str, int] = field(default_factory=dict)
     n_filled: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    confusion: np.ndarray | None = None
+    """Of segmentation, see `labels.confusion`."""
 
 
 def evaluate(
@@ -116,15 +119,31 @@ def _readers(samples: Samples) -> Iterator[tuple[str, Callable[[], Item]]]:
             yield f"item {index}", lambda sample=sample: sample  # type: ignore[misc]
 
 
-def _measure_class(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> None:
+def _measure_class(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> ImageResult:
     if not isinstance(pred, ClassScores):
         raise ValueError(f"{protocol.id} measures classes, and the prediction is {type(pred).__name__}")
     found = measure_class(pred.values, int(sample.target))
     result.metrics[protocol.id] = {name: found[name] for name in protocol.metrics}
     result.n_pixels[protocol.id], result.n_filled[protocol.id] = 1, 0
+    return result
 
 
-MEASURE: dict[str, Callable[[ImageResult, Protocol, Prediction, Item], None]] = {"classify": _measure_class}
+def _measure_labels(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> ImageResult:
+    if not isinstance(pred, Labels):
+        raise ValueError(f"{protocol.id} measures labels, and the prediction is {type(pred).__name__}")
+    counts = confusion(pred.values, sample.target, sample.valid, len(pred.classes))
+    result.n_pixels[protocol.id], result.n_filled[protocol.id] = int(counts.sum()), 0
+    if counts.any():
+        result.metrics[protocol.id] = measure_labels(counts)
+    else:
+        result.problems[protocol.id] = "no pixel counts: all are void"
+    return replace(result, confusion=counts)
+
+
+MEASURE: dict[str, Callable[[ImageResult, Protocol, Prediction, Item], ImageResult]] = {
+    "classify": _measure_class,
+    "segment": _measure_labels,
+}
 """By task, how one image is measured; depth is `match` and `measure_matched`."""
 
 
@@ -132,7 +151,7 @@ def _scored(name: str, pred: Prediction, sample: Item, protocols: Sequence[Proto
     result = ImageResult(name)
     for protocol in protocols:
         if protocol.task != "depth":
-            MEASURE[protocol.task](result, protocol, pred, sample)
+            result = MEASURE[protocol.task](result, protocol, pred, sample)
             continue
         if not isinstance(pred, Depth):
             raise ValueError(f"{protocol.id} measures depth, and the prediction is {type(pred).__name__}")
@@ -167,4 +186,8 @@ def _report(name: str, protocol: Protocol, results: Sequence[ImageResult]) -> Re
         "skipped": skipped,
     }
     means = {metric: float(np.mean([r.metrics[key][metric] for r in good])) for metric in protocol.metrics}
+    if whole := [r.confusion for r in good if r.confusion is not None]:  # over all pixels, not over images
+        total = np.sum(whole, axis=0)
+        means = measure_labels(total)
+        context["iou"] = [None if np.isnan(iou) else float(iou) for iou in intersection_over_union(total)]
     return Report(name, protocol=key, n=len(good), metrics=means, context=context)

@@ -129,6 +129,11 @@ _ALL = (
         "top1", 1, depth_range=(0.0, 1.0), metrics=("top1", "top5"), task="classify", units="fractions",
         source="CIFAR-10, ImageNet: the part of the images whose class is the likeliest, or among the likeliest five",
     ),
+    Protocol(
+        "miou", 1, depth_range=(0.0, 1.0), metrics=("miou", "pixel_accuracy"), task="segment", units="fractions",
+        source="CamVid, Cityscapes: intersection over union of each class over all pixels of the set but void, and "
+        "the mean over the classes that occur in it",
+    ),
 )  # fmt: skip
 
 PROTOCOLS: dict[str, Protocol] = {p.id: p for p in _ALL}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
-from leadline.core.tasks import CIFAR10, task_of
+from leadline.core.tasks import CAMVID, CIFAR10, task_of
 from leadline.core.text import nearest
 from leadline.nn import widths
 
@@ -18,6 +18,7 @@ from leadline.nn import widths
 _CENTRED = Preprocess(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 # What torchvision's and MXNet's ImageNet weights expect.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_STREET = Preprocess((360, 480), mean=_MEAN, std=_STD)
 
 
 def fastdepth(skip: Literal["add", "cat", "none"] = "add", depthwise: bool = True) -> Spec:
@@ -120,6 +121,56 @@ def _classifier(name: str, wide: tuple[int, ...]) -> Spec:
     head = Head("classes", "score", layer="classes", classes=CIFAR10)
     how = Preprocess((32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
     return Spec(name, Encoder(name, wide), Decoder("last", (), "none"), head, how)
+
+
+def segnet() -> Spec:
+    """SegNet (Badrinarayanan et al. 2015, arXiv 1511.00561) for CamVid."""
+    return _streets("segnet", "vgg16_bn", widths.VGG_BN["vgg16_bn"], "segnet", widths.SEGNET_DECODER, _labels(3))
+
+
+def unet() -> Spec:
+    """U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with padding and batch norm."""
+    return _streets("unet", "unet", widths.VGG_BN["unet"], "unet", widths.UNET_DECODER, _labels(1))
+
+
+def fcn8s() -> Spec:
+    """FCN-8s (Long et al. 2015, arXiv 1411.4038) on VGG16 with batch norm."""
+    return _streets("fcn8s", "vgg16_bn", widths.VGG_BN["vgg16_bn"], "fcn", (4096, 4096, len(CAMVID)), _enlarge(8))
+
+
+def dilated_front_end() -> Spec:
+    """The dilated front end (Yu and Koltun 2016, arXiv 1511.07122) on VGG16 with batch norm."""
+    encoder = ("vgg16_dilated", widths.VGG_BN["vgg16_dilated"])
+    return _streets("dilated_front_end", *encoder, "front_end", (4096, 4096), _labels(1))
+
+
+def skipnet_mobilenet() -> Spec:
+    """SkipNet on MobileNetV1, FastDepth's encoder (Siam et al. 2018, arXiv 1803.02758)."""
+    how = ("mobilenet_v1", widths.MOBILENET_V1, "fcn", (len(CAMVID),), _enlarge(8))
+    return replace(_streets("skipnet_mobilenet", *how), preprocess=replace(_STREET, mean=(0.5,) * 3, std=(0.5,) * 3))
+
+
+def enet() -> Spec:
+    """ENet (Paszke et al. 2016, arXiv 1606.02147)."""
+    return _streets("enet", "enet", widths.ENET, "enet", widths.ENET_DECODER, _enlarge(2))
+
+
+def fast_scnn() -> Spec:
+    """Fast-SCNN (Poudel et al. 2019, arXiv 1902.04502)."""
+    return _streets("fast_scnn", "fast_scnn", widths.FAST_SCNN, "fast_scnn", widths.FAST_SCNN_DECODER, _labels(1))
+
+
+def _streets(name: str, encoder: str, wide: tuple[int, ...], decoder: str, own: tuple[int, ...], head: Head) -> Spec:
+    how = Decoder(decoder, own, "none", depthwise=False, kernel=3)
+    return Spec(name, Encoder(encoder, wide), how, head, _STREET)
+
+
+def _labels(kernel: int) -> Head:
+    return Head("labels", "score", layer="labels", kernel=kernel, resize="corners", classes=CAMVID)
+
+
+def _enlarge(stride: int) -> Head:
+    return Head("labels", "score", layer="enlarge", resize="corners", classes=CAMVID, stride=stride)
 
 
 def _monodepth(name: str, encoder: tuple[int, ...], upconvs: tuple[int, ...]) -> Spec:

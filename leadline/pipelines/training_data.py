@@ -19,7 +19,7 @@ from leadline.core.types import Item
 from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
-from leadline.data.transforms.augment import Transform, augment, fastdepth_train, hu_train
+from leadline.data.transforms.augment import Transform, augment, augment_labels, fastdepth_train, hu_train
 from leadline.data.transforms.classify import crop_flip
 from leadline.data.transforms.r2crop import r2crop
 from leadline.data.transforms.stereo import with_valid_depth
@@ -146,6 +146,7 @@ def transform_of(run: Training) -> Transform:
         "litedepth": partial(r2crop, how=run.r2crop),
         "hu": hu_train,
         "crop_flip": crop_flip,
+        "labels": partial(augment_labels, view=run.view),
     }
     return table[run.transform]
 
@@ -158,6 +159,7 @@ def seen(run: Training) -> tuple[int, int]:
         "litedepth": run.r2crop.image,
         "hu": (228, 304),
         "crop_flip": run.view.pixels,
+        "labels": run.view.pixels,
     }
     return table[run.transform]
 
@@ -175,5 +177,6 @@ def rows(run: Training, spec: Spec) -> int | None:
         "litedepth": run.r2crop.frame[0],
         "hu": 240,
         "crop_flip": None,
+        "labels": None,
     }
     return table[run.transform]

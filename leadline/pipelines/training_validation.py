@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
-from leadline.core.types import Depth
+from leadline.core.types import Depth, Labels
 from leadline.core.viz import panel
+from leadline.core.viz_labels import coloured_labels
 from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import Predict, evaluate
 from leadline.nn.build import Net
@@ -26,6 +27,20 @@ def measure_classes(net: Net, step: int, *, run: Training, data: Dataset, say: S
     return _evaluated(net, predictor_of(net).scores, step, run, data, say)
 
 
+def measure_labels(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+    """Overlaps on the validation split, and a picture of four of its images, each beside truth and prediction."""
+    predict = predictor_of(net).labels
+    rows = []
+    for i in evenly(4, len(data)):
+        with suppress(BadData, BadImage):  # `evaluate` names the image below
+            sample = data[i]
+            truth = Labels(sample.target, data.classes, sample.valid)
+            parts = [sample.image, coloured_labels(truth), coloured_labels(predict(sample.image))]
+            rows.append(np.concatenate(parts, axis=1))
+    _save_rows(rows, run, step)
+    return _evaluated(net, predict, step, run, data, say)
+
+
 def measure_depth(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
     """Metrics on the validation split, and a picture of four of its images. Where there is nothing to measure
     that is said, and the training goes on.
@@ -36,13 +51,17 @@ def measure_depth(net: Net, step: int, *, run: Training, data: Dataset, say: Say
         with suppress(BadData, BadImage):  # `evaluate` names the image below
             sample = data[i]
             rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
+    _save_rows(rows, run, step)
+    return _evaluated(net, predict, step, run, data, say)
+
+
+def _save_rows(rows: Sequence[np.ndarray], run: Training, step: int) -> None:
     if rows:
         width = min(row.shape[1] for row in rows)
         picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))
         folder = run.out / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"{step:06d}.jpg", quality=85)
-    return _evaluated(net, predict, step, run, data, say)
 
 
 def _evaluated(net: Net, predict: Predict, step: int, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
@@ -56,5 +75,5 @@ def _evaluated(net: Net, predict: Predict, step: int, run: Training, data: Datas
     return report.metrics
 
 
-MEASURE = {"depth": measure_depth, "classify": measure_classes}
+MEASURE = {"depth": measure_depth, "classify": measure_classes, "segment": measure_labels}
 """By task, what measures a net on the validation split."""

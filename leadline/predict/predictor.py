@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Preprocess
-from leadline.core.types import ClassScores, Depth
+from leadline.core.types import ClassScores, Depth, Labels
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
 from leadline.runtime.external import (
@@ -71,7 +71,7 @@ class Predictor:
         BadImage for a picture of another size than a whole-frame file is for.
         """
         if self.head.classes:
-            raise ValueError(f"{self.name} gives classes, not depth; `scores` of the predictor has them")
+            raise ValueError(f"{self.name} gives {self.head.kind}, not depth; `answer` of the predictor has them")
         times = [time.perf_counter()]
         frame = image_array(image)
         size = (frame.shape[0], frame.shape[1])
@@ -91,16 +91,33 @@ class Predictor:
         return Depth(values, self.head.kind, valid), latency_ms
 
     def scores(self, image: Picture) -> ClassScores:
-        """What a classifier says of one photograph. ValueError if the model gives depth."""
-        if not self.head.classes:
-            raise ValueError(f"{self.name} gives {self.head.kind}, not classes; call the predictor itself")
+        """What a classifier says of one photograph. ValueError if the model gives something else."""
+        if self.head.kind != "classes":
+            raise ValueError(
+                f"{self.name} gives {self.head.kind}, not classes; `answer` of the predictor fits each model"
+            )
         batch = prepare(image_array(image), self.preprocess)
         return ClassScores(np.asarray(self.runner(batch)[0], np.float32), self.head.classes)
 
+    def labels(self, image: Picture) -> Labels:
+        """What each pixel of one photograph shows, at the photograph's size: the class of the highest score, scores
+        being enlarged bilinearly. ValueError if the model gives something else.
+        """
+        if self.head.kind != "labels":
+            raise ValueError(
+                f"{self.name} gives {self.head.kind}, not labels; `answer` of the predictor fits each model"
+            )
+        frame = image_array(image)
+        size = (frame.shape[0], frame.shape[1])
+        maps = [restore(scores, size, self.preprocess) for scores in self.runner(prepare(frame, self.preprocess))[0]]
+        best = np.argmax([scores for scores, _ in maps], axis=0).astype(np.uint8 if len(maps) < 256 else np.int64)
+        return Labels(best, self.head.classes, maps[0][1])
+
     @property
-    def answer(self) -> Callable[[Picture], Depth | ClassScores]:
-        """What the model says of a photograph: its depth, or the scores of its classes."""
-        return self.scores if self.head.classes else self
+    def answer(self) -> Callable[[Picture], Depth | ClassScores | Labels]:
+        """What the model says of a photograph: its depth, the scores of its classes, or the labels of its pixels."""
+        table: dict[str, Callable[[Picture], Any]] = {"classes": self.scores, "labels": self.labels}
+        return table.get(self.head.kind, self)
 
     @property
     def frame(self) -> tuple[int, int] | None:

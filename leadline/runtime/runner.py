@@ -55,11 +55,12 @@ def runner(
                 "export it anew"
             ) from error
         n_classes = len(manifest.spec.head.classes)
-        fits = maps[0].shape == (1, n_classes) if n_classes else maps[0].ndim == 4 and maps[0].shape[:2] == (1, 1)
+        whole = manifest.spec.head.kind == "classes"
+        fits = maps[0].shape == (1, n_classes) if whole else maps[0].ndim == 4 and maps[0].shape[1] == (n_classes or 1)
         if not fits or maps[0].dtype != np.float32:
             raise BadArtefact(
                 f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
-                f"{f'scores, float32 [1,{n_classes}], are' if n_classes else 'one map, float32 [1,1,h,w], is'} needed: "
+                f"{_needed(n_classes, whole)} needed: "
                 "its manifest belongs to another file"
             )
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
@@ -84,3 +85,9 @@ class Loaded:
 
     def __deepcopy__(self, memo: object) -> Loaded:
         return self
+
+
+def _needed(n_classes: int, whole: bool) -> str:
+    if not n_classes:
+        return "one map, float32 [1,1,h,w], is"
+    return f"scores, float32 [1,{n_classes}{'' if whole else ',h,w'}], are"

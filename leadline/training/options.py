@@ -105,9 +105,9 @@ class Training:
     """
     weighting: Literal["fixed", "dynamic"] = "fixed"
     """Of several losses: as `loss` says, or learned on top of that (LiteDepth's dynamic re-weighting)."""
-    transform: Literal["view", "fastdepth", "litedepth", "hu", "crop_flip"] = "view"
+    transform: Literal["view", "fastdepth", "litedepth", "hu", "crop_flip", "labels"] = "view"
     """Random cut-outs as `view` says, or the published list of FastDepth, LiteDepth (as `r2crop` says) or Hu et al.;
-    crop_flip: CIFAR's, for classes."""
+    crop_flip: CIFAR's, for classes; labels: as `view`, for a class in each pixel."""
     view: View = View()
     r2crop: R2Crop = R2Crop()
     stereo: Stereo = Stereo()
@@ -139,7 +139,7 @@ class Training:
         check(self, batch=at_least(1), epochs=ABOVE_0, val_every=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
         check(
             self,
-            transform=one_of("view", "fastdepth", "litedepth", "hu", "crop_flip"),
+            transform=one_of("view", "fastdepth", "litedepth", "hu", "crop_flip", "labels"),
             weighting=one_of("fixed", "dynamic"),
         )
         check(self, augment=one_of("auto", "workers", "device"))

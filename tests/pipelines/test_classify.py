@@ -239,5 +239,5 @@ def test_losses_and_protocols_of_another_task_are_refused(cifar: Path, tmp_path:
         train(training(cifar, tmp_path / "d", model="fastdepth"))
     assert CLASSIFY.losses == ("cross_entropy",)
     predictor = predictor_of(build(TINY, seed=0))
-    with pytest.raises(ValueError, match="gives classes, not depth; `scores`"):
+    with pytest.raises(ValueError, match="gives classes, not depth; `answer`"):
         predictor(np.zeros((32, 32, 3), np.uint8))

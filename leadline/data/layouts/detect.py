@@ -12,7 +12,7 @@ from leadline.core.errors import BadData
 from leadline.core.text import nearest
 from leadline.core.user_code import UserFunction, user_function
 from leadline.data.dataset import Dataset
-from leadline.data.layouts import cifar, folder, homes, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
+from leadline.data.layouts import camvid, cifar, folder, homes, kitti, kitti_selection, nyu, scenes7, tum, unlabelled
 from leadline.data.layouts.description import FILE_NAME, Description, read_description
 from leadline.data.layouts.filelist import is_hidden
 from leadline.data.layouts.own import open_own
@@ -21,6 +21,7 @@ from leadline.data.layouts.parts import part_of
 Opener = Callable[[Path, Description, str], Dataset]
 
 LAYOUTS: dict[str, Opener] = {
+    "camvid": camvid.open_camvid,
     "cifar": cifar.open_cifar,
     "densedepth": nyu.open_densedepth,
     "folder": folder.open_folder,
@@ -49,6 +50,7 @@ def _visible(root: Path, path: Path) -> bool:
 
 # What tells a layout by its files. The first that fits counts, so the special ones come first.
 _SIGNS: tuple[tuple[str, str, Sign], ...] = (
+    ("camvid", "train/ and trainannot/", camvid.is_camvid),
     ("cifar", "train-*.parquet with img and label, data_batch_1", cifar.is_cifar),
     ("densedepth", "nyu2_train.csv or nyu2_test.csv", lambda root: bool(nyu.csv_files(root))),
     ("nyu_mat", "*labeled*.mat", lambda root: nyu.mat_file(root) is not None),

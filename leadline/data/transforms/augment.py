@@ -96,6 +96,21 @@ def augment(sample: Item, rng: np.random.Generator, view: View = View()) -> Item
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
 
 
+def augment_labels(sample: Item, rng: np.random.Generator, view: View = View()) -> Item:
+    """As `augment`, of an item whose target is a class for each pixel: classes do not change with the zoom."""
+    _, matrix = place(sample.image.shape[:2], rng, view)
+    height, width = view.pixels
+    affine = Image.Transform.AFFINE
+    image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
+    target, valid = (
+        np.asarray(Image.fromarray(map_.astype(np.int32)).transform((width, height), affine, matrix, NEAREST))
+        for map_ in (sample.target, sample.valid)
+    )
+    keep = valid > 0
+    cut = Item(np.asarray(image), np.where(keep, target, 0).astype(np.int64), keep, sample.name)
+    return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
 def zoomed(pseudo: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
     """A teacher's depth for a picture enlarged by `zoom`: metres are divided, relative numbers stay."""
     return pseudo / np.float32(zoom) if kind == "metric" else pseudo

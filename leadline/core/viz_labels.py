@@ -1,0 +1,49 @@
+"""Pictures of labels: a colour for each class, and a legend that names them."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from leadline.core.types import Labels
+
+VOID = (0, 0, 0)
+"""Pixels without a label are black, which no class is."""
+_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
+_ROW, _BOX = 16, 12
+
+
+def palette(n: int) -> np.ndarray:
+    """uint8 [n,3]: colours that lie apart, always the same ones: hues by the golden ratio, of three brightnesses."""
+    found = [
+        colorsys.hsv_to_rgb((i * 0.618034) % 1, (0.55, 0.8, 0.95)[i % 3], (0.95, 0.75, 0.55)[i // 3 % 3])
+        for i in range(n)
+    ]
+    return (np.array(found) * 255).round().astype(np.uint8)
+
+
+def coloured_labels(labels: Labels) -> np.ndarray:
+    """uint8 RGB [H,W,3]: each pixel in its class's colour, without a label black."""
+    colours = palette(len(labels.classes))[labels.values.astype(np.int64)]
+    return np.where(labels.valid[..., None], colours, np.array(VOID, np.uint8)).astype(np.uint8)
+
+
+def labels_picture(labels: Labels) -> np.ndarray:
+    """`coloured_labels`, and to its right a legend of the classes that occur, the most frequent first.
+
+    What the picture has no room for is left out of the legend.
+    """
+    picture = coloured_labels(labels)
+    counts = np.bincount(labels.values[labels.valid].astype(np.int64), minlength=len(labels.classes))
+    order = [i for i in np.argsort(-counts, kind="stable") if counts[i]][: picture.shape[0] // _ROW]
+    font = ImageFont.load_default(size=11)
+    width = 24 + max((int(font.getlength(labels.classes[i])) for i in order), default=0)
+    side = Image.new("RGB", (width, picture.shape[0]), _BACKGROUND)
+    draw = ImageDraw.Draw(side)
+    for row, i in enumerate(order):
+        top = row * _ROW + 2
+        draw.rectangle((3, top, 3 + _BOX, top + _BOX), fill=tuple(int(v) for v in palette(i + 1)[i]))
+        draw.text((6 + _BOX, top), labels.classes[i], fill=_INK, font=font)
+    return np.concatenate([picture, np.asarray(side)], axis=1)

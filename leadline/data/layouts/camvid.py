@@ -1,0 +1,117 @@
+"""CamVid (Brostow et al. 2009) in SegNet's split and classes: street pictures with a class for each pixel.
+
+    train/a.png trainannot/a.png        and val, test likewise; the pictures may be JPEG
+    train.txt, val.txt, test.txt        two columns, picture and annotation, relative to the folder; without, all files
+
+An annotation is an 8-bit picture of one channel: 0 to 10 are classes, 11 is void and does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from leadline.core.errors import BadData, BadImage
+from leadline.core.preprocess import IMAGE_SUFFIXES, read_image
+from leadline.core.tasks import CAMVID
+from leadline.core.text import read_text, split_lines
+from leadline.core.types import Item
+from leadline.data.dataset import Dataset
+from leadline.data.layouts.description import Description
+from leadline.data.layouts.parts import SPLITS, divided
+
+VOID = 11
+
+
+class Pair(NamedTuple):
+    """A picture and its annotation, relative to the folder."""
+
+    name: str
+    image: str
+    labels: str
+
+
+def is_camvid(root: Path) -> bool:
+    """Whether there is a part with annotations beside it."""
+    return any((root / part).is_dir() and (root / f"{part}annot").is_dir() for part in SPLITS[:3])
+
+
+def open_camvid(root: Path, description: Description, split: str) -> Dataset:
+    """Splits by the lists, else by the folders. `target` is int64 [H,W]; void pixels are not `valid`.
+
+    BadData if there is nothing, or a list names a file that is missing.
+    """
+    parts = {part: pairs for part in SPLITS[:3] if (pairs := _pairs(root, part))}
+    if not parts:
+        raise BadData(f"{root} holds no CamVid: looked for train/ and trainannot/, val and test likewise")
+    rule = "by its lists and folders"
+    data = divided(root.resolve().name, parts, split, description, root, Reader(root), rule)
+    return replace(data, classes=CAMVID)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one pair. BadData for an annotation of another size, or with other numbers than classes and void."""
+
+    root: Path
+
+    def __call__(self, pair: Pair) -> Item:
+        image = read_image(self.root / pair.image)
+        labels = _labels(self.root / pair.labels)
+        if labels.shape != image.shape[:2]:
+            raise BadData(
+                f"{self.root}: {pair.name} is {image.shape[1]} wide, {image.shape[0]} high, and its annotation "
+                f"{labels.shape[1]} wide, {labels.shape[0]} high; they must be equal"
+            )
+        if (most := int(labels.max())) > VOID:
+            raise BadData(
+                f"{self.root / pair.labels} holds the number {most}; 0 to {VOID - 1} are classes and {VOID} is void: "
+                "this is another coding of CamVid"
+            )
+        valid = labels != VOID
+        return Item(image, np.where(valid, labels, 0).astype(np.int64), valid, pair.name)
+
+
+def _labels(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in ("L", "P"):
+                raise BadData(
+                    f"{path} has the mode {picture.mode}; one channel of 8 bits is needed, a class in each pixel"
+                )
+            return np.array(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadImage(f"{path} cannot be read as an annotation: {error}") from error
+
+
+def _pairs(root: Path, part: str) -> list[Pair]:
+    listed = root / f"{part}.txt"
+    if not listed.is_file():
+        images = sorted(path for path in (root / part).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        return [_pair(f"{part}/{path.name}", f"{part}annot/{path.stem}.png") for path in images]
+    pairs = []
+    for number, line in enumerate(split_lines(read_text(listed)), 1):
+        words = line.split()
+        if len(words) != 2:
+            if words:
+                raise BadData(f"{listed}:{number} has {len(words)} columns; picture and annotation are needed")
+            continue
+        pairs.append(_pair(*(_found(root, word) for word in words)))
+    if missing := [file for pair in pairs for file in pair[1:] if not (root / file).is_file()]:
+        raise BadData(f"{listed} names {len(missing)} files that are not there, such as {missing[0]}")
+    return pairs
+
+
+def _found(root: Path, word: str) -> str:
+    """The file below the folder: SegNet's lists name it as `/SegNet/CamVid/train/a.png`."""
+    path = PurePosixPath(word.replace("\\", "/"))
+    inside = PurePosixPath(*path.parts[-2:])
+    return next((str(place) for place in (path, inside) if (root / place).is_file()), str(inside))
+
+
+def _pair(image: str, labels: str) -> Pair:
+    return Pair(str(PurePosixPath(image).with_suffix("")), image, labels)
