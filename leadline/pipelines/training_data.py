@@ -134,8 +134,8 @@ def from_pairs(run: Training) -> bool:
 
 
 def compares_maps(run: Training) -> bool:
-    """Whether the run's loss is made of criteria between depth maps."""
-    return not set(run.loss) & set(OTHER_LOSSES)
+    """Whether the run's loss is made of criteria between depth maps; the others stand alone."""
+    return len(run.loss) != 1 or run.loss[0] not in OTHER_LOSSES
 
 
 def transform_of(run: Training) -> Transform:

@@ -92,6 +92,7 @@ class Predictor:
 
     def scores(self, image: Picture) -> ClassScores:
         """What a classifier says of one photograph. ValueError if the model gives something else."""
+        _refuse_flip(self)
         if self.head.kind != "classes":
             raise ValueError(
                 f"{self.name} gives {self.head.kind}, not classes; `answer` of the predictor fits each model"
@@ -103,6 +104,7 @@ class Predictor:
         """What each pixel of one photograph shows, at the photograph's size: the class of the highest score, scores
         being enlarged bilinearly. ValueError if the model gives something else.
         """
+        _refuse_flip(self)
         if self.head.kind != "labels":
             raise ValueError(
                 f"{self.name} gives {self.head.kind}, not labels; `answer` of the predictor fits each model"
@@ -150,6 +152,11 @@ class Predictor:
         valid = np.zeros(values.shape, bool)
         valid[top : top + height, left : left + width] = True
         return values, valid & np.isfinite(values)
+
+
+def _refuse_flip(predictor: Predictor) -> None:
+    if predictor.flip:
+        raise ValueError(f"{predictor.name} gives {predictor.head.kind}; flip is for depth, leave it out")
 
 
 def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int]) -> str:

@@ -24,6 +24,7 @@ from leadline.core.machine import installed_version
 from leadline.core.preprocess import Runner, prepare, read_image
 from leadline.core.spec import Preprocess
 from leadline.core.storage import cache, kept, sha256
+from leadline.core.tasks import refuse_others
 from leadline.core.writing import may_be_written
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load, read_provenance, save
@@ -78,6 +79,8 @@ def _export(
         if out is None and _is_usable(target, module):
             return target
     net = _resized(load(checkpoint, module=own), size)
+    if options.frame is not None:
+        refuse_others(net.spec.head.kind, "a file for whole frames (--frame)")
     filled = dataclasses.replace(options, source=sha256(checkpoint), provenance=read_provenance(checkpoint))
     example = torch.zeros(1, 3, *net.spec.preprocess.size)
     with kept(target, options.tuning), torch_threads(), _aside(target) as folder:

@@ -48,7 +48,7 @@ def test_instructions_have_one_name_on_every_system(monkeypatch: pytest.MonkeyPa
     assert (found["cpu"], found["isa"]) == ("Any Board", ["neon", "dotprod", "i8mm"])
     monkeypatch.setattr(sys, "platform", "darwin")
     said = "hw.optional.neon: 1\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_SME: 0"
-    monkeypatch.setattr(machine, "said", lambda command: said if "hw.optional" in command else "Apple M9")
+    monkeypatch.setattr(machine, "output_of", lambda command: said if "hw.optional" in command else "Apple M9")
     found = device.fingerprint()
     assert (found["cpu"], found["isa"]) == ("Apple M9", ["dotprod", "neon"])
 

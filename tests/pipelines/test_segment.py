@@ -31,6 +31,8 @@ from leadline.nn.build import build
 from leadline.nn.checkpoint import load, save
 from leadline.pipelines.train import train
 from leadline.predict.predictor import predictor_of
+from leadline.runtime.export import export
+from leadline.runtime.options import CompileOptions
 from leadline.training.losses.classes import cross_entropy
 from leadline.training.options import FitOptions, Training
 
@@ -256,3 +258,12 @@ def test_every_class_has_a_colour_of_its_own_and_the_legend_names_those_that_occ
     assert tuple(palette(3)[1]) in side and tuple(palette(3)[2]) not in side
     void = replace(labels, valid=np.zeros((40, 40), bool))
     assert not coloured_labels(void).any()
+
+
+def test_what_knows_no_labels_yet_says_so(tmp_path: Path) -> None:
+    net = build(TINY, seed=0)
+    with pytest.raises(ValueError, match=r"whole frames .* is for nets of depth so far, and this one gives labels"):
+        export(net, "eager", tmp_path / "a.safetensors", CompileOptions(frame=(48, 64)))
+    flipped = replace(predictor_of(net), flip=True)
+    with pytest.raises(ValueError, match="tiny_labels gives labels; flip is for depth, leave it out"):
+        flipped.answer(np.zeros((36, 48, 3), np.uint8))
