@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from leadline.bench.rows import BenchOptions, Row, check, plan_rows
+from leadline.bench.rows import BenchOptions, Row, check, is_artefact, plan_rows
 from leadline.bench.worker_process import RowFailed, Worker, working
 from leadline.core.agreement import agreement
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Preprocess, to_json
 from leadline.core.storage import sha256
+from leadline.core.tasks import refuse_others
 from leadline.core.writing import is_same
+from leadline.nn.files import read_spec
 from leadline.runtime import backend
 from leadline.runtime.external import is_external, open_external
 from leadline.runtime.options import ExternalModel
@@ -86,6 +88,8 @@ def parity(
         raise ValueError(f"{model} is the reference and one of the files, too; give the other files alone")
     if not pictures:
         raise ValueError("there is no picture to compare on")
+    if not is_artefact(model) and not is_external(model):
+        refuse_others(read_spec(model).head.kind, "parity")
     rows = plan_rows([model, *map(str, files)], options, say)
     reference = reference_file(model, options.external) if is_external(model) else reference_net(model)
     _check_files(reference, rows)

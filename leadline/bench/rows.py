@@ -17,7 +17,6 @@ from leadline.core.machine import usable_cores
 from leadline.core.packages import is_installed
 from leadline.core.spec import to_json
 from leadline.core.storage import sha256
-from leadline.core.tasks import refuse_others
 from leadline.nn.costs import recorded_costs
 from leadline.nn.files import find, read_spec, shipped
 from leadline.predict.predictor import need_torch, shipped_file
@@ -159,7 +158,6 @@ def plan_rows(models: Sequence[str], options: BenchOptions, say: Callable[[str],
             rows += _shipped(model, options)
             continue
         checkpoint = find(model)
-        refuse_others(read_spec(model).head.kind, "measuring in each runtime (bench, parity)")
         rows += [Row(model, "eager", "fp32", n, sha256(checkpoint), file=checkpoint) for n in _threads(options)]
         frames = [None, options.frame] if options.whole_frame else [None]
         wanted = [one for one in itertools.product(options.runtimes, options.precisions, frames) if one[0] != "eager"]

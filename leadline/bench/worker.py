@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from leadline.core.answers import answer
 from leadline.core.errors import LeadlineError
 from leadline.core.preprocess import Runner, prepare, restore
-from leadline.core.spec import Preprocess, from_json
+from leadline.core.spec import Head, Preprocess, from_json
+from leadline.core.tasks import DEPTH, task_of
 from leadline.core.timing import no_collection, one, repeat
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
@@ -30,11 +32,14 @@ Size = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The file under test: a function, how a frame becomes its input, and the frame's size if it takes frames."""
+    """The file under test: a function, how a frame becomes its input, the frame's size if it takes frames, and what its
+    numbers mean.
+    """
 
     run: Runner
     how: Preprocess
     frame: Size | None
+    head: Head
 
 
 _loaded: list[Loaded] = []  # the one file of this process
@@ -62,7 +67,7 @@ def load(
 
         check_device("eager", device)
         net = load_net(path).to(device)
-        run, how, frame = runner(net, threads), net.spec.preprocess, None
+        run, how, frame, head = runner(net, threads), net.spec.preprocess, None, net.spec.head
         how = dataclasses.replace(how, size=size or how.size)
     elif external is not None:
         from leadline.runtime.external import open_external
@@ -70,13 +75,15 @@ def load(
         run, found = open_external(path, from_json(ExternalModel, external), threads, device)
         how = found.preprocess if prepared_as is None else from_json(Preprocess, prepared_as)
         how, frame, precision = dataclasses.replace(how, size=found.size), None, {"precision": found.precision}
+        head = found.head
     else:
         from leadline.runtime import load as load_artefact
 
         run, manifest = load_artefact(path, threads, device)
         how, frame = dataclasses.replace(manifest.spec.preprocess, size=manifest.size), manifest.frame
+        head = manifest.spec.head
     load_ms = (perf_counter() - start) * 1000
-    _loaded.append(Loaded(run, how, frame))
+    _loaded.append(Loaded(run, how, frame, head))
     given = _input(_loaded[0])
     return {"load_ms": load_ms, "first_ms": one(lambda: run(given)), "size": how.size, **precision}
 
@@ -88,7 +95,7 @@ def calls(n: int, warmup: int) -> dict[str, list[float]]:
 
 
 def whole(n: int, warmup: int, frame: Size) -> dict[str, list[float]]:
-    """Milliseconds of `n` ways from a frame uint8 [H,W,3] to depth [H,W]: the three parts, and all of it."""
+    """Milliseconds of `n` ways from a frame uint8 [H,W,3] to depth [H,W] or classes: the three parts, and all of it."""
     run, how, own_frame = _loaded[0].run, _loaded[0].how, _loaded[0].frame
     picture = _picture(own_frame or frame)
     parts: dict[str, list[float]] = {part: [] for part in ("preprocess", "inference", "postprocess", "end_to_end")}
@@ -100,7 +107,7 @@ def whole(n: int, warmup: int, frame: Size) -> dict[str, list[float]]:
             output = run(given)
             times.append(perf_counter())
             if own_frame is None:
-                restore(output[0, 0], frame, how)
+                answer(output, frame, _loaded[0].head, how)
             times.append(perf_counter())
             if turn >= warmup:
                 spans = [*np.diff(times), times[-1] - times[0]]
@@ -114,7 +121,11 @@ def outputs(frames: str, out: str, restored: bool) -> dict[str, Any]:
     run, how, own_frame = _loaded[0].run, _loaded[0].how, _loaded[0].frame
     depths = []
     for picture in np.load(frames):
-        depth = run(prepare(picture, how) if own_frame is None else picture[None])[0, 0]
+        output = run(prepare(picture, how) if own_frame is None else picture[None])
+        if _loaded[0].head.classes:  # scores, which are compared as they are
+            depths.append(output[0])
+            continue
+        depth = output[0, 0]
         depths.append(restore(depth, picture.shape[:2], how)[0] if restored and own_frame is None else depth)
     np.save(out, np.stack(depths))
     return {}
@@ -162,7 +173,8 @@ def metrics(
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
-    report = evaluate(predictor, samples, protocol)
+    task = task_of(predictor.head.kind)
+    report = evaluate(predictor.answer, samples, task.protocol if protocol == DEPTH.protocol else protocol)
     return {"metrics": dict(report.metrics), "n_images": report.n}
 
 

@@ -12,7 +12,6 @@ from leadline.cli.early import check_model, check_runtimes
 from leadline.cli.flags import parse_size
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
-from leadline.core.tasks import DEPTH, task_of
 from leadline.core.text import shown
 from leadline.runtime import suffix
 from leadline.runtime.options import Precision
@@ -110,7 +109,7 @@ def export(
     progress(f"comparing {out.name} with PyTorch")
     found, files = difference(out, model), files_of(out)
     near = None
-    if precision != "fp32" and task_of(load(model).spec.head.kind) is DEPTH:
+    if precision != "fp32":
         near = agreement_with_net(out, model, options.calibration[:_N_COMPARED])
     progress("")
     n_bytes = sum(path.stat().st_size for path in files)

@@ -31,6 +31,13 @@ def agreement(found: np.ndarray, expected: np.ndarray, valid: np.ndarray | None 
     }
 
 
+def same_class(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+    """`same_class`: the share of pictures, or of pixels, whose class of the highest score is that of `expected`, both
+    [B,K] or [B,K,h,w].
+    """
+    return {"same_class": float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))}
+
+
 def mean_agreement(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean over images, each counting alike."""
     return {key: float(np.mean([one[key] for one in each])) for key in each[0]}
@@ -40,6 +47,8 @@ def in_words(near: Mapping[str, float], metric: bool) -> str:
     """`98.2 % of the pixels within 1.25 of the float32 net, 0.031 m apart on average`; of a relative net, whose numbers
     have no unit, the second as part of its mean value.
     """
+    if "same_class" in near:
+        return f"{100 * near['same_class']:.1f} % of the classes are those of the float32 net"
     apart = f"{near['mean_difference']:.3f} m"
     if not metric:
         apart = f"{100 * near['mean_difference'] / (abs(near['mean_value']) or 1.0):.1f} % of the mean value"

@@ -119,7 +119,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 MAP_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {"boundary_f1": boundary_f1}
 """Metrics that need whole maps (prediction, target, valid), by name; only computed when asked for."""
 
-HIGHER_IS_BETTER = frozenset({"delta1", "delta2", "delta3", "boundary_f1"})
+HIGHER_IS_BETTER = frozenset({"delta1", "delta2", "delta3", "boundary_f1", "top1", "top5", "miou", "pixel_accuracy"})
 """The metrics of which more is better; of all others less is."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from leadline.core.answers import answer
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
 from leadline.core.machine import stated_threads
@@ -94,11 +95,10 @@ class Predictor:
         """What a classifier says of one photograph. ValueError if the model gives something else."""
         _refuse_flip(self)
         if self.head.kind != "classes":
-            raise ValueError(
-                f"{self.name} gives {self.head.kind}, not classes; `answer` of the predictor fits each model"
-            )
-        batch = prepare(image_array(image), self.preprocess)
-        return ClassScores(np.asarray(self.runner(batch)[0], np.float32), self.head.classes)
+            raise ValueError(f"{self.name} gives {self.head.kind}, not classes; `answer` fits each model")
+        found = _answered(self, image)
+        assert isinstance(found, ClassScores)
+        return found
 
     def labels(self, image: Picture) -> Labels:
         """What each pixel of one photograph shows, at the photograph's size: the class of the highest score, scores
@@ -106,14 +106,10 @@ class Predictor:
         """
         _refuse_flip(self)
         if self.head.kind != "labels":
-            raise ValueError(
-                f"{self.name} gives {self.head.kind}, not labels; `answer` of the predictor fits each model"
-            )
-        frame = image_array(image)
-        size = (frame.shape[0], frame.shape[1])
-        maps = [restore(scores, size, self.preprocess) for scores in self.runner(prepare(frame, self.preprocess))[0]]
-        best = np.argmax([scores for scores, _ in maps], axis=0).astype(np.uint8 if len(maps) < 256 else np.int64)
-        return Labels(best, self.head.classes, maps[0][1])
+            raise ValueError(f"{self.name} gives {self.head.kind}, not labels; `answer` fits each model")
+        found = _answered(self, image)
+        assert isinstance(found, Labels)
+        return found
 
     @property
     def answer(self) -> Callable[[Picture], Depth | ClassScores | Labels]:
@@ -157,6 +153,12 @@ class Predictor:
 def _refuse_flip(predictor: Predictor) -> None:
     if predictor.flip:
         raise ValueError(f"{predictor.name} gives {predictor.head.kind}; flip is for depth, leave it out")
+
+
+def _answered(predictor: Predictor, image: Picture) -> Depth | ClassScores | Labels:
+    frame = image_array(image)
+    output = predictor.runner(prepare(frame, predictor.preprocess))
+    return answer(output, (frame.shape[0], frame.shape[1]), predictor.head, predictor.preprocess)
 
 
 def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int]) -> str:

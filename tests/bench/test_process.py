@@ -106,13 +106,13 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
 
 
 def test_a_whole_way_has_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadline.core.spec import Preprocess
+    from leadline.core.spec import Head, Preprocess
 
     def net(images: np.ndarray) -> np.ndarray:
         assert images.shape == (1, 3, 16, 24) and images.dtype == np.float32
         return images[:, :1]
 
-    monkeypatch.setattr(jobs, "_loaded", [jobs.Loaded(net, Preprocess(size=(16, 24)), None)])
+    monkeypatch.setattr(jobs, "_loaded", [jobs.Loaded(net, Preprocess(size=(16, 24)), None, Head())])
     parts = jobs.whole(n=4, warmup=1, frame=(30, 40))
     assert {len(ms) for ms in parts.values()} == {4}
     sums = np.sum([parts[part] for part in ("preprocess", "inference", "postprocess")], axis=0)
@@ -120,13 +120,13 @@ def test_a_whole_way_has_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_for_whole_frames_gets_the_frame_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from leadline.core.spec import Preprocess
+    from leadline.core.spec import Head, Preprocess
 
     def framed(images: np.ndarray) -> np.ndarray:
         assert images.shape == (1, 30, 40, 3) and images.dtype == np.uint8
         return images[..., 0][:, None].astype(np.float32)
 
-    monkeypatch.setattr(jobs, "_loaded", [jobs.Loaded(framed, Preprocess(size=(16, 24)), (30, 40))])
+    monkeypatch.setattr(jobs, "_loaded", [jobs.Loaded(framed, Preprocess(size=(16, 24)), (30, 40), Head())])
     assert len(jobs.calls(n=3, warmup=0)["ms"]) == 3
     assert len(jobs.whole(n=3, warmup=0, frame=(99, 99))["end_to_end"]) == 3
     frames = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)

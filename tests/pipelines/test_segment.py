@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny_streets import TINY, VOID, street, write
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData, BadImage
 from leadline.core.own_results import is_own_picture
-from leadline.core.spec import Encoder, Head, Spec
 from leadline.core.tasks import CAMVID
 from leadline.core.types import Item, Labels
 from leadline.core.viz_labels import coloured_labels, labels_picture, palette
@@ -37,33 +37,6 @@ from leadline.training.losses.classes import cross_entropy
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-VOID = 11
-
-
-def street(seed: int, size: tuple[int, int] = (36, 48)) -> tuple[np.ndarray, np.ndarray]:
-    """A picture whose colours say the classes: sky above, road below, a car, a border of void."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(size, np.uint8)
-    horizon, left = int(rng.integers(12, 24)), int(rng.integers(4, 30))
-    labels[horizon:] = CAMVID.index("road")
-    labels[horizon - 4 : horizon + 6, left : left + 12] = CAMVID.index("car")
-    colours = np.zeros((12, 3), np.int64)
-    colours[[0, 3, 8]] = (200, 220, 250), (90, 90, 90), (200, 30, 30)
-    image = (colours[labels] + rng.integers(-8, 9, (*size, 3))).clip(0, 255).astype(np.uint8)
-    labels[:2] = VOID
-    return image, labels
-
-
-def write(root: Path, part: str, n: int, seed: int, lists: bool = True) -> None:
-    lines = []
-    for i in range(n):
-        image, labels = street(seed + i)
-        for folder, picture, ending in ((part, image, "jpg"), (f"{part}annot", labels, "png")):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(root / folder / f"{i:03d}.{ending}", quality=95)
-        lines.append(f"/SegNet/CamVid/{part}/{i:03d}.jpg /SegNet/CamVid/{part}annot/{i:03d}.png")
-    if lists:
-        (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -201,15 +174,6 @@ def test_a_net_of_labels_is_saved_and_loaded_and_scores_every_pixel(name: str, t
             out = net(image)
             assert out.shape == (1, 11, *size) and torch.isfinite(out).all()
             assert torch.equal(again(image), out)
-
-
-TINY = Spec(
-    "tiny_labels",
-    Encoder("resnet20", (8, 8, 8, 8)),
-    replace(zoo.unet().decoder, widths=(8, 8)),
-    Head("labels", "score", layer="labels", resize="corners", classes=CAMVID),
-    replace(zoo.unet().preprocess, size=(36, 48)),
-)
 
 
 def training(camvid: Path, out: Path, **changes: Any) -> Training:

@@ -21,15 +21,16 @@ import torch
 from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization.equalize import equalized
 from leadline.compress.quantization.sensitivity import sensitivity, with_corrected_biases
-from leadline.core.agreement import agreement, mean_agreement
+from leadline.core.agreement import agreement, mean_agreement, same_class
+from leadline.core.answers import answer
 from leadline.core.errors import AcceptanceFailed, BadData
-from leadline.core.preprocess import Runner, prepare, restore
+from leadline.core.preprocess import Runner, prepare
 from leadline.core.report import Report
 from leadline.core.spec import Spec
 from leadline.core.storage import sha256
-from leadline.core.tasks import refuse_others
+from leadline.core.tasks import DEPTH, Task, task_of
 from leadline.core.timing import Times, measure
-from leadline.core.types import Depth
+from leadline.core.types import ClassScores, Depth, Labels
 from leadline.core.writing import may_be_written
 from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import evaluate
@@ -37,6 +38,7 @@ from leadline.evaluation.metrics import HIGHER_IS_BETTER, worse_by
 from leadline.evaluation.protocols import find as find_protocol
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load, read_provenance
+from leadline.nn.files import read_spec
 from leadline.nn.fold import fold
 from leadline.runtime import Backend, installed, suffix
 from leadline.runtime.export import move
@@ -102,13 +104,13 @@ def quantize(
         raise ValueError(f"{runtime} cannot be quantised to {precision}; it makes {able}")
     if precision == "int8" and not len(calibration):
         raise ValueError("int8 needs calibration: network inputs float32 [1,3,h,w] from which ranges are learned")
+    criteria = of_task(criteria, task_of(read_spec(model).head.kind))
     if criteria.metric not in (known := find_protocol(criteria.protocol).metrics):
         raise ValueError(f"{criteria.protocol} does not measure {criteria.metric}; it measures {', '.join(known)}")
     if out.suffix != suffix(runtime):
         raise ValueError(f"out is {out}; a file for {runtime} ends in {suffix(runtime)}")
     may_be_written(out, reads=[find(model)])
     net = load(model)
-    refuse_others(net.spec.head.kind, "quantize")
     start = {"source": sha256(find(model)), "provenance": read_provenance(model)}
     options = CompileOptions(precision=precision, calibration=tuple(calibration), **start)  # type: ignore[arg-type]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,14 @@ def quantize(
         metrics={**report.metrics, **near},
         context={**report.context, "sensitivity": harm, "runtime": runtime, "precision": precision, "file": str(out)},
     )
+
+
+def of_task(criteria: AcceptanceCriteria, task: Task) -> AcceptanceCriteria:
+    """The criteria with the task's protocol and metric where they have those of depth by default."""
+    if task is DEPTH or criteria.protocol != DEPTH.protocol:
+        return criteria
+    metric = task.metric if criteria.metric == DEPTH.metric else criteria.metric
+    return replace(criteria, protocol=task.protocol, metric=metric)
 
 
 def described(candidate: Candidate, criteria: AcceptanceCriteria) -> str:
@@ -202,9 +212,8 @@ class _Work:
         """The file's metrics, and on how many images it could be measured."""
         run, how = self.module.load(path, self.criteria.threads), self.spec.preprocess
 
-        def predict(frame: np.ndarray) -> Depth:
-            values, valid = restore(run(prepare(frame, how))[0, 0], (frame.shape[0], frame.shape[1]), how)
-            return Depth(values, self.spec.head.kind, valid)
+        def predict(frame: np.ndarray) -> Depth | ClassScores | Labels:
+            return answer(run(prepare(frame, how)), (frame.shape[0], frame.shape[1]), self.spec.head, how)
 
         report = evaluate(predict, self.samples, self.criteria.protocol)
         return dict(report.metrics), report.n or 0
@@ -213,7 +222,8 @@ class _Work:
         """`core.agreement` of two files on the first samples, at the net's own resolution."""
         low, high = (self.module.load(one, self.criteria.threads) for one in (path, floating))
         shown = [prepare(self.samples[i].image, self.spec.preprocess) for i in evenly(_COMPARED_ON, len(self.samples))]
-        return mean_agreement([agreement(low(x), high(x)) for x in shown])
+        near = same_class if self.spec.head.classes else agreement
+        return mean_agreement([near(low(x), high(x)) for x in shown])
 
     def score(
         self, method: str, net: Net, options: CompileOptions, floating: Path, expected: dict[str, float], counted: int
