@@ -56,7 +56,9 @@ def runner(
             ) from error
         n_classes = len(manifest.spec.head.classes)
         whole = manifest.spec.head.kind == "classes"
-        fits = maps[0].shape == (1, n_classes) if whole else maps[0].ndim == 4 and maps[0].shape[1] == (n_classes or 1)
+        fits = (
+            maps[0].shape == (1, n_classes) if whole else maps[0].ndim == 4 and maps[0].shape[:2] == (1, n_classes or 1)
+        )
         if not fits or maps[0].dtype != np.float32:
             raise BadArtefact(
                 f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
