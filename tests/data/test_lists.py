@@ -71,7 +71,9 @@ def test_folders_of_any_name_are_a_data_set_if_a_list_pairs_their_files(tmp_path
 def test_a_list_of_class_maps_is_no_list_of_depth(tmp_path: Path) -> None:
     flat(tmp_path, "train", "trainannot")
     (tmp_path / "train.txt").write_text("train/000.png trainannot/000.png\n")
-    assert described(tmp_path)[1].layout == "unlabelled" and len(open_dataset(tmp_path)) == 3
+    assert described(tmp_path)[1].layout == "camvid" and open_dataset(tmp_path).classes
+    photographs = open_dataset(tmp_path, items="images")
+    assert len(photographs) == 3 and not photographs.classes and not photographs[0].valid.any()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.parts import SPLITS, divided
+from leadline.data.layouts.unlabelled import open_unlabelled
 
 VOID = 11
 
@@ -43,8 +44,11 @@ def is_camvid(root: Path) -> bool:
 def open_camvid(root: Path, description: Description, split: str) -> Dataset:
     """Splits by the lists, else by the folders. `target` is int64 [H,W]; void pixels are not `valid`.
 
-    BadData if there is nothing, or a list names a file that is missing.
+    As images for a teacher the pictures alone, as `unlabelled`. BadData if there is nothing, or a list names a file that
+    is missing.
     """
+    if description.items == "images":
+        return open_unlabelled(root, description, split)
     parts = {part: pairs for part in SPLITS[:3] if (pairs := _pairs(root, part))}
     if not parts:
         raise BadData(f"{root} holds no CamVid: looked for train/ and trainannot/, val and test likewise")
