@@ -44,8 +44,8 @@ def is_camvid(root: Path) -> bool:
 def open_camvid(root: Path, description: Description, split: str) -> Dataset:
     """Splits by the lists, else by the folders. `target` is int64 [H,W]; void pixels are not `valid`.
 
-    As images for a teacher the pictures alone, as `unlabelled`. BadData if there is nothing, or a list names a file that
-    is missing.
+    As images for a teacher the pictures alone, as `unlabelled`. BadData if there is nothing, or a list names a file
+    that is missing.
     """
     if description.items == "images":
         return open_unlabelled(root, description, split)
