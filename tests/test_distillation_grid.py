@@ -134,6 +134,7 @@ def test_what_only_ships_has_no_cell(shared_data: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_small_student_has_the_shape_that_pruning_left_and_the_teachers_channels(tmp_path: Path) -> None:
     whole = build(replace(zoo.fastdepth(), name="teacher_fastdepth"), seed=1)
     save(whole, tmp_path / "fastdepth" / "teacher_fastdepth.safetensors", provenance={})
@@ -151,6 +152,7 @@ def test_the_papers_student_starts_from_an_encoder_that_knows_depth(tmp_path: Pa
     assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), other.encoder.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_student_that_begins_as_the_papers_do_knows_imagenet_and_no_depth(shared_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "mobilenet"
     teacher.main("mobilenet", data=shared_data, rooms=tmp_path / "none", out=out, steps=0)

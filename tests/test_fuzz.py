@@ -12,6 +12,7 @@ from fuzz.run import counted, run
 
 
 @pytest.mark.parametrize(("family", "seed", "number"), [("images", 0, 60), ("checkpoints", 0, 20), ("folders", 2, 20)])
+@pytest.mark.slow
 def test_what_is_damaged_or_hostile_is_refused_in_leadlines_own_words(
     family: str, seed: int, number: int, tmp_path: Path
 ) -> None:

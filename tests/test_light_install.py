@@ -29,6 +29,7 @@ def scene(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_runs_nets_loads_nothing_that_trains_or_draws(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     scene(tmp_path)

@@ -51,6 +51,7 @@ def typed(source: str, rooms: str, out: Path, *more: str, budget: str = "macs=0.
     return ["prune", source, *plain, "--fit.steps", "2", "--fit.precision", "no", *more]
 
 
+@pytest.mark.slow
 def test_before_and_after_stand_in_one_table(source: str, rooms: str, tmp_path: Path, capsys: Captured) -> None:
     out, picture = tmp_path / "small.safetensors", tmp_path / "widths.png"
     flags = ("--measure", "eager", "--threads", "1", "--plot", str(picture), "--name", "smaller", "--json")

@@ -201,6 +201,7 @@ def test_auto_says_what_it_chose_and_why(
     assert json.loads(out)["context"]["runtime"] == "standin"
 
 
+@pytest.mark.slow
 def test_doctor_names_every_runtime_and_the_command_that_brings_a_missing_one(
     capsys: Captured, backend: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

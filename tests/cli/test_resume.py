@@ -107,6 +107,7 @@ def test_a_distillation_goes_on_with_its_teacher(source: str, rooms: str, tmp_pa
     assert "label_weight 0.5 there, 0.4 here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pruned_net_is_trained_further(source: str, rooms: str, tmp_path: Path, capsys: Captured) -> None:
     out = tmp_path / "small.safetensors"
     assert main(words("prune", source, rooms, out)) == 0

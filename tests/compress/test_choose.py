@@ -56,6 +56,7 @@ def widths_of(channels: Channels, drop: Mapping[str, list[int]]) -> dict[str, in
 
 @settings(max_examples=25)
 @given(names, multiples, st.integers(0, 1000), st.floats(0.3, 0.99), st.booleans())
+@pytest.mark.slow
 def test_the_limit_is_met_by_the_fewest_of_the_lowest_that_do(
     name: str, multiple: int, seed: int, part: float, by_macs: bool
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_table_is_measured_once(tmp_path: Path) -> None:
     assert from_json(Table, json.loads(json.dumps(to_json(first)))) == first
 
 
+@pytest.mark.slow
 def test_a_layer_by_itself_is_all_that_a_compiler_needs(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -62,6 +63,7 @@ def test_a_layer_by_itself_is_all_that_a_compiler_needs(tmp_path: Path) -> None:
     assert (entry.inputs, entry.outputs, np.shape(entry.ms)) == ((), (3,), (1, 1))
 
 
+@pytest.mark.slow
 def test_layers_that_are_wider_than_those_kept_are_measured_anew(tmp_path: Path) -> None:
     said: list[str] = []
     for width in (8, 32, 16):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +182,13 @@ def test_ranks_are_summed_and_equal_scores_share_theirs() -> None:
 def test_as_few_blocks_go_as_the_budget_needs_the_least_first() -> None:
     net = tiny_training.tiny()
     scores = {name: float(i) for i, name in enumerate(reversed(removable(net)))}
-    whole, size = macs(net, (32, 32)), (32, 32)
-    cost = partial(macs, size=size)
-    less, found = remove_to(net, scores, cost, whole - 1)
-    assert less.spec.skipped == (removable(net)[-1],) and found == macs(less, size) < whole
-    same, _ = remove_to(net, scores, cost, whole)
+    whole = parameters(net)
+    less, found = remove_to(net, scores, parameters, whole - 1)
+    assert less.spec.skipped == (removable(net)[-1],) and found == parameters(less) < whole
+    same, _ = remove_to(net, scores, parameters, whole)
     assert same.spec.skipped == ()
     with pytest.raises(BudgetInfeasible, match=r"without all \d+ that can go the net still costs .*smallest reachable"):
-        remove_to(net, scores, cost, 1.0)
+        remove_to(net, scores, parameters, 1.0)
 
 
 def test_what_a_blocks_absence_costs_is_measured() -> None:

@@ -125,6 +125,7 @@ def test_a_proposal_without_an_accuracy_is_never_chosen() -> None:
 
 
 @pytest.mark.parametrize("rule", ["accuracy", pytest.param("ratio", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule: Any) -> None:
     lines: list[str] = []
     options = replace(PLAIN, rule=rule)
@@ -179,6 +180,7 @@ def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None
         assert a["candidates"] == b["candidates"] and a["cost_before"] == 1.5 * b["cost_before"]
 
 
+@pytest.mark.slow
 def test_each_iteration_learns_from_batches_of_its_own(tmp_path: Path) -> None:
     starts: list[int] = []
 
@@ -198,6 +200,7 @@ def reweighted() -> Recovery:
     return replace(teach_by_weights(), loss=Reweighted({"l1": Term(LOSSES["l1"])}))
 
 
+@pytest.mark.slow
 def test_what_a_loss_learned_with_one_proposal_does_not_reach_another(tmp_path: Path) -> None:
     short = replace(SEARCH.short, lr=0.05, steps=3)
     learning = partial(narrowed, options=replace(SEARCH, short=short, first_step=0.01), teaching=reweighted, part=0.995)

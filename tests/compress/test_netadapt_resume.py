@@ -81,6 +81,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert same(again, expected) and report.context["netadapt"]["iterations"] == len(said(there))
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_by_name_also_before_the_first_choice(tmp_path: Path) -> None:
     for name, calls in (("first", 2), ("second", 4)):
         out = tmp_path / name
@@ -122,6 +123,7 @@ def test_what_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
     assert same(net, traced_net("add")[0])
 
 
+@pytest.mark.slow
 def test_this_process_is_left_as_it_was(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     narrowed(tmp_path, replace(PLAIN, threads=1), part=0.97)

@@ -249,6 +249,7 @@ def test_an_error_that_grows_is_shown_with_its_sign(net: Net, tmp_path: Path, mo
         run_quantize(net, tmp_path, metric="abs_rel")
 
 
+@pytest.mark.slow
 def test_a_file_that_gives_nothing_to_measure_is_the_worst_of_all(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

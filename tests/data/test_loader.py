@@ -58,6 +58,7 @@ def test_any_step_can_be_asked_for_and_is_always_the_same(workers: int) -> None:
     assert later.name == whole[4].name and torch.equal(later.target, whole[4].target)
 
 
+@pytest.mark.slow
 def test_where_forked_workers_are_unsafe_they_are_spawned_and_give_the_same_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -137,6 +137,7 @@ def test_what_cannot_be_compared_is_said() -> None:
 
 
 @pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.slow
 def test_a_student_comes_nearer_to_what_the_teacher_sees(way: str) -> None:
     net, teacher = tiny(), build(tiny().spec, seed=5).eval()
     teacher.head.start_at(2.5)

@@ -114,6 +114,7 @@ def test_a_student_of_relative_disparity_cannot_learn_metres(place: Path, tmp_pa
         train(run(place, tmp_path / "run", loss=("stereo",)), distillation=Distillation(labels=labels(place)))
 
 
+@pytest.mark.slow
 def test_a_relative_teacher_teaches_a_metric_student_its_shapes(place: Path, tmp_path: Path) -> None:
     """Its numbers would be metres a hundred times too small, were they taken for any."""
     net = build(zoo.monodepth_vgg(), seed=0)

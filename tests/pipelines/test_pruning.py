@@ -88,7 +88,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    "method", ["l2", "masks", *(pytest.param(m, marks=pytest.mark.slow) for m in ("taylor", "netadapt"))]
+    "method", ["l2", "layers", *(pytest.param(m, marks=pytest.mark.slow) for m in ("masks", "taylor", "netadapt"))]
 )
 def test_a_run_leaves_a_smaller_net_that_says_what_was_done(plan: Pruning, source: Path, method: Any) -> None:
     options = replace(plan, method=method, name="thinner", **METHODS[method])
@@ -188,6 +188,7 @@ def test_another_net_under_the_same_name_is_another_run(plan: Pruning, source: P
         pruning.run(options, resume=True)
 
 
+@pytest.mark.slow
 def test_fresh_weights_are_trained_in_the_shape_that_pruning_found(plan: Pruning) -> None:
     options = replace(plan, training=replace(plan.training, fit=replace(STEP, lr=1e-9)))
     old = pruning.run(options).after
@@ -278,6 +279,7 @@ def test_masks_of_a_fixed_strength_leave_what_they_leave(plan: Pruning) -> None:
     assert read_provenance(options.out)["pruning"]["masks"]["target"] is None
 
 
+@pytest.mark.slow
 def test_only_the_layers_that_are_asked_for_shrink(plan: Pruning, source: Path) -> None:
     made = pruning.run(replace(plan, layers=("encoder.blocks.1", "decoder"), budget="macs=0.9x", finetune=False))
     before, after = (

@@ -64,6 +64,7 @@ def first_batch(make: Callable[[], Parts]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("augment", ["workers", "device"])
+@pytest.mark.slow
 def test_another_process_makes_the_same_batches(run: Training, augment: str) -> None:
     make = partial(parts, replace(run, augment=augment, data=(run.data[0], run.data[0]), batch=4))
     assert pickle.loads(pickle.dumps(make)).args == make.args

@@ -31,6 +31,7 @@ def fed_by_integers(graph: Any, kind: str) -> list[bool]:
 
 
 @pytest.mark.parametrize(("frame", "given"), [(None, "image"), ((90, 120), "frame")])
+@pytest.mark.slow
 def test_it_is_one_file_with_speaking_names(frame: tuple[int, int] | None, given: str, tmp_path: Path) -> None:
     graph = made(tmp_path, frame=frame)
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
@@ -45,6 +46,7 @@ def test_all_convolutions_are_integers_but_for_the_kept_ones(tmp_path: Path) -> 
     assert fed_by_integers(graph, "Conv") == [i not in (0, 5) for i in range(len(names))]
 
 
+@pytest.mark.slow
 def test_the_resize_of_a_whole_frame_is_never_quantised(tmp_path: Path) -> None:
     graph = made(tmp_path, precision="int8", calibration=images(2), frame=(90, 120))
     assert [value.name for value in graph.input] == ["frame"]

@@ -129,6 +129,7 @@ def test_a_pickled_predictor_is_loaded_anew_and_gives_the_same(name: str, made: 
     assert copy.deepcopy(predictor).runner is predictor.runner
 
 
+@pytest.mark.slow
 def test_a_pickled_predictor_whose_file_is_another_one_now_is_refused(made: Made, tmp_path: Path) -> None:
     path = copied(made("onnx"), tmp_path)
     sent = pickle.dumps(load_predictor(path, threads=1))
