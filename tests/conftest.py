@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
@@ -36,10 +37,17 @@ def seeds() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet, one after the other: pytest would look through all others to name each."""
+    root = tmp_path_factory.mktemp("caches")
+    return (root / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what the user's commands have kept, or leaves anything there."""
-    monkeypatch.setenv("LEADLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("LEADLINE_CACHE", str(next(caches)))
 
 
 @pytest.fixture(autouse=True)

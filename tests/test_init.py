@@ -20,6 +20,7 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_public_name_means_the_same_whatever_was_imported_first() -> None:
     modules = {path.stem for path in (ROOT / "leadline").iterdir()}
     code = (

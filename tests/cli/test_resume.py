@@ -98,6 +98,7 @@ def test_a_run_whose_length_is_in_epochs_is_lengthened_in_epochs_or_steps(
     assert main(["train", "--resume", "--out", str(run)]) == 0
 
 
+@pytest.mark.slow
 def test_a_distillation_goes_on_with_its_teacher(source: str, rooms: str, tmp_path: Path, capsys: Captured) -> None:
     run = tmp_path / "run"
     assert main(words("distill", source, rooms, run, "--teacher", source, "--label-weight", "0.5")) == 0

@@ -97,6 +97,7 @@ def test_equal_scores_do_not_overshoot_the_budget(name: str) -> None:
         assert max(parts) - min(parts) < 0.2  # and no group pays for the others
 
 
+@pytest.mark.slow
 def test_the_pruned_net_costs_what_was_promised() -> None:
     net, channels = traced_net("add")
     for cost, counted in ((parameter_cost(net), parameters), (macs_cost(net, SIZE), lambda n: macs(n, SIZE))):

@@ -41,6 +41,7 @@ def invented(net: Net, size: tuple[int, int] = SIZE) -> Table:
     return Table("a device", "onnx", "1", 1, tuple(entries))
 
 
+@pytest.mark.slow
 def test_a_table_is_measured_once(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 1, 1)).eval()
     said: list[str] = []

@@ -25,6 +25,7 @@ from leadline.training.fit import fit
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_training_takes_channels_off_towards_the_target() -> None:
     toy = options(steps=100, optimizer="adam", lr=2e-3, weight_decay=0.0, schedule="constant")
     net, channels, made = masked("add", steps=100, target=0.5, lr_scale=10.0)

@@ -160,6 +160,7 @@ def test_each_iteration_costs_less_until_the_budget_is_met(tmp_path: Path, rule:
         assert macs_once(load(tmp_path / f"iteration_{i + 1:03d}.safetensors"), SIZE) == costs[i + 1]
 
 
+@pytest.mark.slow
 def test_the_largest_filters_stay(tmp_path: Path) -> None:
     narrowed(tmp_path, part=0.97)
     row, net = said(tmp_path)[0], load(tmp_path / "iteration_001.safetensors")
@@ -169,6 +170,7 @@ def test_the_largest_filters_stay(tmp_path: Path) -> None:
     assert same(net, expected)
 
 
+@pytest.mark.slow
 def test_a_measured_cost_decides_and_scales_the_estimate(tmp_path: Path) -> None:
     """What is measured is 1.5 times the estimate, and so is the budget."""
     resource = replace(BY_MACS, measure=lambda net: 1.5 * macs_once(net, SIZE))

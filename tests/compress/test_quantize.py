@@ -241,6 +241,7 @@ def test_of_an_error_more_is_worse(metric: str, net: Net, tmp_path: Path, monkey
     assert report.metrics["drop"] <= 0.01 and report.metrics[metric] <= report.metrics[f"{metric}_float"] + 0.01
 
 
+@pytest.mark.slow
 def test_an_error_that_grows_is_shown_with_its_sign(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, error=dict.fromkeys(range(40), 2.0))
     with pytest.raises(
@@ -262,6 +263,7 @@ def test_a_file_that_gives_nothing_to_measure_is_the_worst_of_all(
     assert report.context["forced"] and len(report.context["keep"]) == 2
 
 
+@pytest.mark.slow
 def test_a_slower_file_is_refused_and_force_hands_it_over(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

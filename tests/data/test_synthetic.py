@@ -229,6 +229,7 @@ def test_streets_are_written_deep_enough(tmp_path: Path) -> None:
         assert again[i].intrinsics is None  # two cameras in one folder
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_files_and_resume(tmp_path: Path) -> None:
     data = synthetic(2, size=SIZE)
     write(data, tmp_path / "one", workers=1)
@@ -256,6 +257,7 @@ def test_another_data_set_is_not_mixed_in(tmp_path: Path) -> None:
         *(pytest.param(*k, marks=pytest.mark.slow) for k in (("mixed", False), ("room", True))),
     ],
 )
+@pytest.mark.slow
 def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, kind: SceneKind, stereo: bool) -> None:
     write(synthetic(2, kind=kind, size=(16, 32), stereo=stereo), tmp_path, workers=1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -119,6 +119,7 @@ def stored(make: Callable[[], tuple[Any, Any]], folder: Path) -> Path:
     ],
     ids=["depth anything", "depth anything metric", "dpt", "zoedepth", "glpn"],
 )
+@pytest.mark.slow
 def test_a_model_in_the_hubs_layout_teaches(make: Callable[[], tuple[Any, Any]], kind: str, tmp_path: Path) -> None:
     teacher = open_teacher(stored(make, tmp_path / "model"), ExternalModel(licences=("apache-2.0",)))
     assert teacher.kind == kind and teacher.facts["licences"] == ["apache-2.0"] and len(teacher.facts["sha256"]) == 64

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from leadline.compress.cost.count import macs, parameters
 from leadline.nn import zoo
 from leadline.nn.build import outline
@@ -11,6 +13,7 @@ from leadline.nn.checkpoint import load, shipped
 from leadline.nn.costs import recorded_costs
 
 
+@pytest.mark.slow
 def test_the_recorded_costs_are_those_of_the_nets() -> None:
     nets = {name: outline(zoo.spec(name)) for name in zoo.names(None)} | {name: load(name) for name in shipped()}
     counted = {

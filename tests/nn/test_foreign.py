@@ -152,6 +152,7 @@ BYTES = b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little")  # BINBYTES8 of 1 TB
 @pytest.mark.parametrize(
     "content", [LONG_READ, MEMO, BYTES, b"\x80\x02" + b"(" * 10**6, b"\x80\x02" + b"]" * 10**5 + b"."]
 )
+@pytest.mark.slow
 def test_a_pickle_takes_no_more_memory_than_its_file_is_long(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.pth.tar"
     path.write_bytes(content)

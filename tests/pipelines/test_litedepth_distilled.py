@@ -71,6 +71,7 @@ def test_both_nets_look_at_the_same_view() -> None:
     assert np.corrcoef(seen.ravel(), small.permute(1, 2, 0).numpy().ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_their_depth() -> None:
     n, whole = 40, drawing.WHOLE
     samples = [Item(*render(seed, size=(480, 640))[:2], np.ones((480, 640), bool), "room") for seed in range(5)]
@@ -88,6 +89,7 @@ def test_mixed_views_are_mixed_alike_for_both_nets_and_only_the_teacher_knows_th
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_a_batch_depends_on_its_step_alone_and_mirrors_everything_alike(views: Path) -> None:
     make = litedepth_distilled.batches(views, SHARES, 100, 0.2, seed=0)
     first = make(0)

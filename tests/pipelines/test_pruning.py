@@ -154,6 +154,7 @@ def test_what_is_damaged_of_a_run_is_named(plan: Pruning) -> None:
         pruning.run(replace(plan, finetune=False), resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_options_and_no_others(plan: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:
     options = replace(plan, training=replace(plan.training, fit=replace(STEP, steps=3, save_every=1)))
     expected = pruning.run(replace(options, out=options.out.with_name("whole.safetensors"))).after

@@ -167,6 +167,7 @@ def test_lower_precision_stays_near_or_is_refused(name: str, precision: str, mad
 
 
 @pytest.mark.parametrize("name", marked([n for n in NAMES if n != "tvm"]))
+@pytest.mark.slow
 def test_int8_needs_calibration_and_leaves_the_kept_layers_alone(name: str, made: Made, tmp_path: Path) -> None:
     needs(name)
     if "int8" not in backend(name).PRECISIONS:

@@ -31,6 +31,7 @@ def halved(net: Net) -> Net:
 
 @pytest.mark.parametrize("skip", ["add", "cat"])
 @pytest.mark.parametrize("name", EXPORTING)
+@pytest.mark.slow
 def test_a_pruned_checkpoint_exports_and_agrees(name: str, skip: str, tmp_path: Path) -> None:
     needs(name)
     pruned = halved(small_net(skip))

@@ -135,6 +135,7 @@ def test_what_has_no_pairs_or_no_disparities_is_refused() -> None:
         photometric(Fixed(maps_of(6, 6)[0][:, :1]), batch_of(left, right))
 
 
+@pytest.mark.slow
 def test_a_net_learns_the_disparity_of_one_pair() -> None:
     """It starts at 0.15 of the width, which is 9.6 pixels; the truth is 6."""
     net, batch = build(narrow(), seed=0), batch_of(*pair_of(6))

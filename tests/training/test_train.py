@@ -33,6 +33,7 @@ def ends_in_relu(head: Head) -> bool:
     return head.layer == "norm" or (head.layer == "conv" and head.relu)
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart() -> None:
     _, first = fit(tiny(), batches(), loss, options(steps=1))
     _, last = fit(tiny(), batches(), loss, options(steps=120, optimizer="adamw", lr=1e-2))
