@@ -14,7 +14,7 @@ import torch
 from leadline.compress.cost.budget import Budget
 from leadline.compress.cost.count import Cost, byte_cost, macs_cost, parameter_cost, shapes_of
 from leadline.compress.cost.latency import latency_cost, table, timed
-from leadline.compress.layers.remove import block_scores, named_scores, removable_or_refuse, remove_to
+from leadline.compress.layers.remove import block_scores, check_removable, named_scores, removable_or_refuse, remove_to
 from leadline.compress.options import Pruning
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.importance import Scores, batch_norm_scale, named, random
@@ -85,8 +85,8 @@ def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
             "keep one; give more images"
         )
     if options.method == "layers":
-        blocks = removable_or_refuse(made.net)
-        remove_to(made.net, _named_so(dict.fromkeys(blocks, 0.0), options), partial(_cost_of, costs=costs), most)
+        blocks = _named_so(dict.fromkeys(removable_or_refuse(made.net), 0.0), options)
+        check_removable(made.net, list(blocks), partial(_cost_of, costs=costs), most)
         return
     net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":
@@ -246,7 +246,7 @@ def _less_deep(
         scores = _named_so(block_scores(net, options.criterion, batches, made.loss), options)
         limit = first * (most / first) ** ((i + 1) / options.rounds)
         had = len(net.spec.skipped)
-        net, found = remove_to(net, scores, cost, most if last else limit)
+        net, found = remove_to(net, scores, cost, most if last else limit, found)
         gone = net.spec.skipped[had:]
         history.append({"scores": named_scores(scores), "removed": list(gone), "cost": found})
         say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {figure(found)}")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leadline.compress.pruning.importance import hooked
 from leadline.data.batch import Batch
 
 TARGET = 512
@@ -84,26 +85,20 @@ def _features(net: nn.Module, blocks: Sequence[str], batch: Batch) -> dict[Place
     """What goes into each block and what comes out."""
     found: dict[Place, Tensor] = {}
 
-    def note(name: str, inputs: tuple[Any, ...], out: Tensor) -> None:
+    def note(name: str, out: Tensor) -> None:
         found[name, "output"] = out.detach().clone()  # an activation in place comes next
 
     def note_input(name: str, inputs: tuple[Any, ...]) -> None:
         found[name, "input"] = inputs[0].detach().clone()
 
     hooks = [
-        net.get_submodule(name).register_forward_hook(lambda _m, x, out, name=name: note(name, x, out))
-        for name in blocks
-    ]
-    hooks += [
         net.get_submodule(name).register_forward_pre_hook(lambda _m, x, name=name: note_input(name, x))
         for name in blocks
     ]
-    try:
-        with torch.no_grad():
-            net(batch.image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooked(net, blocks, note), torch.no_grad():
+        net(batch.image)
+    for hook in hooks:
+        hook.remove()
     return found
 
 

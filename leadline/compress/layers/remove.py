@@ -50,20 +50,35 @@ def block_scores(net: Net, criterion: Criterion, batches: Sequence[Batch], loss:
     return scores[criterion]
 
 
-def remove_to(net: Net, scores: Mapping[str, float], cost: Callable[[Net], float], most: float) -> tuple[Net, float]:
+def check_removable(net: Net, blocks: Sequence[str], cost: Callable[[Net], float], most: float) -> None:
+    """BudgetInfeasible, with the smallest cost there is, if the net without all of `blocks` costs more than `most`."""
+    if (found := cost(without(net, blocks))) > most:
+        raise _infeasible(len(blocks), found, most)
+
+
+def remove_to(
+    net: Net, scores: Mapping[str, float], cost: Callable[[Net], float], most: float, found: float | None = None
+) -> tuple[Net, float]:
     """(the net without as few of the lowest-scored blocks as bring its cost to `most`, that cost).
 
-    BudgetInfeasible, with the smallest cost there is, if all of them are not enough.
+    `found` is the cost of `net`, if it is known: a measured one takes a compiled file. BudgetInfeasible, with the
+    smallest cost there is, if all blocks are not enough.
     """
     order = sorted(scores, key=lambda name: (scores[name], name))
-    found = cost(net)
-    for n in range(len(order) + 1):
-        less = without(net, order[:n])
-        found = cost(less) if n else found
+    less, found = net, cost(net) if found is None else found
+    for n in range(1, len(order) + 1):
         if found <= most:
-            return less, found
-    raise BudgetInfeasible(
-        f"{most:.6g} cannot be reached by leaving out blocks: without all {len(order)} that can go the net still costs "
+            break
+        less = without(net, order[:n])
+        found = cost(less)
+    if found > most:
+        raise _infeasible(len(order), found, most)
+    return less, found
+
+
+def _infeasible(n: int, found: float, most: float) -> BudgetInfeasible:
+    return BudgetInfeasible(
+        f"{most:.6g} cannot be reached by leaving out blocks: without all {n} that can go the net still costs "
         f"{found:.6g}, the smallest reachable"
     )
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.compress.options import Criterion
+from leadline.compress.pruning.importance import hooked, sums_over
 from leadline.data.batch import Batch
 from leadline.nn.skip import skip_
 from leadline.training.fit import Loss
@@ -63,20 +64,15 @@ def filter_scores(
         hook: Any = out.register_hook  # torch does not annotate it
         hook(see)
 
-    hooks = [
-        net.get_submodule(module).register_forward_hook(lambda _m, _x, out, module=module: note(module, out))
-        for module in outputs
-    ]
-    for batch in batches:
-        net.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(net, batch)[0])
-        n += 1
-        for module in {module for found in filters.values() for module in found}:
-            weight = net.get_parameter(f"{module}.weight")
-            if weight.grad is not None:
-                add("taylor_weight", module, _per_filter((weight * weight.grad).detach() ** 2, net, module))
-    for hook in hooks:
-        hook.remove()
+    with hooked(net, outputs, note):
+        for batch in batches:
+            net.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss(net, batch)[0])
+            n += 1
+            for module in {module for found in filters.values() for module in found}:
+                weight = net.get_parameter(f"{module}.weight")
+                if weight.grad is not None:
+                    add("taylor_weight", module, _per_filter((weight * weight.grad).detach() ** 2, net, module))
     if not n:
         raise ValueError("the scores of blocks look at batches of data, and there were none; at least one is needed")
     found: dict[Criterion, BlockScores] = {"weight": {}, "taylor_weight": {}, "taylor_output": {}, "taylor_gate": {}}
@@ -143,7 +139,7 @@ def _weight(net: nn.Module, module: str) -> Tensor:
 
 def _per_filter(values: Tensor, net: nn.Module, module: str) -> Tensor:
     dim = 1 if isinstance(net.get_submodule(module), nn.ConvTranspose2d) else 0
-    return values.movedim(dim, 0).flatten(1).sum(dim=1)
+    return sums_over(values, dim)
 
 
 def _mean(rows: Sequence[Tensor]) -> float:

@@ -32,7 +32,7 @@ def magnitude(net: nn.Module, channels: Channels, *, power: int = 2) -> Scores:
     state = net.state_dict()
     return {
         name: sum(
-            (_sums(state[t].abs() ** power, d)[group.param_axes[t, d]].sum(dim=1) for t, d in _filters(net, group)),
+            (sums_over(state[t].abs() ** power, d)[group.param_axes[t, d]].sum(dim=1) for t, d in _filters(net, group)),
             torch.zeros(group.size),
         )
         for name, group in channels.free.items()
@@ -74,7 +74,7 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], la
         maps = nn.functional.adaptive_avg_pool2d(out.detach().float(), size)
         seen[name].append(torch.linalg.matrix_rank(maps).float().mean(dim=0))
 
-    with _hooked(net, modules, note), torch.no_grad():
+    with hooked(net, modules, note), torch.no_grad():
         for batch in batches:
             net(batch.image)
     _need(all(seen.values()))
@@ -108,7 +108,7 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss
         hook: Any = out.register_hook  # torch does not annotate it
         hook(lambda grad: add(name, (value * grad).mean(dim=(-2, -1)).abs().mean(dim=0)))
 
-    with _hooked(net, modules, note):
+    with hooked(net, modules, note):
         for batch in batches:
             net.zero_grad(set_to_none=True)
             torch.autograd.backward(loss(net, batch)[0])
@@ -170,7 +170,7 @@ def _need(batches: int) -> None:
         raise ValueError("the score looks at batches of data, and there were no batches; at least one is needed")
 
 
-def _sums(values: Tensor, dim: int) -> Tensor:
+def sums_over(values: Tensor, dim: int) -> Tensor:
     """Sums over everything but one dim."""
     # the reshape keeps a norm's weight, which has one dimension
     return values.movedim(dim, 0).reshape(values.shape[dim], -1).sum(dim=1)
@@ -223,13 +223,13 @@ def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str
         for tensor, dim in dict.fromkeys(place for group in groups for place in _filters(net, group)):
             weight = net.get_parameter(tensor)
             if weight.grad is not None:
-                yield tensor, _sums((weight * weight.grad).detach() ** 2, dim)
+                yield tensor, sums_over((weight * weight.grad).detach() ** 2, dim)
         return
     for module, group in {m: one for one in groups for m in _outputs(net, one)}.items():
         part = net.get_submodule(module)
         dim = next(d for t, d in group.param_axes if t == f"{module}.weight" and (t, d) not in group.read)
         products = [
-            _sums((p * p.grad).detach(), dim if p.ndim > 1 else 0)
+            sums_over((p * p.grad).detach(), dim if p.ndim > 1 else 0)
             for p in (part.weight, part.bias)
             if isinstance(p, Tensor) and p.grad is not None
         ]
@@ -238,7 +238,7 @@ def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str
 
 
 @contextmanager
-def _hooked(net: nn.Module, modules: Iterable[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
+def hooked(net: nn.Module, modules: Iterable[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Meanwhile `note(name, output)` sees what these modules give."""
     hooks = [
         net.get_submodule(name).register_forward_hook(lambda _m, _x, out, name=name: note(name, out))

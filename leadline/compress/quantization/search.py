@@ -155,7 +155,7 @@ def quantize(
 
 def of_task(criteria: AcceptanceCriteria, task: Task) -> AcceptanceCriteria:
     """The criteria with the task's protocol and metric where they have those of depth by default."""
-    if task is DEPTH or criteria.protocol != DEPTH.protocol:
+    if criteria.protocol != DEPTH.protocol:
         return criteria
     metric = task.metric if criteria.metric == DEPTH.metric else criteria.metric
     return replace(criteria, protocol=task.protocol, metric=metric)
