@@ -13,10 +13,15 @@ from leadline.nn.depthwise import DepthwiseConv2d
 
 
 def conv_bn(
-    inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.ReLU] | type[nn.ReLU6] | None
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int,
+    act: type[nn.ReLU] | type[nn.ReLU6] | None,
+    dilation: int = 1,
 ) -> nn.Sequential:
-    """Convolution without bias (padding kernel // 2), batch norm, activation if there is one."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    """Convolution without bias, which keeps the size at stride 1, batch norm, activation if there is one."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), *([act(inplace=True)] if act else []))
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.nn.modes import evaluating
+
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -33,15 +35,12 @@ def removable(net: Any) -> tuple[str, ...]:
         net.get_submodule(name).register_forward_hook(lambda _m, x, out, name=name: note(name, x, out))
         for name in names
     ]
-    training = [(module, module.training) for module in net.modules()]
     try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, *net.spec.preprocess.size, device=net.mean.device))
+        with evaluating(net), torch.no_grad():
+            net(torch.zeros(1, 3, *net.spec.preprocess.size, device=net.mean.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in training:
-            module.training = mode
     found = [name for name, shapes in runs.items() if shapes == [True]]
     return tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leadline.core.spec import Decoder, Encoder, Head, Kind, Preprocess, Spec
 from leadline.core.text import reason
 from leadline.nn.build import Net
+from leadline.nn.modes import evaluating
 from leadline.nn.skip import leave_out_
 
 _MARK = "module:"
@@ -119,18 +120,14 @@ def _check_map(net: Wrapped, label: str) -> None:
     """A ValueError unless the module turns two images of its size into two maps."""
     height, width = net.spec.preprocess.size
     image = torch.full((2, 3, height, width), 0.5, device=net.mean.device)
-    modes = [(module, module.training) for module in net.modules()]
     try:
-        with torch.no_grad():
-            out = net.eval().module((image - net.mean) / net.std)
+        with evaluating(net), torch.no_grad():
+            out = net.module((image - net.mean) / net.std)
     except Exception as error:  # any layer may refuse, each in its own way
         raise ValueError(
             f"{label} fails on images [2,3,{height},{width}]: {reason(error, 200)}; give the size that it takes: "
             "size=(height, width)"
         ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
     _check_output(out, label, (height, width))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from leadline.core.spec import Encoder
-from leadline.nn.blocks import halved
+from leadline.nn.blocks import conv_bn, halved
 from leadline.nn.widths import VGG_STAGES as STAGES
 
 
@@ -32,7 +32,7 @@ class VGGBN(nn.Module):
         for i, n in enumerate(stages):
             outputs = widths[place : place + n]
             dilation = 2 if dilated and i == 4 else 1
-            layers = [_layer(a, b, dilation) for a, b in zip((inputs, *outputs), outputs, strict=False)]
+            layers = [conv_bn(a, b, 3, 1, nn.ReLU, dilation) for a, b in zip((inputs, *outputs), outputs, strict=False)]
             self.stages.append(nn.Sequential(*layers))
             inputs, place = outputs[-1], place + n
         ends = [sum(stages[: i + 1]) - 1 for i in range(len(stages))]
@@ -47,8 +47,3 @@ class VGGBN(nn.Module):
             x = stage(x)
             pyramid.append(x)
         return [*pyramid, halved(x)] if 5 in self.pools else pyramid
-
-
-def _layer(inputs: int, outputs: int, dilation: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
