@@ -30,11 +30,13 @@ def list_models(*, json: bool = False) -> int:
     Args:
         json: print one JSON object
     """
+    from leadline.bench.remembered import fastest_times
     from leadline.core.report import grid
     from leadline.nn import zoo
     from leadline.nn.files import shipped
 
-    models = [_known(name) for name in sorted({*zoo.names(None), *shipped()})]
+    times = fastest_times()
+    models = [_known(name, times) for name in sorted({*zoo.names(None), *shipped()})]
     if json:
         print_json({"models": models})
         return 0
@@ -54,9 +56,8 @@ def list_models(*, json: bool = False) -> int:
 _PROTOCOL = "nyu-eigen@1"  # under which the shipped nets are compared
 
 
-def _known(name: str) -> dict[str, Any]:
-    """What is known of a net with a name, without building it or loading torch."""
-    from leadline.bench.remembered import fastest_times
+def _known(name: str, times: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a net with a name, without building it or loading torch; `times` are `fastest_times`."""
     from leadline.core.storage import sha256
     from leadline.nn import zoo
     from leadline.nn.costs import recorded_costs
@@ -74,7 +75,7 @@ def _known(name: str) -> dict[str, Any]:
     if file is None:
         return facts | {"weights": None, "bytes": None, "delta1": None, "fastest": None}
     metrics = read_provenance(name).get("metrics", {}).get("test part", {}).get(_PROTOCOL, {})
-    fastest = fastest_times().get(sha256(file))
+    fastest = times.get(sha256(file))
     facts |= {"weights": str(file), "bytes": file.stat().st_size, "delta1": metrics.get("delta1")}
     return facts | {"fastest": fastest and fastest._asdict()}
 
@@ -104,6 +105,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
+    from leadline.bench.remembered import fastest_times
     from leadline.cli.early import check_known
     from leadline.core.spec import to_json
     from leadline.nn import zoo
@@ -120,7 +122,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         return _print_channels(name, is_file, json)
     file = find(name) if is_file or name in shipped() else None
     spec = zoo.spec(name) if file is None else read_spec(name)
-    cost = _counted(name) if is_file else _known(name)
+    cost = (_counted if is_file else _known)(name, fastest_times())
     facts: dict[str, Any] = {
         "name": spec.name,
         "parameters": cost["parameters"],
@@ -143,15 +145,14 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     return 0
 
 
-def _counted(name: str) -> dict[str, Any]:
-    """What the net in a checkpoint costs."""
-    from leadline.bench.remembered import fastest_times
+def _counted(name: str, times: Mapping[str, Any]) -> dict[str, Any]:
+    """What the net in a checkpoint costs; `times` as in `_known`."""
     from leadline.compress.cost.count import macs, parameters
     from leadline.core.storage import sha256
     from leadline.nn.checkpoint import find, load
 
     net = load(name)
-    fastest = fastest_times().get(sha256(find(name)))
+    fastest = times.get(sha256(find(name)))
     costs = {"parameters": parameters(net), "macs": macs(net, net.spec.preprocess.size)}
     return costs | {"fastest": fastest and fastest._asdict()}
 

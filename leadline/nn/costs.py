@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ class Cost(NamedTuple):
     macs: int
 
 
+@cache
 def recorded_costs() -> dict[str, Cost]:
     """The costs of the nets of the zoo and of those that ship, by name; `tests/nn/test_costs.py` counts them anew."""
     text = (resources.files("leadline.nn") / "costs.json").read_text(encoding="utf-8")

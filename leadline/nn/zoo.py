@@ -206,7 +206,7 @@ def names(task: str | None = "depth") -> list[str]:
         if inspect.isfunction(item) and item.__annotations__.get("return") == "Spec"
         if name != "spec" and not name.startswith("_")
     )
-    return [name for name in known if task in (None, task_of(_made(name).head.kind).name)]
+    return [name for name in known if task is None or task_of(_made(name).head.kind).name == task]
 
 
 def spec(name: str) -> Spec:

@@ -125,8 +125,9 @@ def _decoded(path: Path) -> np.ndarray:
     return pictures
 
 
+@lru_cache(maxsize=16)
 def _labels(path: Path) -> np.ndarray:
-    """int64 [N], checked."""
+    """int64 [N], checked once: each item asks for its own."""
     raw = _table(path)[1] if path.suffix == ".parquet" else _batch(path)["labels"]
     labels = np.asarray(raw)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (len(labels) and labels.min() < 0):
