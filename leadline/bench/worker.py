@@ -23,7 +23,7 @@ from leadline.core.answers import answer
 from leadline.core.errors import LeadlineError
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Head, Preprocess, from_json
-from leadline.core.tasks import DEPTH, task_of
+from leadline.core.tasks import protocol_for
 from leadline.core.timing import no_collection, one, repeat
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
@@ -173,8 +173,7 @@ def metrics(
     if size is not None and predictor.manifest is None:
         how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
         predictor = dataclasses.replace(predictor, preprocess=how)
-    task = task_of(predictor.head.kind)
-    report = evaluate(predictor.answer, samples, task.protocol if protocol == DEPTH.protocol else protocol)
+    report = evaluate(predictor.answer, samples, protocol_for(predictor.head.kind, protocol))
     return {"metrics": dict(report.metrics), "n_images": report.n}
 
 

@@ -16,7 +16,7 @@ from leadline.cli.early import check_layout, check_protocol_names
 from leadline.cli.evaluated import check_predictions, of_model, of_predictions
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.short_help import short_help
-from leadline.core.tasks import DEPTH, check_fits, task_of
+from leadline.core.tasks import DEPTH, check_fits, protocol_for
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -101,9 +101,8 @@ def val(
     else:
         evaluated = of_model(what.predictor(len(samples)), samples, model)
     check_fits(evaluated.kind, samples.name, samples.classes)
-    task = task_of(evaluated.kind)
-    if asked == (DEPTH.protocol,) and task is not DEPTH:
-        chosen = [find(task.protocol)]
+    if len(chosen) == 1:
+        chosen = [find(protocol_for(evaluated.kind, chosen[0].id))]
     unfit: dict[str, str] = {}
     if asked == ("all",):
         size = first_readable(evaluated.samples).target.shape

@@ -16,7 +16,7 @@ from leadline.cli.short_help import short_help
 from leadline.compress.cost.budget import parse
 from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.spec import Kind
-from leadline.core.tasks import DEPTH, task_of
+from leadline.core.tasks import protocol_for
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
 from leadline.training.loss_names import check_loss_names
@@ -129,7 +129,7 @@ def prune(
     test = open_dataset(folder, "test", **reading.given())
     if len(test):
         kind: Kind = "metric" if "stereo" in learning.loss else load(model).spec.head.kind
-        protocols = (task_of(kind).protocol,) if protocols == (DEPTH.protocol,) else protocols
+        protocols = (protocol_for(kind, protocols[0]),) if len(protocols) == 1 else protocols
         check_protocols(protocols, kind, test)
     else:
         warn(f"{folder} has no test images: nothing will be said of accuracy")

@@ -15,8 +15,6 @@ from leadline.core.spec import Kind
 class Task:
     """One task.
 
-    target            what an item's target is: `map`, depth of each pixel; `class`, one number for the image;
-                      `labels`, a class for each pixel
     metric            the figure that decides between two nets, more is better
     protocol, loss, transform
                       what a training takes where it names none
@@ -26,7 +24,6 @@ class Task:
 
     name: str
     kinds: tuple[Kind, ...]
-    target: str
     metric: str
     protocol: str
     loss: str
@@ -38,7 +35,6 @@ class Task:
 DEPTH = Task(
     name="depth",
     kinds=("metric", "relative_depth", "relative_disparity"),
-    target="map",
     metric="delta1",
     protocol="indoor-metric@1",
     loss="l1",
@@ -48,7 +44,6 @@ DEPTH = Task(
 CLASSIFY = Task(
     name="classify",
     kinds=("classes",),
-    target="class",
     metric="top1",
     protocol="top1@1",
     loss="cross_entropy",
@@ -58,7 +53,6 @@ CLASSIFY = Task(
 SEGMENT = Task(
     name="segment",
     kinds=("labels",),
-    target="labels",
     metric="miou",
     protocol="miou@1",
     loss="cross_entropy",
@@ -80,6 +74,11 @@ def check_fits(kind: Kind, data_name: str, classes: tuple[str, ...]) -> None:
         raise ValueError(
             f"the data set {data_name!r} holds {holds}, and the net gives {kind}; give data or a net that fits"
         )
+
+
+def protocol_for(kind: Kind, protocol: str) -> str:
+    """`protocol`, or the task's own where that is the default of depth, which nobody may have named."""
+    return task_of(kind).protocol if protocol == DEPTH.protocol else protocol
 
 
 def refuse_others(kind: Kind, work: str) -> None:

@@ -140,34 +140,37 @@ def _measure_labels(result: ImageResult, protocol: Protocol, pred: Prediction, s
     return replace(result, confusion=counts)
 
 
+def _measure_depth(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> ImageResult:
+    if not isinstance(pred, Depth):
+        raise ValueError(f"{protocol.id} measures depth, and the prediction is {type(pred).__name__}")
+    matched = match(protocol, pred, sample.target, sample.valid)
+    result.n_pixels[protocol.id] = int(np.count_nonzero(matched.counts))
+    result.n_filled[protocol.id] = matched.n_filled
+    metrics = measure_matched(protocol, matched)
+    wild = [key for key, value in metrics.items() if not np.isfinite(value)]
+    if not sample.valid.any():
+        result.problems[protocol.id] = "it has no depth to measure against"
+    elif not matched.counts.any():
+        result.problems[protocol.id] = "no pixel counts: target or prediction has no valid one in range"
+    elif wild:
+        result.problems[protocol.id] = f"not finite: {', '.join(wild)}"
+    else:
+        result.metrics[protocol.id] = metrics
+    return result
+
+
 MEASURE: dict[str, Callable[[ImageResult, Protocol, Prediction, Item], ImageResult]] = {
+    "depth": _measure_depth,
     "classify": _measure_class,
     "segment": _measure_labels,
 }
-"""By task, how one image is measured; depth is `match` and `measure_matched`."""
+"""By task, how one image is measured."""
 
 
 def _scored(name: str, pred: Prediction, sample: Item, protocols: Sequence[Protocol]) -> ImageResult:
     result = ImageResult(name)
     for protocol in protocols:
-        if protocol.task != "depth":
-            result = MEASURE[protocol.task](result, protocol, pred, sample)
-            continue
-        if not isinstance(pred, Depth):
-            raise ValueError(f"{protocol.id} measures depth, and the prediction is {type(pred).__name__}")
-        matched = match(protocol, pred, sample.target, sample.valid)
-        result.n_pixels[protocol.id] = int(np.count_nonzero(matched.counts))
-        result.n_filled[protocol.id] = matched.n_filled
-        metrics = measure_matched(protocol, matched)
-        wild = [key for key, value in metrics.items() if not np.isfinite(value)]
-        if not sample.valid.any():
-            result.problems[protocol.id] = "it has no depth to measure against"
-        elif not matched.counts.any():
-            result.problems[protocol.id] = "no pixel counts: target or prediction has no valid one in range"
-        elif wild:
-            result.problems[protocol.id] = f"not finite: {', '.join(wild)}"
-        else:
-            result.metrics[protocol.id] = metrics
+        result = MEASURE[protocol.task](result, protocol, pred, sample)
     return result
 
 
