@@ -41,6 +41,12 @@ def plainly(error: BaseException) -> str:
     return advice if error.filename is None else f"{os.fsdecode(error.filename)}: {advice}"
 
 
+def about(path: os.PathLike[str], error: BaseException) -> str:
+    """`plainly`, with the file that it is about, unless it names that already."""
+    message = plainly(error)
+    return message if str(path) in message else f"{path}: {message}"
+
+
 class LeadlineError(Exception):
     """The parent of every error that leadline raises on purpose about the outside world."""
 

@@ -66,6 +66,12 @@ class Labels:
     classes: tuple[str, ...]
     valid: np.ndarray
 
+    def shares(self) -> dict[str, float]:
+        """The part of the valid pixels that each class has, of those that occur, the largest first."""
+        counts = np.bincount(self.values[self.valid].astype(np.int64), minlength=len(self.classes))
+        order = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+        return {self.classes[i]: float(counts[i] / counts.sum()) for i in order}
+
 
 @dataclass(frozen=True)
 class Depth:

@@ -17,7 +17,8 @@ RANGE_M = (0.0, 10.0)
 INVALID = (128, 128, 128)
 """Pixels without depth are this grey, which no default colour map contains."""
 
-_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
+BACKGROUND, INK = (24, 24, 24), (235, 235, 235)
+"""Of legends and captions."""
 _SMALLEST_WITH_LEGEND = 64  # pixels high; below, text would cover the bar
 
 
@@ -141,14 +142,14 @@ def legend(height: int, low: float, high: float, *, kind: str = "metric", colorm
     bar, gap = max(8, height // 30), max(4, height // 60)
     widest = max(font.getlength(text) for text in labels)
     margin = round(text_size * 0.8)
-    strip = Image.new("RGB", (3 * gap + bar + int(widest) + 1, height), _BACKGROUND)
+    strip = Image.new("RGB", (3 * gap + bar + int(widest) + 1, height), BACKGROUND)
     length = max(2, height - 2 * margin)
     ramp = np.linspace(high, low, length)[:, None].repeat(bar, axis=1)
     strip.paste(Image.fromarray(_colours(ramp, np.ones_like(ramp, bool), (low, high), colormap)), (gap, margin))
     draw = ImageDraw.Draw(strip)
     for i, text in enumerate(labels):
         y = margin + (length - 1) * (1 - i / (len(labels) - 1))
-        draw.text((2 * gap + bar, y), text, fill=_INK, font=font, anchor="lm")
+        draw.text((2 * gap + bar, y), text, fill=INK, font=font, anchor="lm")
     return np.array(strip)
 
 
@@ -194,12 +195,12 @@ def _captioned(part: np.ndarray, caption: str) -> np.ndarray:
     """The picture under a line of text, which shrinks until it fits."""
     height, width = part.shape[:2]
     size = max(12, height // 16)
-    band = Image.new("RGB", (width, size + 6), _BACKGROUND)
+    band = Image.new("RGB", (width, size + 6), BACKGROUND)
     font = ImageFont.load_default(size=size)
     while font.getlength(caption) > width - 8 and size > 6:
         size -= 1
         font = ImageFont.load_default(size=size)
-    ImageDraw.Draw(band).text((4, band.height / 2), caption, fill=_INK, font=font, anchor="lm")
+    ImageDraw.Draw(band).text((4, band.height / 2), caption, fill=INK, font=font, anchor="lm")
     return np.concatenate([np.array(band), part])
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from leadline.core.types import Labels
+from leadline.core.viz import BACKGROUND, INK
 
 VOID = (0, 0, 0)
 """Pixels without a label are black, which no class is."""
-_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
 _ROW, _BOX = 16, 12
 
 
@@ -36,14 +36,14 @@ def labels_picture(labels: Labels) -> np.ndarray:
     What the picture has no room for is left out of the legend.
     """
     picture = coloured_labels(labels)
-    counts = np.bincount(labels.values[labels.valid].astype(np.int64), minlength=len(labels.classes))
-    order = [i for i in np.argsort(-counts, kind="stable") if counts[i]][: picture.shape[0] // _ROW]
+    shown = list(labels.shares())[: picture.shape[0] // _ROW]
+    colours = dict(zip(labels.classes, palette(len(labels.classes)).tolist(), strict=True))
     font = ImageFont.load_default(size=11)
-    width = 24 + max((int(font.getlength(labels.classes[i])) for i in order), default=0)
-    side = Image.new("RGB", (width, picture.shape[0]), _BACKGROUND)
+    width = 24 + max((int(font.getlength(name)) for name in shown), default=0)
+    side = Image.new("RGB", (width, picture.shape[0]), BACKGROUND)
     draw = ImageDraw.Draw(side)
-    for row, i in enumerate(order):
+    for row, name in enumerate(shown):
         top = row * _ROW + 2
-        draw.rectangle((3, top, 3 + _BOX, top + _BOX), fill=tuple(int(v) for v in palette(i + 1)[i]))
-        draw.text((6 + _BOX, top), labels.classes[i], fill=_INK, font=font)
+        draw.rectangle((3, top, 3 + _BOX, top + _BOX), fill=tuple(colours[name]))
+        draw.text((6 + _BOX, top), name, fill=INK, font=font)
     return np.concatenate([picture, np.asarray(side)], axis=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline.core.errors import LeadlineError, plainly
+from leadline.core.errors import LeadlineError, about
 from leadline.core.preprocess import read_image
 from leadline.core.text import counted
 from leadline.predict.predictor import Predictor
@@ -129,8 +129,7 @@ def _each(
         except (LeadlineError, OSError, ValueError) as error:  # ValueError: a name with a NUL byte
             if not keep_going:
                 raise
-            said = plainly(error)
-            yield Outcome(path, error=said if str(path) in said else f"{path}: {said}")
+            yield Outcome(path, error=about(path, error))
             continue
         seen = depth.values[depth.valid]
         low, median, high = (float(f(seen)) for f in (np.min, np.median, np.max)) if seen.size else (None, None, None)

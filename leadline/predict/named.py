@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from leadline.core.errors import LeadlineError, plainly
-from leadline.core.own_results import MARK
+from leadline.core.errors import LeadlineError, about
 from leadline.core.preprocess import read_image
 from leadline.core.types import Labels
 from leadline.core.viz_labels import labels_picture
 from leadline.predict.predictor import Predictor
-from leadline.predict.writers import output_names
+from leadline.predict.writers import output_names, png_text
 
 ENDINGS = ("_labels.png", "_vis.png")
 
@@ -55,26 +52,16 @@ def name_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, n: int
             frame = read_image(path)
             if of_pixels:
                 labels = predictor.labels(frame)
-                yield Named(path, None, _parts(labels)[:n], _write(labels, out, name, predictor.name))
+                yield Named(path, None, tuple(labels.shares().items())[:n], _write(labels, out, name, predictor.name))
             else:
                 yield Named(path, None, tuple(predictor.scores(frame).best(n)))
         except (LeadlineError, OSError, ValueError) as error:  # ValueError: a name with a NUL byte
-            message = plainly(error)
-            yield Named(path, message if str(path) in message else f"{path}: {message}")
-
-
-def _parts(labels: Labels) -> tuple[tuple[str, float], ...]:
-    seen = labels.values[labels.valid].astype(np.int64)
-    counts = np.bincount(seen, minlength=len(labels.classes))
-    order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    return tuple((labels.classes[i], float(counts[i] / max(1, seen.size))) for i in order)
+            yield Named(path, about(path, error))
 
 
 def _write(labels: Labels, out: Path, name: str, model: str) -> tuple[Path, ...]:
     out.mkdir(parents=True, exist_ok=True)
-    facts = PngInfo()
-    for key, text in {"model": model, "kind": "labels", "classes": ", ".join(labels.classes)}.items():
-        facts.add_text(f"{MARK}{key}", text)
+    facts = png_text({"model": model, "kind": "labels", "classes": ", ".join(labels.classes)})
     numbers, picture = (out / f"{name}{ending}" for ending in ENDINGS)
     Image.fromarray(labels.values).save(numbers, format="PNG", pnginfo=facts)
     Image.fromarray(labels_picture(labels)).save(picture, format="PNG", pnginfo=facts)

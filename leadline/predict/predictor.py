@@ -21,7 +21,7 @@ from leadline.core.geometry import merge_mirrored
 from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
-from leadline.core.spec import Head, Preprocess
+from leadline.core.spec import Head, Kind, Preprocess
 from leadline.core.types import ClassScores, Depth, Labels
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
@@ -93,23 +93,13 @@ class Predictor:
 
     def scores(self, image: Picture) -> ClassScores:
         """What a classifier says of one photograph. ValueError if the model gives something else."""
-        _refuse_flip(self)
-        if self.head.kind != "classes":
-            raise ValueError(f"{self.name} gives {self.head.kind}, not classes; `answer` fits each model")
-        found = _answered(self, image)
-        assert isinstance(found, ClassScores)
-        return found
+        return _answered(self, image, "classes")  # type: ignore[return-value]
 
     def labels(self, image: Picture) -> Labels:
         """What each pixel of one photograph shows, at the photograph's size: the class of the highest score, scores
         being enlarged bilinearly. ValueError if the model gives something else.
         """
-        _refuse_flip(self)
-        if self.head.kind != "labels":
-            raise ValueError(f"{self.name} gives {self.head.kind}, not labels; `answer` fits each model")
-        found = _answered(self, image)
-        assert isinstance(found, Labels)
-        return found
+        return _answered(self, image, "labels")  # type: ignore[return-value]
 
     @property
     def answer(self) -> Callable[[Picture], Depth | ClassScores | Labels]:
@@ -150,15 +140,16 @@ class Predictor:
         return values, valid & np.isfinite(values)
 
 
-def _refuse_flip(predictor: Predictor) -> None:
+def _answered(predictor: Predictor, image: Picture, kind: Kind) -> Depth | ClassScores | Labels:
+    """`answers.answer`, if the model is of that kind."""
+    name, head = predictor.name, predictor.head
     if predictor.flip:
-        raise ValueError(f"{predictor.name} gives {predictor.head.kind}; flip is for depth, leave it out")
-
-
-def _answered(predictor: Predictor, image: Picture) -> Depth | ClassScores | Labels:
+        raise ValueError(f"{name} gives {head.kind}; flip is for depth, leave it out")
+    if head.kind != kind:
+        raise ValueError(f"{name} gives {head.kind}, not {kind}; `answer` fits each model")
     frame = image_array(image)
     output = predictor.runner(prepare(frame, predictor.preprocess))
-    return answer(output, (frame.shape[0], frame.shape[1]), predictor.head, predictor.preprocess)
+    return answer(output, (frame.shape[0], frame.shape[1]), head, predictor.preprocess)
 
 
 def _wrong_size(name: str, frame: tuple[int, int] | None, size: tuple[int, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -180,17 +180,18 @@ def _stored(depth: Depth) -> np.ndarray:
     return np.where(np.asarray(depth.valid), depth.values, 0 if depth.kind == "metric" else np.nan).astype(np.float32)
 
 
+def png_text(facts: Mapping[str, str]) -> PngInfo:
+    """What a PNG of ours says of itself, by which `own_results` knows it."""
+    text = PngInfo()
+    for key, value in facts.items():
+        text.add_text(f"{MARK}{key}", value)
+    return text
+
+
 def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside: bool = False) -> None:
     free = saver.own_range and saver.vmin is None and saver.vmax is None
     low, high = viz.own_range(depth) if free else viz.value_range(depth, saver.vmin, saver.vmax)
-    facts = PngInfo()
-    for key, text in {
-        "model": saver.model,
-        "kind": depth.kind,
-        "unit": depth.unit,
-        "range": f"{low:g} {high:g}",
-    }.items():
-        facts.add_text(f"{MARK}{key}", text)
+    facts = png_text({"model": saver.model, "kind": depth.kind, "unit": depth.unit, "range": f"{low:g} {high:g}"})
     if beside:
         coloured = viz.side_by_side(frame, depth, vmin=low, vmax=high, colormap=saver.colormap)
     else:

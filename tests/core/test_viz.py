@@ -100,7 +100,7 @@ def test_the_legend_runs_from_the_last_colour_down_to_the_first(height: int) -> 
     assert bar.shape[0] == height
     ends = viz.colorize(Depth(np.array([[0, 10]], np.float32)))[0]
     column = bar[:, max(4, height // 60)]
-    shown = column[(column != viz._BACKGROUND).any(axis=1)]
+    shown = column[(column != viz.BACKGROUND).any(axis=1)]
     assert (shown[0] == ends[1]).all()
     assert (shown[-1] == ends[0]).all()
 
