@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
-from leadline.core.types import Depth, Labels
+from leadline.core.types import Depth, Item, Labels
 from leadline.core.viz import panel
 from leadline.core.viz_labels import coloured_labels
 from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import Predict, evaluate
 from leadline.nn.build import Net
-from leadline.pipelines.training_data import (
-    Say,
-)
+from leadline.pipelines.training_data import Say
 from leadline.predict.predictor import predictor_of
 from leadline.training.options import Training
 
@@ -30,14 +28,12 @@ def measure_classes(net: Net, step: int, *, run: Training, data: Dataset, say: S
 def measure_labels(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
     """Overlaps on the validation split, and a picture of four of its images, each beside truth and prediction."""
     predict = predictor_of(net).labels
-    rows = []
-    for i in evenly(4, len(data)):
-        with suppress(BadData, BadImage):  # `evaluate` names the image below
-            sample = data[i]
-            truth = Labels(sample.target, data.classes, sample.valid)
-            parts = [sample.image, coloured_labels(truth), coloured_labels(predict(sample.image))]
-            rows.append(np.concatenate(parts, axis=1))
-    _save_rows(rows, run, step)
+
+    def draw(item: Item) -> np.ndarray:
+        truth = Labels(item.target, data.classes, item.valid)
+        return np.concatenate([item.image, coloured_labels(truth), coloured_labels(predict(item.image))], axis=1)
+
+    _save_pictures(draw, data, run, step)
     return _evaluated(net, predict, step, run, data, say)
 
 
@@ -46,16 +42,20 @@ def measure_depth(net: Net, step: int, *, run: Training, data: Dataset, say: Say
     that is said, and the training goes on.
     """
     predict = predictor_of(net)
-    rows = []
-    for i in evenly(4, len(data)):
-        with suppress(BadData, BadImage):  # `evaluate` names the image below
-            sample = data[i]
-            rows.append(panel(sample.image, Depth(sample.target, "metric", sample.valid), predict(sample.image)))
-    _save_rows(rows, run, step)
+
+    def draw(item: Item) -> np.ndarray:
+        return panel(item.image, Depth(item.target, "metric", item.valid), predict(item.image))
+
+    _save_pictures(draw, data, run, step)
     return _evaluated(net, predict, step, run, data, say)
 
 
-def _save_rows(rows: Sequence[np.ndarray], run: Training, step: int) -> None:
+def _save_pictures(draw: Callable[[Item], np.ndarray], data: Dataset, run: Training, step: int) -> None:
+    """Four items, each drawn as a row of the run's picture at this step."""
+    rows = []
+    for i in evenly(4, len(data)):
+        with suppress(BadData, BadImage):  # `evaluate` names the image
+            rows.append(draw(data[i]))
     if rows:
         width = min(row.shape[1] for row in rows)
         picture = Image.fromarray(np.concatenate([row[:, :width] for row in rows]))
