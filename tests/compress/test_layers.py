@@ -146,22 +146,23 @@ def test_every_criterion_scores_every_removable_block_and_leaves_the_net_alone(c
     assert criterion == "bn" or len(set(scores.values())) > 1  # fresh batch norms are all alike
 
 
-def test_imprinting_counts_what_a_block_adds() -> None:
+class Steps(nn.Module):
     """Of two blocks the first makes the classes separable and the second passes them on."""
 
-    class Steps(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            made = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU())
-            same = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU())
-            with torch.no_grad():
-                made[0].weight.copy_(torch.tensor([[1.0, -1, 0], [-1, 1, 0], [0, 0, 0]])[..., None, None])
-                same[0].weight.copy_(torch.eye(3)[..., None, None])
-            self.blocks = nn.ModuleList([made, same])
+    def __init__(self) -> None:
+        super().__init__()
+        made = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU())
+        same = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU())
+        with torch.no_grad():
+            made[0].weight.copy_(torch.tensor([[1.0, -1, 0], [-1, 1, 0], [0, 0, 0]])[..., None, None])
+            same[0].weight.copy_(torch.eye(3)[..., None, None])
+        self.blocks = nn.ModuleList([made, same])
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.blocks[1](self.blocks[0](x)).mean(1, keepdim=True)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks[1](self.blocks[0](x)).mean(1, keepdim=True)  # type: ignore[no-any-return]
 
+
+def test_imprinting_counts_what_a_block_adds() -> None:
     # the classes differ by which of two channels is larger; a third, much larger, is noise
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
@@ -169,6 +170,20 @@ def test_imprinting_counts_what_a_block_adds() -> None:
     image[torch.arange(64), labels] += 0.02
     image[:, 2] = 1000 * torch.rand(64, generator=generator)[:, None, None]
     batch = Batch(image, labels, torch.ones(64, dtype=torch.bool), tuple(map(str, range(64))))
+    found = imprinting(Steps(), ["blocks.0", "blocks.1"], [batch])
+    assert found["blocks.0"] > 0.3
+    assert found["blocks.1"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_imprinting_counts_what_a_block_adds_where_each_pixel_has_a_class() -> None:
+    """As above with a class for each pixel; void pixels, whose number is no class, are left out."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (4, 1, 8, 8), generator=generator)
+    image = torch.full((4, 3, 8, 8), 0.5)
+    image[:, :2].scatter_add_(1, labels, torch.full((4, 1, 8, 8), 0.02))
+    image[:, 2] = 1000 * torch.rand(4, 8, 8, generator=generator)
+    valid = torch.rand(4, 1, 8, 8, generator=generator) > 0.2
+    batch = Batch(image, labels.masked_fill(~valid, 255), valid, tuple("abcd"))
     found = imprinting(Steps(), ["blocks.0", "blocks.1"], [batch])
     assert found["blocks.0"] > 0.3
     assert found["blocks.1"] == pytest.approx(0.0, abs=1e-6)

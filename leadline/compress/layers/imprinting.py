@@ -44,10 +44,11 @@ class _Means:
 def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dict[str, float]:
     """The score of each block: the accuracy of the classifier behind it less that of one on the block's own input.
 
-    Batches of two sorts: `target` int64 [B], a class for each image, whose embedding is the map averaged to d x d and
-    flattened; or float [B,1,H,W], depth, where each cell of a block's map is an example, and its class is which of
-    BINS equally filled ranges the cell's mean depth is in. Embeddings are not normalised, the classes' means are, as
-    published. `batches` is gone through twice: once for the means, once for the accuracies. ValueError if it is empty.
+    What an example is depends on `target`. A class for each image, int64 [B]: the block's map, averaged to d x d and
+    flattened. A class for each pixel, int64 [B,1,H,W]: each cell of the map, with the class of the pixel in its middle.
+    Depth, float [B,1,H,W]: each cell of the map, with the range its mean depth is in, of BINS equally filled ones.
+    Embeddings are not normalised, the classes' means are, as published. `batches` is gone through twice: once for the
+    means, once for the accuracies. ValueError if it is empty.
 
     The authors compare a block with the one before it, which in their nets is its input.
     """
@@ -69,7 +70,8 @@ def imprinting(net: Any, blocks: Sequence[str], batches: Iterable[Batch]) -> dic
         assert found.sums is not None
         rows = F.normalize(found.sums / found.counts.clamp_min(1)[:, None], dim=1)
         embeddings, labels = _examples(features, batch, edges)
-        best = (embeddings @ rows.T).argmax(dim=1)
+        likeness = embeddings @ rows.T
+        best = likeness.masked_fill(found.counts == 0, -torch.inf).argmax(dim=1)  # not a class without an example
         hits[place] += int((best == labels).sum())
         total[place] += len(labels)
 
@@ -104,16 +106,27 @@ def _features(net: nn.Module, blocks: Sequence[str], batch: Batch) -> dict[Place
 
 def _examples(features: Tensor, batch: Batch, edges: Tensor | None) -> tuple[Tensor, Tensor]:
     """(embeddings [N,E], their classes [N])."""
-    if edges is None:
+    if batch.target.ndim == 1:
         d = max(1, round((TARGET / features.shape[1]) ** 0.5))
-        return F.adaptive_avg_pool2d(features, d).flatten(1), batch.target.flatten()
+        return F.adaptive_avg_pool2d(features, d).flatten(1), batch.target
     size = (features.shape[-2], features.shape[-1])
-    valid = batch.valid.float()
-    share = F.adaptive_avg_pool2d(valid, size).flatten()
-    depth = F.adaptive_avg_pool2d(torch.where(batch.valid, batch.target, 0) * valid, size).flatten()
-    keep = share > 0.5
-    labels = torch.bucketize(depth[keep] / share[keep], edges)
+    keep, labels = _labels_of_cells(batch, size) if edges is None else _ranges_of_cells(batch, size, edges)
     return features.movedim(1, -1).flatten(0, -2)[keep], labels
+
+
+def _labels_of_cells(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(which cells count [B*h*w], the classes of those)."""
+    maps = (batch.target, batch.valid)
+    labels, valid = (F.interpolate(x.float(), size, mode="nearest-exact").flatten() for x in maps)
+    return valid > 0, labels[valid > 0].long()
+
+
+def _ranges_of_cells(batch: Batch, size: tuple[int, int], edges: Tensor) -> tuple[Tensor, Tensor]:
+    """(which cells count [B*h*w], the ranges of depth of those)."""
+    share = F.adaptive_avg_pool2d(batch.valid.float(), size).flatten()
+    depth = F.adaptive_avg_pool2d(torch.where(batch.valid, batch.target, 0), size).flatten()
+    keep = share > 0.5
+    return keep, torch.bucketize(depth[keep] / share[keep], edges)
 
 
 def _edges(batches: Sequence[Batch]) -> Tensor | None:
