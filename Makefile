@@ -49,22 +49,18 @@ NET = $(if $(filter --model --model=% -m,$(ARGS)),,--model $(MODEL))
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): EXTRAS := dev,demo
+$(DEMO): EXTRAS := onnx,demo
+$(READY) $(DEMO): pyproject.toml constraints.txt
 	@$(PYTHON) -c "$(ENOUGH)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 runtimes: $(ALL)
 
 $(ALL): $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,$(RUNTIMES)]'
-	@touch $@
-
-$(DEMO): pyproject.toml constraints.txt
-	@$(PYTHON) -c "$(ENOUGH)"
-	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,demo]'
 	@touch $@
 
 demo: $(DEMO)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.tiny_pruning_nets import fastdepth
+from support.tiny_pruning_nets import thin_checkpoint
 from support.tiny_scenes import render, write_folder
 
 from leadline.cli.main import main
-from leadline.core.spec import Preprocess
-from leadline.nn.build import build
-from leadline.nn.checkpoint import load, read_provenance, save
+from leadline.nn.checkpoint import load, read_provenance
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Captured = pytest.CaptureFixture[str]
@@ -22,9 +19,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    net = build(replace(fastdepth(), preprocess=Preprocess((32, 64))), seed=0)
-    net.head.start_at(3.0)
-    return str(save(net, tmp_path_factory.mktemp("source") / "thin.safetensors"))
+    return thin_checkpoint(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.tiny_pruning_nets import fastdepth
+from support.tiny_pruning_nets import thin_checkpoint
 from support.tiny_scenes import render, write_folder
 from support.tiny_training import same
 
 from leadline.cli.main import main
-from leadline.core.spec import Preprocess, from_json, to_json
+from leadline.core.spec import from_json, to_json
 from leadline.distill.options import Distillation, TeacherOptions
-from leadline.nn.build import build
-from leadline.nn.checkpoint import load, save
+from leadline.nn.checkpoint import load
 from leadline.pipelines.compare import read_facts
 from leadline.training.options import FitOptions, Training
 
@@ -25,9 +23,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    net = build(replace(fastdepth(), preprocess=Preprocess((32, 64))), seed=0)
-    net.head.start_at(3.0)
-    return str(save(net, tmp_path_factory.mktemp("source") / "thin.safetensors"))
+    return thin_checkpoint(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny_training import trained_by_command
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData
@@ -214,11 +215,8 @@ def test_a_net_learns_what_there_is_to_learn_and_says_how_it_was_measured(cifar:
 
 
 def test_the_command_line_trains_measures_and_names_classes(cifar: Path, tmp_path: Path, capsys: Any) -> None:
-    source = save(build(TINY, seed=0), tmp_path / "start.safetensors")
-    words = ["train", "--data", str(cifar), "--model", str(source), "--batch", "10", "--steps", "2", "--workers", "0"]
-    assert main([*words, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    net = trained_by_command(TINY, cifar, tmp_path / "run", batch=10)
     capsys.readouterr()
-    net = str(tmp_path / "run/tiny_classes.safetensors")
     assert main(["val", "--data", str(cifar), "--model", net, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "top1@1" and report["n"] == 20 and set(report["metrics"]) == {"top1", "top5"}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from support.tiny_streets import TINY, VOID, street, write
+from support.tiny_training import trained_by_command
 
 from leadline.cli.main import main
 from leadline.core.errors import BadData, BadImage
@@ -192,11 +193,8 @@ def test_a_net_learns_to_name_what_pixels_show(camvid: Path, tmp_path: Path) -> 
 
 
 def test_the_command_line_writes_numbers_and_a_picture_with_a_legend(camvid: Path, tmp_path: Path, capsys: Any) -> None:
-    source = save(build(TINY, seed=0), tmp_path / "start.safetensors")
-    words = ["train", "--data", str(camvid), "--model", str(source), "--batch", "4", "--steps", "2", "--workers", "0"]
-    assert main([*words, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    net = trained_by_command(TINY, camvid, tmp_path / "run", batch=4)
     capsys.readouterr()
-    net = str(tmp_path / "run/tiny_labels.safetensors")
     assert main(["val", "--data", str(camvid), "--model", net, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "miou@1" and report["n"] == 4 and len(report["context"]["iou"]) == 11

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from leadline.cli.main import main
 from leadline.core.spec import Decoder, Encoder, Head, Spec
 from leadline.core.types import Item
 from leadline.data.batch import Batch
 from leadline.data.dataset import Dataset
 from leadline.data.loader import Part, loader
 from leadline.nn.build import Net, build
+from leadline.nn.checkpoint import save
 from leadline.training.losses import l1, supervised
 from leadline.training.options import FitOptions
 
@@ -38,6 +41,14 @@ def tiny() -> Net:
     net = build(TINY, seed=0)
     net.head.start_at(2.5)
     return net
+
+
+def trained_by_command(spec: Spec, data: Path, out: Path, batch: int) -> str:
+    """The checkpoint that `leadline train` writes into `out` after two steps of a new net of `spec` on `data`."""
+    source = save(build(spec, seed=0), out.parent / "start.safetensors")
+    words = ["train", "--data", str(data), "--model", str(source), "--batch", str(batch), "--steps", "2"]
+    assert main([*words, "--workers", "0", "--out", str(out), "--quiet"]) == 0
+    return str(out / f"{spec.name}.safetensors")
 
 
 def options(**changes: object) -> FitOptions:
