@@ -145,7 +145,7 @@ def show(
     reading: Read = AS_SAID,
     json: bool = False,
 ) -> int:
-    """Draw frames beside their depth as pictures, or beside what a label set says of them.
+    """Draw frames beside their depth or classes as pictures, or beside what a label set says of them.
 
     A picture is photograph, truth, label and their difference.
 
@@ -191,7 +191,7 @@ def show(
             continue
         file = out / f"{safe[i]}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(_drawn(sample, vmin, vmax)).save(file)
+        Image.fromarray(_drawn(sample, data.classes, vmin, vmax)).save(file)
         drawn.append(str(file))
     if json:
         print_json({"drawn": drawn, "left_out": left_out})
@@ -202,18 +202,35 @@ def show(
     return 0 if drawn else 1
 
 
-def _drawn(sample: Item, vmin: float | None, vmax: float | None) -> np.ndarray:
-    """uint8 RGB: image | truth | label | difference, or of image | truth, image | label and image what there is."""
+def _drawn(sample: Item, classes: tuple[str, ...], vmin: float | None, vmax: float | None) -> np.ndarray:
+    """uint8 RGB: image | truth | label | difference, or of image | truth, image | label and image what there is. Of a
+    data set of classes the truth is a colour for each pixel's, or the name of the image's; a label stands alone.
+    """
     from leadline.core import viz
     from leadline.core.types import Depth
 
-    truth = Depth(sample.target, "metric", sample.valid)
-    if sample.pseudo_depth is None:
-        return viz.side_by_side(sample.image, truth, vmin=vmin, vmax=vmax) if sample.valid.any() else sample.image
-    label = Depth(sample.pseudo_depth, sample.pseudo_kind, sample.pseudo_depth > 0)
-    if sample.valid.any() and sample.pseudo_kind == "metric":
-        return viz.panel(sample.image, truth, label, vmin=vmin, vmax=vmax, captions=("truth", "label"))
-    return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
+    truth = None if classes or not sample.valid.any() else Depth(sample.target, "metric", sample.valid)
+    if sample.pseudo_depth is not None:
+        label = Depth(sample.pseudo_depth, sample.pseudo_kind, sample.pseudo_depth > 0)
+        if truth is not None and sample.pseudo_kind == "metric":
+            return viz.panel(sample.image, truth, label, vmin=vmin, vmax=vmax, captions=("truth", "label"))
+        return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
+    if classes:
+        return _drawn_classes(sample, classes)
+    return sample.image if truth is None else viz.side_by_side(sample.image, truth, vmin=vmin, vmax=vmax)
+
+
+def _drawn_classes(sample: Item, classes: tuple[str, ...]) -> np.ndarray:
+    """uint8 RGB: the image under the name of its class, or beside the colours of its pixels' and their legend."""
+    import numpy as np
+
+    from leadline.core.types import Labels
+    from leadline.core.viz_labels import labels_picture, named_picture
+
+    if not sample.target.ndim:
+        return named_picture(sample.image, classes[int(sample.target)])
+    truth = labels_picture(Labels(sample.target, classes, sample.valid))
+    return np.concatenate([sample.image, truth], axis=1)
 
 
 @short_help(

@@ -128,7 +128,7 @@ def panel(
         f"{captions[1]}, {span}": colorize(prediction, vmin=low, vmax=high, colormap=colormap),
         f"error, 0 to {error_high:.3g}{unit}": _colours(error, both, (0.0, error_high), "inferno"),
     }
-    return np.concatenate([_captioned(part, caption) for caption, part in parts.items()], axis=1)
+    return np.concatenate([captioned(part, caption) for caption, part in parts.items()], axis=1)
 
 
 def legend(height: int, low: float, high: float, *, kind: str = "metric", colormap: str = "magma_r") -> np.ndarray:
@@ -191,7 +191,7 @@ def _beside(
     return np.concatenate(parts, axis=1)
 
 
-def _captioned(part: np.ndarray, caption: str) -> np.ndarray:
+def captioned(part: np.ndarray, caption: str) -> np.ndarray:
     """The picture under a line of text, which shrinks until it fits."""
     height, width = part.shape[:2]
     size = max(12, height // 16)

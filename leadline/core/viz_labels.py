@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from leadline.core.types import Labels
-from leadline.core.viz import BACKGROUND, INK
+from leadline.core.viz import BACKGROUND, INK, captioned
 
 VOID = (0, 0, 0)
 """Pixels without a label are black, which no class is."""
 _ROW, _BOX = 16, 12
+_LEAST = 128  # rows that a name needs beside it
 
 
 def palette(n: int) -> np.ndarray:
@@ -47,3 +48,9 @@ def labels_picture(labels: Labels) -> np.ndarray:
         draw.rectangle((3, top, 3 + _BOX, top + _BOX), fill=tuple(colours[name]))
         draw.text((6 + _BOX, top), name, fill=INK, font=font)
     return np.concatenate([picture, np.asarray(side)], axis=1)
+
+
+def named_picture(image: np.ndarray, name: str) -> np.ndarray:
+    """uint8 RGB: the image [H,W,3] under the name of its class; a small one is enlarged by a whole number."""
+    n = -(-_LEAST // min(image.shape[:2]))
+    return captioned(image.repeat(n, axis=0).repeat(n, axis=1), name)

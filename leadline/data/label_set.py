@@ -14,7 +14,6 @@ SHA-256 of its pixels.
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,6 @@ import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData, LeadlineError
-from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.spec import Kind
 from leadline.core.text import reason
 from leadline.core.types import Item
@@ -36,6 +34,7 @@ from leadline.data.identity import file_of, is_same
 from leadline.data.label_index import FORMAT as FORMAT
 from leadline.data.label_index import MANIFEST as MANIFEST
 from leadline.data.label_index import checked_manifest, lines_of, read_object
+from leadline.data.pictures import opened_picture
 
 ANEW = "label the data set anew, into another folder"
 TOP = 65535
@@ -148,14 +147,10 @@ def read_label(labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _picture(file: IO[bytes], place: Sequence[int], modes: tuple[str, ...]) -> np.ndarray:
     """A PNG picture [h,w] of one of the modes; ValueError for another, and for one that would fill the memory."""
     file.seek(place[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pillow warns of what is refused here
-        with Image.open(io.BytesIO(file.read(place[1])), formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} pixels, at most {MAX_PIXELS} are read")
-            if picture.mode not in modes:
-                raise ValueError(f"a {picture.mode!r} picture stands where {modes[0]!r} (grey) is needed")
-            return np.asarray(picture)
+    with opened_picture(io.BytesIO(file.read(place[1])), ("PNG",)) as picture:
+        if picture.mode not in modes:
+            raise ValueError(f"a {picture.mode!r} picture stands where {modes[0]!r} (grey) is needed")
+        return np.asarray(picture)
 
 
 def stored(values: np.ndarray, kind: Kind, depth_scale: float) -> tuple[np.ndarray, dict[str, float]]:

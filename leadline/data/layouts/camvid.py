@@ -13,17 +13,18 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
+from leadline.core.formats import formats
 from leadline.core.preprocess import IMAGE_SUFFIXES, read_image
 from leadline.core.tasks import CAMVID
-from leadline.core.text import read_text, split_lines
+from leadline.core.text import read_text, reason, split_lines
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.parts import SPLITS, divided
 from leadline.data.layouts.unlabelled import open_unlabelled
+from leadline.data.pictures import opened_picture
 
 VOID = 11
 
@@ -82,14 +83,13 @@ class Reader:
 
 def _labels(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("L", "P"):
-                raise BadData(
-                    f"{path} has the mode {picture.mode}; one channel of 8 bits is needed, a class in each pixel"
-                )
-            return np.array(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadImage(f"{path} cannot be read as an annotation: {error}") from error
+        with opened_picture(path, formats()) as picture:
+            mode, labels = picture.mode, np.array(picture)
+    except Exception as error:  # damaged pictures make pillow raise nearly anything
+        raise BadImage(f"{path} cannot be read as an annotation: {reason(error)}") from error
+    if mode not in ("L", "P"):
+        raise BadData(f"{path} has the mode {mode}; one channel of 8 bits is needed, a class in each pixel")
+    return labels
 
 
 def _pairs(root: Path, part: str) -> list[Pair]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
+from leadline.core.formats import formats
 from leadline.core.packages import need
 from leadline.core.tasks import CIFAR10
 from leadline.core.text import reason
@@ -26,6 +26,7 @@ from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.parts import divided, part_in
+from leadline.data.pictures import opened_picture
 
 _BATCHES = {
     "train": ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "train"),
@@ -118,10 +119,12 @@ def _decoded(path: Path) -> np.ndarray:
     pictures = np.empty((len(stored), 32, 32, 3), np.uint8)
     for i, one in enumerate(stored):
         try:
-            with Image.open(io.BytesIO(one.as_py())) as picture:
+            with opened_picture(io.BytesIO(one.as_py()), formats()) as picture:
+                if picture.size != (32, 32):
+                    raise ValueError(f"it is {picture.width} wide, {picture.height} high")
                 pictures[i] = np.asarray(picture.convert("RGB"))
-        except (OSError, ValueError, TypeError) as error:
-            raise BadImage(f"{path}: its picture {i} cannot be read, or is not 32x32: {error}") from error
+        except Exception as error:  # damaged pictures make pillow raise nearly anything
+            raise BadImage(f"{path}: its picture {i} cannot be read, or is not 32x32: {reason(error)}") from error
     return pictures
 
 
