@@ -31,7 +31,8 @@ class _Pruning(PruneOptions):
 
     method: Annotated[Method, arg(metavar="METHOD")]
     """One of netadapt (greedy, layer by layer), masks (learned together with the weights), layers (whole blocks, by
-    --criterion), or a score for each channel: l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random."""
+    --criterion), gates (filters on and off for each image), or a score for each channel: l1, l2, bn, taylor,
+    taylor_gate, taylor_output, rank, random."""
     budget: Annotated[str, arg(metavar="BUDGET")]
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
     runtime: Annotated[str | None, arg(metavar="NAME")] = None

@@ -11,7 +11,7 @@ from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, ch
 from leadline.training.options import FitOptions, Training
 
 Method = Literal[
-    "netadapt", "masks", "layers", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"
+    "netadapt", "masks", "layers", "gates", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"
 ]
 Criterion = Literal["imprinting", "weight", "taylor_weight", "taylor_output", "taylor_gate", "bn", "ensemble"]
 _SHORT = FitOptions(steps=20, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
@@ -89,12 +89,31 @@ class Masks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gates:
+    """How gates learn (Elkerdawy et al. 2022)."""
+
+    ratio: float | None = None
+    """A filter is needed as long as the hottest ones have at most this part of the heat; None: what the budget leaves,
+    by the multiply-accumulates that are expected before any training."""
+    mode: Literal["decoupled", "joint"] = "decoupled"
+    """decoupled: the predictors' error reaches the predictors alone; joint: the net, too."""
+    weight: float = 10.0
+    """Of the predictors' error. With sgd and decoupled it is their learning rate over the net's, 10 as published."""
+    until: float = 0.5
+    """Part of the training after which the predictors stay as they are."""
+
+    def __post_init__(self) -> None:
+        check(self, ratio=UP_TO_1, weight=ABOVE_0, until=UP_TO_1, mode=one_of("decoupled", "joint"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PruneOptions:
     """How a net is pruned: everything of a run but the training."""
 
     method: Method
-    """netadapt: greedy, layer by layer; masks: learned with the weights; layers: whole blocks are left out; the others:
-    a score for each channel, and one threshold for all of them."""
+    """netadapt: greedy, layer by layer; masks: learned with the weights; layers: whole blocks are left out; gates:
+    filters are switched on and off for each image, to a budget of MACs; the others: a score for each channel, and one
+    threshold for all of them."""
     budget: str
     """[KIND=]VALUE, KIND one of params, macs, bytes, latency; VALUE a number (800k, 1.5MB, 5ms, 30fps) or a part of
     what the net has (0.5x, 50%), without KIND of its MACs, or with a runtime of its latency."""
@@ -106,6 +125,7 @@ class PruneOptions:
     """For latency: its threads; by default every core."""
     netadapt: NetAdapt = NetAdapt()
     masks: Masks = Masks()
+    gates: Gates = Gates()
     multiple: int = 8
     """Widths are multiples of this."""
     layers: tuple[str, ...] = ()
@@ -149,6 +169,10 @@ class PruneOptions:
             (
                 not self.reinit or self.finetune,
                 "new weights without a training are of no use; leave --reinit out, or let it train",
+            ),
+            (
+                self.method != "gates" or (self.finetune and not self.reinit),
+                "gates learn in the training, from the net's own weights; leave --no-finetune and --reinit out",
             ),
         )
 

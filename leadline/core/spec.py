@@ -202,9 +202,8 @@ class Head:
 class Spec:
     """A net, described completely: `build(spec)` makes it, `to_json` and `from_json` store it.
 
-    `skipped` names blocks replaced by identity (`nn.skip`), `gates` layers with a dynamic gate; the latter must be
-    empty, since this version of leadline makes and runs none. `provenance` has one line for each thing that
-    happened to the net. `name` is part of file names.
+    `skipped` names blocks replaced by identity (`nn.skip`), `gates` convolutions with a dynamic gate (`nn.gates`).
+    `provenance` has one line for each thing that happened to the net. `name` is part of file names.
     """
 
     name: str
@@ -222,8 +221,8 @@ class Spec:
             _named(self.name),
             (of_file, f"name is {short_repr(self.name)}; files are called so: a name without slashes is needed"),
             (
-                not self.gates,
-                f"gates is {short_repr(self.gates)}; this version of leadline does not know such nets, a newer one may",
+                len(self.gates) <= MAX_BLOCKS and len(set(self.gates)) == len(self.gates),
+                f"gates is {short_repr(self.gates)}; at most {MAX_BLOCKS} different names are allowed",
             ),
         )
 

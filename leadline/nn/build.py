@@ -16,6 +16,7 @@ from leadline.core.spec import Spec
 from leadline.nn.blocks import upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
+from leadline.nn.gates import gate_, predictors
 from leadline.nn.heads import HEADS
 from leadline.nn.skip import leave_out_
 
@@ -45,6 +46,7 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.preprocess.std).view(1, 3, 1, 1), persistent=False)
         leave_out_(self, spec.skipped)
+        gate_(self, spec.gates)
 
     def forward(self, image: Tensor, raw: bool = False) -> Any:
         """The depth map; with `raw` the list of all maps that a loss may look at, fine to coarse.
@@ -138,6 +140,8 @@ def _draw_(net: Net, generator: torch.Generator) -> None:
         nn.init.normal_(module.weight, 0.0, math.sqrt(1.0 / fan), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    for predictor in predictors(net):
+        predictor.start()
 
 
 def calibrated(net: Net, focal_times_baseline: float, size: tuple[int, int] | None = None) -> Net:

@@ -46,9 +46,13 @@ def removable(net: Any) -> tuple[str, ...]:
 
 
 def skip_(net: Any, names: Sequence[str]) -> None:
-    """Leave the blocks `names` out of `net`, in place; its Spec names them. An unknown one is a ValueError."""
+    """Leave the blocks `names` out of `net`, in place, with their gates; its Spec names them. An unknown one is a
+    ValueError.
+    """
     leave_out_(net, names)
-    net.spec = replace(net.spec, skipped=(*net.spec.skipped, *names))
+    gone = tuple(f"{name}." for name in names)
+    gates = tuple(gate for gate in net.spec.gates if not gate.startswith(gone))
+    net.spec = replace(net.spec, skipped=(*net.spec.skipped, *names), gates=gates)
 
 
 def leave_out_(net: nn.Module, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leadline.core.spec import Decoder, Encoder, Head, Kind, Preprocess, Spec
 from leadline.core.text import reason
 from leadline.nn.build import Net
+from leadline.nn.gates import gate_
 from leadline.nn.modes import evaluating
 from leadline.nn.skip import leave_out_
 
@@ -96,11 +97,12 @@ def class_of(spec: Spec) -> str | None:
 
 
 def around_copy(module: nn.Module, spec: Spec) -> Wrapped:
-    """A wrapped copy of `module` without the blocks that `spec` leaves out: whoever changes its tensors leaves the
-    caller's alone.
+    """A wrapped copy of `module` without the blocks that `spec` leaves out, and with its gates: whoever changes its
+    tensors leaves the caller's alone.
     """
     net = Wrapped(copy.deepcopy(module), spec)
     leave_out_(net, spec.skipped)
+    gate_(net, spec.gates)
     return net
 
 

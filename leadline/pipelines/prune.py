@@ -11,6 +11,7 @@ from typing import Any
 
 from leadline.compress.cost.budget import limit, parse
 from leadline.compress.cost.count import shapes_of
+from leadline.compress.dynamic.gate_loss import GateLoss
 from leadline.compress.options import Pruning
 from leadline.compress.steps import compress
 from leadline.core.errors import BadCheckpoint
@@ -21,6 +22,7 @@ from leadline.core.writing import may_be_written
 from leadline.distill.self_loss import answered
 from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
+from leadline.pipelines.prune_gates import check_budget
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
 from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
@@ -52,6 +54,8 @@ def run(
     """
     training, folder = options.training, options.out.with_suffix("")
     budget = parse(options.budget, options.runtime, options.threads)
+    if options.method == "gates":
+        check_budget(budget)
     if options.method == "netadapt" and not training.val_every:
         raise ValueError(
             "NetAdapt needs a validation split, neither trained on nor reported; val_every is 0, give --val-every 10"
@@ -87,7 +91,8 @@ def run(
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
     if options.finetune:
-        pruned, (report,) = compress(pruned, partial(_trained, options=options, made=made, resume=resume, say=say))
+        train = partial(_trained, options=options, made=made, resume=resume, say=say, ratio=facts.get("ratio", 1.0))
+        pruned, (report,) = compress(pruned, train)
     stored = save_like(source, pruned, options.out, provenance=_provenance(options, made, source, facts, report))
     return Pruned(net.cpu().eval(), load(options.out), report, stored)
 
@@ -99,12 +104,16 @@ def _kept(at: Path) -> Net:
         raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
 
 
-def _trained(net: Net, *, options: Pruning, made: Parts, resume: bool, say: Say) -> tuple[Net, Report]:
+def _trained(
+    net: Net, *, options: Pruning, made: Parts, resume: bool, say: Say, ratio: float = 1.0
+) -> tuple[Net, Report]:
     """The long training."""
     out = options.out.with_suffix("") / "training"
     if resume:
         tell_lengthened(out, made.options, say)
     loss = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
+    if options.method == "gates":
+        loss = GateLoss(loss, options.gates, ratio, made.options.steps)
     net, report = fit(
         net, made.loading(workers=made.workers), loss, made.options, out=out, resume=resume,
         validate=made.validate, finish=made.finish,

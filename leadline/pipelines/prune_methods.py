@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ import torch
 from leadline.compress.cost.budget import Budget
 from leadline.compress.cost.count import Cost, byte_cost, macs_cost, parameter_cost, shapes_of
 from leadline.compress.cost.latency import latency_cost, table, timed
-from leadline.compress.layers.remove import block_scores, check_removable, named_scores, removable_or_refuse, remove_to
 from leadline.compress.options import Pruning
 from leadline.compress.pruning.groups import Channels
 from leadline.compress.pruning.importance import Scores, batch_norm_scale, named, random
@@ -35,6 +33,8 @@ from leadline.evaluation.protocols import Protocol
 from leadline.evaluation.protocols import find as find_protocol
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load
+from leadline.pipelines.prune_gates import check_gates, gated
+from leadline.pipelines.prune_layers import check_layers, less_deep
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.predict.predictor import predictor_of
 from leadline.training.fit import fit, moved
@@ -84,9 +84,11 @@ def check(options: Pruning, made: Parts, costs: CostModel, most: float) -> None:
             f"NetAdapt needs a validation split, neither trained on nor reported, and {folder} has too few images to "
             "keep one; give more images"
         )
+    if options.method == "gates":
+        check_gates(made.net, seen(made), most)
+        return
     if options.method == "layers":
-        blocks = _named_so(dict.fromkeys(removable_or_refuse(made.net), 0.0), options)
-        check_removable(made.net, list(blocks), partial(_cost_of, costs=costs), most)
+        check_layers(options, made, costs, most)
         return
     net, channels = made.net, _looked_at(made.net, options)
     if options.method == "bn":
@@ -121,7 +123,10 @@ def prune_to_budget(
     elif options.method == "masks":
         net, facts = _masked(net, options, made, costs, most, resume, say)
     elif options.method == "layers":
-        net, facts = _less_deep(net, options, made, costs, most, say)
+        net, facts = less_deep(net, options, made, costs, most, partial(seen, made), say)
+    elif options.method == "gates":
+        net, facts = gated(net, options, seen(made), most, say)
+        return net, Report(net.spec.name, context={"step": line, **facts})
     else:
         net, facts = _scored(net, options, made, costs, most, say)
     widths = {name: group.size for name, group in traced(net).free.items()}
@@ -217,43 +222,6 @@ def _scored(
             own = copy.deepcopy(made.loss)  # rounds must not change the loss that the long training starts with
             net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
     return net, {"rounds": options.rounds, "cost": found}
-
-
-def _cost_of(net: Net, *, costs: CostModel) -> float:
-    return costs.cost_of(net)(shapes_of(net)) if costs.measure is None else costs.measure(net)
-
-
-def _named_so(scores: Mapping[str, float], options: Pruning) -> dict[str, float]:
-    """The scores of the blocks whose names begin as `options.layers` say."""
-    found = {name: score for name, score in scores.items() if name.startswith(options.layers or "")}
-    if not found:
-        raise ValueError(
-            f"layers is {', '.join(options.layers)}; no block that can go is called so: {', '.join(scores)}"
-        )
-    return found
-
-
-def _less_deep(
-    net: Net, options: Pruning, made: Parts, costs: CostModel, most: float, say: Say
-) -> tuple[Net, dict[str, Any]]:
-    """LayerPrune: blocks left out, in `rounds` steps from what the net costs to the budget."""
-    cost = partial(_cost_of, costs=costs)
-    before, first, history = net.spec.skipped, cost(net), []
-    found = first
-    for i in range(options.rounds):
-        last = i + 1 == options.rounds
-        batches = list(islice(seen(made), options.n_batches))
-        scores = _named_so(block_scores(net, options.criterion, batches, made.loss), options)
-        limit = first * (most / first) ** ((i + 1) / options.rounds)
-        had = len(net.spec.skipped)
-        net, found = remove_to(net, scores, cost, most if last else limit, found)
-        gone = net.spec.skipped[had:]
-        history.append({"scores": named_scores(scores), "removed": list(gone), "cost": found})
-        say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {figure(found)}")
-        if not last:
-            own = copy.deepcopy(made.loss)  # the long training begins with the loss as it was
-            net, _ = fit(net, made.loading(workers=made.workers), own, options.between, finish=made.finish)
-    return net, {"cost": found, "removed": list(net.spec.skipped[len(before) :]), "layers": history}
 
 
 def recovery(training: Training, model: str) -> Recovery:

@@ -15,6 +15,7 @@ from leadline.core.report import Report
 from leadline.data.dataset import Dataset
 from leadline.evaluation.evaluate import evaluate_all
 from leadline.nn.build import Net
+from leadline.pipelines.prune_gates import macs_on
 from leadline.predict.predictor import predictor_of
 
 
@@ -29,7 +30,8 @@ def compared(
     protocols: Sequence[str] = (),
 ) -> list[Report]:
     """Reports of both nets: parameters, MACs, bytes in half precision and of their `files` as they lie, median ms in
-    each runtime, timed in turns, and with `data` their metrics, a report for each protocol.
+    each runtime, timed in turns, and with `data` their metrics, a report for each protocol. The MACs of a net with
+    gates are the mean over images of `data`.
     """
     nets = {"before": before, "after": after}
     size = before.spec.preprocess.size
@@ -41,6 +43,9 @@ def compared(
         }
         for what, net in nets.items()
     }
+    for what, net in nets.items():
+        if net.spec.gates and data is not None:
+            costs[what]["macs"] = round(macs_on(net, data))
     for cost, file in zip(costs.values(), files or (), strict=False):
         cost["file_bytes"] = file.stat().st_size
     times: dict[str, dict[str, float]] = {what: {} for what in nets}

@@ -74,7 +74,7 @@ WRONG: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("focal_times_baseline", lambda: Head(focal_times_baseline=-1)),
     ("focal_times_baseline", lambda: Head(focal_times_baseline=NAN)),
     ("focal_times_baseline", lambda: Head(focal_times_baseline=INF)),
-    ("gates", lambda: replace(NET, gates=("decoder",))),
+    ("gates", lambda: replace(NET, gates=("decoder", "decoder"))),
     *((f"name is {short_repr(name)}", lambda name=name: replace(NET, name=name))  # type: ignore[misc]
       for name in ("", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "a\nb", "\x1b[2J", "\x00", " a", "\u202egnp.a",
                    "x" * 201)),
