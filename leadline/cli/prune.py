@@ -31,8 +31,8 @@ class _Pruning(PruneOptions):
 
     method: Annotated[Method, arg(metavar="METHOD")]
     """One of netadapt (greedy, layer by layer), masks (learned together with the weights), layers (whole blocks, by
-    --criterion), gates (filters on and off for each image), or a score for each channel: l1, l2, bn, taylor,
-    taylor_gate, taylor_output, rank, random."""
+    --criterion), gates (filters on and off for each image), widths (the first filters run alone, too), or a score for
+    each channel: l1, l2, bn, taylor, taylor_gate, taylor_output, rank, random."""
     budget: Annotated[str, arg(metavar="BUDGET")]
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
     runtime: Annotated[str | None, arg(metavar="NAME")] = None
@@ -139,7 +139,7 @@ def prune(
     pruned = run(Pruning(**vars(how) | timed, training=training), resume=resume, say=inform, progress=progress)
     reports = compared(
         pruned.before, pruned.after, files=(find(model), how.out), runtimes=runtimes, threads=how.threads,
-        data=test if len(test) else None, protocols=protocols,
+        data=test if len(test) else None, protocols=protocols, narrower=pruned.narrower,
     )  # fmt: skip
     if plot is not None:
         draw_widths(pruned.before, pruned.after, plot)

@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, check, one_of, require
+from leadline.core.allowed import ABOVE_0, FROM_0, INSIDE, UP_TO_1, at_least, between, check, one_of, require
 from leadline.training.options import FitOptions, Training
 
 Method = Literal[
-    "netadapt", "masks", "layers", "gates", "l1", "l2", "bn", "taylor", "taylor_gate", "taylor_output", "rank", "random"
+    "netadapt",
+    "masks",
+    "layers",
+    "gates",
+    "widths",
+    "l1",
+    "l2",
+    "bn",
+    "taylor",
+    "taylor_gate",
+    "taylor_output",
+    "rank",
+    "random",
 ]
 Criterion = Literal["imprinting", "weight", "taylor_weight", "taylor_output", "taylor_gate", "bn", "ensemble"]
 _SHORT = FitOptions(steps=20, optimizer="adamw", lr=2e-4, schedule="constant", clip=1.0)
@@ -107,12 +119,26 @@ class Gates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nested:
+    """How a net learns to run with its first filters alone, too."""
+
+    levels: int = 1
+    """How many narrower widths there are; the narrowest meets the budget, others lie between it and the whole net."""
+    distill: float = 1.0
+    """Each width also imitates the whole net's answer, with this weight; 0: it learns from the data alone."""
+
+    def __post_init__(self) -> None:
+        check(self, levels=between(1, 3), distill=FROM_0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PruneOptions:
     """How a net is pruned: everything of a run but the training."""
 
     method: Method
     """netadapt: greedy, layer by layer; masks: learned with the weights; layers: whole blocks are left out; gates:
-    filters are switched on and off for each image, to a budget of MACs; the others: a score for each channel, and one
+    filters are switched on and off for each image, to a budget of MACs; widths: the net that can also run with its
+    first filters alone; the others: a score for each channel, and one
     threshold for all of them."""
     budget: str
     """[KIND=]VALUE, KIND one of params, macs, bytes, latency; VALUE a number (800k, 1.5MB, 5ms, 30fps) or a part of
@@ -126,6 +152,7 @@ class PruneOptions:
     netadapt: NetAdapt = NetAdapt()
     masks: Masks = Masks()
     gates: Gates = Gates()
+    nested: Nested = Nested()
     multiple: int = 8
     """Widths are multiples of this."""
     layers: tuple[str, ...] = ()
@@ -171,8 +198,9 @@ class PruneOptions:
                 "new weights without a training are of no use; leave --reinit out, or let it train",
             ),
             (
-                self.method != "gates" or (self.finetune and not self.reinit),
-                "gates learn in the training, from the net's own weights; leave --no-finetune and --reinit out",
+                self.method not in ("gates", "widths") or (self.finetune and not self.reinit),
+                "gates and widths learn in the training, from the net's own weights; leave --no-finetune and --reinit "
+                "out",
             ),
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from leadline.core.errors import BadCheckpoint, LeadlineError
 from leadline.core.spec import Spec, from_json, to_json
@@ -30,19 +31,27 @@ from leadline.nn.files import shipped as shipped
 from leadline.nn.resize import check_kernels, resize_
 from leadline.nn.wrap import around_copy, class_of
 
+_BESIDE = "beside."
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def save(
-    net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+    net: Net,
+    path: Path | str,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write `net` to `path`, atomically: a crash leaves the old file or the new one.
 
     `provenance` is any JSON: data, licences, command, commit, metrics. With `dtype=torch.float16` the file is half as
-    large and the loaded net differs by rounding; a value that half precision cannot hold is a ValueError.
+    large and the loaded net differs by rounding; a value that half precision cannot hold is a ValueError. `beside` are
+    tensors that `load` passes over and `read_beside` gives.
     """
     tensors = {}
-    for name, tensor in net.state_dict().items():
+    others = {f"{_BESIDE}{name}": tensor for name, tensor in (beside or {}).items()}
+    for name, tensor in {**net.state_dict(), **others}.items():
         if name.endswith("num_batches_tracked"):
             continue
         stored = tensor.detach().cpu().contiguous()
@@ -68,7 +77,7 @@ def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> 
     """
     path = find(name_or_path)
     metadata, tensors = _read(path)
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    tensors = {name: tensor.float() for name, tensor in tensors.items() if not name.startswith(_BESIDE)}
     wild = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if wild:
         raise BadCheckpoint(
@@ -89,6 +98,12 @@ def load(name_or_path: Path | str, *, module: torch.nn.Module | None = None) -> 
     if not torch.isfinite(seen).all():
         raise BadCheckpoint(f"{path} gives no number for a black picture: its weights are damaged, or the training was")
     return net
+
+
+def read_beside(name_or_path: Path | str) -> dict[str, Tensor]:
+    """The tensors, float32, that `save` was given as `beside`; empty for most files."""
+    tensors = _read(find(name_or_path))[1]
+    return {name.removeprefix(_BESIDE): x.float() for name, x in tensors.items() if name.startswith(_BESIDE)}
 
 
 def _empty(path: Path, spec: Spec, module: torch.nn.Module | None) -> Net:
@@ -116,16 +131,23 @@ def stored_as(name_or_path: Path | str) -> torch.dtype:
 _STORED = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def save_like(source: Path | str, net: Net, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> str:
+def save_like(
+    source: Path | str,
+    net: Net,
+    path: Path | str,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Tensor] | None = None,
+) -> str:
     """Write `net` in the numbers that the checkpoint `source` is stored in, as `save` does, and say in which. What half
     precision cannot hold is stored in float32.
     """
     dtype = stored_as(source)
     try:
-        save(net, path, provenance=provenance, dtype=dtype)
+        save(net, path, provenance=provenance, dtype=dtype, beside=beside)
     except ValueError:
         dtype = torch.float32
-        save(net, path, provenance=provenance)
+        save(net, path, provenance=provenance, beside=beside)
     return str(dtype).removeprefix("torch.")
 
 

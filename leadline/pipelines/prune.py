@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from leadline.compress.cost.budget import limit, parse
 from leadline.compress.cost.count import shapes_of
 from leadline.compress.dynamic.gate_loss import GateLoss
+from leadline.compress.dynamic.nested import NestedLoss
 from leadline.compress.options import Pruning
 from leadline.compress.steps import compress
 from leadline.core.errors import BadCheckpoint
@@ -24,9 +25,10 @@ from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_gates import check_budget
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
+from leadline.pipelines.prune_widths import load_nested, traced
 from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
-from leadline.training.fit import fit
+from leadline.training.fit import Loss, fit
 from leadline.training.state import check_same, commit, read_json, with_more_steps
 
 
@@ -39,6 +41,8 @@ class Pruned:
     report: Report
     stored: str
     """The numbers in the file: those that the net came in, such as float16."""
+    narrower: Sequence[Net] = ()
+    """Of nested widths: those below the whole net, the narrowest first."""
 
 
 def run(
@@ -54,8 +58,8 @@ def run(
     """
     training, folder = options.training, options.out.with_suffix("")
     budget = parse(options.budget, options.runtime, options.threads)
-    if options.method == "gates":
-        check_budget(budget)
+    if options.method in ("gates", "widths"):
+        check_budget(budget, options.method)
     if options.method == "netadapt" and not training.val_every:
         raise ValueError(
             "NetAdapt needs a validation split, neither trained on nor reported; val_every is 0, give --val-every 10"
@@ -90,11 +94,25 @@ def run(
     if options.name is not None:
         pruned.spec = replace(pruned.spec, name=options.name)
     report = Report(pruned.spec.name)
+    loss = _loss(pruned, options, made, facts)
     if options.finetune:
-        train = partial(_trained, options=options, made=made, resume=resume, say=say, ratio=facts.get("ratio", 1.0))
+        train = partial(_trained, options=options, made=made, loss=loss, resume=resume, say=say)
         pruned, (report,) = compress(pruned, train)
-    stored = save_like(source, pruned, options.out, provenance=_provenance(options, made, source, facts, report))
-    return Pruned(net.cpu().eval(), load(options.out), report, stored)
+    beside = loss.norms() if isinstance(loss, NestedLoss) else None
+    provenance = _provenance(options, made, source, facts, report)
+    stored = save_like(source, pruned, options.out, provenance=provenance, beside=beside)
+    narrower = load_nested(options.out)[:-1] if beside else ()
+    return Pruned(net.cpu().eval(), load(options.out), report, stored, narrower)
+
+
+def _loss(net: Net, options: Pruning, made: Parts, facts: Mapping[str, Any]) -> Loss:
+    """What the long training minimises: the task's loss, with a teacher, or with what the method adds."""
+    base = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
+    if options.method == "gates":
+        return GateLoss(base, options.gates, facts["ratio"], made.options.steps)
+    if options.method == "widths":
+        return NestedLoss(base, net, traced(net), facts["width_levels"], options.nested.distill)
+    return base
 
 
 def _kept(at: Path) -> Net:
@@ -104,16 +122,11 @@ def _kept(at: Path) -> Net:
         raise BadCheckpoint(f"{error}; remove {at}, and --resume makes it again") from error
 
 
-def _trained(
-    net: Net, *, options: Pruning, made: Parts, resume: bool, say: Say, ratio: float = 1.0
-) -> tuple[Net, Report]:
+def _trained(net: Net, *, options: Pruning, made: Parts, loss: Loss, resume: bool, say: Say) -> tuple[Net, Report]:
     """The long training."""
     out = options.out.with_suffix("") / "training"
     if resume:
         tell_lengthened(out, made.options, say)
-    loss = partial(answered, made.loss, made.net, options.distill_weight) if options.distill_weight else made.loss
-    if options.method == "gates":
-        loss = GateLoss(loss, options.gates, ratio, made.options.steps)
     net, report = fit(
         net, made.loading(workers=made.workers), loss, made.options, out=out, resume=resume,
         validate=made.validate, finish=made.finish,

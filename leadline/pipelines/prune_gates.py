@@ -23,12 +23,12 @@ _LOOKED_AT = 500
 """So many images say what a gated net costs on a data set."""
 
 
-def check_budget(budget: Budget) -> None:
-    """A ValueError for a budget that gates cannot meet: they save multiply-accumulates, and nothing else by itself."""
+def check_budget(budget: Budget, method: str) -> None:
+    """A ValueError for a budget that gates and widths cannot meet: what each image needs is known in MACs alone."""
     if budget.kind != "macs":
         raise ValueError(
-            f"the budget is one of {budget.kind}, and gates save multiply-accumulates alone, since masks run no "
-            "faster; give --budget macs=0.5x"
+            f"the budget is one of {budget.kind}, and {method} save multiply-accumulates for each image alone; give "
+            "--budget macs=0.5x"
         )
 
 

@@ -20,7 +20,6 @@ from leadline.compress.pruning.masks import Masked
 from leadline.compress.pruning.netadapt import CostModel, netadapt
 from leadline.compress.pruning.select import check_reach, choose, within
 from leadline.compress.pruning.surgery import keep_topk, mask_consumers, prune, round_to_multiple
-from leadline.compress.pruning.trace import trace
 from leadline.compress.recovery import Recovery
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.report import Report
@@ -35,6 +34,7 @@ from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load
 from leadline.pipelines.prune_gates import check_gates, gated
 from leadline.pipelines.prune_layers import check_layers, less_deep
+from leadline.pipelines.prune_widths import nested, traced
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.predict.predictor import predictor_of
 from leadline.training.fit import fit, moved
@@ -127,6 +127,8 @@ def prune_to_budget(
     elif options.method == "gates":
         net, facts = gated(net, options, seen(made), most, say)
         return net, Report(net.spec.name, context={"step": line, **facts})
+    elif options.method == "widths":
+        net, facts = nested(net, _looked_at(net, options), options, seen(made), most, say)
     else:
         net, facts = _scored(net, options, made, costs, most, say)
     widths = {name: group.size for name, group in traced(net).free.items()}
@@ -249,11 +251,6 @@ def _example(net: Net) -> torch.Tensor:
 def _aims(options: Pruning) -> bool:
     """Whether the method is to meet the budget; masks in mode `task`, or of a fixed strength, go where they will."""
     return options.method != "masks" or (options.masks.mode == "total" and options.masks.controlled)
-
-
-def traced(net: Net) -> Channels:
-    """Its Channels, for images of its own size."""
-    return trace(net, _example(net))
 
 
 def _looked_at(net: Net, options: Pruning) -> Channels:

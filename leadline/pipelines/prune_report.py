@@ -28,12 +28,13 @@ def compared(
     threads: int | None = None,
     data: Dataset | None = None,
     protocols: Sequence[str] = (),
+    narrower: Sequence[Net] = (),
 ) -> list[Report]:
     """Reports of both nets: parameters, MACs, bytes in half precision and of their `files` as they lie, median ms in
     each runtime, timed in turns, and with `data` their metrics, a report for each protocol. The MACs of a net with
-    gates are the mean over images of `data`.
+    gates are the mean over images of `data`. `narrower` are the other widths of `after`, the narrowest first.
     """
-    nets = {"before": before, "after": after}
+    nets = {"before": before, "after": after} | {f"width {i}": net for i, net in enumerate(narrower, 1)}
     size = before.spec.preprocess.size
     costs = {
         what: {

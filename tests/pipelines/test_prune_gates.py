@@ -69,13 +69,13 @@ def test_the_command_reports_the_cost_that_its_predictors_leave(
 
 def test_what_gates_cannot_do_is_told_before_anything_is_trained(plan: Pruning) -> None:
     for budget in ("params=0.5x", "1kB"):
-        with pytest.raises(ValueError, match=r"gates save multiply-accumulates alone.*--budget macs=0\.5x"):
+        with pytest.raises(ValueError, match=r"gates save multiply-accumulates for each image.*--budget macs=0\.5x"):
             pruning.run(replace(plan, budget=budget))
     pruning.run(plan)
     twice = replace(plan, out=plan.out.with_name("b.safetensors"), training=replace(plan.training, model=str(plan.out)))
     with pytest.raises(ValueError, match="no convolution left that could have a gate"):
         pruning.run(twice)
-    with pytest.raises(ValueError, match="gates learn in the training"):
+    with pytest.raises(ValueError, match="gates and widths learn in the training"):
         replace(plan, finetune=False)
     with pytest.raises(ValueError, match="mode is"):
         Gates(mode="both")  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def map_rank(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], la
     `net` is used in eval mode and left as it was.
     """
     net = copy.deepcopy(net).eval()
-    modules = {m: group for group in channels.free.values() for m in _outputs(net, group)}
+    modules = {m: group for group in channels.free.values() for m in outputs(net, group)}
     seen: dict[str, list[Tensor]] = {name: [] for name in modules}
 
     def note(name: str, out: Tensor) -> None:
@@ -96,7 +96,7 @@ def taylor(net: nn.Module, channels: Channels, *, batches: Iterable[Batch], loss
     if at not in ("weight", "gate", "output"):
         raise ValueError(f"at is {at!r}; weight, gate or output is needed")
     net = copy.deepcopy(net).eval().requires_grad_()
-    modules = {m: group for group in channels.free.values() for m in _outputs(net, group)} if at == "output" else {}
+    modules = {m: group for group in channels.free.values() for m in outputs(net, group)} if at == "output" else {}
     sums: dict[str, Tensor] = {}
     n = 0
 
@@ -195,7 +195,7 @@ def _norms(net: nn.Module, group: Group) -> list[str]:
     return [m for m in dict.fromkeys(modules) if isinstance(net.get_submodule(m), nn.BatchNorm2d)]
 
 
-def _outputs(net: nn.Module, group: Group) -> list[str]:
+def outputs(net: nn.Module, group: Group) -> list[str]:
     """The modules whose output holds the group's channels: its batch norms, or its filters where it has none."""
     return _norms(net, group) or [tensor.rpartition(".")[0] for tensor, _ in _filters(net, group)]
 
@@ -225,7 +225,7 @@ def _products(net: nn.Module, channels: Channels, at: str) -> Iterator[tuple[str
             if weight.grad is not None:
                 yield tensor, sums_over((weight * weight.grad).detach() ** 2, dim)
         return
-    for module, group in {m: one for one in groups for m in _outputs(net, one)}.items():
+    for module, group in {m: one for one in groups for m in outputs(net, one)}.items():
         part = net.get_submodule(module)
         dim = next(d for t, d in group.param_axes if t == f"{module}.weight" and (t, d) not in group.read)
         products = [
