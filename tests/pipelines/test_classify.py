@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 from dataclasses import replace
@@ -13,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.png_bomb import bomb
+from support.tiny_classes import pictures, png, write_batches, write_parquet
 from support.tiny_training import trained_by_command
 
 from leadline.cli.main import main
-from leadline.core.errors import BadData
+from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Encoder, Head, Spec
 from leadline.core.tasks import CIFAR10, CLASSIFY, TASKS, task_of
 from leadline.core.types import ClassScores
@@ -35,22 +36,6 @@ from leadline.training.losses.classes import cross_entropy
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def pictures(n: int, seed: int) -> tuple[np.ndarray, list[int]]:
-    """Pictures whose class is how bright they are, of ten."""
-    rng = np.random.default_rng(seed)
-    labels = [i % 10 for i in range(n)]
-    grey = np.array([25 * label + 12 for label in labels])[:, None, None, None]
-    return (grey + rng.integers(-3, 4, (n, 32, 32, 3))).clip(0, 255).astype(np.uint8), labels
-
-
-def write_batches(root: Path, name: str, n: int, seed: int) -> Path:
-    images, labels = pictures(n, seed)
-    root.mkdir(parents=True, exist_ok=True)
-    flat = images.transpose(0, 3, 1, 2).reshape(n, 3072)
-    (root / name).write_bytes(pickle.dumps({b"data": flat, b"labels": labels, b"batch_label": b"x"}, protocol=2))
-    return root / name
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +58,37 @@ def test_the_authors_pickles_are_read_and_the_classes_have_their_names(cifar: Pa
 
 
 def test_parquet_holds_the_same(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
+    pytest.importorskip("pyarrow")
     images, labels = pictures(12, 0)
-    stored = []
-    for image in images:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "png")
-        stored.append({"bytes": file.getvalue(), "path": "x.png"})
-    parquet.write_table(pa.table({"img": stored, "label": labels}), tmp_path / "train-00000-of-00001.parquet")
+    write_parquet(tmp_path, "train", [png(image) for image in images], labels)
     data = open_dataset(tmp_path, "train")
     assert [int(item.target) for item in data] == labels  # type: ignore[attr-defined]
     assert all(np.array_equal(data[i].image, images[i]) for i in range(12))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (32, 1), (31, 32), (64, 64)])
+def test_pictures_of_another_size_in_parquet_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A single pixel or row, which numpy would repeat, is one too."""
+    pytest.importorskip("pyarrow")
+    images, labels = pictures(3, 0)
+    other = png(np.zeros((*size, 3), np.uint8))
+    write_parquet(tmp_path, "train", [png(images[0]), other, png(images[2])], labels)
+    with pytest.raises(BadImage, match=f"picture 1 .* it is {size[1]} wide, {size[0]} high"):
+        open_dataset(tmp_path, "train")[1]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [bomb(20_000, 20_000, 8), bomb(32, 32, 8)[:60], b"", b"no picture"],
+    ids=["bomb", "cut", "empty", "text"],
+)
+def test_damaged_pictures_in_parquet_are_one_line_of_error(tmp_path: Path, stored: bytes) -> None:
+    pytest.importorskip("pyarrow")
+    images, labels = pictures(2, 0)
+    write_parquet(tmp_path, "train", [png(images[0]), stored], labels)
+    with pytest.raises(BadImage, match=r"train-00000-of-00001\.parquet: its picture 1 cannot be read") as caught:
+        open_dataset(tmp_path, "train")[1]
+    assert "\n" not in str(caught.value)
 
 
 class Evil:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.png_bomb import bomb
 from support.tiny_streets import TINY, VOID, street, write
 from support.tiny_training import trained_by_command
 
@@ -80,6 +81,15 @@ def test_annotations_that_do_not_fit_are_named(tmp_path: Path, damage: str, mess
     file.write_bytes(b"") if damage == "empty" else Image.fromarray(made[damage]).save(file)
     with pytest.raises((BadData, BadImage), match=message):
         open_dataset(tmp_path, "train")[0]
+
+
+@pytest.mark.parametrize("side", [11_000, 20_000])  # pillow itself refuses the larger one only
+def test_an_annotation_that_would_fill_the_memory_is_one_line_of_error(tmp_path: Path, side: int) -> None:
+    write(tmp_path, "train", 1, 0)
+    (tmp_path / "trainannot/000.png").write_bytes(bomb(side, side, 8))
+    with pytest.raises(BadImage, match=r"trainannot/000\.png cannot be read as an annotation: .*pixels") as caught:
+        open_dataset(tmp_path, "train")[0]
+    assert "\n" not in str(caught.value)
 
 
 def test_a_list_that_names_what_is_not_there_is_refused(tmp_path: Path) -> None:
