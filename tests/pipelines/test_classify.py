@@ -1,9 +1,8 @@
-"""Classification from files to figures: CIFAR in its two spellings, training, validation, and what is refused."""
+"""Classification: augmentation, loss, measures, nets and training on CIFAR, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.png_bomb import bomb
-from support.tiny_classes import pictures, png, write_batches, write_parquet
+from support.tiny_classes import pictures, write_batches
 from support.tiny_training import trained_by_command
 
 from leadline.cli.main import main
-from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Encoder, Head, Spec
 from leadline.core.tasks import CIFAR10, CLASSIFY, TASKS, task_of
 from leadline.core.types import ClassScores
 from leadline.data.layouts.detect import open_dataset
-from leadline.data.loader import collate
 from leadline.data.transforms.classify import crop_flip
 from leadline.evaluation.classes import measure_class
 from leadline.evaluation.evaluate import evaluate
@@ -44,76 +40,6 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_batches(root, "data_batch_1", 60, 0)
     write_batches(root, "test_batch", 20, 1)
     return root
-
-
-def test_the_authors_pickles_are_read_and_the_classes_have_their_names(cifar: Path) -> None:
-    data, test = open_dataset(cifar, "train"), open_dataset(cifar, "test")
-    images, labels = pictures(60, 0)
-    assert (len(data), len(test)) == (60, 20) and data.classes == CIFAR10
-    assert np.array_equal(data[7].image, images[7]) and int(data[7].target) == labels[7] and bool(data[7].valid)
-    assert len({key.name for key in data.keys}) == 60
-    batch = collate([data[i] for i in range(4)])
-    assert batch.image.shape == (4, 3, 32, 32) and batch.target.dtype == torch.int64
-    assert batch.target.tolist() == labels[:4] and batch.valid.tolist() == [True] * 4
-
-
-def test_parquet_holds_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
-    images, labels = pictures(12, 0)
-    write_parquet(tmp_path, "train", [png(image) for image in images], labels)
-    data = open_dataset(tmp_path, "train")
-    assert [int(item.target) for item in data] == labels  # type: ignore[attr-defined]
-    assert all(np.array_equal(data[i].image, images[i]) for i in range(12))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (32, 1), (31, 32), (64, 64)])
-def test_pictures_of_another_size_in_parquet_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
-    """A single pixel or row, which numpy would repeat, is one too."""
-    pytest.importorskip("pyarrow")
-    images, labels = pictures(3, 0)
-    other = png(np.zeros((*size, 3), np.uint8))
-    write_parquet(tmp_path, "train", [png(images[0]), other, png(images[2])], labels)
-    with pytest.raises(BadImage, match=f"picture 1 .* it is {size[1]} wide, {size[0]} high"):
-        open_dataset(tmp_path, "train")[1]
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [bomb(20_000, 20_000, 8), bomb(32, 32, 8)[:60], b"", b"no picture"],
-    ids=["bomb", "cut", "empty", "text"],
-)
-def test_damaged_pictures_in_parquet_are_one_line_of_error(tmp_path: Path, stored: bytes) -> None:
-    pytest.importorskip("pyarrow")
-    images, labels = pictures(2, 0)
-    write_parquet(tmp_path, "train", [png(images[0]), stored], labels)
-    with pytest.raises(BadImage, match=r"train-00000-of-00001\.parquet: its picture 1 cannot be read") as caught:
-        open_dataset(tmp_path, "train")[1]
-    assert "\n" not in str(caught.value)
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return print, ("code ran",)
-
-
-def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({b"data": Evil(), b"labels": [0]}))
-    with pytest.raises(BadData, match=r"data_batch_1 is no batch of CIFAR, or damaged: it names builtins\.print"):
-        open_dataset(tmp_path, "train")
-    assert "code ran" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("damage", ["short", "labels", "negative", "words"])
-def test_damaged_batches_are_named(tmp_path: Path, damage: str) -> None:
-    file = write_batches(tmp_path, "data_batch_1", 4, 0)
-    content = pickle.loads(file.read_bytes(), encoding="bytes")
-    if damage == "short":
-        file.write_bytes(file.read_bytes()[:100])
-    else:
-        content[b"labels"] = {"labels": [1], "negative": [0, -1, 2, 3], "words": list("abcd")}[damage]
-        file.write_bytes(pickle.dumps(content))
-    with pytest.raises(BadData, match="data_batch_1"):
-        open_dataset(tmp_path, "train")
 
 
 def test_the_augmentation_moves_by_at_most_four_pixels_and_mirrors() -> None:
