@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.core.orientation import ALL, TAG, UPRIGHT, turned
+from leadline.core.orientation import ALL, TAG, UPRIGHT, back, stated, turned
 from leadline.core.spec import Kind
 from leadline.data.depth_names import Stored, allowed, choose, kind_of, unit_of
+from leadline.data.pictures import opened_picture
 
 Tags = Mapping[int, Any]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -50,9 +50,20 @@ def read_tiff(path: Path, kind: Kind | None, key: str | None) -> Stored:
         page = named[name] if name else full[0]
         index = next(i for i, each in enumerate(pages) if each is page)
         values = _without_nodata(_values(path, file, page, order, index), page.get(_NODATA))
-        return Stored(
-            turned(values, turn if (turn := _one(page, TAG, UPRIGHT)) in ALL else UPRIGHT), unit_of(name), kind_of(name)
-        )
+        return Stored(turned(values, _turn(page)), unit_of(name), kind_of(name))
+
+
+def tiff_orientation(path: Path) -> int:
+    """The EXIF orientation that the first page states; 1 if it states none. BadData for a damaged file."""
+    try:
+        with path.open("rb") as file:
+            return _turn(_pages(path, file)[1][0])
+    except (OSError, ValueError, ArithmeticError, struct.error) as error:
+        raise BadData(f"{path} is damaged: its facts cannot be read ({error}); copy it again") from error
+
+
+def _turn(page: Tags) -> int:
+    return turn if (turn := _one(page, TAG, UPRIGHT)) in ALL else UPRIGHT
 
 
 def _without_nodata(values: np.ndarray, nodata: object) -> np.ndarray:
@@ -217,6 +228,7 @@ def _by_pillow(path: Path, file: IO[bytes], index: int, dtype: np.dtype, order: 
     if dtype.name not in ("uint8", "uint16") and (dtype.name, order) != ("float32", "<"):
         raise BadData(f"{path}: {dtype} with TIFF's compression {compression} is not read; take deflate or none")
     file.seek(0)
-    with Image.open(file, formats=("TIFF",)) as image:
+    with opened_picture(file, ("TIFF",)) as image:
         image.seek(index)
-        return np.asarray(image).astype(dtype)
+        turn = stated(image)  # asked before pillow turns the pixels, which it does while it loads them
+        return turned(np.asarray(image), back(turn)).astype(dtype)

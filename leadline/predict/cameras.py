@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
+from leadline.core.formats import formats
 from leadline.core.orientation import UPRIGHT, of_file, turned_size
 from leadline.data.layouts.frame import Camera
+from leadline.data.pictures import opened_picture
 
 FIELD_OF_VIEW = 58.0
 """Degrees across the longer side where nothing is known: a usual phone or colour camera of a depth sensor."""
@@ -208,8 +208,7 @@ def _refuse_other(path: Path, size: tuple[int, int], camera: Camera, turn: int) 
 def _read(path: Path) -> tuple[int, dict[int, Any]]:
     """(EXIF orientation, EXIF tags about the lens) of a file; damage is as if nothing were stated."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with opened_picture(path, formats()) as image:
             return of_file(image), dict(image.getexif().get_ifd(_EXIF))
     except Exception:  # damaged EXIF makes pillow raise nearly anything
         return UPRIGHT, {}

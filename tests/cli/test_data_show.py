@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import tiny_streets
+from support.tiny_classes import pictures, write_batches
 from support.tiny_scenes import render, write_folder, write_photos
 
 from leadline.cli.main import main
 from leadline.core import viz
 from leadline.core.spec import Kind
+from leadline.core.tasks import CAMVID, CIFAR10
 from leadline.core.types import Depth
+from leadline.core.viz_labels import palette
 from leadline.data.batch import Batch
 from leadline.data.label_set import open_labels, read_label
 from leadline.data.layouts.detect import open_dataset
@@ -75,6 +79,48 @@ def test_relative_labels_are_drawn_in_their_own_colours(capsys: Captured, tmp_pa
     values, _ = read_label(open_labels(known), "000")
     [one] = drawn(capsys, folder, "--out", tmp_path / "look", "--labels", known, "--names", "000")
     assert np.array_equal(one[:, 80:160], viz.colorize(Depth(values, "relative_disparity", values > 0)))
+
+
+@pytest.fixture
+def streets(tmp_path: Path) -> Path:
+    tiny_streets.write(tmp_path / "streets", "train", 3, 0)
+    return tmp_path / "streets"
+
+
+def test_classes_of_pixels_are_colours_beside_the_image_with_a_legend(
+    capsys: Captured, tmp_path: Path, streets: Path
+) -> None:
+    [one] = drawn(capsys, streets, "--out", tmp_path / "look", "--names", "train/001")
+    item, numbers = open_dataset(streets, "train")[1], tiny_streets.street(1)[1]
+    assert np.array_equal(one[:, :48], item.image)
+    for number in np.unique(numbers):
+        colour = (0, 0, 0) if number == tiny_streets.VOID else palette(len(CAMVID))[number]
+        assert (one[:, 48:96][numbers == number] == colour).all()
+    counts = np.bincount(numbers[numbers != tiny_streets.VOID])
+    most, next_ = np.argsort(-counts)[:2]  # the picture has rows for two
+    assert np.array_equal(one[8, 96 + 9], palette(len(CAMVID))[most])
+    assert np.array_equal(one[16 + 8, 96 + 9], palette(len(CAMVID))[next_])
+
+
+def test_the_class_of_an_image_is_its_name_above_it(capsys: Captured, tmp_path: Path) -> None:
+    write_batches(tmp_path / "cifar", "data_batch_1", 12, 0)
+    first, other, again = drawn(
+        capsys, tmp_path / "cifar", "--out", tmp_path / "look",
+        "--names", "data_batch_1/00000", "data_batch_1/00001", "data_batch_1/00010",
+    )  # fmt: skip
+    images, labels = pictures(12, 0)
+    enlarged = images[1].repeat(4, axis=0).repeat(4, axis=1)
+    assert np.array_equal(other, viz.captioned(enlarged, CIFAR10[labels[1]]))
+    line = slice(None, len(first) - 128)
+    assert np.array_equal(first[line], again[line]) and not np.array_equal(first[line], other[line])
+
+
+def test_a_label_stands_alone_beside_an_image_that_has_classes(capsys: Captured, tmp_path: Path, streets: Path) -> None:
+    known = labelled(streets, tmp_path / "labels", split="all")  # metres, which classes are not
+    values, _ = read_label(open_labels(known), "train/001")
+    [one] = drawn(capsys, streets, "--out", tmp_path / "look", "--labels", known, "--names", "train/001")
+    image = open_dataset(streets, "train")[1].image
+    assert np.array_equal(one, viz.side_by_side(image, Depth(values, "metric", values > 0)))
 
 
 def test_a_damaged_photograph_is_named_and_the_others_are_drawn(capsys: Captured, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import tiny_streets
+from support.tiny_classes import write_batches
 
 from leadline.core.errors import BadData
 from leadline.core.types import Item
@@ -57,6 +59,19 @@ def equal(a: Dataset, b: Dataset) -> bool:
 @pytest.fixture(autouse=True)
 def nothing_read() -> None:
     READS.clear()
+
+
+def test_classes_are_shrunk_to_classes_and_not_kept(tmp_path: Path) -> None:
+    tiny_streets.write(tmp_path / "streets", "train", 2, 0)
+    write_batches(tmp_path / "cifar", "data_batch_1", 12, 0)
+    sets = [open_dataset(tmp_path / name) for name in ("streets", "cifar")]
+    streets, cifar = cached(sets, tmp_path / "cache", gb=0.01, height=18)
+    whole, item = sets[0][1], streets[1]
+    assert item.image.shape == (18, 24, 3) and item.target.dtype == np.int64 and item.valid.dtype == bool
+    assert any(np.array_equal(item.target, whole.target[i::2, j::2]) for i in (0, 1) for j in (0, 1))
+    assert cifar[7].image.shape == (18, 18, 3) and cifar[7].target.shape == () and int(cifar[7].target) == 7
+    assert (streets.classes, cifar.classes) == (sets[0].classes, sets[1].classes)
+    assert not list(tmp_path.glob(f"cache/*{SUFFIX}"))
 
 
 @pytest.mark.parametrize(("right", "taught"), [(False, False), (True, False), (False, True), (True, True)])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import tiny_streets
 from support.tiny_scenes import Room, render, write_folder, write_png
 
 from leadline.core.errors import BadData
@@ -244,6 +245,20 @@ def test_unlabelled_images_only_have_their_files_checked(tmp_path: Path, rooms: 
     (tmp_path / "2.png").write_bytes(b"broken")
     checked = check(tmp_path)
     assert [finding.where for finding in checked.findings if finding.severity == "error"] == ["2.png"]
+
+
+def test_files_without_an_ending_or_a_number_are_named(tmp_path: Path) -> None:
+    for kind in ("rgb", "depth"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(np.full((8, 8), 5000, np.uint16)).save(tmp_path / kind / "1.png")
+        (tmp_path / f"{kind}.txt").write_text(f"1.0 {kind}/1.png\n2.0 null\n")
+    assert found(check(tmp_path), "null: depth maps end in", "error")
+
+
+def test_classes_are_not_checked(tmp_path: Path) -> None:
+    tiny_streets.write(tmp_path, "train", 1, 0)
+    with pytest.raises(BadData, match="holds classes; `data check` looks for faults of depth, `data ls` says what"):
+        check(tmp_path)
 
 
 def test_without_a_data_set_there_is_an_error_and_not_a_report(tmp_path: Path) -> None:

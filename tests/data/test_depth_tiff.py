@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from leadline.core.errors import BadData
+from leadline.core.orientation import ALL, turned
 from leadline.data.depth_io import read_depth, read_values
-from leadline.data.depth_tiff import _unpacked
+from leadline.data.depth_tiff import _unpacked, tiff_orientation
 
 TYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8")
 MAP = (np.arange(37 * 21).reshape(37, 21) * 7 % 120).astype(np.float64)
@@ -111,6 +112,16 @@ def test_what_pillow_writes_is_read(tmp_path: Path, compression: str, dtype: str
     Image.fromarray(values).save(tmp_path / "a.tif", compression=compression)
     back = read_values(tmp_path / "a.tif")
     assert back.dtype == values.dtype and (back == values).all()
+
+
+@pytest.mark.parametrize("turn", ALL)
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_page_that_states_its_orientation_is_turned_once(tmp_path: Path, compression: str, turn: int) -> None:
+    facts = Image.Exif()
+    facts[0x0112] = turn
+    Image.fromarray(MAP.astype(np.uint16)).save(tmp_path / "a.tif", compression=compression, exif=facts)
+    assert np.array_equal(read_values(tmp_path / "a.tif"), turned(MAP, turn))
+    assert tiff_orientation(tmp_path / "a.tif") == turn
 
 
 def test_an_independent_reader_agrees_with_what_is_written_here(tmp_path: Path) -> None:

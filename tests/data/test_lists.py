@@ -109,6 +109,16 @@ def test_lines_whose_image_is_gone_are_left_out_and_counted(tmp_path: Path, caps
         open_dataset(tmp_path)
 
 
+def test_a_file_elsewhere_on_the_disk_is_no_image_of_the_folder(tmp_path: Path) -> None:
+    root = flat(tmp_path / "set")
+    away = flat(tmp_path / "away") / "images" / "009.png"
+    (root / "images" / "000.png").rename(away)
+    (root / "train.txt").write_text(f"001\n002\n{away}\n")
+    data = open_dataset(root)
+    assert [key.name for key in data.keys] == ["001", "002"]
+    assert "1 of 3 lines of lists are left out" in data.note and "009.png" in data.note
+
+
 def test_a_line_without_depth_is_left_out(tmp_path: Path) -> None:
     flat(tmp_path)
     (tmp_path / "train.txt").write_text("images/000.png depth/000.png 5\nimages/001.png None 5\n")

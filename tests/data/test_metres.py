@@ -67,6 +67,13 @@ def test_the_range_is_of_depth_and_not_of_distances() -> None:
     assert valid.all() and np.allclose(depth, 5)
 
 
+def test_a_range_beyond_the_number_type_holds_all_or_nothing() -> None:
+    stored = Stored(np.array([[0, 1, 5]], np.float32))
+    depth, valid = stored_to_metres(stored, Description(max_depth=1e308))
+    assert valid.tolist() == [[False, True, True]] and depth.tolist() == [[0, 1, 5]]
+    assert not stored_to_metres(stored, Description(min_depth=1e308))[1].any()
+
+
 def test_rays_need_a_camera() -> None:
     with pytest.raises(BadData, match=r"ray_distance needs the camera: state intrinsics = \[fx, fy, cx, cy\]"):
         Source(Path("somewhere"), Description(ray_distance=True)).sample("a", np.zeros((96, 128, 3), np.uint8), DEPTH)

@@ -65,6 +65,16 @@ def test_depth_that_only_fits_upright_is_left_upright(tmp_path: Path, turn: int)
 
 
 @EVERY
+@pytest.mark.parametrize("dtype", ["f2", "f8"])
+def test_depth_in_a_tiff_that_pillow_cannot_open_turns_too(tmp_path: Path, dtype: str, turn: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    read(tmp_path, turn, DEPTH)
+    (tmp_path / "depth/000.npy").unlink()
+    tifffile.imwrite(tmp_path / "depth/000.tif", (DEPTH * 1000).astype(dtype))
+    assert np.allclose(open_dataset(tmp_path, "all", depth_scale=1000)[0].target, turned(DEPTH, turn), atol=4e-3)
+
+
+@EVERY
 def test_a_description_says_how_depth_lies(tmp_path: Path, turn: int) -> None:
     upright = read(tmp_path / "a", turn, turned(DEPTH, turn), orientation="upright")
     assert np.allclose(upright.target, turned(DEPTH, turn)) and (upright.image == turned(IMAGE, turn)).all()

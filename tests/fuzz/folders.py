@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz import depth_bombs
+from fuzz import class_bombs, depth_bombs
 from fuzz.case import Case, pick
 from fuzz.chunks import hostile as hostile_picture
 from fuzz.damage import STRANGE, damaged, text_damaged
@@ -24,6 +24,7 @@ _KEYS = ("layout", "depth_scale", "depth_offset", "invalid", "split", "test_frac
          "intrinsics",
          "labels", "items", "depth_max", "ray", "x")  # fmt: skip
 _SAID = ("0", "-1", "nan", "inf", "-inf", "1e308", "1e-308", "99999999999999999999", '""', '"folder"', '"tum"',
+         '"cifar"', '"camvid"',
          '"\\u0000"', "[]",
          "[1]", "[0.0, 0.0, 0.0, 0.0]", "[nan, nan, nan, nan]", "[1e308, 1.0, 1.0, 1.0]", "true", "{}", "1979-05-27",
          '"../../.."', '"images"', '"pairs"', '"train"', "[[[[[[[[1]]]]]]]]")  # fmt: skip
@@ -72,6 +73,8 @@ def _fault(rng: Rng, root: Path) -> str:
         path.write_bytes(text_damaged(rng, path.read_text("utf-8", "replace")))
         return f"{where} has other words"
     if turn < 0.6 and path.suffix != ".tar":
+        if path.suffix == ".parquet" or path.name.endswith(("batch", "batch_1")):
+            return f"{where}: {class_bombs.write(rng, path)}"
         if path.suffix in (".jpg", ".jpeg") or "rgb" in where or "image" in where:
             what, _, data = hostile_picture(rng)
             path.write_bytes(data)
@@ -83,6 +86,8 @@ def _fault(rng: Rng, root: Path) -> str:
 
 
 def _described(rng: Rng, root: Path) -> str:
+    if (root / "dataset.toml").is_dir():  # by another fault
+        return "dataset.toml stays a folder"
     lines = [f"{pick(rng, _KEYS)} = {pick(rng, _SAID)}" for _ in range(int(rng.integers(1, 3)))]
     (root / "dataset.toml").write_text("\n".join(lines) + "\n")
     return f"dataset.toml: {'; '.join(lines)}"
@@ -182,18 +187,25 @@ def _read(root: Path, out: Path) -> None:
             continue
         for i in range(min(len(data), 6)):
             try:
-                _sound(data[i])
+                _sound(data[i], data.classes)
             except LeadlineError as error:
                 refused.append(error)
     if refused:
         raise refused[0]
 
 
-def _sound(sample: Any) -> None:
+def _sound(sample: Any, classes: tuple[str, ...] = ()) -> None:
+    from leadline.core.tasks import CAMVID
+
     assert sample.image.dtype == np.uint8 and sample.image.shape[2] == 3
-    assert sample.target.shape == sample.valid.shape == sample.image.shape[:2]
-    assert np.isfinite(sample.target).all() and (sample.target[sample.valid] > 0).all()
-    assert not sample.target[~sample.valid].any()
+    of_image = bool(classes) and classes != CAMVID  # one class, not one for each pixel
+    assert sample.target.shape == sample.valid.shape == (() if of_image else sample.image.shape[:2])
+    counts = sample.target[sample.valid]
+    if classes:
+        assert sample.target.dtype == np.int64 and ((counts >= 0) & (counts < len(classes))).all()
+    else:
+        assert np.isfinite(sample.target).all() and (counts > 0).all()
+    assert sample.valid.dtype == bool and not sample.target[~sample.valid].any()
     if sample.intrinsics is not None:
         assert np.isfinite(sample.intrinsics).all() and sample.intrinsics[0, 0] > 0 < sample.intrinsics[1, 1]
     assert sample.baseline_m is None or np.isfinite(sample.baseline_m)
@@ -252,7 +264,7 @@ def _cached(root: Path, out: Path) -> None:
 
     [data] = cached([open_dataset(root, "all")], out, gb=0.01, height=16)
     for i in range(min(len(data), 3)):
-        _sound(data[i])
+        _sound(data[i], data.classes)
 
 
 def _labelled(root: Path, out: Path) -> None:
@@ -267,7 +279,7 @@ def _labelled(root: Path, out: Path) -> None:
         labelled = with_labels(data, known, keep_depth=False)
         for i in range(min(len(labelled), 4)):
             said = labelled[i]
-            _sound(said)
+            _sound(said, labelled.classes)
             assert np.isfinite(said.pseudo_depth).all() and (said.pseudo_depth >= 0).all()
 
 

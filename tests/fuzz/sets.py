@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from support import tiny_streets
+from support.tiny_classes import pictures, png, write_batches, write_parquet
 from support.tiny_scenes import render, write_folder
 
 N, SIZE = 4, (24, 32)
@@ -160,10 +163,28 @@ def labels(root: Path) -> None:
     assert code == 0 and (said / "manifest.json").is_file()
 
 
+def camvid(root: Path) -> None:
+    tiny_streets.write(root, "train", N - 1, 0)
+    tiny_streets.write(root, "test", 1, N, lists=False)
+
+
+def cifar(root: Path) -> None:
+    write_batches(root, "data_batch_1", 12, 0)
+    write_batches(root, "test_batch", 10, 1)
+
+
+def cifar_parquet(root: Path) -> None:
+    for part, n in (("train", 12), ("test", 10)):
+        images, labels = pictures(n, len(part))
+        write_parquet(root, part, [png(image) for image in images], labels)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     **{f"plain{end}": lambda root, end=end: plain(root, end) for end in (".png", ".npy", ".npz", ".exr", ".tif")},
          # type: ignore[misc]
     "in_parts": in_parts, "listed": listed, "unlabelled": unlabelled, "kitti": kitti, "eigen": eigen,
     "nyu_txt": nyu_txt,
     "nyu_h5": nyu_h5, "nyu_mat": nyu_mat, "densedepth": densedepth, "scenes7": scenes7, "tum": tum, "labels": labels,
+    "camvid": camvid, "cifar": cifar,
+    **({"cifar_parquet": cifar_parquet} if importlib.util.find_spec("pyarrow") else {}),
 }  # fmt: skip

@@ -1,10 +1,8 @@
-"""Classification from files to figures: CIFAR in its two spellings, training, validation, and what is refused."""
+"""Classification: augmentation, loss, measures, nets and training on CIFAR, and what is refused."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny_classes import pictures, write_batches
 from support.tiny_training import trained_by_command
 
 from leadline.cli.main import main
-from leadline.core.errors import BadData
 from leadline.core.spec import Encoder, Head, Spec
 from leadline.core.tasks import CIFAR10, CLASSIFY, TASKS, task_of
 from leadline.core.types import ClassScores
 from leadline.data.layouts.detect import open_dataset
-from leadline.data.loader import collate
 from leadline.data.transforms.classify import crop_flip
 from leadline.evaluation.classes import measure_class
 from leadline.evaluation.evaluate import evaluate
@@ -37,80 +34,12 @@ from leadline.training.options import FitOptions, Training
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def pictures(n: int, seed: int) -> tuple[np.ndarray, list[int]]:
-    """Pictures whose class is how bright they are, of ten."""
-    rng = np.random.default_rng(seed)
-    labels = [i % 10 for i in range(n)]
-    grey = np.array([25 * label + 12 for label in labels])[:, None, None, None]
-    return (grey + rng.integers(-3, 4, (n, 32, 32, 3))).clip(0, 255).astype(np.uint8), labels
-
-
-def write_batches(root: Path, name: str, n: int, seed: int) -> Path:
-    images, labels = pictures(n, seed)
-    root.mkdir(parents=True, exist_ok=True)
-    flat = images.transpose(0, 3, 1, 2).reshape(n, 3072)
-    (root / name).write_bytes(pickle.dumps({b"data": flat, b"labels": labels, b"batch_label": b"x"}, protocol=2))
-    return root / name
-
-
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cifar")
     write_batches(root, "data_batch_1", 60, 0)
     write_batches(root, "test_batch", 20, 1)
     return root
-
-
-def test_the_authors_pickles_are_read_and_the_classes_have_their_names(cifar: Path) -> None:
-    data, test = open_dataset(cifar, "train"), open_dataset(cifar, "test")
-    images, labels = pictures(60, 0)
-    assert (len(data), len(test)) == (60, 20) and data.classes == CIFAR10
-    assert np.array_equal(data[7].image, images[7]) and int(data[7].target) == labels[7] and bool(data[7].valid)
-    assert len({key.name for key in data.keys}) == 60
-    batch = collate([data[i] for i in range(4)])
-    assert batch.image.shape == (4, 3, 32, 32) and batch.target.dtype == torch.int64
-    assert batch.target.tolist() == labels[:4] and batch.valid.tolist() == [True] * 4
-
-
-def test_parquet_holds_the_same(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    images, labels = pictures(12, 0)
-    stored = []
-    for image in images:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "png")
-        stored.append({"bytes": file.getvalue(), "path": "x.png"})
-    parquet.write_table(pa.table({"img": stored, "label": labels}), tmp_path / "train-00000-of-00001.parquet")
-    data = open_dataset(tmp_path, "train")
-    assert [int(item.target) for item in data] == labels  # type: ignore[attr-defined]
-    assert all(np.array_equal(data[i].image, images[i]) for i in range(12))
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return print, ("code ran",)
-
-
-def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({b"data": Evil(), b"labels": [0]}))
-    with pytest.raises(BadData, match=r"data_batch_1 is no batch of CIFAR, or damaged: it names builtins\.print"):
-        open_dataset(tmp_path, "train")
-    assert "code ran" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("damage", ["short", "labels", "negative", "words"])
-def test_damaged_batches_are_named(tmp_path: Path, damage: str) -> None:
-    file = write_batches(tmp_path, "data_batch_1", 4, 0)
-    content = pickle.loads(file.read_bytes(), encoding="bytes")
-    if damage == "short":
-        file.write_bytes(file.read_bytes()[:100])
-    else:
-        content[b"labels"] = {"labels": [1], "negative": [0, -1, 2, 3], "words": list("abcd")}[damage]
-        file.write_bytes(pickle.dumps(content))
-    with pytest.raises(BadData, match="data_batch_1"):
-        open_dataset(tmp_path, "train")
 
 
 def test_the_augmentation_moves_by_at_most_four_pixels_and_mirrors() -> None:

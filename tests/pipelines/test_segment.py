@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.png_bomb import bomb
 from support.tiny_streets import TINY, VOID, street, write
 from support.tiny_training import trained_by_command
 
@@ -82,11 +84,57 @@ def test_annotations_that_do_not_fit_are_named(tmp_path: Path, damage: str, mess
         open_dataset(tmp_path, "train")[0]
 
 
+@pytest.mark.parametrize("side", [11_000, 20_000])  # pillow itself refuses the larger one only
+def test_an_annotation_that_would_fill_the_memory_is_one_line_of_error(tmp_path: Path, side: int) -> None:
+    write(tmp_path, "train", 1, 0)
+    (tmp_path / "trainannot/000.png").write_bytes(bomb(side, side, 8))
+    with pytest.raises(BadImage, match=r"trainannot/000\.png cannot be read as an annotation: .*pixels") as caught:
+        open_dataset(tmp_path, "train")[0]
+    assert "\n" not in str(caught.value)
+
+
 def test_a_list_that_names_what_is_not_there_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "train", 2, 0)
     (tmp_path / "trainannot/001.png").unlink()
-    with pytest.raises(BadData, match=r"train\.txt names 1 files that are not there, such as trainannot/001\.png"):
+    with pytest.raises(
+        BadData, match=r"train\.txt names 1 files that are not there, such as /SegNet/CamVid/trainannot/001\.png"
+    ):
         open_dataset(tmp_path, "train")
+
+
+def test_the_files_of_a_list_lie_below_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "away", "other", 1, 7)
+    write(tmp_path / "set", "train", 2, 0)
+    away = tmp_path / "away/other/000.jpg"
+    for word in (away, "../away/other/000.jpg", "/", "..", "no\0name", "x" * 300):
+        (tmp_path / "set/train.txt").write_text(f"train/000.jpg trainannot/000.png\n{word} trainannot/001.png\n")
+        with pytest.raises(BadData, match=r"train\.txt names 1 files that are not there, such as ") as caught:
+            open_dataset(tmp_path / "set", "train")
+        assert str(caught.value).endswith(str(word))
+
+
+def test_lists_are_read_as_other_programs_write_them(tmp_path: Path) -> None:
+    write(tmp_path, "train", 3, 0)
+    lines = [f"C:\\CamVid\\train\\{i:03d}.jpg C:\\CamVid\\trainannot\\{i:03d}.png" for i in (2, 0, 2)]
+    (tmp_path / "train.txt").write_bytes("\r\n".join(["# a comment", *lines, ""]).encode("utf-16"))
+    assert [key.name for key in open_dataset(tmp_path, "train").keys] == ["train/002", "train/000"]
+    (tmp_path / "train.txt").write_bytes(b"\0\xff\xfe no text")
+    with pytest.raises(BadData, match=r"train\.txt cannot be read as a list in plain text"):
+        open_dataset(tmp_path, "train")
+    (tmp_path / "train.txt").write_text("train/000.jpg trainannot/000.png 1\n")
+    with pytest.raises(BadData, match=r"train\.txt: the line 'train/000.* 1' has 3 columns; picture and annotation"):
+        open_dataset(tmp_path, "train")
+
+
+def test_without_lists_hidden_files_are_no_pictures_and_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, "train", 2, 0, lists=False)
+    (tmp_path / "train/._000.jpg").write_bytes(b"Mac OS X")
+    (tmp_path / "trainannot/001.png").unlink()
+    os.mkfifo(tmp_path / "trainannot/001.png")
+    data = open_dataset(tmp_path, "train")
+    assert [key.name for key in data.keys] == ["train/000", "train/001"]
+    with pytest.raises(BadImage, match=r"trainannot/001\.png cannot be read as an annotation: there is no such file"):
+        data[1]
 
 
 def test_labels_move_with_the_picture_and_never_become_other_classes() -> None:

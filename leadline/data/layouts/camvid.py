@@ -18,10 +18,11 @@ from leadline.core.errors import BadData, BadImage
 from leadline.core.formats import formats
 from leadline.core.preprocess import IMAGE_SUFFIXES, read_image
 from leadline.core.tasks import CAMVID
-from leadline.core.text import read_text, reason, split_lines
+from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
+from leadline.data.layouts.filelist import is_file, is_hidden, read_lines
 from leadline.data.layouts.parts import SPLITS, divided
 from leadline.data.layouts.unlabelled import open_unlabelled
 from leadline.data.pictures import opened_picture
@@ -96,25 +97,29 @@ def _pairs(root: Path, part: str) -> list[Pair]:
     listed = root / f"{part}.txt"
     if not listed.is_file():
         images = sorted(path for path in (root / part).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        return [_pair(f"{part}/{path.name}", f"{part}annot/{path.stem}.png") for path in images]
-    pairs = []
-    for number, line in enumerate(split_lines(read_text(listed)), 1):
+        shown = (path for path in images if not is_hidden(path.name))
+        return [_pair(f"{part}/{path.name}", f"{part}annot/{path.stem}.png") for path in shown]
+    pairs, missing = [], []
+    for line in read_lines(listed):
         words = line.split()
         if len(words) != 2:
-            if words:
-                raise BadData(f"{listed}:{number} has {len(words)} columns; picture and annotation are needed")
-            continue
-        pairs.append(_pair(*(_found(root, word) for word in words)))
-    if missing := [file for pair in pairs for file in pair[1:] if not (root / file).is_file()]:
+            raise BadData(f"{listed}: the line {line!r} has {len(words)} columns; picture and annotation are needed")
+        image, labels = (_found(root, word) for word in words)
+        missing += [word for word, file in zip(words, (image, labels), strict=True) if not file]
+        if image and labels:
+            pairs.append(_pair(image, labels))
+    if missing:
         raise BadData(f"{listed} names {len(missing)} files that are not there, such as {missing[0]}")
-    return pairs
+    return list(dict.fromkeys(pairs))  # a line that stands twice counts once
 
 
 def _found(root: Path, word: str) -> str:
-    """The file below the folder: SegNet's lists name it as `/SegNet/CamVid/train/a.png`."""
-    path = PurePosixPath(word.replace("\\", "/"))
-    inside = PurePosixPath(*path.parts[-2:])
-    return next((str(place) for place in (path, inside) if (root / place).is_file()), str(inside))
+    """The file below the folder, by the longest end of its path that is there: SegNet's lists name it as
+    `/SegNet/CamVid/train/a.png`. "" if there is none.
+    """
+    parts = [part for part in PurePosixPath(word.replace("\\", "/")).parts if part != "/"]
+    ends = ("/".join(parts[i:]) for i in range(len(parts)) if ".." not in parts[i:])
+    return next((end for end in ends if is_file(root / end)), "")
 
 
 def _pair(image: str, labels: str) -> Pair:

@@ -8,6 +8,7 @@ A pickle may run code, so the authors' files are read by an unpickler that knows
 
 from __future__ import annotations
 
+import codecs
 import io
 import pickle
 from dataclasses import replace
@@ -25,6 +26,7 @@ from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.description import Description
+from leadline.data.layouts.filelist import is_file
 from leadline.data.layouts.parts import divided, part_in
 from leadline.data.pictures import opened_picture
 
@@ -32,13 +34,8 @@ _BATCHES = {
     "train": ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "train"),
     "test": ("test_batch", "test"),
 }
-_SAFE = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
+MOST = 1000
+"""So many classes are read: each has a name, and a damaged label could ask for billions."""
 
 
 class Place(NamedTuple):
@@ -53,7 +50,7 @@ def parquet_files(root: Path) -> dict[str, list[Path]]:
     """The parquet files of each part, by their names."""
     found: dict[str, list[Path]] = {}
     for path in sorted([*root.glob("*.parquet"), *root.glob("data/*.parquet")]):
-        if (part := part_in(path.stem)) is not None:
+        if (part := part_in(path.stem)) is not None and is_file(path):  # a pipe would be waited for
             found.setdefault(part, []).append(path)
     return found
 
@@ -80,7 +77,7 @@ def open_cifar(root: Path, description: Description, split: str) -> Dataset:
     """Splits `train` and `test` by the files' names. `target` is int64 [], `valid` bool []; `classes` are the names, or
     numbers where the files do not say them.
 
-    BadData for files that are damaged, of other columns, or whose labels are no whole numbers from 0.
+    BadData for files that are damaged, of other columns, or whose labels are no whole numbers from 0 to MOST - 1.
     """
     files = parquet_files(root) or batch_files(root)
     if not files:
@@ -135,6 +132,8 @@ def _labels(path: Path) -> np.ndarray:
     labels = np.asarray(raw)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (len(labels) and labels.min() < 0):
         raise BadData(f"{path} has labels that are no whole numbers from 0; get the file again")
+    if (most := int(labels.max(initial=0))) >= MOST:
+        raise BadData(f"{path} holds the label {most}; at most {MOST - 1} is read: get the file again")
     return labels.astype(np.int64)
 
 
@@ -172,24 +171,45 @@ def _batch(path: Path) -> dict[str, Any]:
     try:
         raw = _Plain(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         found = {key.decode() if isinstance(key, bytes) else key: value for key, value in raw.items()}
-        data, labels = np.asarray(found["data"]), found.get("labels", found.get("fine_labels"))
+        data, labels = found["data"], found.get("labels", found.get("fine_labels", ()))
         if (
-            data.dtype != np.uint8
-            or data.ndim != 2
-            or data.shape[1] != 3072
-            or labels is None
+            not isinstance(data, np.ndarray)
+            or data.dtype != np.uint8
+            or data.shape[1:] != (3072,)
             or len(labels) != len(data)
+            or not all(isinstance(label, int | np.integer) for label in labels)
         ):
-            raise ValueError("data uint8 [N,3072] and as many labels are needed")
+            raise ValueError("data uint8 [N,3072] and as many whole numbers as labels are needed")
     except Exception as error:  # a damaged pickle raises nearly anything
         raise BadData(f"{path} is no batch of CIFAR, or damaged: {reason(error)}") from error
     return {"data": data, "labels": labels}
 
 
-class _Plain(pickle.Unpickler):
+def _empty(*_: object) -> np.ndarray:
+    """An array whose state the pickle then sets: a size that it asks for here is not made."""
+    return np.empty(0, np.int8)
+
+
+def _dtype(*given: Any) -> np.dtype:
+    found: np.dtype = np.dtype(*given)
+    if found.hasobject:
+        raise pickle.UnpicklingError("it holds an array of objects, not of numbers")
+    return found
+
+
+_SAFE: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy", "ndarray"): _empty,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): codecs.encode,
+}
+
+
+class _Plain(pickle._Unpickler):  # in Python: the one in C makes room for as many memos as a file claims
     """Knows numpy's arrays and plain values; whatever else a pickle names is refused, so that no code runs."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _SAFE:
-            return super().find_class(module, name)
+            return _SAFE[module, name]
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array")

@@ -221,8 +221,9 @@ def _below(root: Path, path: Path, word: str) -> str | None:
     """The file that a list names, relative to the root or to the list, as a path below the root; None if it is not."""
     for name in _spelled(root, path, word):
         for home in (root, path.parent):
-            if os.path.isfile(home / name) and ".." not in PurePosixPath(name).parts:
-                return (home / name).relative_to(root).as_posix()
+            file = home / name
+            if os.path.isfile(file) and ".." not in PurePosixPath(name).parts and file.is_relative_to(root):
+                return file.relative_to(root).as_posix()
     return None
 
 

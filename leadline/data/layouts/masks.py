@@ -5,15 +5,14 @@ Phones' LiDAR writes confidence 0, 1 or 2; DIODE writes 0.0 and 1.0; others 0 an
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData
 from leadline.core.preprocess import MAX_PIXELS
 from leadline.core.text import reason
+from leadline.data.pictures import opened_picture
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 _FORMATS = ("PNG", "TIFF", "BMP", "JPEG")
@@ -46,11 +45,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _picture(path: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pillow warns of large files and odd metadata
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadData(f"{path} has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
-            if image.mode in ("RGBA", "LA", "PA"):  # alpha is no value
-                return np.asarray(image.convert("RGB" if image.mode == "RGBA" else "L"))
-            return np.asarray(image)
+    with opened_picture(path, _FORMATS) as image:
+        if image.mode in ("RGBA", "LA", "PA"):  # alpha is no value
+            return np.asarray(image.convert("RGB" if image.mode == "RGBA" else "L"))
+        return np.asarray(image)

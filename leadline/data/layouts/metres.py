@@ -45,10 +45,11 @@ def stored_to_metres(
     )
     if rays is not None:
         depth = (depth / rays).astype(np.float32)
-    if description.min_depth is not None:
-        valid &= depth >= description.min_depth
-    if description.max_depth is not None:
-        valid &= depth <= description.max_depth
+    with np.errstate(over="ignore"):  # a bound beyond float32 is infinite there
+        if description.min_depth is not None:
+            valid &= depth >= description.min_depth
+        if description.max_depth is not None:
+            valid &= depth <= description.max_depth
     np.copyto(depth, 0, where=~valid)
     return depth, valid
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.orientation import UPRIGHT, back, lies_stored, stated, turned
+from leadline.data.depth_tiff import tiff_orientation
+from leadline.data.pictures import opened_picture
 
 
 def as_stored(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -40,7 +41,9 @@ def with_photograph(size: tuple[float, ...], upright: tuple[int, ...], orientati
 
 def _own(file: Path) -> int:
     """What a picture states of itself."""
-    if file.suffix.lower() not in (".png", ".tif", ".tiff"):
+    if file.suffix.lower() in (".tif", ".tiff"):
+        return tiff_orientation(file)  # pillow opens no TIFF of 16 or 64 bits of floating point
+    if file.suffix.lower() != ".png":
         return UPRIGHT
-    with Image.open(file, formats=("PNG", "TIFF")) as image:
+    with opened_picture(file, ("PNG",)) as image:
         return stated(image)

@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData
-from leadline.core.text import read_text
+from leadline.core.text import read_text, reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
+from leadline.data.pictures import opened_picture
 from leadline.data.synthetic.camera import camera
 from leadline.data.synthetic.render import build, look
 from leadline.data.synthetic.room import room
@@ -189,17 +190,24 @@ def _refuse_other(out: Path, text: str, firsts: Mapping[SceneKind, Item], stereo
     """BadData if `out` holds scenes of another kind, layout or size than is to be written."""
     advice = "choose another folder or remove this one"
     note = out / "dataset.toml"
-    if note.exists() and read_text(note) != text:
+    try:
+        same = not note.exists() or read_text(note) == text
+    except (OSError, ValueError) as error:
+        raise BadData(f"{note} cannot be read: {reason(error)}; {advice}") from error
+    if not same:
         raise BadData(f"{note} describes other data than was asked for now; {advice}")
     if not note.exists() and (other := _others(out)) is not None:
         raise BadData(f"{out} holds other files, such as {other}; a new or empty folder is needed")
     for kind, sample in firsts.items():
         height, width = sample.image.shape[:2]
         for there in sorted(_files(out, (kind, 0), stereo)[0].parent.glob("*.jpg"))[:1]:
-            with Image.open(there) as image:
-                if image.size != (width, height):
-                    found = f"{image.height}x{image.width}"
-                    raise BadData(f"{there} is {found}, and {height}x{width} was asked for now; {advice}")
+            try:
+                with opened_picture(there, ("JPEG",)) as image:
+                    found = (image.height, image.width)
+            except Exception as error:  # damaged pictures make pillow raise nearly anything
+                raise BadData(f"{there} cannot be read: {reason(error)}; {advice}") from error
+            if found != (height, width):
+                raise BadData(f"{there} is {found[0]}x{found[1]}, and {height}x{width} was asked for now; {advice}")
 
 
 def _others(out: Path) -> Path | None:

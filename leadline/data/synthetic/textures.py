@@ -14,6 +14,7 @@ from leadline.core.formats import formats
 from leadline.core.preprocess import IMAGE_SUFFIXES
 from leadline.data.dataset import evenly
 from leadline.data.layouts.unlabelled import photographs
+from leadline.data.pictures import opened_picture
 
 TILE = 128
 LEVELS = 7  # 128, 64, ... 2 texels
@@ -80,14 +81,14 @@ def _photographs(folder: Path) -> list[np.ndarray]:
     tiles = []
     for path in (files[i] for i in evenly(MOST_PHOTOS, len(files))):
         try:
-            with Image.open(path, formats=formats()) as image:
+            with opened_picture(path, formats()) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
                 side = min(image.size)
                 left, top = (image.width - side) / 2, (image.height - side) / 2
                 square = image.convert("RGB").resize(
                     (TILE, TILE), Image.Resampling.BOX, box=(left, top, left + side, top + side)
                 )
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except Exception:  # damaged pictures make pillow raise nearly anything
             continue  # one bad photograph does not matter for texture
         tiles.append(np.asarray(square))
     if not tiles:

@@ -173,21 +173,27 @@ def by_table(image: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def resize(sample: Item, size: tuple[int, int], *, image_filter: Image.Resampling = BILINEAR) -> Item:
-    """The whole item at `size`; depth and validity always nearest-neighbour. Intrinsics follow."""
+    """The whole item at `size`; targets and validity always nearest-neighbour. Intrinsics follow."""
     height, width = size
     image = np.asarray(Image.fromarray(sample.image).resize((width, height), image_filter))
     right = sample.right
     if right is not None:
         right = np.asarray(Image.fromarray(right).resize((width, height), image_filter))
-    target = np.asarray(Image.fromarray(sample.target).resize((width, height), NEAREST))
-    valid = np.asarray(Image.fromarray(sample.valid.astype(np.uint8)).resize((width, height), NEAREST)).astype(bool)
-    pseudo = sample.pseudo_depth
-    if pseudo is not None:
-        pseudo = np.asarray(Image.fromarray(pseudo).resize((width, height), NEAREST))
+    target, valid = (_nearest(values, size) for values in (sample.target, sample.valid))
+    pseudo = None if sample.pseudo_depth is None else _nearest(sample.pseudo_depth, size)
     camera = sample.intrinsics
     if camera is not None:
         camera = scale_intrinsics(camera, sample.image.shape[:2], size)
     return replace(sample, image=image, right=right, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera)
+
+
+def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Values [H,W] at `size`, in their own number type; a single one, of the whole image, as it is."""
+    if not values.ndim:
+        return values
+    known = {"b": np.uint8, "i": np.int32}.get(values.dtype.kind, values.dtype)  # by pillow, which has no int64
+    resized = Image.fromarray(values.astype(known, copy=False)).resize((size[1], size[0]), NEAREST)
+    return np.asarray(resized).astype(values.dtype, copy=False)
 
 
 def rotate(sample: Item, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Item:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.errors import BadData
 from leadline.core.formats import formats
@@ -17,6 +16,7 @@ from leadline.data.dataset import Dataset, subset
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.frame import Frame
 from leadline.data.options import Stereo
+from leadline.data.pictures import opened_picture
 from leadline.data.transforms.augment import by_table, resize
 
 
@@ -124,7 +124,7 @@ def mirror_pair(sample: Item) -> Item:
 def _size(path: Path) -> str | None:
     """Height x width by the file's header; None for a file that cannot be read, which reading it will name."""
     try:
-        with Image.open(path, formats=formats()) as image:
+        with opened_picture(path, formats()) as image:
             return f"{image.height}x{image.width}"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # damaged pictures make pillow raise nearly anything
         return None

@@ -58,7 +58,8 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
     4. Splits: equal and near-equal images in train and in val or test, images in no part.
     5. Folders: depth that is there and not read, masks.
 
-    A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all.
+    A file that cannot be read is a finding and does not stop the check. BadData only if there is no data set at all, or
+    if it is one of classes.
     Of a label set, see `check_labels`.
     """
     if n < 1:
@@ -71,7 +72,7 @@ def check(path: str | Path, *, n: int = 64, **overrides: Any) -> Checked:
         description = replace(description, max_depth=math.inf)
     everything = opener(description)(root, description, "all")
     if everything.classes:
-        raise ValueError(f"{path} holds classes; `data check` looks for faults of depth, `data ls` says what is there")
+        raise BadData(f"{path} holds classes; `data check` looks for faults of depth, `data ls` says what is there")
     opened = {name: _part(root, description, name) for name in SPLITS[:3]}
     parts = {name: part for name, part in opened.items() if part is not None and not part.note}
     frames = [key for key in everything.keys if isinstance(key, Frame)]

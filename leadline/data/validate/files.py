@@ -133,7 +133,7 @@ def _folders(files: Sequence[str]) -> set[str]:
 def _ending(file: str) -> str:
     """What follows the last digit of a name: `.color.jpg`, `_depth.png`; it tells kinds apart that share a folder."""
     name = PurePosixPath(file).name
-    return _AFTER_DIGITS.sub("", name) if any(c.isdigit() for c in name) else name[name.index(".") :]
+    return _AFTER_DIGITS.sub("", name) if any(c.isdigit() for c in name) else "".join(name.partition(".")[1:])
 
 
 def _equal(root: Path, files: Sequence[str]) -> list[list[str]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leadline.core.errors import LeadlineError
 from leadline.core.formats import formats
 from leadline.core.preprocess import read_image
 from leadline.data.dataset import Dataset
 from leadline.data.layouts.filelist import is_file, natural
 from leadline.data.layouts.frame import Frame
 from leadline.data.layouts.parts import part_of
+from leadline.data.pictures import opened_picture
 from leadline.data.validate.finding import Finding
 
 # Distances of two hashes: differing bits per bit that either has. Unrelated pictures: 0.45 to 0.7; neighbouring frames
@@ -65,11 +65,11 @@ def _hash(root: Path, data: Dataset, index: int) -> np.ndarray | None:
         if not isinstance(key, Frame):
             return view_hash(data[index].image)
         if is_file(root / key.image) and key.image.lower().endswith((".jpg", ".jpeg", ".jfif")):
-            with Image.open(root / key.image, formats=formats()) as picture:
+            with opened_picture(root / key.image, formats()) as picture:
                 picture.draft("L", (64, 64))  # decodes an eighth of the size only
                 return view_hash(picture)
         return view_hash(read_image(root / key.image))
-    except (LeadlineError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # damaged pictures make pillow raise nearly anything
         return None  # named by the check of the files
 
 

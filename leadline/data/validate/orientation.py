@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from leadline.core.errors import LeadlineError
+from leadline.core.formats import formats
 from leadline.core.orientation import UPRIGHT, exchanges, of_file
 from leadline.core.text import some
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.depth_io import read_values
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.frame import Frame
+from leadline.data.pictures import opened_picture
 from leadline.data.validate.finding import Finding
 from leadline.data.validate.registration import Edges, alignment, edges
 
@@ -72,12 +71,12 @@ _UNSURE = "turned by 180 degrees, mirrored or square: sizes cannot tell, taken t
 
 def _fit(root: Path, frame: Frame, turn: int) -> str:
     try:
-        with Image.open(root / frame.image) as image:
+        with opened_picture(root / frame.image, formats()) as image:
             wide, high = image.size  # of a TIFF or HEIC, once it is upright
             if exchanges(turn) and image.format not in ("TIFF", "HEIF"):
                 wide, high = high, wide
         depth = read_values(root / str(frame.depth)).shape
-    except (LeadlineError, OSError, SyntaxError, ValueError):
+    except Exception:  # damaged pictures make pillow raise nearly anything
         return "cannot be read"
     if not exchanges(turn) or depth[0] == depth[1] or wide == high:
         return _UNSURE
@@ -98,8 +97,7 @@ def _edges(data: Dataset, frames: Sequence[Frame]) -> Iterator[Edges]:
 def _orientation(path: Path) -> int:
     """The EXIF orientation by the file's header; a PNG, which pillow would decode for it, is searched for the chunk."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with opened_picture(path, formats()) as image:
             if image.format == "PNG" and "exif" not in image.info and not _ends_with_exif(path):
                 return UPRIGHT
             return of_file(image)

@@ -25,6 +25,7 @@ from leadline.data.dataset import Dataset, called
 from leadline.data.identity import file_of, marks
 from leadline.data.label_index import LARGEST, checked_line, lines_of
 from leadline.data.label_set import stored
+from leadline.data.pictures import opened_picture
 from leadline.distill.options import Labelling
 from leadline.distill.teachers import Teacher
 
@@ -177,7 +178,8 @@ def is_whole(part: bytes, i: int, name: str) -> bool:
     try:
         line = _line(part)
         for start, size in line.get("at", {}).values():
-            Image.open(io.BytesIO(part[start : start + size]), formats=("PNG",)).verify()
+            with opened_picture(io.BytesIO(part[start : start + size]), ("PNG",)) as picture:
+                picture.verify()
     except Exception:  # damaged pictures make pillow raise nearly anything
         return False
     return bool((line["i"], line["name"]) == (i, name))
