@@ -1,4 +1,4 @@
-"""docs/results.md and README's table, from the JSON reports of benchmarks/results/.
+"""docs/results.md, docs/results/street-nets.md and README's table, from the JSON reports of benchmarks/results/.
 
     python -m benchmarks.make_results [--check]
 
@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.result_tables import MILLISECONDS, SECTIONS, Column, count, figure, giga, name, said
+from benchmarks.street_page import street_page
 from leadline.core.report import Report, from_json, grid
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "benchmarks" / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+STREETS, PICTURE = ROOT / "docs" / "results" / "street-nets.md", ROOT / "docs" / "pictures" / "street-nets.png"
 BEGIN, END = "<!-- make results -->\n", "<!-- end -->\n"
 
 
@@ -109,15 +111,24 @@ def readme(text: str, reports: Sequence[Report]) -> str:
     return before + begin + readme_table(reports) + end + after
 
 
-def main(arguments: Sequence[str]) -> int:
-    reports = read_reports(REPORTS)
-    pages = {PAGE: results_page(reports), README: readme(README.read_text("utf-8"), reports)}
+def write_differing(pages: Mapping[Path, str], *, check: bool) -> bool:
+    """Write the pages whose text is another one, or with `check` only name them; whether there are any."""
     differ = [path for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in differ:
-        print(f"{path.relative_to(ROOT)} {'differs' if '--check' in arguments else 'written'}")
-        if "--check" not in arguments:
+        print(f"{path.relative_to(ROOT)} {'differs' if check else 'written'}")
+        if not check:
             path.write_text(pages[path], "utf-8")
-    return int(bool(differ) and "--check" in arguments)
+    return bool(differ)
+
+
+def main(arguments: Sequence[str]) -> int:
+    reports, check = read_reports(REPORTS), "--check" in arguments
+    streets = [report for report in reports if report.context["section"] == "street"]
+    # studies first: the page of results lists their headings
+    differ = write_differing({STREETS: street_page(streets[0], PICTURE)} if streets else {}, check=check)
+    pages = {PAGE: results_page(reports), README: readme(README.read_text("utf-8"), reports)}
+    differ |= write_differing(pages, check=check)
+    return int(differ and check)
 
 
 if __name__ == "__main__":

@@ -100,3 +100,23 @@ def _parts(size: int, n: int) -> Tensor:
         start, stop = i * size // n, -(-(i + 1) * size // n)
         rows[i, start:stop] = 1 / (stop - start)
     return torch.from_numpy(rows)
+
+
+def starts_bilinear(module: nn.Module) -> bool:
+    """Whether a layer enlarges each of its maps to s times its size, as FCN does with scores: kernel 2s, no bias."""
+    if not isinstance(module, nn.ConvTranspose2d) or module.bias is not None or module.groups != 1:
+        return False
+    fits = module.kernel_size == tuple(2 * s for s in module.stride)
+    fits &= module.padding == tuple(s // 2 for s in module.stride)
+    return fits and module.in_channels == module.out_channels
+
+
+def bilinear_(weight: Tensor) -> None:
+    """Let the weights [C,C,2s,2s] of a transposed convolution of stride s enlarge each map bilinearly, in place.
+
+    Long et al. 2015, section 3.3. Maps do not mix.
+    """
+    height, width = (1 - (torch.arange(2 * s) - s + 0.5).abs() / s for s in (n // 2 for n in weight.shape[-2:]))
+    with torch.no_grad():
+        weight.zero_()
+        weight[range(len(weight)), range(len(weight))] = torch.outer(height, width).to(weight)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadline.core.spec import Spec
-from leadline.nn.blocks import upsample
+from leadline.nn.blocks import bilinear_, starts_bilinear, upsample
 from leadline.nn.decoders import DECODERS
 from leadline.nn.encoders import ENCODERS
 from leadline.nn.gates import gate_, predictors
@@ -78,7 +78,8 @@ def build(spec: Spec, *, seed: int | None = None) -> Net:
 
     Convolutions before a batch norm: Gaussian, std sqrt(2 / (k k outputs)), FastDepth's way; transposed ones have their
     inputs in place of the outputs. Those with a bias have nothing behind them that would scale their output: Gaussian,
-    std sqrt(2 / (k k (inputs + outputs))) (Glorot and Bengio 2010), bias 0. With `seed` the weights are the same each
+    std sqrt(2 / (k k (inputs + outputs))) (Glorot and Bengio 2010), bias 0. Layers that enlarge scores start bilinear
+    (FCN: `blocks.starts_bilinear`). With `seed` the weights are the same each
     time and the global random state is left alone; without, one number is drawn from it: after `torch.manual_seed` the
     weights are the same, too.
     """
@@ -140,6 +141,8 @@ def _draw_(net: Net, generator: torch.Generator) -> None:
         nn.init.normal_(module.weight, 0.0, math.sqrt(1.0 / fan), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+        if starts_bilinear(module):
+            bilinear_(module.weight)
     for predictor in predictors(net):
         predictor.start()
 

@@ -151,7 +151,7 @@ def skipnet_mobilenet() -> Spec:
 
 
 def enet() -> Spec:
-    """ENet (Paszke et al. 2016, arXiv 1606.02147)."""
+    """ENet (Paszke et al. 2016, arXiv 1606.02147); see docs/papers/driving-segmentation.md."""
     return _streets("enet", "enet", widths.ENET, "enet", widths.ENET_DECODER, _enlarge(2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from leadline.core.spec import Spec
 from leadline.core.tasks import TASKS, Task, task_of
+from leadline.core.types import Item
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
@@ -115,9 +117,22 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
     if spec.head.classes and data.classes:
         spec = replace(spec, head=replace(spec.head, classes=data.classes))
     net = build(spec, seed=run.fit.seed)
-    if from_pairs(run) or task_of(spec.head.kind).start == "nothing":
+    if from_pairs(run):
         return net
     some = [data[i] for i in evenly(64, len(data))]
+    if task_of(spec.head.kind).start == "mean":
+        net.head.start_at(_mean_depth(some, teacher, data.name))
+    if run.init is not None:
+        # the images alone: a target may be a map of classes, or one number
+        bare = [Item(one.image, np.zeros((1, 1), np.float32), np.zeros((1, 1), bool), one.name) for one in some]
+        still = View(size=seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
+        images = collate([augment(one, np.random.default_rng(0), still) for one in bare]).image
+        give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
+    return net
+
+
+def _mean_depth(some: Sequence[Item], teacher: Teacher | None, name: str) -> float:
+    """The mean depth in metres of these items, or where they have none, of what is stored or predicted for them."""
     depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
     if not depths:
         depths = [
@@ -130,12 +145,7 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
         depths = [float(a[torch.isfinite(a)].mean()) for a in answers if torch.isfinite(a).any()]
     if not depths:
         raise ValueError(
-            f"{data.name!r} has no valid depth, so nothing says at which depth a fresh net starts; `leadline data "
+            f"{name!r} has no valid depth, so nothing says at which depth a fresh net starts; `leadline data "
             "check` says why, and --pretrained starts from a net that knows metres"
         )
-    net.head.start_at(float(np.mean(depths)))
-    if run.init is not None:
-        still = View(size=seen(run), zoom=(1, 1), rotate=0, shift=0, flip=0, jitter=0)
-        images = collate([augment(s, np.random.default_rng(0), still) for s in some]).image
-        give_from_file_(net.encoder, run.init, (images - net.mean) / net.std)
-    return net
+    return float(np.mean(depths))

@@ -32,7 +32,9 @@ from leadline.evaluation.labels import confusion, intersection_over_union, measu
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, save
+from leadline.nn.pretrained.tflite import Folded
 from leadline.pipelines.train import train
+from leadline.pipelines.training_setup import parts
 from leadline.predict.predictor import predictor_of
 from leadline.runtime.export import export
 from leadline.runtime.options import CompileOptions
@@ -238,6 +240,25 @@ def test_a_net_learns_to_name_what_pixels_show(camvid: Path, tmp_path: Path) -> 
     found = evaluate(predictor_of(net).labels, open_dataset(camvid, "test"), "miou@1")
     assert found.metrics["miou"] > 0.5 and len(found.context["iou"]) == 11
     assert len([*(tmp_path / "run/pictures").glob("*.jpg")]) == 1
+
+
+def test_the_encoder_of_a_net_of_labels_starts_from_the_file_of_a_classifier(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    encoder = build(zoo.spec("skipnet_mobilenet"), seed=1).encoder
+    shapes = [tuple(m.weight.shape) for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    layers = [Folded(rng.normal(0, 0.1, s).astype(np.float32), np.zeros(s[0], np.float32)) for s in shapes]
+    monkeypatch.setattr("leadline.nn.pretrained.tflite.read_tflite", lambda path: layers)
+    file = tmp_path / "classifier.tflite"
+    file.touch()
+    made = parts(training(camvid, tmp_path / "run", model="skipnet_mobilenet", init=file, view=View(size=(64, 96))))
+    for conv, layer in zip(
+        (m for m in made.net.encoder.modules() if isinstance(m, torch.nn.Conv2d)), layers, strict=True
+    ):
+        ours, theirs = conv.weight.detach().flatten(1), torch.from_numpy(layer.weight).flatten(1)
+        likeness = torch.nn.functional.cosine_similarity(ours, theirs, dim=1)  # filters keep their direction
+        assert float(likeness.min()) > 0.999
 
 
 def test_the_command_line_writes_numbers_and_a_picture_with_a_legend(camvid: Path, tmp_path: Path, capsys: Any) -> None:

@@ -34,11 +34,14 @@ class ENetDecoder(nn.Module):
 
 
 class Up(nn.Module):
-    """Unpooled 1x1 + (1x1 to a quarter, transposed 2x2 of stride 2, 1x1), then PReLU."""
+    """Unpooled 1x1 + (1x1 to a quarter of the outputs, transposed 2x2 of stride 2, 1x1), then PReLU.
+
+    Deviations from the authors' code: theirs is 3x3, with ReLU in the decoder and without dropout there.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        hidden = max(1, inputs // 4)
+        hidden = max(1, outputs // 4)
         self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         self.layers = nn.Sequential(
             *conv_prelu(nn.Conv2d(inputs, hidden, 1, bias=False)),

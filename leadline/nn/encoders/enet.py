@@ -68,11 +68,13 @@ class Bottleneck(nn.Module):
 
 
 class Down(nn.Module):
-    """A bottleneck of stride 2: the first convolution is 2x2; the input is max-pooled, and zeros widen it."""
+    """A bottleneck of stride 2: the first convolution is 2x2, to a quarter of the outputs; the input is max-pooled, and
+    zeros widen it.
+    """
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        hidden = max(1, inputs // 4)
+        hidden = max(1, outputs // 4)
         self.layers = nn.Sequential(
             *conv_prelu(nn.Conv2d(inputs, hidden, 2, 2, bias=False)),
             *_middle(hidden, "plain"),
