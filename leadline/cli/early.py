@@ -19,13 +19,18 @@ PLOTS = (
 
 def check_model(model: str, *, trained: bool = True) -> None:
     """An error unless `model` names a net with weights, a file or a run's folder, or, where it need not be `trained`,
-    a net of the zoo. Exported files are left to what opens them.
+    a net of the zoo. Exported files and dynamic folders are left to what opens them.
     """
     from leadline.nn import zoo
     from leadline.nn.files import find
     from leadline.runtime import SUFFIXES
+    from leadline.runtime.dynamic import is_dynamic
 
-    if SUFFIXES.get(Path(model).suffix, "eager") != "eager" or (not trained and model in zoo.names(None)):
+    if (
+        is_dynamic(model)
+        or SUFFIXES.get(Path(model).suffix, "eager") != "eager"
+        or (not trained and model in zoo.names(None))
+    ):
         return
     if not trained and not Path(model).suffix and "/" not in model and not Path(model).exists():
         check_known(model)

@@ -30,6 +30,7 @@ Model = Annotated[str, arg(metavar="NAME|FILE")]
     {
         "File": "--runtime --out --precision --size --frame",
         "Int8": "--calibration --images --keep",
+        "Dynamic": "--dynamic --data --max-drop",
         "Tvm": "--tuning --trials",
     },
     "leadline export fastdepth --runtime onnx",
@@ -49,6 +50,10 @@ def export(
     keep: Annotated[str | None, arg(metavar="LAYERS")] = None,
     tuning: Folder = None,
     trials: int = 0,
+    dynamic: bool = False,
+    data: Annotated[str | None, arg(metavar="FOLDER")] = None,
+    max_drop: float = 0.01,
+    threads: Count = None,
     json: bool = False,
 ) -> int:
     """Make a file that a runtime runs. It is run once and compared with PyTorch before it counts.
@@ -65,15 +70,26 @@ def export(
         keep: int8: layers that stay in floating point, by name with commas between
         tuning: tvm: the folder where the tuner keeps what it has tried; by default one in leadline's cache
         trials: tvm: how many schedules the tuner tries for each part of the net
+        dynamic: write a folder with a file for each width of a net made by `prune --method widths`; for each picture
+            the narrowest that is good enough runs
+        data: dynamic: a data set with answers; the validation split of its train part chooses the rule
+        max_drop: dynamic: by how much the mean accuracy may be below that of the whole net
+        threads: dynamic: threads of the runtime while the widths are timed
         json: print one JSON object
     """
     from dataclasses import replace
 
     check_runtimes(runtime)
     check_model(model)
+    if not dynamic and (data is not None or threads is not None):
+        raise ValueError(f"{'data' if data is not None else 'threads'} is for dynamic folders; give --dynamic too")
+    if dynamic and (size is not None or frame is not None):
+        raise ValueError("the widths of a dynamic folder take the net's own size; leave --size and --frame out")
+    if dynamic and data is None:
+        raise ValueError("a dynamic folder needs a data set that chooses among the widths; give --data FOLDER")
     for flag, value in (("size", size), ("frame", frame)):
         parse_size(flag, value)
-    if out is not None and out.suffix != suffix(runtime):
+    if out is not None and not dynamic and out.suffix != suffix(runtime):
         raise ValueError(f"out is {out}; the files of {runtime} end in {suffix(runtime)}")
     progress(f"exporting {model} for {runtime}")
     from leadline.core.agreement import in_words
@@ -102,9 +118,16 @@ def export(
         trials=trials,
     )
     if out is None:
-        out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + suffix(runtime))
+        ending = "-dynamic" if dynamic else suffix(runtime)
+        out = Path(find(model).stem + ("" if precision == "fp32" else f"-{precision}") + ending)
     if calibration is not None:
         options = replace(options, calibration=pictures_for(calibration, how, images, warn))
+    if dynamic:
+        from leadline.cli.export_dynamic import write_folder
+        from leadline.pipelines.export_dynamic import DynamicOptions
+
+        rule = DynamicOptions(data=str(data), max_drop=max_drop, threads=threads)
+        return write_folder(model, runtime, out, rule, options, json)
     export_model(model, runtime, out, options, size=how.size)
     progress(f"comparing {out.name} with PyTorch")
     found, files = difference(out, model), files_of(out)

@@ -100,8 +100,8 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     """Show what a net is and costs, and where its weights come from.
 
     Args:
-        name: a net of `leadline list`, a checkpoint, a file of `leadline export`, whose manifest is printed, or an
-            ONNX or TFLite file of another program
+        name: a net of `leadline list`, a checkpoint, a file or dynamic folder of `leadline export`, whose manifest is
+            printed, or an ONNX or TFLite file of another program
         channels: print the groups of channels instead: which share a fate when the net is pruned, and which may not go
         json: print one JSON object
     """
@@ -111,8 +111,11 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
     from leadline.nn import zoo
     from leadline.nn.files import find, read_provenance, read_spec, shipped
     from leadline.runtime import SUFFIXES
+    from leadline.runtime.dynamic import described_dynamic, is_dynamic
     from leadline.runtime.external import is_external
 
+    if is_dynamic(name) and not channels:
+        return _printed(described_dynamic(Path(name)), json)
     if SUFFIXES.get(Path(name).suffix, "eager") != "eager" and not channels:
         return _print_external(Path(name), json) if is_external(name) else _print_manifest(Path(name), json)
     is_file = Path(name).exists() or Path(name).suffix != "" or os.sep in name
@@ -213,7 +216,11 @@ def _print_manifest(path: Path, json: bool) -> int:
     from leadline.runtime.manifest import files_of
 
     manifest = read_manifest(path)
-    facts = {"name": manifest.spec.name, **to_json(manifest), "bytes": sum(f.stat().st_size for f in files_of(path))}
+    n_bytes = sum(file.stat().st_size for file in files_of(path))
+    return _printed({"name": manifest.spec.name, **to_json(manifest), "bytes": n_bytes}, json)
+
+
+def _printed(facts: dict[str, Any], json: bool) -> int:
     if json:
         print_json(facts)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +16,10 @@ from leadline.cli.short_help import short_help
 from leadline.compress.cost.budget import parse
 from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.spec import Kind
-from leadline.core.tasks import protocol_for
+from leadline.core.tasks import protocol_for, task_of
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
+from leadline.nn.files import read_spec
 from leadline.training.loss_names import check_loss_names
 from leadline.training.options import FitOptions, Training
 
@@ -51,8 +52,8 @@ class _Training:
     """Images in a batch."""
     epochs: float | None = None
     """Length of the training in passes over the first folder; sets fit.steps."""
-    loss: tuple[str, ...] = ("log_l1", "log_gradient:0.3")
-    """Names of losses, as in `leadline train`."""
+    loss: tuple[str, ...] = ()
+    """Names of losses, as in `leadline train`; by default log_l1 log_gradient:0.3, of classes cross_entropy."""
     fit: FitOptions = _LONG
     """The training of the pruned net."""
     view: View = View()
@@ -102,6 +103,7 @@ def prune(
     """
     protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
     check_model(model)
+    learning = replace(learning, loss=learning.loss or task_of(read_spec(model).head.kind).pruned_loss)
     check_loss_names(learning.loss)
     check_protocol_names(protocols)
     check_layout(reading.layout)

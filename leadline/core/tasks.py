@@ -18,6 +18,7 @@ class Task:
     metric            the figure that decides between two nets, more is better
     protocol, loss, transform
                       what a training takes where it names none
+    pruned_loss       what the training of a pruned net takes where it names none
     losses            the losses that can be trained with; empty: all that compare depth maps
     start             what a fresh head starts from: the `mean` of the targets, or `nothing`
     """
@@ -28,6 +29,7 @@ class Task:
     protocol: str
     loss: str
     transform: str
+    pruned_loss: tuple[str, ...] = ("cross_entropy",)
     losses: tuple[str, ...] = ()
     start: str = "nothing"
 
@@ -39,6 +41,7 @@ DEPTH = Task(
     protocol="indoor-metric@1",
     loss="l1",
     transform="view",
+    pruned_loss=("log_l1", "log_gradient:0.3"),
     start="mean",
 )
 CLASSIFY = Task(

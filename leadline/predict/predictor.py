@@ -25,6 +25,7 @@ from leadline.core.spec import Head, Kind, Preprocess
 from leadline.core.types import ClassScores, Depth, Labels
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
+from leadline.runtime.dynamic import is_dynamic, open_dynamic
 from leadline.runtime.external import (
     EXTERNAL,
     ExternalManifest,
@@ -168,8 +169,8 @@ def load_predictor(
     device: str | None = None,
     external: ExternalModel = NOTHING_SAID,
 ) -> Predictor:
-    """The Predictor of a shipped model's name, of a checkpoint or a run's folder, of an exported file, or of an ONNX or
-    TFLite file of another program, which `external` describes.
+    """The Predictor of a shipped model's name, of a checkpoint or a run's folder, of an exported file or a dynamic
+    folder, or of an ONNX or TFLite file of another program, which `external` describes.
 
     A name is run by the ONNX file that ships for it, if there is one and onnxruntime is installed: the same net loads
     sooner and runs faster. Other names, and checkpoints, are run by PyTorch; `runtime` "eager" asks for it. By another
@@ -187,6 +188,8 @@ def load_predictor(
     if is_external(model):
         return _of_external(Path(model), runtime, threads, place, external)
     refuse_external(model, external)
+    if is_dynamic(model):
+        return _of_dynamic(Path(model), runtime, threads, place)
     made_for = SUFFIXES.get(Path(model).suffix, "eager")
     if made_for != "eager" and runtime not in (None, made_for):
         raise ValueError(f"{model} is a file for {made_for}; give the checkpoint to run it by {runtime}")
@@ -205,6 +208,13 @@ def load_predictor(
         predictor = Predictor(manifest.spec.name, runner, manifest.spec.preprocess, manifest.spec.head, manifest)
     predictor.answer(np.full((*(predictor.frame or predictor.preprocess.size), 3), 128, np.uint8))
     return predictor
+
+
+def _of_dynamic(folder: Path, runtime: str | None, threads: int | None, device: str) -> Predictor:
+    runner, widest = open_dynamic(folder, threads, device)
+    if runtime not in (None, widest.runtime):
+        raise ValueError(f"{folder} holds files for {widest.runtime}; leave --runtime {runtime} out")
+    return Predictor(widest.spec.name, runner, widest.spec.preprocess, widest.spec.head, widest)
 
 
 def _of_external(path: Path, runtime: str | None, threads: int | None, device: str, said: ExternalModel) -> Predictor:
