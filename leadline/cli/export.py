@@ -29,9 +29,9 @@ Model = Annotated[str, arg(metavar="NAME|FILE")]
 @short_help(
     {
         "File": "--runtime --out --precision --size --frame",
-        "Int8": "--calibration --images --keep",
-        "Dynamic": "--dynamic --data --max-drop",
-        "Tvm": "--tuning --trials",
+        "Int8": "--calibration --images",
+        "Dynamic": "--dynamic --data",
+        "Tvm": "--trials",
     },
     "leadline export fastdepth --runtime onnx",
     "leadline export litedepth --runtime onnx --precision int8 --calibration photos",

@@ -29,6 +29,7 @@ def check_layers(options: Pruning, made: Parts, costs: CostModel, most: float) -
 
 
 def cost_now(net: Net, *, costs: CostModel) -> float:
+    """What a net costs: measured where the budget is a latency, else counted."""
     return costs.cost_of(net)(shapes_of(net)) if costs.measure is None else costs.measure(net)
 
 

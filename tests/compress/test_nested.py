@@ -17,7 +17,7 @@ from leadline.compress.dynamic.nested import (
     in_order,
     is_norms,
     measured_heats,
-    narrowed,
+    narrow_copy,
     widths_for,
     with_norms,
 )
@@ -80,7 +80,7 @@ def test_a_width_is_the_net_without_its_last_filters_and_learning_moves_both(nam
     image = torch.rand(2, 3, *SIZE)
     with torch.no_grad():
         (narrow,) = with_norms(net, channels, widths, nested.norms())
-        assert torch.equal(narrow(image), narrowed(net, channels, widths[0])(image))
+        assert torch.equal(narrow(image), narrow_copy(net, channels, widths[0])(image))
     before = nested.norms()["0.encoder.blocks.3.1.weight"].clone()
     taught, _ = fit(net, tiny_training.batches(), nested, tiny_training.options(steps=4, optimizer="sgd"))
     assert not torch.equal(nested.norms()["0.encoder.blocks.3.1.weight"], before)
@@ -107,7 +107,7 @@ def test_a_width_runs_in_training_as_the_narrow_net_would() -> None:
     nested = NestedLoss(loss, net, channels, widths, distill=0.0)
     (batch,) = batches(1)
     value = nested(net.train(), batch)[0]
-    alone = narrowed(net, channels, widths[0]).train()
+    alone = narrow_copy(net, channels, widths[0]).train()
     expected = loss(net, batch)[0] + loss(alone, batch)[0]
     assert torch.allclose(value, expected, rtol=1e-5)
     value.backward()

@@ -121,7 +121,7 @@ def widths_for(channels: Channels, heats: Heats, cost: Cost, most: float, multip
     )
 
 
-def narrowed(net: Net, channels: Channels, widths: Mapping[str, int]) -> Net:
+def narrow_copy(net: Net, channels: Channels, widths: Mapping[str, int]) -> Net:
     """A copy of `net` with the first channels of each group, as many as `widths` say."""
     groups = channels.free
     return prune(net, channels, {name: range(n, groups[name].size) for name, n in widths.items()})
@@ -140,7 +140,7 @@ class NestedLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.base, self.distill, self.kind = base, distill, net.spec.head.kind
-        self.narrow = nn.ModuleList(narrowed(net, channels, one) for one in widths)
+        self.narrow = nn.ModuleList(narrow_copy(net, channels, one) for one in widths)
         self.kept = [_kept(channels, one) for one in widths]
         for one in self.narrow:
             own = _own(one)
@@ -191,7 +191,7 @@ def with_norms(
     """
     found = []
     for i, one in enumerate(widths):
-        new = narrowed(net, channels, one)
+        new = narrow_copy(net, channels, one)
         own = {name: norms.get(f"{i}.{name}") for name in new.state_dict() if is_norms(new, name)}
         for name, tensor in own.items():
             target = new.state_dict()[name]
