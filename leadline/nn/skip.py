@@ -24,16 +24,26 @@ def removable(net: Any) -> tuple[str, ...]:
     A block is a module with layers of its own that stands in a list of modules (`nn.Sequential`, `nn.ModuleList`) and
     runs once in a pass. Of blocks inside each other the innermost count. `net` is a Net; its size decides the shapes.
     """
-    names = {name for name, _ in _candidates(net)}
-    runs: dict[str, list[bool]] = {}
+    return _innermost([name for name, (x, out) in _shapes(net).items() if x == out])
+
+
+def widening(net: Any) -> tuple[str, ...]:
+    """As `removable`, the blocks whose output has their input's size and other channels."""
+    shapes = _shapes(net).items()
+    return _innermost([name for name, (x, out) in shapes if x != out and (x[0], *x[2:]) == (out[0], *out[2:])])
+
+
+def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of what goes in and what comes out, of each block that runs once and takes and gives one tensor."""
+    runs: dict[str, list[Any]] = {}
 
     def note(name: str, inputs: tuple[Any, ...], out: Any) -> None:
-        same = len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor)
-        runs.setdefault(name, []).append(same and inputs[0].shape == out.shape)
+        plain = len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor)
+        runs.setdefault(name, []).append((tuple(inputs[0].shape), tuple(out.shape)) if plain else None)
 
     hooks = [
         net.get_submodule(name).register_forward_hook(lambda _m, x, out, name=name: note(name, x, out))
-        for name in names
+        for name, _ in _candidates(net)
     ]
     try:
         with evaluating(net), torch.no_grad():
@@ -41,8 +51,11 @@ def removable(net: Any) -> tuple[str, ...]:
     finally:
         for hook in hooks:
             hook.remove()
-    found = [name for name, shapes in runs.items() if shapes == [True]]
-    return tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
+    return {name: shapes[0] for name, shapes in runs.items() if len(shapes) == 1 and shapes[0] is not None}
+
+
+def _innermost(names: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not any(other.startswith(f"{name}.") for other in names))
 
 
 def skip_(net: Any, names: Sequence[str]) -> None:

@@ -56,7 +56,7 @@ def less_deep(
         scores = named_so(block_scores(net, options.criterion, batches, made.loss), options)
         limit = first * (most / first) ** ((i + 1) / options.rounds)
         had = len(net.spec.skipped)
-        net, found = remove_to(net, scores, cost, most if last else limit, found)
+        net, found = remove_to(net, scores, cost, most if last else limit, found, batches)
         gone = net.spec.skipped[had:]
         history.append({"scores": named_scores(scores), "removed": list(gone), "cost": found})
         say(f"round {i + 1} of {options.rounds}: {len(gone)} of {len(scores)} blocks left out, cost {figure(found)}")

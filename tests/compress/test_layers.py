@@ -13,6 +13,7 @@ from support import tiny_training
 from torch import Tensor, nn
 
 from leadline.compress.cost.count import macs, parameters
+from leadline.compress.layers.fitting import fittable, skip_fitted_
 from leadline.compress.layers.imprinting import imprinting
 from leadline.compress.layers.remove import block_scores, removable_or_refuse, remove_to, without
 from leadline.compress.layers.scores import ensemble, filter_scores, removed_alone
@@ -114,6 +115,47 @@ def test_a_wrapped_module_loses_its_blocks_too(tmp_path: Path) -> None:
     assert torch.equal(again(image), less.eval()(image))
 
 
+def test_a_vgg_loses_layers_that_begin_a_stage_and_the_next_one_takes_their_input(tmp_path: Path) -> None:
+    widths = (4, 4, 6, 6, 8, 8, 8, 8, 8, 8, 8, 8, 8)
+    net = build(replace(zoo.spec("vgg16_bn"), encoder=Encoder("vgg16_bn", widths)), seed=0).eval()
+    assert fittable(net) == ("encoder.stages.1.0", "encoder.stages.2.0")  # the first layer sees the image
+    batch = Batch(torch.rand(4, 3, 32, 32), torch.arange(4), torch.ones(4, dtype=torch.bool), tuple("abcd"))
+    less = without(net, [*fittable(net), *removable(net)], [batch])
+    again, image = load(save(less, tmp_path / "less.safetensors")), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(image), less(image)) and torch.isfinite(less(image)).all()
+    assert len(less.spec.skipped) == 12 and removable(less) == fittable(less) == ()
+    assert less.head.linear.in_features == 4
+
+
+def test_a_fitted_layer_stands_for_a_linear_block_exactly() -> None:
+    class OnePath(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            block = nn.Sequential(nn.Conv2d(4, 6, 1, bias=False))
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), block, nn.Conv2d(6, 1, 3, padding=1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.body(x)
+            return out
+
+    torch.manual_seed(0)
+    net, image = wrap(OnePath(), size=(16, 16)), torch.rand(2, 3, 16, 16)
+    batch = Batch(image, image[:, :1], torch.ones(2, 1, 16, 16, dtype=torch.bool), ("a", "b"))
+    less = without(net, ["module.body.2"], [batch])
+    with torch.no_grad():
+        assert torch.allclose(less(image), net(image), atol=1e-4)
+    blind = without(net, ["module.body.2"])  # channel i stands for channel i
+    assert torch.equal(blind.module.body[3].weight, net.module.body[3].weight[:, :4])
+
+
+def test_a_block_whose_output_something_else_reads_is_not_fitted() -> None:
+    net = build(zoo.spec("fastdepth"), seed=0)
+    assert "encoder.blocks.1" not in fittable(net)  # a depthwise layer and a skip read it
+    with pytest.raises(ValueError, match=r"'encoder\.blocks\.1' cannot be left out: something else than a plain layer"):
+        skip_fitted_(net, "encoder.blocks.1", [])
+
+
 def test_the_scores_are_the_derivatives_they_stand_for() -> None:
     """`taylor_gate` is (dL/dg)^2 of a factor behind the batch norm, `taylor_weight` the squared product with dL/dw."""
     net, loss, seen = tiny_training.tiny(), tiny_training.loss, batches()
@@ -141,7 +183,9 @@ def test_every_criterion_scores_every_removable_block_and_leaves_the_net_alone(c
     net = tiny_training.tiny()
     before = copy.deepcopy(net.state_dict())
     scores = block_scores(net, criterion, batches(), tiny_training.loss)
-    assert set(scores) == set(removable(net)) and all(abs(score) < float("inf") for score in scores.values())
+    assert set(scores) == {*removable(net), *fittable(net)} and all(
+        abs(score) < float("inf") for score in scores.values()
+    )
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
     assert criterion == "bn" or len(set(scores.values())) > 1  # fresh batch norms are all alike
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from leadline.compress.layers.fitting import fittable, skip_fitted_
 from leadline.compress.layers.imprinting import imprinting
 from leadline.compress.layers.scores import BlockScores, ensemble, filter_scores
 from leadline.compress.options import Criterion
@@ -16,16 +17,22 @@ from leadline.nn.skip import removable, skip_
 from leadline.training.fit import Loss
 
 
-def without(net: Net, blocks: Sequence[str]) -> Net:
-    """A copy of `net` that leaves these blocks out."""
+def without(net: Net, blocks: Sequence[str], batches: Sequence[Batch] = ()) -> Net:
+    """A copy of `net` that leaves these blocks out. Where one changes the channels, the layer behind it is fitted on
+    `batches` (see `fitting.skip_fitted_`).
+    """
     less = copy.deepcopy(net)
-    skip_(less, blocks)
+    same = removable(net)
+    skip_(less, [name for name in blocks if name in same])
+    for name in blocks:
+        if name not in same:
+            skip_fitted_(less, name, batches)
     return less
 
 
 def removable_or_refuse(net: Net) -> tuple[str, ...]:
-    """`nn.skip.removable`; a ValueError if there is nothing to take away."""
-    found = removable(net)
+    """`nn.skip.removable` and `fitting.fittable`; a ValueError if there is nothing to take away."""
+    found = (*removable(net), *fittable(net))
     if not found:
         raise ValueError(
             f"{net.spec.name} has no block that could be left out: none gives a map of the shape that it takes; prune "
@@ -57,19 +64,24 @@ def check_removable(net: Net, blocks: Sequence[str], cost: Callable[[Net], float
 
 
 def remove_to(
-    net: Net, scores: Mapping[str, float], cost: Callable[[Net], float], most: float, found: float | None = None
+    net: Net,
+    scores: Mapping[str, float],
+    cost: Callable[[Net], float],
+    most: float,
+    found: float | None = None,
+    batches: Sequence[Batch] = (),
 ) -> tuple[Net, float]:
     """(the net without as few of the lowest-scored blocks as bring its cost to `most`, that cost).
 
-    `found` is the cost of `net`, if it is known: a measured one takes a compiled file. BudgetInfeasible, with the
-    smallest cost there is, if all blocks are not enough.
+    `batches` are as in `without`. `found` is the cost of `net`, if it is known: a measured one takes a compiled file.
+    BudgetInfeasible, with the smallest cost there is, if all blocks are not enough.
     """
     order = sorted(scores, key=lambda name: (scores[name], name))
     less, found = net, cost(net) if found is None else found
-    for n in range(1, len(order) + 1):
+    for name in order:
         if found <= most:
             break
-        less = without(net, order[:n])
+        less = without(less, [name], batches)
         found = cost(less)
     if found > most:
         raise _infeasible(len(order), found, most)
