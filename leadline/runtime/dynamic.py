@@ -156,7 +156,7 @@ def read_manifest(folder: Path) -> DynamicManifest:
 def _check(manifest: DynamicManifest) -> None:
     """A ValueError for values that no such folder has."""
     n, choice = len(manifest.files), manifest.choice
-    plain = all(Path(name).name == name and name not in ("", ".", "..") for name in manifest.files)
+    plain = all(Path(name).name == name and 0 < len(name) < 200 and name != ".." for name in manifest.files)
     if not (n and plain and len(set(manifest.files)) == n == len(manifest.hashes)):
         raise ValueError("files and hashes must be equally many, the files names in this folder")
     rising = all(a <= b for a, b in zip(choice.thresholds, choice.thresholds[1:], strict=False))

@@ -37,6 +37,7 @@ def prepare(folder: Path) -> None:
                 export(net, name, folder / name / f"net{suffix(name)}")
             except LeadlineError as error:
                 print(f"{name} makes no file here: {error}")
+    _write_dynamic(folder / "dynamic", net)
     described = [path for path in folder.glob("*/net.*.json") if path.parent.name in _DATA]
     for name, ending in _CODE.items():
         if described:
@@ -44,6 +45,20 @@ def prepare(folder: Path) -> None:
             (folder / name / f"net{ending}").write_text("this is no library\n" * 9)
             text = described[0].read_text("utf-8").replace(f'"{described[0].parent.name}"', f'"{name}"')
             (folder / name / f"net{ending}.json").write_text(text, "utf-8")
+
+
+def _write_dynamic(folder: Path, net: Path) -> None:
+    """One net as both widths of a dynamic folder, which PyTorch runs."""
+    from leadline.core.storage import sha256
+    from leadline.runtime.dynamic import Choice, DynamicManifest, write_manifest
+
+    folder.mkdir()
+    names = tuple(f"width-{i}.safetensors" for i in range(2))
+    for name in names:
+        shutil.copy(net, folder / name)
+    choice = Choice(start=0, thresholds=(0.01,))
+    hashes = tuple(sha256(folder / name) for name in names)
+    write_manifest(folder, DynamicManifest(files=names, hashes=hashes, choice=choice, measured={"ms": 1.0}))
 
 
 def make(rng: Rng, folder: Path, prepared: Path) -> Case:
@@ -54,6 +69,10 @@ def make(rng: Rng, folder: Path, prepared: Path) -> Case:
     name = pick(rng, known)
     shutil.copytree(prepared / name, folder / name)
     files = sorted((folder / name).iterdir())
+    if name == "dynamic":
+        manifest = folder / name / "dynamic.json"
+        done = _described(rng, manifest) if rng.random() < 0.8 else _bytes(rng, pick(rng, files))
+        return Case(f"{name}: {done}", lambda: used(folder / name))
     [path] = [one for one in files if one.stem == "net" and one.suffix not in (".json", ".bin", ".data")]
     manifests = [one for one in files if one.suffix == ".json"]
     if name == "onnx" and rng.random() < 0.5:
