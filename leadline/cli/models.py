@@ -136,8 +136,7 @@ def info(name: Annotated[str, arg(metavar="NAME|FILE")], /, *, channels: bool = 
         "weights": None if file is None else str(file),
         "bytes": None if file is None else file.stat().st_size,
         "fastest": cost["fastest"],
-        "history": list(spec.provenance),
-        "skipped": list(spec.skipped),
+        **{"history": list(spec.provenance), "skipped": list(spec.skipped), "gates": list(spec.gates)},
         "provenance": {} if file is None else read_provenance(name),
     }
     if json:
