@@ -59,12 +59,10 @@ def no_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Nets as small as those of the tests lose time to a second thread."""
-    import torch
+    from leadline.runtime.torch_threads import torch_threads
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
@@ -15,9 +15,6 @@ from leadline.cli.short_help import short_help
 from leadline.core.text import shown
 from leadline.runtime import suffix
 from leadline.runtime.options import Precision
-
-if TYPE_CHECKING:
-    pass
 
 Size = Annotated[str | None, arg(metavar="HEIGHTxWIDTH")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER")]
@@ -103,8 +100,8 @@ def export(
 
     if precision == "int8" and calibration is None:
         raise ValueError("int8 learns its ranges from images: give their folder by --calibration")
-    how = load(model).spec.preprocess
-    how = replace(how, size=parse_size("size", size) or how.size)
+    spec = load(model).spec
+    how = replace(spec.preprocess, size=parse_size("size", size) or spec.preprocess.size)
     if runtime == "tvm":
         tuning = tuning_folder(tuning, trials)
         if trials:
@@ -151,7 +148,7 @@ def export(
             on = "a drawn picture"
             if options.calibration and options.frame is None:
                 on = f"{len(options.calibration[:_N_COMPARED])} of the calibration images"
-            closing(f"run by {runtime} on {on}: {in_words(near, load(model).spec.head.kind == 'metric')}")
+            closing(f"run by {runtime} on {on}: {in_words(near, spec.head.kind == 'metric')}")
     return 0
 
 

@@ -21,9 +21,11 @@ class Item:
     image: np.ndarray
     """uint8 [H,W,3], RGB."""
     target: np.ndarray
-    """float32 [H,W], depth in metres along the optical axis."""
+    """float32 [H,W], depth in metres along the optical axis. A class is int64: [] that of the image, [H,W] those of its
+    pixels.
+    """
     valid: np.ndarray
-    """bool [H,W], True where the target counts."""
+    """bool, of the target's shape: True where it counts."""
     name: str
     """Unique in its data set."""
     intrinsics: np.ndarray | None = None

@@ -19,9 +19,11 @@ class Batch:
     image: Tensor
     """float32 [B,3,H,W], RGB in 0..1."""
     target: Tensor
-    """float32 [B,1,h,w], depth in metres. Some transforms give it another size than the image."""
+    """float32 [B,1,h,w], depth in metres; some transforms give it another size than the image. A class is int64: [B]
+    that of each image (CIFAR), [B,1,H,W] those of its pixels (CamVid).
+    """
     valid: Tensor
-    """bool [B,1,h,w], True where the target counts."""
+    """bool, of the target's shape: True where it counts."""
     name: tuple[str, ...]
     """Of each item."""
     right: Tensor | None = None

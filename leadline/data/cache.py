@@ -64,14 +64,14 @@ def cached(
     Items higher than `height` are shrunk to it, aspect kept: colour is averaged, depth is nearest-neighbour. What does
     not fit, the last items of the last sets, is decoded each time, to equal samples. Files that other runs have left
     give way, the longest unused first; a damaged file is made anew. The arrays of kept items cannot be written to. A
-    data set whose reader has no name that would identify it (a lambda) is decoded each time.
+    data set of classes, or whose reader has no name that would identify it (a lambda), is decoded each time.
 
     `say` gets a line about what takes long. A folder that cannot be written is a BadData; if the disk gets
     full, items are decoded each time.
     """
     if gb < 0 or (height is not None and height < 1):
         raise ValueError(f"gb is {gb} and height {height}; at least 0, and at least 1 or None, are needed")
-    # items that are classes are small, and their layouts keep them in memory
+    # a frame in the file holds depth, not classes. CIFAR's layout keeps its items in memory; CamVid's decodes each time
     names = [identity(data, height) if gb and len(data) and not data.classes else None for data in sets]
     ours = {folder / f"{name}{SUFFIX}" for name in names if name}
     left = round(gb * 1e9)

@@ -18,7 +18,7 @@ from leadline.data.label_index import MANIFEST as MANIFEST
 
 @dataclass(frozen=True)
 class Dataset:
-    """`len(data)` items; `data[i]` reads one as a Item (numpy), in the order of the files."""
+    """`len(data)` items; `data[i]` reads one as an Item (numpy), in the order of the files."""
 
     name: str
     keys: tuple[Any, ...]

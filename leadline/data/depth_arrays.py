@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -180,11 +181,12 @@ def opened_h5(path: Path) -> Any:
         h5py = importlib.import_module("h5py")
     except ImportError:
         raise MissingPackage("h5py", "data", f"reading {path.name}") from None
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise BadData(f"{path} {'is no file' if os.path.lexists(path) else 'does not exist'}; get it again")
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        fault = f"is cut short or not HDF5 ({reason(error)})" if path.is_file() else "does not exist"
-        raise BadData(f"{path} {fault}; get it again") from error
+        raise BadData(f"{path} is cut short or not HDF5 ({reason(error)}); get it again") from error
 
 
 def dataset(path: Path, stored: Any, at: Any = (), limit_of: tuple[int, ...] | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ Prediction = Depth | ClassScores | Labels
 Predict = Callable[[np.ndarray], Prediction]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
 PredictSample = Callable[[Item], Prediction]
-"""A Item -> its depth, for predictions that are found by its name, see `predictions.pair`."""
+"""An Item -> its depth, for predictions that are found by its name, see `predictions.pair`."""
 
 Samples = Dataset | Sequence[Item] | Iterable[Item]
 

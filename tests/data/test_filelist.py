@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from leadline.core.errors import BadData
+from leadline.data.layouts.detect import open_dataset
 from leadline.data.layouts.filelist import each_once, find_files, located, read_lines, stem, walk
 from leadline.data.synthetic.textures import textures
 
@@ -86,8 +87,10 @@ def test_a_stem_of_odd_names(name: str, expected: str) -> None:
 
 
 def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
-    for name in ("nyu_test_files_with_gt.txt", "a.jpg"):
+    for name in ("nyu_test_files_with_gt.txt", "a.jpg", "nyu_labeled.mat"):
         os.mkfifo(tmp_path / name)
+    with pytest.raises(BadData, match=r"nyu_labeled\.mat is no file; get it again"):
+        open_dataset(tmp_path, "all", layout="nyu_mat")
     with pytest.raises(BadData, match="is no file"):
         read_lines(tmp_path / "nyu_test_files_with_gt.txt")
     with pytest.raises(BadData, match="no readable photograph"):

@@ -1,4 +1,4 @@
-"""Frame: the files of one item of a data set, and how they become a Item."""
+"""Frame: the files of one item of a data set, and how they become an Item."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Look:
 
 
 def look(sample: Item, stored: np.ndarray | None = None, stated: bool = False) -> Look:
-    """A Look at a Item."""
+    """A Look at an Item."""
     thin = _thin(sample.target.shape)
     kept = None if stored is None else stored[_thin(stored.shape)]
     return Look(sample.name, sample.target[thin], sample.valid[thin], kept, stated)

@@ -37,7 +37,7 @@ class Edges:
 
 
 def edges(sample: Item) -> Edges | None:
-    """The Edges of a Item; None where depth is too sparse to have any."""
+    """The Edges of an Item; None where depth is too sparse to have any."""
     if sample.valid.mean() < 0.3:
         return None
     height, width = sample.target.shape
