@@ -35,14 +35,14 @@ def street_report(rows: Sequence[Mapping[str, Any]], seed: int) -> Report:
     """
     measured = {row["net"]: row["accuracy"]["test"] for row in rows if row["accuracy"] is not None}
     parts = [part for row in rows for part in (row["accuracy"], row["speed"]) if part is not None]
-    devices = list(dict.fromkeys(part["device"] for part in parts))
+    devices = list(dict.fromkeys(part["device"] for part in parts if "device" in part))
     context = {
         "section": "street",
         "order": 500,
         "data": "CamVid in SegNet's split, 11 classes",
         "device": "; ".join(devices) or "not measured",
         "seed": seed,
-        "date": max((part["date"] for part in parts), default=today()),
+        "date": max((part["date"] for part in parts if "date" in part), default=today()),
         "source": "measured",
         "command": COMMAND,
         "rows": list(rows),

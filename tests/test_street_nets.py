@@ -13,6 +13,7 @@ from support.tiny_streets import write
 
 from benchmarks.make_results import PICTURE, REPORTS, STREETS, read_reports
 from benchmarks.street_page import NOT, speed_table, street_page
+from leadline.bench.rows import BenchOptions
 from leadline.core.report import from_json
 from leadline.core.tasks import CAMVID
 from leadline.data.layouts.detect import open_dataset
@@ -20,6 +21,7 @@ from leadline.evaluation.evaluate import evaluate
 from leadline.nn import zoo
 from leadline.nn.checkpoint import load
 from leadline.predict.predictor import predictor_of
+from leadline.runtime import backend
 from recipes import street_nets
 from recipes.street_table import plot, points, street_report
 
@@ -82,7 +84,8 @@ def test_what_is_measured_stands_on_the_page_and_nothing_else(tmp_path: Path) ->
             {"runtime": "litert", "precision": "int8", "threads": 1, "error": "no such layer"},
         ],
     }
-    rows = [row("enet", accuracy=accuracy(0.5)), row("fast_scnn", accuracy=accuracy(0.6), speed=speed), row("unet")]
+    first = {key: value for key, value in accuracy(0.5).items() if key not in ("device", "date")}  # of an older run
+    rows = [row("enet", accuracy=first), row("fast_scnn", accuracy=accuracy(0.6), speed=speed), row("unet")]
     report = street_report(rows, 0)
     assert from_json(json.loads(json.dumps(report.to_json()))) == report
     assert report.metrics == {"enet": 0.5, "fast_scnn": 0.6} and report.n == 3
@@ -149,6 +152,31 @@ def test_large_nets_and_those_without_training_are_timed_apart(tmp_path: Path) -
     assert found == [("enet",), ("fast_scnn",), ("unet",), ("segnet",)]
     assert street_nets.bench_options(None, DATA, 100).data is None
     assert street_nets.bench_options(DATA, DATA, 100).data == DATA / "camvid"
+
+
+@pytest.mark.slow
+def test_times_of_a_trained_and_a_fresh_net_are_kept_by_net(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (needed := backend("onnx").missing()) is not None:
+        pytest.skip(needed)
+    plain = street_nets.bench_options
+
+    def short(*given: Any) -> BenchOptions:
+        return replace(plain(*given), runtimes=("onnx",), threads=(1,), n_calibration=4)
+
+    monkeypatch.setattr(street_nets, "bench_options", short)
+    out = tmp_path / "runs"
+    street_nets.train("fast_scnn", data=tiny, out=out, steps=2, precision="no", workers=0)
+    street_nets.speed(("fast_scnn", "enet"), data=tiny, out=out, n=10)
+    for name, trained in (("fast_scnn", True), ("enet", False)):
+        found = json.loads((out / f"{name}-0" / "speed.json").read_text())
+        assert {(row["runtime"], row["precision"]) for row in found["rows"]} == {
+            ("eager", "fp32"), ("onnx", "fp32"), ("onnx", "int8"),
+        }  # fmt: skip
+        assert all(row["latency_ms"]["median"] > 0 and ("miou" in row) is trained for row in found["rows"])
+    street_nets.table(out=out, report=tmp_path / "r.json", picture=tmp_path / "p.png")
+    assert (tmp_path / "p.png").exists() and str(tmp_path) not in (tmp_path / "r.json").read_text()
 
 
 def test_the_page_of_the_study_is_made_from_its_report() -> None:
