@@ -1,4 +1,4 @@
-"""Item, what a data set holds, and Depth, what comes out of a net: two values that say what they hold."""
+"""Item, what a data set holds, and what comes out of a net, Depth first: values that say what they hold."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ class Item:
     image: np.ndarray
     """uint8 [H,W,3], RGB."""
     target: np.ndarray
-    """float32 [H,W], depth in metres along the optical axis."""
+    """float32 [H,W], depth in metres along the optical axis. Of other tasks int64 [H,W], a class in each pixel, int64
+    [], one class, or float32 [2,H,W], depth and class.
+    """
     valid: np.ndarray
-    """bool [H,W], True where the target counts."""
+    """bool, of the target's shape, True where it counts."""
     name: str
     """Unique in its data set."""
     intrinsics: np.ndarray | None = None
@@ -100,3 +102,11 @@ class Depth:
     def unit(self) -> str:
         """`m` for metric depth, otherwise the kind itself."""
         return "m" if self.kind == "metric" else self.kind
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What a net of two tasks says of an image: its depth, and what each pixel shows. Both have the image's size."""
+
+    depth: Depth
+    labels: Labels

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from leadline.core.answers import Answer
 from leadline.core.errors import BadData, BadImage
 from leadline.core.report import Report
 from leadline.core.spec import Kind
@@ -16,7 +17,7 @@ from leadline.evaluation.classes import measure_class
 from leadline.evaluation.labels import confusion, intersection_over_union, measure_labels
 from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 
-Prediction = Depth | ClassScores | Labels
+Prediction = Answer
 Predict = Callable[[np.ndarray], Prediction]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
 PredictSample = Callable[[Item], Prediction]
