@@ -19,9 +19,11 @@ class Batch:
     image: Tensor
     """float32 [B,3,H,W], RGB in 0..1."""
     target: Tensor
-    """float32 [B,1,h,w], depth in metres. Some transforms give it another size than the image."""
+    """float32 [B,1,h,w], depth in metres. Some transforms give it another size than the image. Of other tasks int64
+    [B,1,h,w] or [B], classes, or float32 [B,2,h,w], depth and class.
+    """
     valid: Tensor
-    """bool [B,1,h,w], True where the target counts."""
+    """bool, of the target's shape, True where it counts."""
     name: tuple[str, ...]
     """Of each item."""
     right: Tensor | None = None
