@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.tiny_labelled_rooms import TINY_DEPTH, TINY_JOINT, write
 from support.tiny_streets import write as write_streets
 from support.tiny_training import trained_by_command
@@ -20,9 +21,12 @@ from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization.search import of_task
 from leadline.core.agreement import agreement_of, in_words, mean_agreement
 from leadline.core.answers import answer, n_channels
+from leadline.core.own_results import is_own_picture
 from leadline.core.spec import Head, Preprocess
 from leadline.core.tasks import JOINT, NYU40
 from leadline.core.types import Depth, Item, Joint, Labels
+from leadline.core.viz_labels import coloured_labels
+from leadline.data.depth_io import read_depth
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import Reading, View
 from leadline.evaluation.evaluate import evaluate
@@ -228,3 +232,26 @@ def test_the_command_line_trains_and_measures_both(rooms: Path, tmp_path: Path, 
     plain = write(tmp_path / "plain", annotations=None)
     assert main(["val", "--data", str(plain), "--model", net]) == 1
     assert "has no folder labels40" in capsys.readouterr().err
+
+
+def test_predict_writes_depth_labels_and_one_picture_of_both(rooms: Path, tmp_path: Path, capsys: Any) -> None:
+    net = build(small(TINY_JOINT), seed=0)
+    net.head.start_at(2.0)
+    file, photo = save(net, tmp_path / "net.safetensors"), rooms / "data/nyu2_test/00012_colors.png"
+    out = tmp_path / "out"
+    assert main(["predict", str(photo), "--model", str(file), "--out", str(out), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["files"]
+    seen = predictor_of(load(file)).joint(photo)
+    names = [out / f"00012_colors{ending}" for ending in ("_depth.png", "_labels.png", "_vis.png")]
+    assert row["files"] == [str(name) for name in names] and all(is_own_picture(name) for name in names)
+    assert row["median"] == pytest.approx(float(np.median(seen.depth.values)))
+    assert row["classes"] == pytest.approx(dict(list(seen.labels.shares().items())[:5]))
+    np.testing.assert_allclose(read_depth(names[0])[0], seen.depth.values, atol=6e-4)
+    assert np.array_equal(np.asarray(Image.open(names[1])), seen.labels.values)
+    picture = np.asarray(Image.open(names[2]))
+    assert picture.shape[0] == 48 and np.array_equal(picture[:, :64], np.asarray(Image.open(photo)))
+    assert np.array_equal(picture[:, 128:192], coloured_labels(seen.labels))  # without a legend: 48 rows are too few
+    assert main(["predict", str(photo), "--model", str(file), "--out", str(out), "--save", "npy"]) == 0
+    told = capsys.readouterr().out
+    assert "; depth " in told and " m, median " in told
+    assert np.array_equal(np.load(out / "00012_colors_depth.npy"), seen.depth.values)
