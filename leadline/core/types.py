@@ -110,3 +110,14 @@ class Joint:
 
     depth: Depth
     labels: Labels
+
+
+def joint_truth(item: Item, classes: tuple[str, ...]) -> Joint:
+    """What an item with depth and classes says, as a net of both would."""
+    depth = Depth(item.target[0], "metric", item.valid[0])
+    return Joint(depth, Labels(item.target[1].astype(np.int64), classes, item.valid[1]))
+
+
+def depth_of(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """(depth float32 [H,W], where it counts bool [H,W]) of an item with depth, also where classes are beside it."""
+    return (item.target[0], item.valid[0]) if item.target.ndim == 3 else (item.target, item.valid)

@@ -129,11 +129,6 @@ def pseudo_depth_of(item: Item) -> np.ndarray:
     return np.zeros(item.target.shape, np.float32) if item.pseudo_depth is None else item.pseudo_depth
 
 
-def depth_of(item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """(depth float32 [H,W], where it counts bool [H,W]) of an item with depth, also where classes are beside it."""
-    return (item.target[0], item.valid[0]) if item.target.ndim == 3 else (item.target, item.valid)
-
-
 def _refuse_mixed(items: Sequence[Item]) -> None:
     for item in items[1:]:
         for what, sides in (("image", slice(2)), ("target", slice(-2, None))):

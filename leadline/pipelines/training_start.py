@@ -10,8 +10,9 @@ import torch
 
 from leadline.core.spec import Spec
 from leadline.core.tasks import TASKS, Task, task_of
+from leadline.core.types import depth_of
 from leadline.data.dataset import Dataset, evenly
-from leadline.data.loader import collate, depth_of, pseudo_depth_of
+from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment
 from leadline.distill.teachers import Teacher

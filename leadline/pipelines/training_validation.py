@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
-from leadline.core.types import Depth, Item, Joint, Labels
+from leadline.core.types import Depth, Item, Labels, joint_truth
 from leadline.core.viz import panel
 from leadline.core.viz_labels import coloured_labels, joint_panel
 from leadline.data.dataset import Dataset, evenly
@@ -59,12 +59,6 @@ def measure_joint(net: Net, step: int, *, run: Training, data: Dataset, say: Say
 
     _save_pictures(draw, data, run, step)
     return _evaluated(net, predict, step, run, data, say)
-
-
-def joint_truth(item: Item, classes: tuple[str, ...]) -> Joint:
-    """What an item with depth and classes says, as a net of both would."""
-    depth = Depth(item.target[0], "metric", item.valid[0])
-    return Joint(depth, Labels(item.target[1].astype(np.int64), classes, item.valid[1]))
 
 
 def _save_pictures(draw: Callable[[Item], np.ndarray], data: Dataset, run: Training, step: int) -> None:

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from support.tiny_labelled_rooms import UNKNOWN, room, write
 
+from leadline.cli.main import main
 from leadline.core.errors import BadData, BadImage
 from leadline.core.tasks import NYU40, check_fits, reading_for
-from leadline.core.types import Item
+from leadline.core.types import Item, depth_of
 from leadline.data.cache import cached, shrunk
 from leadline.data.layouts.detect import open_dataset
-from leadline.data.loader import collate, depth_of
+from leadline.data.loader import collate
 from leadline.data.options import View
 from leadline.data.transforms.augment import augment, augment_joint, augment_labels
 
@@ -177,3 +178,22 @@ def test_the_real_annotations_name_all_but_one_class(shared_data: Path) -> None:
     item = data[0]
     assert item.target.shape == (2, 480, 640) and item.valid[0].all() and 0.5 < item.valid[1].mean() < 1
     assert item.target[1][item.valid[1]].max() < 39
+
+
+def test_the_command_line_shows_what_is_asked_for(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {}
+    for items in ("depth", "labels", "joint"):
+        out = tmp_path / items
+        assert main(["data", "ls", str(rooms), "--items", items]) == 0
+        said[items] = capsys.readouterr().out.splitlines()[-1]
+        assert main(["data", "show", str(rooms), "--items", items, "--out", str(out), "--n", "1"]) == 0
+        capsys.readouterr()
+        (drawn,) = out.rglob("*.png")
+        assert np.array_equal(np.asarray(Image.open(drawn))[:, :64], room(0)[0])
+    assert "depth 1.57 to 4.71 m on 100% of the pixels" in said["depth"] and "classes" not in said["depth"]
+    assert (
+        "40 classes on 89% of the pixels" in said["labels"] and " m on" not in said["labels"]
+    )
+    assert "m on 100% of the pixels, 40 classes on 89% of the pixels" in said["joint"]
