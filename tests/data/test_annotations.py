@@ -193,7 +193,5 @@ def test_the_command_line_shows_what_is_asked_for(
         (drawn,) = out.rglob("*.png")
         assert np.array_equal(np.asarray(Image.open(drawn))[:, :64], room(0)[0])
     assert "depth 1.57 to 4.71 m on 100% of the pixels" in said["depth"] and "classes" not in said["depth"]
-    assert (
-        "40 classes on 89% of the pixels" in said["labels"] and " m on" not in said["labels"]
-    )
+    assert "40 classes on 89% of the pixels" in said["labels"] and " m on" not in said["labels"]
     assert "m on 100% of the pixels, 40 classes on 89% of the pixels" in said["joint"]
