@@ -184,3 +184,52 @@ def test_a_net_that_is_wrong_by_a_factor_has_the_right_shape_and_the_wrong_scale
     assert found["delta1"] == 0
     assert found["delta1 by own median"] == 1
     assert found["bias"] == pytest.approx(np.log(1.5), abs=1e-6) == found["median's error"]
+
+
+def test_one_net_and_two_learn_the_same_images_from_the_same_start() -> None:
+    from recipes import joint
+
+    table = joint.runs(DATA, OUT, 100)
+    assert list(table) == ["depth", "labels", "joint"]
+    for run in table.values():
+        assert different(run, table["depth"]) <= {"head", "loss", "joint"}
+    assert table["joint"].joint.depth == table["depth"].loss
+    assert [run.head for run in table.values()] == [None, "labels", "joint"]
+    heavier = joint.runs(DATA, OUT, 100, label_weight=0.3)["joint"]
+    assert different(heavier, table["joint"]) == {"joint"} and heavier.joint.label_weight == 0.3
+
+
+def test_one_net_is_worth_it_if_it_is_faster_than_two_and_loses_little() -> None:
+    from leadline.core.report import Report
+    from recipes import joint
+
+    def reports(ms: float, delta1: float, miou: float) -> dict[str, Report]:
+        made = {"depth": (4.0, {"val_delta1": 0.7}, 10), "labels": (6.0, {"val_miou": 0.2}, 12)}
+        made["joint"] = (ms, {"val_delta1": delta1, "val_miou": miou}, 13)
+        return {
+            task: Report(task, metrics=metrics, cost={"macs": macs}, latency_ms={"onnx_1_threads": own})
+            for task, (own, metrics, macs) in made.items()
+        }
+
+    found = joint.compared(reports(6.0, 0.695, 0.19), "val")
+    assert found["macs_ratio"] == pytest.approx(13 / 22) and found["onnx_1_threads_ratio"] == pytest.approx(0.6)
+    assert found["delta1_lost"] == pytest.approx(0.005) and found["miou_lost"] == pytest.approx(0.01)
+    assert found["is_worth_it"] is True
+    for worse in ((7.0, 0.695, 0.19), (6.0, 0.68, 0.19), (6.0, 0.695, 0.18)):
+        assert joint.compared(reports(*worse), "val")["is_worth_it"] is False
+
+
+def test_a_joint_run_that_was_made_otherwise_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    from recipes import joint
+
+    run = joint.runs(DATA, tmp_path, 100)["depth"]
+    run.out.mkdir()
+    (run.out / "fastdepth_small.safetensors").touch()
+    (run.out / "report.json").write_text(json.dumps({"context": {"steps": 100}}))
+    assert joint.trained(run, resume=True) == run.out / "fastdepth_small.safetensors"
+    with pytest.raises(SystemExit, match="holds a finished run: give --resume"):
+        joint.trained(run, resume=False)
+    with pytest.raises(SystemExit, match="was made with --steps 100"):
+        joint.trained(joint.runs(DATA, tmp_path, 200)["depth"], resume=True)
+    with pytest.raises(SystemExit, match="'both' is unknown; known: depth, labels, joint"):
+        joint.main(data=DATA, out=tmp_path, only=("both",))

@@ -23,7 +23,7 @@ from leadline.core.answers import answer
 from leadline.core.errors import LeadlineError
 from leadline.core.preprocess import Runner, prepare, restore
 from leadline.core.spec import Head, Preprocess, from_json
-from leadline.core.tasks import protocol_for
+from leadline.core.tasks import protocol_for, reading_for
 from leadline.core.timing import no_collection, one, repeat
 from leadline.runtime.options import NOTHING_SAID, ExternalModel
 
@@ -166,13 +166,14 @@ def metrics(
     from leadline.evaluation.evaluate import evaluate
     from leadline.predict.predictor import load_predictor
 
-    samples = open_dataset(Path(data), split, **({"allow_code": True} if allow_code else {}))
-    samples = subset(samples, range(min(limit or len(samples), len(samples))))
     external_model = NOTHING_SAID if external is None else from_json(ExternalModel, external)
     predictor = load_predictor(file, threads=threads, device=device, external=external_model)
+    how = reading_for(predictor.head.kind) | ({"allow_code": True} if allow_code else {})
+    samples = open_dataset(Path(data), split, **how)
+    samples = subset(samples, range(min(limit or len(samples), len(samples))))
     if size is not None and predictor.manifest is None:
-        how = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
-        predictor = dataclasses.replace(predictor, preprocess=how)
+        seen = dataclasses.replace(predictor.preprocess, size=(size[0], size[1]))
+        predictor = dataclasses.replace(predictor, preprocess=seen)
     report = evaluate(predictor.answer, samples, protocol_for(predictor.head.kind, protocol))
     return {"metrics": dict(report.metrics), "n_images": report.n}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -14,11 +14,6 @@ from leadline.cli.flags import AS_SAID, Read
 from leadline.cli.short_help import short_help
 from leadline.core.errors import BadData, LeadlineError
 from leadline.core.text import shown
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from leadline.core.types import Item
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
@@ -75,6 +70,7 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         json: print one JSON object
     """
     from leadline.core.spec import to_json
+    from leadline.core.types import depth_of
     from leadline.data.dataset import first_readable
     from leadline.data.layouts.detect import described, open_dataset
     from leadline.data.validate.parts import notes as folders_say
@@ -88,7 +84,8 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     counts["all"] = len(data)
     tell_unread([path])
     sample = first_readable(data)
-    seen = sample.target[sample.valid]
+    depth, known = depth_of(sample)
+    seen = depth[known] if data.joint or not data.classes else depth[:0]
     facts: dict[str, Any] = {
         "path": str(path),
         "description": to_json(description),
@@ -98,8 +95,8 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
         "first": {
             "name": sample.name,
             "size": list(sample.image.shape[:2]),
-            "valid": float(sample.valid.mean()),
-            "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size and not data.classes else None,
+            "valid": float((sample.valid[1] if data.joint else sample.valid).mean()),
+            "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size else None,
         },
     }
     if json:
@@ -111,15 +108,15 @@ def ls(path: Folder, /, *, reading: Read = AS_SAID, json: bool = False) -> int:
     if data.rule:
         print(f"parts: {data.rule}")
     height, width = facts["first"]["size"]
-    depth = "no depth"
-    if data.classes and sample.target.ndim:
-        depth = f"{len(data.classes)} classes on {facts['first']['valid']:.0%} of the pixels"
-    elif data.classes:
-        depth = f"class {data.classes[int(sample.target)]}, one of {len(data.classes)}"
-    elif facts["first"]["depth_range_m"]:
+    holds = [] if data.classes else ["no depth"]
+    if facts["first"]["depth_range_m"]:
         low, high = facts["first"]["depth_range_m"]
-        depth = f"depth {low:.2f} to {high:.2f} m on {facts['first']['valid']:.0%} of the pixels"
-    print(shown(f"first: {sample.name}, {width}x{height}, {depth}"))
+        holds = [f"depth {low:.2f} to {high:.2f} m on {known.mean():.0%} of the pixels"]
+    if data.classes and sample.target.ndim:
+        holds.append(f"{len(data.classes)} classes on {facts['first']['valid']:.0%} of the pixels")
+    elif data.classes:
+        holds = [f"class {data.classes[int(sample.target)]}, one of {len(data.classes)}"]
+    print(shown(f"first: {sample.name}, {width}x{height}, {', '.join(holds)}"))
     for note in facts["notes"]:
         print(shown(f"note: {note}"))
     return 0
@@ -162,6 +159,7 @@ def show(
     """
     from PIL import Image
 
+    from leadline.cli.drawn import drawn_item
     from leadline.core.writing import may_be_written, safe_names
     from leadline.data.dataset import called, evenly
     from leadline.data.label_set import open_labels, with_labels
@@ -191,7 +189,7 @@ def show(
             continue
         file = out / f"{safe[i]}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(_drawn(sample, data.classes, vmin, vmax)).save(file)
+        Image.fromarray(drawn_item(sample, data.classes, vmin, vmax)).save(file)
         drawn.append(str(file))
     if json:
         print_json({"drawn": drawn, "left_out": left_out})
@@ -200,37 +198,6 @@ def show(
     for why in left_out.values():
         warn(why)
     return 0 if drawn else 1
-
-
-def _drawn(sample: Item, classes: tuple[str, ...], vmin: float | None, vmax: float | None) -> np.ndarray:
-    """uint8 RGB: image | truth | label | difference, or of image | truth, image | label and image what there is. Of a
-    data set of classes the truth is a colour for each pixel's, or the name of the image's; a label stands alone.
-    """
-    from leadline.core import viz
-    from leadline.core.types import Depth
-
-    truth = None if classes or not sample.valid.any() else Depth(sample.target, "metric", sample.valid)
-    if sample.pseudo_depth is not None:
-        label = Depth(sample.pseudo_depth, sample.pseudo_kind, sample.pseudo_depth > 0)
-        if truth is not None and sample.pseudo_kind == "metric":
-            return viz.panel(sample.image, truth, label, vmin=vmin, vmax=vmax, captions=("truth", "label"))
-        return viz.side_by_side(sample.image, label, vmin=vmin, vmax=vmax)
-    if classes:
-        return _drawn_classes(sample, classes)
-    return sample.image if truth is None else viz.side_by_side(sample.image, truth, vmin=vmin, vmax=vmax)
-
-
-def _drawn_classes(sample: Item, classes: tuple[str, ...]) -> np.ndarray:
-    """uint8 RGB: the image under the name of its class, or beside the colours of its pixels' and their legend."""
-    import numpy as np
-
-    from leadline.core.types import Labels
-    from leadline.core.viz_labels import labels_picture, named_picture
-
-    if not sample.target.ndim:
-        return named_picture(sample.image, classes[int(sample.target)])
-    truth = labels_picture(Labels(sample.target, classes, sample.valid))
-    return np.concatenate([sample.image, truth], axis=1)
 
 
 @short_help(

@@ -16,7 +16,7 @@ from leadline.cli.early import check_layout, check_protocol_names
 from leadline.cli.evaluated import check_predictions, of_model, of_predictions
 from leadline.cli.flags import AS_SAID, SHIPPED, Count, ModelOptions, Number, Read
 from leadline.cli.short_help import short_help
-from leadline.core.tasks import DEPTH, check_fits, protocol_for
+from leadline.core.tasks import DEPTH, check_fits, protocol_for, reading_for
 
 if TYPE_CHECKING:
     from leadline.evaluation.evaluate import ImageResult
@@ -54,7 +54,7 @@ def val(
         allow_missing: evaluate only the frames that have a depth map in --predictions
         split: train, val, test or all; where there is no test part, val stands in for it
         protocol: one or more such as nyu-eigen@1,fastdepth-224@1 with commas between, or all that can be applied;
-            of classifiers top1@1
+            of classifiers top1@1, of labels miou@1, of both depth and labels joint@1
         csv: also write a table with a row for each image and protocol
         limit: only the first N images
         latency_ms: mai2022@1: the net's latency on the challenge's device; its score is then given too
@@ -68,6 +68,7 @@ def val(
     from leadline.data.layouts.detect import open_dataset
     from leadline.evaluation.evaluate import evaluate_all
     from leadline.evaluation.protocols import PROTOCOLS, find, misfit, with_mai2022_score
+    from leadline.predict.kind import kind_of
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; at least one image is needed")
@@ -87,7 +88,8 @@ def val(
     if csv is not None:  # what cannot be written should fail now, not after the work
         may_tabulate(csv, data, predictions or Path(model))
         check_writable(csv)
-    samples = open_dataset(data, split, **reading.given())
+    kind = DEPTH.kinds[0] if predictions is not None else kind_of(model)
+    samples = open_dataset(data, split, **{**reading_for(kind), **reading.given()})
     cli_data.tell_unread([data])
     if samples.note:
         warn(samples.note)
@@ -100,7 +102,7 @@ def val(
         evaluated = of_predictions(predictions, what.external, samples, whole, allow_missing)
     else:
         evaluated = of_model(what.predictor(len(samples)), samples, model)
-    check_fits(evaluated.kind, samples.name, samples.classes)
+    check_fits(evaluated.kind, samples.name, samples.classes, samples.joint)
     if len(chosen) == 1:
         chosen = [find(protocol_for(evaluated.kind, chosen[0].id))]
     unfit: dict[str, str] = {}

@@ -148,7 +148,7 @@ def export(
             on = "a drawn picture"
             if options.calibration and options.frame is None:
                 on = f"{len(options.calibration[:_N_COMPARED])} of the calibration images"
-            closing(f"run by {runtime} on {on}: {in_words(near, spec.head.kind == 'metric')}")
+            closing(f"run by {runtime} on {on}: {in_words(near, spec.head.unit == 'm')}")
     return 0
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from leadline.predict.files import Outcome
     from leadline.predict.predictor import Predictor
+    from leadline.predict.writers import Saver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def predict(
     look: Annotated[_Look, arg(name="")] = _PLAIN,
     json: bool = False,
 ) -> int:
-    """Predict the depth of photographs; a bad file does not stop the rest. Nets of classes or labels name them.
+    """Predict the depth of photographs; a bad file does not stop the rest. Nets of classes or labels name what is seen.
 
     Args:
         source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
@@ -82,9 +83,13 @@ def predict(
     Saver(names(save, "save") or ("vis", "png16"), what.name, "metric", **vars(look))  # refuses what cannot be
     paths = sources(source, warn)
     predictor = what.predictor(len(paths))
+    metric = predictor.head.kind in ("metric", "joint")
+    formats = names(save, "save") or (("vis", "png16") if metric else ("vis", "npy"))
     if predictor.head.classes:
-        return _name(predictor, paths, out, json)
-    formats = names(save, "save") or (("vis", "png16") if predictor.head.kind == "metric" else ("vis", "npy"))
+        saver = None
+        if predictor.head.kind == "joint":
+            saver = Saver(formats, predictor.name, "metric", own_range=len(paths) == 1, **vars(look))
+        return _name(predictor, paths, out, saver, json)
     outcomes = []
     for outcome in predict_files(predictor, paths, out, save=formats, own_range=len(paths) == 1, **vars(look)):
         outcomes.append(outcome)
@@ -107,17 +112,22 @@ def predict(
     return 1 if n_failed else 0
 
 
-def _name(predictor: Predictor, paths: Sequence[Path], out: Path, json: bool) -> int:
-    """The classes of each picture, or of its pixels; a bad file does not stop the rest."""
+def _name(predictor: Predictor, paths: Sequence[Path], out: Path, saver: Saver | None, json: bool) -> int:
+    """The classes of each picture, or of its pixels beside their depth; a bad file does not stop the rest."""
     from leadline.predict.named import name_files
 
     found = []
-    for named in name_files(predictor, paths, out):
+    for named in name_files(predictor, paths, out, saver=saver):
         found.append(named)
         if named.error is not None:
             warn(named.error)
         elif not json:
-            print(f"{shown(named.source)}: {', '.join(f'{shown(name)} {part:.2f}' for name, part in named.classes)}")
+            classes = ", ".join(f"{shown(name)} {part:.2f}" for name, part in named.classes)
+            metres = ""
+            if named.metres is not None:
+                low, median, high = named.metres
+                metres = f"; depth {low:.3f} to {high:.3f} m, median {median:.3f}"
+            print(f"{shown(named.source)}: {classes}{metres}")
             if named.files:
                 print(f"  wrote {', '.join(map(shown, named.files))}", flush=True)
     n_failed = sum(named.error is not None for named in found)

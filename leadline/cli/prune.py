@@ -16,7 +16,7 @@ from leadline.cli.short_help import short_help
 from leadline.compress.cost.budget import parse
 from leadline.compress.options import Method, PruneOptions, Pruning
 from leadline.core.spec import Kind
-from leadline.core.tasks import protocol_for, task_of
+from leadline.core.tasks import protocol_for, reading_for, task_of
 from leadline.core.text import shown
 from leadline.data.options import Stereo, View
 from leadline.nn.files import read_spec
@@ -129,9 +129,9 @@ def prune(
         may_be_written(plot, reads=[find(model), how.out], apart=folders, advice="give another --plot")
         check_writable(plot)
     folder = folders[0]
-    test = open_dataset(folder, "test", **reading.given())
+    kind: Kind = "metric" if "stereo" in learning.loss else load(model).spec.head.kind
+    test = open_dataset(folder, "test", **{**reading_for(kind), **reading.given()})
     if len(test):
-        kind: Kind = "metric" if "stereo" in learning.loss else load(model).spec.head.kind
         protocols = (protocol_for(kind, protocols[0]),) if len(protocols) == 1 else protocols
         check_protocols(protocols, kind, test)
     else:

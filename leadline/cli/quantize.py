@@ -88,25 +88,29 @@ def quantize(
     from leadline.core.agreement import in_words
     from leadline.core.preprocess import prepare
     from leadline.core.report import table
+    from leadline.core.tasks import check_fits, reading_for
     from leadline.data.dataset import subset
     from leadline.data.layouts.detect import open_dataset
-    from leadline.nn.checkpoint import find, load
+    from leadline.nn.files import find, read_spec
     from leadline.runtime import suffix
     from leadline.runtime.export import calibration as pictures_for
 
     if file.images < 1:
         raise ValueError(f"images is {file.images}; calibration needs at least one")
-    samples = open_dataset(data, split, **reading.given())
+    spec = read_spec(model)
+    read = {**reading_for(spec.head.kind), **reading.given()}
+    samples = open_dataset(data, split, **read)
+    check_fits(spec.head.kind, samples.name, samples.classes, samples.joint)
     if samples.note:
         warn(samples.note)
     samples = samples if limit is None else subset(samples, range(min(limit, len(samples))))
     if not len(samples):
         raise ValueError(f"{data} has no {split} images to measure on; `leadline data ls {data}` shows what is there")
-    how, inputs = load(model).spec.preprocess, []
+    how, inputs = spec.preprocess, []
     if file.precision == "int8" and file.calibration is not None:
         inputs = pictures_for(file.calibration, how, file.images, warn)
     elif file.precision == "int8":
-        others = open_dataset(data, "train", **reading.given())
+        others = open_dataset(data, "train", **read)
         if split not in ("val", "test") or not len(others):
             raise ValueError(
                 "int8 must not learn its ranges from the images of the measurement: give others by --calibration"
@@ -130,5 +134,5 @@ def quantize(
     else:
         print(table([report]))
         closing(f"\nwrote {shown(report.context['file'])}: {report.context['method']}")
-        closing(in_words(report.metrics, load(model).spec.head.kind == "metric"))
+        closing(in_words(report.metrics, spec.head.unit == "m"))
     return 0

@@ -22,8 +22,8 @@ from leadline.core.old_keys import with_new_keys
 from leadline.core.text import short_repr
 
 T = typing.TypeVar("T")
-Kind = Literal["metric", "relative_depth", "relative_disparity", "classes", "labels"]
-"""What a net's numbers are: depth of three kinds, or scores of classes for the image or for each pixel."""
+Kind = Literal["metric", "relative_depth", "relative_disparity", "classes", "labels", "joint"]
+"""What a net's numbers are: depth of three kinds, scores for the image or for each pixel, or depth and scores."""
 
 MAX_SIDE, MAX_SEEN = 1 << 14, 1 << 24
 """The longest side, and the most pixels, of a net's input."""
@@ -143,7 +143,7 @@ class Decoder:
 
 
 _OF_DEPTH = ("norm", "conv", "disparity")
-_OF_CLASSES = {"classes": ("classes",), "labels": ("labels", "enlarge")}
+_OF_CLASSES = {"classes": ("classes",), "labels": ("labels", "enlarge"), "joint": ("joint",)}
 """The layers that a head of each kind may have."""
 
 
@@ -158,13 +158,14 @@ class Head:
     `batch_statistics`: whether the batch norm uses the batch's mean and variance in training, as published (then the
     mean of every training batch's depth is one constant), or fixed ones. `resize` brings the map to the image's size.
     `layer` `classes`: the mean over the map and a linear layer, a score for each of `classes`, which are names;
-    `labels` and `enlarge`: such scores for each pixel, by a convolution or by a transposed one of `stride`.
+    `labels` and `enlarge`: such scores for each pixel, by a convolution or by a transposed one of `stride`; `joint`:
+    depth as by `conv`, and behind it, in channels 1 to K, such scores.
     """
 
     kind: Kind = "metric"
     unit: str = "m"
     batch_statistics: bool = True
-    layer: Literal["norm", "conv", "disparity", "classes", "labels", "enlarge"] = "norm"
+    layer: Literal["norm", "conv", "disparity", "classes", "labels", "enlarge", "joint"] = "norm"
     kernel: int = 1
     relu: bool = True
     resize: Literal["nearest", "corners"] = "nearest"
@@ -187,7 +188,7 @@ class Head:
             (
                 (self.kind in _OF_CLASSES) == bool(names) and self.layer in _OF_CLASSES.get(self.kind, _OF_DEPTH),
                 f"kind is {self.kind!r}, layer {self.layer!r}, and there are {len(names)} classes; a head of classes "
-                "has kind and layer classes, one of labels a layer labels or enlarge, and both have names",
+                "has kind and layer classes, of labels a layer labels or enlarge, of both joint, and all have names",
             ),
             (_whole(self.stride, MAX_KERNEL), f"stride is {self.stride}; 1 to {MAX_KERNEL} is needed"),
             (

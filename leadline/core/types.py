@@ -1,4 +1,4 @@
-"""Item, what a data set holds, and Depth, what comes out of a net: two values that say what they hold."""
+"""Item, what a data set holds, and what comes out of a net, Depth first: values that say what they hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Item:
     """uint8 [H,W,3], RGB."""
     target: np.ndarray
     """float32 [H,W], depth in metres along the optical axis. A class is int64: [] that of the image, [H,W] those of its
-    pixels.
+    pixels. float32 [2,H,W] is depth and class.
     """
     valid: np.ndarray
     """bool, of the target's shape: True where it counts."""
@@ -102,3 +102,22 @@ class Depth:
     def unit(self) -> str:
         """`m` for metric depth, otherwise the kind itself."""
         return "m" if self.kind == "metric" else self.kind
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What a net of two tasks says of an image: its depth, and what each pixel shows. Both have the image's size."""
+
+    depth: Depth
+    labels: Labels
+
+
+def joint_truth(item: Item, classes: tuple[str, ...]) -> Joint:
+    """What an item with depth and classes says, as a net of both would."""
+    depth = Depth(item.target[0], "metric", item.valid[0])
+    return Joint(depth, Labels(item.target[1].astype(np.int64), classes, item.valid[1]))
+
+
+def depth_of(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """(depth float32 [H,W], where it counts bool [H,W]) of an item with depth, also where classes are beside it."""
+    return (item.target[0], item.valid[0]) if item.target.ndim == 3 else (item.target, item.valid)

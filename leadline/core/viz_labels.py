@@ -7,8 +7,8 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from leadline.core.types import Labels
-from leadline.core.viz import BACKGROUND, INK, captioned
+from leadline.core.types import Joint, Labels
+from leadline.core.viz import BACKGROUND, INK, captioned, colorize, side_by_side
 
 VOID = (0, 0, 0)
 """Pixels without a label are black, which no class is."""
@@ -48,6 +48,27 @@ def labels_picture(labels: Labels) -> np.ndarray:
         draw.rectangle((3, top, 3 + _BOX, top + _BOX), fill=tuple(colours[name]))
         draw.text((6 + _BOX, top), name, fill=INK, font=font)
     return np.concatenate([picture, np.asarray(side)], axis=1)
+
+
+def joint_picture(
+    image: np.ndarray,
+    seen: Joint,
+    *,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    colormap: str | None = None,
+) -> np.ndarray:
+    """uint8 RGB: photograph [H,W,3] | depth and its legend | labels and theirs. The colours of the depth are those of
+    `viz.picture`.
+    """
+    depth = side_by_side(image, seen.depth, vmin=vmin, vmax=vmax, colormap=colormap)
+    return np.concatenate([depth, labels_picture(seen.labels)], axis=1)
+
+
+def joint_panel(image: np.ndarray, truth: Joint, prediction: Joint) -> np.ndarray:
+    """A validation picture, uint8 RGB: image | true depth | depth | true labels | labels, all of the image's size."""
+    depths = [colorize(one.depth) for one in (truth, prediction)]
+    return np.concatenate([image, *depths, *(coloured_labels(one.labels) for one in (truth, prediction))], axis=1)
 
 
 def named_picture(image: np.ndarray, name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ class Batch:
     """float32 [B,3,H,W], RGB in 0..1."""
     target: Tensor
     """float32 [B,1,h,w], depth in metres; some transforms give it another size than the image. A class is int64: [B]
-    that of each image (CIFAR), [B,1,H,W] those of its pixels (CamVid).
+    that of each image (CIFAR), [B,1,H,W] those of its pixels (CamVid). float32 [B,2,h,w] is depth and class.
     """
     valid: Tensor
     """bool, of the target's shape: True where it counts."""

@@ -1,8 +1,9 @@
 """Decoded, shrunk frames on disk: one file for each data set, mapped into memory, so that the workers of all runs share
 its pages.
 
-    frame, frame, ...      depth float32 (no shorter type holds what every source has), [what a teacher says, float32,]
-                           image, [right image,] validity as bits; each begins at a multiple of 64 bytes
+    frame, frame, ...      depth, classes or both, float32 (no shorter type holds what every source has), [what a
+                           teacher says, float32,] image, [right image,] validity as bits; each begins at a multiple
+                           of 64 bytes
     index                  JSON: each frame's place, size, name, camera and CRC-32
     length, CRC-32, mark   of the index: a file that was cut off lacks them
 
@@ -71,8 +72,7 @@ def cached(
     """
     if gb < 0 or (height is not None and height < 1):
         raise ValueError(f"gb is {gb} and height {height}; at least 0, and at least 1 or None, are needed")
-    # a frame in the file holds depth, not classes. CIFAR's layout keeps its items in memory; CamVid's decodes each time
-    names = [identity(data, height) if gb and len(data) and not data.classes else None for data in sets]
+    names = [identity(data, height) if gb and len(data) and not _in_memory(data) else None for data in sets]
     ours = {folder / f"{name}{SUFFIX}" for name in names if name}
     left = round(gb * 1e9)
     shown = []
@@ -83,10 +83,15 @@ def cached(
             stored = _opened(path, len(data), left) or _made(data, height, path, left, say, ours, gb)
         left -= stored.blocks.size
         read = functools.partial(_item, data, height, stored)
-        shown.append(Dataset(data.name, tuple(range(len(data))), read, classes=data.classes))
+        shown.append(Dataset(data.name, tuple(range(len(data))), read, classes=data.classes, joint=data.joint))
     if ours:
         _make_room(folder, ours, round(gb * 1e9), 0)
     return shown
+
+
+def _in_memory(data: Dataset) -> bool:
+    """Whether items are images with one class each: they are small, and their layouts keep them."""
+    return bool(data.classes) and data[0].target.ndim == 0
 
 
 def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Item:
@@ -94,16 +99,17 @@ def _item(data: Dataset, height: int | None, stored: _Stored, i: int) -> Item:
         return shrunk(data[i], height)
     entry = stored.index[i]
     rows, columns = entry["size"]
-    pixels, at = rows * columns, entry["at"]
+    pixels, at, planes = rows * columns, entry["at"], entry["planes"]
     parts = []
     some = 4 * pixels * (entry["pseudo_depth"] is not None)
-    for n in (4 * pixels, some, 3 * pixels, 3 * pixels * entry["stereo"], -(-pixels // 8)):
+    for n in (4 * pixels * planes, some, 3 * pixels, 3 * pixels * entry["stereo"], -(-pixels * planes // 8)):
         parts.append(stored.blocks[at : at + n])
         at += n
+    shape = (rows, columns) if planes == 1 else (planes, rows, columns)
     return Item(
         image=parts[2].reshape(rows, columns, 3),
-        target=parts[0].view(np.float32).reshape(rows, columns),
-        valid=np.unpackbits(parts[4], count=pixels).view(bool).reshape(rows, columns),
+        target=parts[0].view(np.float32).reshape(shape).astype(entry["target"], copy=False),
+        valid=np.unpackbits(parts[4], count=pixels * planes).view(bool).reshape(shape),
         name=entry["name"],
         intrinsics=None if entry["intrinsics"] is None else np.array(entry["intrinsics"], np.float64),
         right=parts[3].reshape(rows, columns, 3) if entry["stereo"] else None,
@@ -124,6 +130,8 @@ def _packed(sample: Item) -> tuple[bytes, dict[str, Any]]:
         "crc": zlib.crc32(block),
         "size": list(sample.image.shape[:2]),
         "name": sample.name,
+        "target": "float32" if sample.target.dtype.kind == "f" else "int64",
+        "planes": 1 if sample.target.ndim == 2 else len(sample.target),
         "stereo": sample.right is not None,
         "pseudo_depth": sample.pseudo_kind if sample.pseudo_depth is not None else None,
         "intrinsics": None if sample.intrinsics is None else np.asarray(sample.intrinsics, np.float64).tolist(),
@@ -168,8 +176,11 @@ def _opened(path: Path, n: int, limit: int) -> _Stored | None:
 
 def _is_whole(blocks: np.ndarray, entry: Mapping[str, Any]) -> bool:
     pixels, at, n = entry["size"][0] * entry["size"][1], entry["at"], entry["bytes"]
-    wanted = pixels * (7 + 4 * (entry["pseudo_depth"] is not None) + 3 * entry["stereo"]) + -(-pixels // 8)
-    return bool(0 <= at <= blocks.size - n and n == wanted and zlib.crc32(blocks[at : at + n].data) == entry["crc"])
+    planes = entry["planes"]
+    wanted = pixels * (3 + 4 * planes + 4 * (entry["pseudo_depth"] is not None) + 3 * entry["stereo"])
+    wanted += -(-pixels * planes // 8)
+    fits = entry["target"] in ("float32", "int64") and 0 <= at <= blocks.size - n and n == wanted
+    return bool(fits and zlib.crc32(blocks[at : at + n].data) == entry["crc"])
 
 
 def _made(

@@ -31,6 +31,8 @@ class Dataset:
     """What has to be said of these items: that another part stands in for the one that was asked for."""
     classes: tuple[str, ...] = ()
     """The names of the classes, where targets are classes."""
+    joint: bool = False
+    """Whether targets are [2,H,W], depth and then a class in each pixel."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -131,8 +131,8 @@ def pseudo_depth_of(item: Item) -> np.ndarray:
 
 def _refuse_mixed(items: Sequence[Item]) -> None:
     for item in items[1:]:
-        for what in ("image", "target"):
-            one, other = (getattr(s, what).shape[:2] for s in (items[0], item))
+        for what, sides in (("image", slice(2)), ("target", slice(-2, None))):
+            one, other = (getattr(s, what).shape[sides] for s in (items[0], item))
             if one != other:
                 raise BadData(
                     f"a batch of unlike sizes: the {what} of {items[0].name} is {one[1]} wide, {one[0]} high, that of "
@@ -141,9 +141,11 @@ def _refuse_mixed(items: Sequence[Item]) -> None:
 
 
 def _targets(values: Sequence[np.ndarray]) -> torch.Tensor:
-    """Maps as [B,1,H,W], padded; single numbers as [B]."""
+    """Maps [H,W] as [B,1,H,W] and [2,H,W] as [B,2,H,W], padded; single numbers as [B]."""
     if values[0].ndim == 0:
         return torch.from_numpy(np.stack(values))
+    if values[0].ndim == 3:
+        return torch.from_numpy(_padded(values))
     return torch.from_numpy(_padded(values)[:, None])
 
 
@@ -161,7 +163,7 @@ def _padded(maps: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(maps)
     batch = np.zeros((len(maps), *size), maps[0].dtype)
     for place, m in zip(batch, maps, strict=True):
-        place[: m.shape[0], : m.shape[1]] = m
+        place[tuple(slice(n) for n in m.shape)] = m
     return batch
 
 

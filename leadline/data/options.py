@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from leadline.core.allowed import (
     BELOW_1,
@@ -130,6 +130,8 @@ class R2Crop:
 class Reading:
     """How to read a folder of data where its dataset.toml is silent or wrong; what is given here counts."""
 
+    items: Literal["depth", "labels", "joint"] | None = None
+    """What each item is to hold: depth, a class in each pixel, or both; by default what the net that reads it needs."""
     layout: str | None = None
     """Read it as this layout, whatever its files look like; FILE.py:NAME is a function of your own."""
     allow_code: bool | None = None
@@ -146,6 +148,8 @@ class Reading:
     """Whether its numbers are distances along each pixel's ray; its intrinsics turn them into depth."""
     invalid: tuple[float, ...] | None = None
     """The stored values that mean no depth; -1: there are none."""
+    label_void: tuple[int, ...] | None = None
+    """The numbers of its annotations that mean no class; by default 39 and 255 (NYU)."""
     max_depth: float | None = None
     """Farther values, in metres, do not count."""
     test_fraction: float | None = None

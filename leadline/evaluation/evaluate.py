@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from leadline.core.answers import Answer
 from leadline.core.errors import BadData, BadImage
 from leadline.core.report import Report
 from leadline.core.spec import Kind
-from leadline.core.types import ClassScores, Depth, Item, Labels
+from leadline.core.types import ClassScores, Depth, Item, Joint, Labels
 from leadline.data.dataset import Dataset, first_readable
 from leadline.evaluation.classes import measure_class
 from leadline.evaluation.labels import confusion, intersection_over_union, measure_labels
+from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import Protocol, find, match, measure_matched, misfit, protocol_hash
 
-Prediction = Depth | ClassScores | Labels
+Prediction = Answer
 Predict = Callable[[np.ndarray], Prediction]
 """A frame uint8 [H,W,3] -> its depth: a net, a loaded artefact or another program's file."""
 PredictSample = Callable[[Item], Prediction]
@@ -159,10 +161,29 @@ def _measure_depth(result: ImageResult, protocol: Protocol, pred: Prediction, sa
     return result
 
 
+def _measure_joint(result: ImageResult, protocol: Protocol, pred: Prediction, sample: Item) -> ImageResult:
+    if not isinstance(pred, Joint):
+        raise ValueError(f"{protocol.id} measures depth and labels, and the prediction is {type(pred).__name__}")
+    if sample.target.ndim != 3:
+        raise ValueError(f"{protocol.id} needs depth and labels; the target of {sample.name} is {sample.target.shape}")
+    depth, labels = (replace(sample, target=sample.target[i], valid=sample.valid[i]) for i in (0, 1))
+    metric = replace(protocol, task="depth", metrics=tuple(name for name in protocol.metrics if name in METRICS))
+    of_depth = _measure_depth(ImageResult(result.name), metric, pred.depth, depth)
+    of_labels = _measure_labels(ImageResult(result.name), protocol, pred.labels, labels)
+    for name in ("n_pixels", "n_filled"):
+        getattr(result, name).update(getattr(of_depth, name))
+    if problems := [*of_depth.problems.values(), *of_labels.problems.values()]:
+        result.problems[protocol.id] = "; ".join(problems)
+    else:
+        result.metrics[protocol.id] = of_depth.metrics[protocol.id] | of_labels.metrics[protocol.id]
+    return replace(result, confusion=of_labels.confusion)
+
+
 MEASURE: dict[str, Callable[[ImageResult, Protocol, Prediction, Item], ImageResult]] = {
     "depth": _measure_depth,
     "classify": _measure_class,
     "segment": _measure_labels,
+    "joint": _measure_joint,
 }
 """By task, how one image is measured."""
 
@@ -191,6 +212,6 @@ def _report(name: str, protocol: Protocol, results: Sequence[ImageResult]) -> Re
     means = {metric: float(np.mean([r.metrics[key][metric] for r in good])) for metric in protocol.metrics}
     if whole := [r.confusion for r in good if r.confusion is not None]:  # over all pixels, not over images
         total = np.sum(whole, axis=0)
-        means = measure_labels(total)
+        means |= measure_labels(total)
         context["iou"] = [None if np.isnan(iou) else float(iou) for iou in intersection_over_union(total)]
     return Report(name, protocol=key, n=len(good), metrics=means, context=context)

@@ -134,6 +134,11 @@ _ALL = (
         source="CamVid, Cityscapes: intersection over union of each class over all pixels of the set but void, and "
         "the mean over the classes that occur in it",
     ),
+    Protocol(
+        "joint", 1, depth_range=(0.1, 10.0), metrics=("delta1", "abs_rel", "rmse", "miou", "pixel_accuracy"),
+        task="joint", units="rmse in m, the others as fractions",
+        source="leadline: depth as under indoor-metric@1, labels as under miou@1, of images that have both",
+    ),
 )  # fmt: skip
 
 PROTOCOLS: dict[str, Protocol] = {p.id: p for p in _ALL}

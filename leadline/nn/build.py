@@ -22,7 +22,8 @@ from leadline.nn.skip import leave_out_
 
 
 class Net(nn.Module):
-    """RGB float32 [B,3,H,W] in 0..1, any size -> float32 [B,1,H,W] of the spec's kind and unit.
+    """RGB float32 [B,3,H,W] in 0..1, any size -> float32 [B,1,H,W] of the spec's kind and unit; of other tasks scores
+    [B,K] or [B,K,H,W], or depth and scores [B,1+K,H,W].
 
     (image - mean) / std of `spec.preprocess` is the first step, so an exported file needs no other normalisation.
     """

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from leadline.core.spec import Decoder, Encoder, Head, Preprocess, Spec
-from leadline.core.tasks import CAMVID, CIFAR10, task_of
+from leadline.core.tasks import CAMVID, CIFAR10, NYU40, task_of
 from leadline.core.text import nearest
 from leadline.nn import widths
 
@@ -36,6 +36,16 @@ def fastdepth_pruned() -> Spec:
     widths = (16, 56, 88, 120, 144, 256, 408, 376, 272, 288, 296, 328, 480, 512)
     decoder = Decoder("nnconv5", (200, 256, 120, 56, 16))
     return Spec("fastdepth_pruned", Encoder("mobilenet_v1", widths), decoder, Head(batch_statistics=False), _CENTRED)
+
+
+def fastdepth_joint() -> Spec:
+    """FastDepth with two last layers: depth, and NYU's 40 classes for each pixel (as arXiv 1707.02432 calls for)."""
+    return _renamed("fastdepth_joint", Head("joint", layer="joint", classes=NYU40))
+
+
+def fastdepth_labels() -> Spec:
+    """FastDepth's encoder and decoder for NYU's 40 classes alone: what `fastdepth_joint` is compared with."""
+    return _renamed("fastdepth_labels", Head("labels", "score", layer="labels", classes=NYU40))
 
 
 def fastdepth_decoder(decoder: str = "deconv5dw") -> Spec:
@@ -114,6 +124,10 @@ def mobilenet_v1_32() -> Spec:
 def mobilenet_v2_32() -> Spec:
     """MobileNetV2 with fewer strides for images of 32x32, FTWT's."""
     return _classifier("mobilenet_v2_32", widths.MOBILENET_V2_32)
+
+
+def _renamed(name: str, head: Head) -> Spec:
+    return replace(fastdepth(), name=name, head=head)
 
 
 def _classifier(name: str, wide: tuple[int, ...]) -> Spec:

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 
 from leadline.core.allowed import FROM_0, at_least, check
-from leadline.core.answers import answer
+from leadline.core.answers import Answer, answer
 from leadline.core.errors import BadData
 from leadline.core.preprocess import Runner, prepare
 from leadline.core.spec import Head, Preprocess
 from leadline.core.storage import sha256
-from leadline.core.tasks import check_fits, protocol_for, task_of
+from leadline.core.tasks import check_fits, protocol_for, reading_for, task_of
 from leadline.core.text import figure
 from leadline.core.timing import measure
-from leadline.core.types import ClassScores, Depth, Labels
 from leadline.core.writing import may_be_written
 from leadline.data.dataset import Dataset, evenly, subset
 from leadline.data.layouts.detect import open_dataset
@@ -169,8 +168,8 @@ def _outcome(found: Measured, choice: Choice) -> tuple[float, float]:
 
 
 def _validation(options: DynamicOptions, head: Head, say: Say) -> Dataset:
-    data = open_dataset(options.data, "train")
-    check_fits(head.kind, data.name, data.classes)
+    data = open_dataset(options.data, "train", **reading_for(head.kind))
+    check_fits(head.kind, data.name, data.classes, data.joint)
     run = Training(data=(options.data,), out=Path("unused"), val_every=options.val_every)
     validation = split_validation(run, data, say)[1]
     if validation is None:
@@ -186,11 +185,10 @@ def _measured(runners: Sequence[Runner], data: Dataset, head: Head, how: Preproc
         say(f"validating width {i + 1} of {len(runners)} on {len(data)} images")
         seen: list[float] = []
 
-        def predict(frame: np.ndarray, runner: Runner = runner, seen: list[float] = seen) -> Any:
+        def predict(frame: np.ndarray, runner: Runner = runner, seen: list[float] = seen) -> Answer:
             output = runner(prepare(frame, how))
             seen.append(hardness(output, head.kind))
-            given: Depth | ClassScores | Labels = answer(output, (frame.shape[0], frame.shape[1]), head, how)
-            return given
+            return answer(output, (frame.shape[0], frame.shape[1]), head, how)
 
         results = [one.metrics.get(protocol, {}) for one in evaluate_images(predict, data, [protocol])]
         values = [one.get(metric, np.nan) for one in results]

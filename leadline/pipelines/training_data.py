@@ -19,7 +19,14 @@ from leadline.core.types import Item
 from leadline.core.user_code import user_function
 from leadline.core.writing import is_same, may_be_written
 from leadline.data.dataset import Dataset, called, hold_out, hold_out_few
-from leadline.data.transforms.augment import Transform, augment, augment_labels, fastdepth_train, hu_train
+from leadline.data.transforms.augment import (
+    Transform,
+    augment,
+    augment_joint,
+    augment_labels,
+    fastdepth_train,
+    hu_train,
+)
 from leadline.data.transforms.classify import crop_flip
 from leadline.data.transforms.r2crop import r2crop
 from leadline.data.transforms.stereo import with_valid_depth
@@ -147,6 +154,7 @@ def transform_of(run: Training) -> Transform:
         "hu": hu_train,
         "crop_flip": crop_flip,
         "labels": partial(augment_labels, view=run.view),
+        "joint": partial(augment_joint, view=run.view),
     }
     return table[run.transform]
 
@@ -160,6 +168,7 @@ def seen(run: Training) -> tuple[int, int]:
         "hu": (228, 304),
         "crop_flip": run.view.pixels,
         "labels": run.view.pixels,
+        "joint": run.view.pixels,
     }
     return table[run.transform]
 
@@ -171,12 +180,14 @@ def rows(run: Training, spec: Spec) -> int | None:
     LiteDepth, trained on averaged ones, was 0.01 to 0.04 of delta1 worse on the others.
     """
     least = 480 if spec.preprocess.resize == "corners" else 240
+    viewed = max(least, run.view.pixels[0])
     table = {
-        "view": max(least, run.view.pixels[0]),
+        "view": viewed,
         "fastdepth": None,
         "litedepth": run.r2crop.frame[0],
         "hu": 240,
         "crop_flip": None,
-        "labels": None,
+        "labels": viewed,
+        "joint": viewed,
     }
     return table[run.transform]

@@ -16,7 +16,7 @@ import torch
 from leadline.core.errors import BadData, BadImage
 from leadline.core.spec import Spec, to_json
 from leadline.core.storage import cache
-from leadline.core.tasks import check_fits, refuse_others, task_of
+from leadline.core.tasks import NYU40, check_fits, reading_for, refuse_others, task_of
 from leadline.data.cache import cached
 from leadline.data.dataset import Dataset, readable
 from leadline.data.layouts.detect import open_dataset
@@ -29,6 +29,7 @@ from leadline.evaluation.evaluate import check_protocols
 from leadline.nn import zoo
 from leadline.nn.build import Net
 from leadline.nn.checkpoint import load, origin
+from leadline.nn.new_head import spec_with_head
 from leadline.pipelines.training_data import (
     Say,
     compares_maps,
@@ -47,6 +48,7 @@ from leadline.pipelines.training_start import (
     check_start,
     check_trainable,
     comes_with_weights,
+    depth_terms,
     starting_net,
     with_defaults_of,
 )
@@ -55,7 +57,7 @@ from leadline.training.distributed import first, process
 from leadline.training.fit import Finish, Loss, Validate
 from leadline.training.losses import Reweighted, Term, weighted
 from leadline.training.losses.classes import cross_entropy
-from leadline.training.losses.parse import typed
+from leadline.training.losses.joint import joint
 from leadline.training.losses.stereo import photometric
 from leadline.training.options import FitOptions, Training
 
@@ -142,12 +144,14 @@ def parts(
     check_start(run, given=given, say=say)
     weights = load(run.model) if net is None and comes_with_weights(run) else net
     spec = zoo.spec(run.model) if weights is None else weights.spec
+    if run.head is not None:
+        spec = spec_with_head(spec, run.head, NYU40)  # the data say which classes
     run = with_defaults_of(task_of(spec.head.kind), run)
     if supervision is not None:
         refuse_others(spec.head.kind, "learning from a teacher")
     check_trainable(run, spec, name=spec.name if given else run.model)
     run = at_size_of(run, spec, given=given)
-    terms = typed(run.loss) if compares_maps(run) else {}
+    terms = depth_terms(run)
 
     sets = training_sets(run, spec, supervision, say)
     teacher = None if supervision is None else supervision.online_teacher
@@ -177,11 +181,14 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     entries = run.data if supervision is None else (*run.data, *supervision.unlabelled)
     folders, per_batch = shares(entries, run.batch)
     refuse_data(run.out, folders, folders[labelled:])
-    how = run.reading.given()
-    sets = [(open_pairs if stereo else open_dataset)(folder, "train", **how) for folder in folders[:labelled]]
+    given = run.reading.given()
+    how = {name: value for name, value in given.items() if name != "items"}
+    own = {} if stereo else {**reading_for(spec.head.kind), **given}
+    sets = [open_pairs(folder, "train", **how) for folder in folders[:labelled] if stereo]
+    sets += [open_dataset(folder, "train", **own) for folder in folders[:labelled] if not stereo]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
     for data in sets[:labelled]:
-        check_fits(spec.head.kind, data.name, data.classes)
+        check_fits(spec.head.kind, data.name, data.classes, data.joint)
     say_once = say if process()[0] == 0 else (lambda _: None)
     for note in filter(None, dict.fromkeys([*map(unread, folders), *(data.note for data in sets)])):
         say_once(note)
@@ -241,11 +248,13 @@ def training_batches(
 
 
 def training_loss(run: Training, terms: Mapping[str, Term], start: Net, supervision: TeacherSupervision | None) -> Loss:
-    """What the run minimises: `terms` by their weights, the teacher's loss around them, or that of stereo pairs."""
+    """What the run minimises: `terms` by their weights, the teacher's loss around them, or a loss that stands alone."""
     if supervision is not None:
         return supervision.make_loss(terms, start)
     if from_pairs(run):
         return partial(photometric, weights=run.stereo)
+    if run.loss == ("joint",):
+        return partial(joint, depth=terms, label_weight=run.joint.label_weight)
     if not compares_maps(run):
         return cross_entropy
     return Reweighted(terms) if run.weighting == "dynamic" else partial(weighted, terms)

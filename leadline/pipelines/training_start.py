@@ -11,7 +11,7 @@ import torch
 
 from leadline.core.spec import Spec
 from leadline.core.tasks import TASKS, Task, task_of
-from leadline.core.types import Item
+from leadline.core.types import Item, depth_of
 from leadline.data.dataset import Dataset, evenly
 from leadline.data.loader import collate, pseudo_depth_of
 from leadline.data.options import View
@@ -21,8 +21,11 @@ from leadline.evaluation.protocols import find as find_protocol
 from leadline.nn import zoo
 from leadline.nn.build import Net, build, calibrated
 from leadline.nn.checkpoint import is_run, shipped
+from leadline.nn.new_head import spec_with_head, with_head
 from leadline.nn.pretrained.tflite import give_from_file_
-from leadline.pipelines.training_data import Say, from_pairs, seen
+from leadline.pipelines.training_data import Say, compares_maps, from_pairs, seen
+from leadline.training.losses import Term
+from leadline.training.losses.parse import typed
 from leadline.training.options import Training
 
 
@@ -65,6 +68,16 @@ def check_trainable(run: Training, spec: Spec, name: str) -> None:
         )
 
 
+def depth_terms(run: Training) -> dict[str, Term]:
+    """The terms of the run that compare depth maps: those of its loss, or of the depth in a joint one."""
+    if run.loss != ("joint",):
+        return typed(run.loss) if compares_maps(run) else {}
+    terms = typed(run.joint.depth)
+    if wrong := next((name for name, term in terms.items() if term.at == "map"), None):
+        raise ValueError(f"joint.depth is {wrong}@map; a net of depth and labels is compared at @target alone")
+    return terms
+
+
 def with_defaults_of(task: Task, run: Training) -> Training:
     """The run with the task's own loss, transform and protocol where it has those of depth by default."""
     plain = Training(data=run.data, out=run.out)
@@ -96,12 +109,20 @@ def at_size_of(run: Training, spec: Spec, *, given: bool) -> Training:
 def starting_net(
     run: Training, data: Dataset, weights: Net | None, *, given: bool, camera: float, teacher: Teacher | None
 ) -> Net:
-    """The net at the first step: `weights`, or None for a fresh net, whose encoder and head `data` initialise.
+    """The net at the first step: `weights`, or None for a fresh net, whose encoder and head `data` initialise; with
+    `run.head` it has that head, for the classes of `data`.
 
     A net that is `given` keeps its size; `weights` of a checkpoint get that of the run. For stereo pairs it is a copy
     that gives metres by the cameras' `camera`, focal length times baseline. `teacher`: see `_fresh`.
     """
     start = _fresh(run, data, teacher) if weights is None else weights
+    if weights is not None and run.head is not None:
+        start = with_head(weights, run.head, data.classes, seed=run.fit.seed)
+    if (n := len(start.spec.head.classes)) != len(data.classes):
+        raise ValueError(
+            f"{start.spec.name} knows {n} classes, and {data.name!r} has {len(data.classes)}; a net of depth gets a "
+            "layer for those by --head"
+        )
     if from_pairs(run):
         return calibrated(start, camera, run.stereo.size)
     if not given:
@@ -114,7 +135,9 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
     depth, of what the teacher predicts.
     """
     spec = zoo.spec(run.model)
-    if spec.head.classes and data.classes:
+    if run.head is not None:
+        spec = spec_with_head(spec, run.head, data.classes)
+    elif spec.head.classes and data.classes:
         spec = replace(spec, head=replace(spec.head, classes=data.classes))
     net = build(spec, seed=run.fit.seed)
     if from_pairs(run):
@@ -133,7 +156,7 @@ def _fresh(run: Training, data: Dataset, teacher: Teacher | None) -> Net:
 
 def _mean_depth(some: Sequence[Item], teacher: Teacher | None, name: str) -> float:
     """The mean depth in metres of these items, or where they have none, of what is stored or predicted for them."""
-    depths = [float(s.target[s.valid].mean()) for s in some if s.valid.any()]
+    depths = [float(depth[valid].mean()) for depth, valid in map(depth_of, some) if valid.any()]
     if not depths:
         depths = [
             float(pseudo[pseudo > 0].mean())

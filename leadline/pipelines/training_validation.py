@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from leadline.core.errors import BadData, BadImage
-from leadline.core.types import Depth, Item, Labels
+from leadline.core.types import Depth, Item, Labels, joint_truth
 from leadline.core.viz import panel
-from leadline.core.viz_labels import coloured_labels
+from leadline.core.viz_labels import coloured_labels, joint_panel
 from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import Predict, evaluate
 from leadline.nn.build import Net
@@ -50,6 +50,17 @@ def measure_depth(net: Net, step: int, *, run: Training, data: Dataset, say: Say
     return _evaluated(net, predict, step, run, data, say)
 
 
+def measure_joint(net: Net, step: int, *, run: Training, data: Dataset, say: Say) -> Mapping[str, float]:
+    """Metrics of depth and labels on the validation split, and a picture of four of its images."""
+    predict = predictor_of(net).joint
+
+    def draw(item: Item) -> np.ndarray:
+        return joint_panel(item.image, joint_truth(item, data.classes), predict(item.image))
+
+    _save_pictures(draw, data, run, step)
+    return _evaluated(net, predict, step, run, data, say)
+
+
 def _save_pictures(draw: Callable[[Item], np.ndarray], data: Dataset, run: Training, step: int) -> None:
     """Four items, each drawn as a row of the run's picture at this step."""
     rows = []
@@ -75,5 +86,5 @@ def _evaluated(net: Net, predict: Predict, step: int, run: Training, data: Datas
     return report.metrics
 
 
-MEASURE = {"depth": measure_depth, "classify": measure_classes, "segment": measure_labels}
+MEASURE = {"depth": measure_depth, "classify": measure_classes, "segment": measure_labels, "joint": measure_joint}
 """By task, what measures a net on the validation split."""

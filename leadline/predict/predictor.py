@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from leadline.core.answers import answer
+from leadline.core.answers import Answer, answer
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
 from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
 from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
 from leadline.core.spec import Head, Kind, Preprocess
-from leadline.core.types import ClassScores, Depth, Labels
+from leadline.core.types import ClassScores, Depth, Joint, Labels
 from leadline.nn.files import find, shipped, shipped_onnx
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
 from leadline.runtime.dynamic import is_dynamic, open_dynamic
@@ -84,7 +84,7 @@ class Predictor:
         times.append(time.perf_counter())
         output = self._merged(batch) if self.flip else self.runner(batch)[0, 0]
         times.append(time.perf_counter())
-        values, valid = restore(output, size, self.preprocess) if self.frame is None else self._seen(output)
+        values, valid = restore(output, size, self.preprocess) if self.frame is None else _seen(output, self.preprocess)
         if isinstance(self.manifest, ExternalManifest) and self.head.kind != "relative_disparity":
             valid &= values > 0  # nothing keeps another program's net from depths that cannot be
         times.append(time.perf_counter())
@@ -102,10 +102,17 @@ class Predictor:
         """
         return _answered(self, image, "labels")  # type: ignore[return-value]
 
+    def joint(self, image: Picture) -> Joint:
+        """Depth and labels of one photograph, at its size. ValueError if the model gives something else."""
+        return _answered(self, image, "joint")  # type: ignore[return-value]
+
     @property
-    def answer(self) -> Callable[[Picture], Depth | ClassScores | Labels]:
-        """What the model says of a photograph: its depth, the scores of its classes, or the labels of its pixels."""
-        table: dict[str, Callable[[Picture], Any]] = {"classes": self.scores, "labels": self.labels}
+    def answer(self) -> Callable[[Picture], Answer]:
+        """What the model says of a photograph: its depth, the scores of its classes, the labels of its pixels, or depth
+        and labels.
+        """
+        table: dict[str, Callable[[Picture], Any]]
+        table = {"classes": self.scores, "labels": self.labels, "joint": self.joint}
         return table.get(self.head.kind, self)
 
     @property
@@ -133,15 +140,16 @@ class Predictor:
             return merge_mirrored(own, other)
         return 1 / merge_mirrored(*(1 / depth.clip(min=1e-6) for depth in (own, other)))  # depth is metres / disparity
 
-    def _seen(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `restore`, of depth [H,W] that has the frame's size already."""
-        top, left, height, width = seen_part((values.shape[0], values.shape[1]), self.preprocess)
-        valid = np.zeros(values.shape, bool)
-        valid[top : top + height, left : left + width] = True
-        return values, valid & np.isfinite(values)
+
+def _seen(values: np.ndarray, how: Preprocess) -> tuple[np.ndarray, np.ndarray]:
+    """As `restore`, of depth [H,W] that has the frame's size already."""
+    top, left, height, width = seen_part((values.shape[0], values.shape[1]), how)
+    valid = np.zeros(values.shape, bool)
+    valid[top : top + height, left : left + width] = True
+    return values, valid & np.isfinite(values)
 
 
-def _answered(predictor: Predictor, image: Picture, kind: Kind) -> Depth | ClassScores | Labels:
+def _answered(predictor: Predictor, image: Picture, kind: Kind) -> Answer:
     """`answers.answer`, if the model is of that kind."""
     name, head = predictor.name, predictor.head
     if predictor.flip:

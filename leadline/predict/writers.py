@@ -188,9 +188,14 @@ def png_text(facts: Mapping[str, str]) -> PngInfo:
     return text
 
 
-def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside: bool = False) -> None:
+def colour_range(depth: Depth, saver: Saver) -> tuple[float, float]:
+    """(low, high) between which the Saver colours a depth map."""
     free = saver.own_range and saver.vmin is None and saver.vmax is None
-    low, high = viz.own_range(depth) if free else viz.value_range(depth, saver.vmin, saver.vmax)
+    return viz.own_range(depth) if free else viz.value_range(depth, saver.vmin, saver.vmax)
+
+
+def _write_vis(path: Path, frame: np.ndarray, depth: Depth, saver: Saver, beside: bool = False) -> None:
+    low, high = colour_range(depth, saver)
     facts = png_text({"model": saver.model, "kind": depth.kind, "unit": depth.unit, "range": f"{low:g} {high:g}"})
     if beside:
         coloured = viz.side_by_side(frame, depth, vmin=low, vmax=high, colormap=saver.colormap)

@@ -21,11 +21,12 @@ import numpy as np
 
 from leadline.core.errors import BadArtefact
 from leadline.core.preprocess import Runner
-from leadline.core.spec import Kind, from_json, to_json
+from leadline.core.spec import Kind, Spec, from_json, to_json
 from leadline.core.storage import sha256, write_atomically
 from leadline.core.text import reason
 from leadline.nn.files import read_spec
 from leadline.runtime import SUFFIXES, check_device, installed, load
+from leadline.runtime import read_manifest as read_file_manifest
 from leadline.runtime.manifest import MAX_BYTES, Manifest
 
 NAME, FORMAT = "dynamic.json", "leadline-dynamic-1"
@@ -60,10 +61,13 @@ class DynamicManifest:
 def hardness(output: np.ndarray, kind: Kind) -> float:
     """How hard a picture is, by a width's own answer: 0 is easy.
 
-    Of classes the probability that the likeliest lacks; of labels its mean over pixels. Of depth how rough the map is:
-    the mean |difference of the logarithm of depth| between neighbouring pixels, a quarter of the map looked at.
+    Of classes the probability that the likeliest lacks; of labels, with or without depth, its mean over pixels. Of
+    depth how rough the map is: the mean |difference of the logarithm of depth| between neighbouring pixels, a quarter
+    of the map looked at.
     """
-    if kind in ("classes", "labels"):
+    if kind == "joint":
+        output = output[:, 1:]
+    if kind in ("classes", "labels", "joint"):
         scores = np.asarray(output[0], np.float32).reshape(output.shape[1], -1)
         odds = np.exp(scores - scores.max(axis=0))
         return float(np.mean(1 - 1 / odds.sum(axis=0)))
@@ -190,6 +194,12 @@ def _opened(file: Path, threads: int | None, device: str) -> tuple[Runner, Manif
     check_device("eager", device)
     spec = read_spec(file)
     return installed("eager").load(file, threads), Manifest(spec, "eager", "fp32", spec.preprocess.size)
+
+
+def spec_of_dynamic(folder: Path) -> Spec:
+    """The Spec of the widest net; nothing is loaded."""
+    file = folder / read_manifest(folder).files[-1]
+    return read_spec(file) if SUFFIXES.get(file.suffix) == "eager" else read_file_manifest(file).spec
 
 
 def described_dynamic(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from leadline.core import machine
-from leadline.core.agreement import agreement, mean_agreement, same_class
+from leadline.core.agreement import agreement_of, mean_agreement
 from leadline.core.errors import BadArtefact, BadCheckpoint, ExportFailed
 from leadline.core.image_sources import sources
 from leadline.core.machine import installed_version
@@ -123,7 +123,7 @@ def agreement_with_net(path: Path, model: str | Path | Net, inputs: Sequence[np.
         expect = twin(net, found.frame)
         if found.frame is not None:
             inputs = [picture(found.frame)[None]]
-        near = same_class if net.spec.head.classes else agreement
+        near = agreement_of(net.spec.head.kind)
         return mean_agreement([near(run(x), expect(x)) for x in inputs or [prepare(picture(how.size), how)]])
 
 

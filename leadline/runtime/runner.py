@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
+from leadline.core.answers import n_channels
 from leadline.core.errors import BadArtefact, LeadlineError, NoRuntime
 from leadline.core.preprocess import Runner
+from leadline.core.spec import Kind
 from leadline.core.text import reason
 from leadline.runtime.manifest import Manifest
 
@@ -54,15 +56,12 @@ def runner(
                 f"the {manifest.runtime} file of {manifest.spec.name} fails while it runs: {reason(error, 200)}; "
                 "export it anew"
             ) from error
-        n_classes = len(manifest.spec.head.classes)
-        whole = manifest.spec.head.kind == "classes"
-        fits = (
-            maps[0].shape == (1, n_classes) if whole else maps[0].ndim == 4 and maps[0].shape[:2] == (1, n_classes or 1)
-        )
+        n, whole = n_channels(manifest.spec.head), manifest.spec.head.kind == "classes"
+        fits = maps[0].shape == (1, n) if whole else maps[0].ndim == 4 and maps[0].shape[:2] == (1, n)
         if not fits or maps[0].dtype != np.float32:
             raise BadArtefact(
                 f"the {manifest.runtime} file of {manifest.spec.name} gives {maps[0].dtype} {list(maps[0].shape)}; "
-                f"{_needed(n_classes, whole)} needed: "
+                f"{_needed(n, manifest.spec.head.kind)} needed: "
                 "its manifest belongs to another file"
             )
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
@@ -89,7 +88,8 @@ class Loaded:
         return self
 
 
-def _needed(n_classes: int, whole: bool) -> str:
-    if not n_classes:
-        return "one map, float32 [1,1,h,w], is"
-    return f"scores, float32 [1,{n_classes}{'' if whole else ',h,w'}], are"
+def _needed(n: int, kind: Kind) -> str:
+    if kind in ("classes", "labels", "joint"):
+        what = "depth and scores" if kind == "joint" else "scores"
+        return f"{what}, float32 [1,{n}{'' if kind == 'classes' else ',h,w'}], are"
+    return "one map, float32 [1,1,h,w], is"

@@ -11,7 +11,7 @@ LOSS_NAMES = (
     "hu_depth", "hu_gradient", "hu_normal", "ssim", "sig", "robust", "virtual_normal",
 )  # fmt: skip
 """Those of `losses.LOSSES`, which compare depth maps."""
-OTHER_LOSSES = ("stereo", "cross_entropy")
+OTHER_LOSSES = ("stereo", "cross_entropy", "joint")
 """Those that stand alone: they see the batch, not maps."""
 
 

@@ -80,6 +80,19 @@ class FitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JointLoss:
+    """`loss=joint`: what a net of depth and labels is trained with."""
+
+    depth: tuple[str, ...] = ("log_l1",)
+    """The losses of the depth, as `loss` names them, with their weights."""
+    label_weight: float = 1.0
+    """The weight of the labels' cross-entropy beside them."""
+
+    def __post_init__(self) -> None:
+        check(self, label_weight=ABOVE_0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """One training run, completely."""
 
@@ -92,6 +105,10 @@ class Training:
     """A net of the zoo, or a checkpoint file to go on from."""
     pretrained: bool = False
     """Start from the weights that ship under the model's name instead of fresh ones."""
+    head: Literal["joint", "labels"] | None = None
+    """Give the net of --model, which knows depth, another last layer for the classes of the data: joint, depth and a
+    class in each pixel; labels, classes alone.
+    """
     init: Path | None = None
     """An int8 .tflite classifier, or MXNet Gluon's .safetensors: the encoder's first weights."""
     batch: int = 8
@@ -101,17 +118,19 @@ class Training:
     loss: tuple[str, ...] = ("l1",)
     """Names of losses, added; NAME:W gives one the weight W, NAME:W@map compares at the net's own resolution.
     FILE.py:NAME is a function of your own, (pred, target, valid) -> scalar. `stereo` stands alone: it learns from pairs
-    of views without depth; so does `cross_entropy`, for classes.
+    of views without depth; so do `cross_entropy`, for classes, and `joint`, for depth and classes.
     """
     weighting: Literal["fixed", "dynamic"] = "fixed"
     """Of several losses: as `loss` says, or learned on top of that (LiteDepth's dynamic re-weighting)."""
-    transform: Literal["view", "fastdepth", "litedepth", "hu", "crop_flip", "labels"] = "view"
+    transform: Literal["view", "fastdepth", "litedepth", "hu", "crop_flip", "labels", "joint"] = "view"
     """Random cut-outs as `view` says, or the published list of FastDepth, LiteDepth (as `r2crop` says) or Hu et al.;
-    crop_flip: CIFAR's, for classes; labels: as `view`, for a class in each pixel."""
+    crop_flip: CIFAR's, for classes; labels, joint: as `view`, for a class in each pixel, and for depth and class."""
     view: View = View()
     r2crop: R2Crop = R2Crop()
     stereo: Stereo = Stereo()
     """What `loss=stereo` does; it takes the place of `transform` and `view`."""
+    joint: JointLoss = JointLoss()
+    """What `loss=joint` adds up."""
     fit: FitOptions = FitOptions()
     val_every: int = 10
     """Every N-th block of 20 images of the first data set is kept for validation, of a small set at least 8 images or a
@@ -139,7 +158,7 @@ class Training:
         check(self, batch=at_least(1), epochs=ABOVE_0, val_every=at_least(0), workers=at_least(-1), cache_gb=FROM_0)
         check(
             self,
-            transform=one_of("view", "fastdepth", "litedepth", "hu", "crop_flip", "labels"),
+            transform=one_of("view", "fastdepth", "litedepth", "hu", "crop_flip", "labels", "joint"),
             weighting=one_of("fixed", "dynamic"),
         )
         check(self, augment=one_of("auto", "workers", "device"))

@@ -13,9 +13,9 @@ def test_without_a_file_everything_is_as_the_layout_says(tmp_path: Path) -> None
     assert read_description(tmp_path) == Description()
 
 
-def test_a_file_for_an_older_leadline_may_name_class_ids(tmp_path: Path) -> None:
+def test_a_file_that_says_where_labels_are_does_not_ask_for_them(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text('layout = "tum"\nlabels = "labels40"\n')
-    assert read_description(tmp_path) == Description(layout="tum")
+    assert read_description(tmp_path) == Description(layout="tum", labels="labels40", items="depth")
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ HASHES = {
     "mai2022@1": "14afe9607773",
     "top1@1": "2713f18c00e7",
     "miou@1": "45508ef860d8",
+    "joint@1": "53d08d580218",
 }
 OF_DEPTH = {key: protocol for key, protocol in PROTOCOLS.items() if protocol.task == "depth"}
 NUMBERS: dict[str, tuple[float, ...]] = {

@@ -165,6 +165,10 @@ class NestedLoss(nn.Module):
     def _gap(self, answer: Tensor, wanted: Tensor) -> Tensor:
         if self.kind in ("classes", "labels"):
             return F.cross_entropy(answer, torch.softmax(wanted, dim=1))
+        if self.kind == "joint":
+            labels = F.cross_entropy(answer[:, 1:], torch.softmax(wanted[:, 1:], dim=1))
+            answer, wanted = answer[:, :1], wanted[:, :1]
+            return labels + (answer.clamp_min(1e-3).log() - wanted.clamp_min(1e-3).log()).abs().mean()
         return (answer.clamp_min(1e-3).log() - wanted.clamp_min(1e-3).log()).abs().mean()
 
     def norms(self) -> dict[str, Tensor]:

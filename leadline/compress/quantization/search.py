@@ -21,8 +21,8 @@ import torch
 from leadline.compress.options import AcceptanceCriteria
 from leadline.compress.quantization.equalize import equalized
 from leadline.compress.quantization.sensitivity import sensitivity, with_corrected_biases
-from leadline.core.agreement import agreement, mean_agreement, same_class
-from leadline.core.answers import answer
+from leadline.core.agreement import agreement_of, mean_agreement
+from leadline.core.answers import Answer, answer
 from leadline.core.errors import AcceptanceFailed, BadData
 from leadline.core.preprocess import Runner, prepare
 from leadline.core.report import Report
@@ -30,7 +30,6 @@ from leadline.core.spec import Spec
 from leadline.core.storage import sha256
 from leadline.core.tasks import DEPTH, Task, task_of
 from leadline.core.timing import Times, measure
-from leadline.core.types import ClassScores, Depth, Labels
 from leadline.core.writing import may_be_written
 from leadline.data.dataset import Dataset, evenly
 from leadline.evaluation.evaluate import evaluate
@@ -212,7 +211,7 @@ class _Work:
         """The file's metrics, and on how many images it could be measured."""
         run, how = self.module.load(path, self.criteria.threads), self.spec.preprocess
 
-        def predict(frame: np.ndarray) -> Depth | ClassScores | Labels:
+        def predict(frame: np.ndarray) -> Answer:
             return answer(run(prepare(frame, how)), (frame.shape[0], frame.shape[1]), self.spec.head, how)
 
         report = evaluate(predict, self.samples, self.criteria.protocol)
@@ -222,7 +221,7 @@ class _Work:
         """`core.agreement` of two files on the first samples, at the net's own resolution."""
         low, high = (self.module.load(one, self.criteria.threads) for one in (path, floating))
         shown = [prepare(self.samples[i].image, self.spec.preprocess) for i in evenly(_COMPARED_ON, len(self.samples))]
-        near = same_class if self.spec.head.classes else agreement
+        near = agreement_of(self.spec.head.kind)
         return mean_agreement([near(low(x), high(x)) for x in shown])
 
     def score(

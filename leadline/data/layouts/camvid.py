@@ -12,20 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
-
-from leadline.core.errors import BadData, BadImage
-from leadline.core.formats import formats
+from leadline.core.errors import BadData
 from leadline.core.preprocess import IMAGE_SUFFIXES, read_image
 from leadline.core.tasks import CAMVID
-from leadline.core.text import reason
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
+from leadline.data.layouts.annotations import read_classes
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.filelist import is_file, is_hidden, read_lines
 from leadline.data.layouts.parts import SPLITS, divided
 from leadline.data.layouts.unlabelled import open_unlabelled
-from leadline.data.pictures import opened_picture
 
 VOID = 11
 
@@ -67,30 +63,9 @@ class Reader:
 
     def __call__(self, pair: Pair) -> Item:
         image = read_image(self.root / pair.image)
-        labels = _labels(self.root / pair.labels)
-        if labels.shape != image.shape[:2]:
-            raise BadData(
-                f"{self.root}: {pair.name} is {image.shape[1]} wide, {image.shape[0]} high, and its annotation "
-                f"{labels.shape[1]} wide, {labels.shape[0]} high; they must be equal"
-            )
-        if (most := int(labels.max())) > VOID:
-            raise BadData(
-                f"{self.root / pair.labels} holds the number {most}; 0 to {VOID - 1} are classes and {VOID} is void: "
-                "this is another coding of CamVid"
-            )
-        valid = labels != VOID
-        return Item(image, np.where(valid, labels, 0).astype(np.int64), valid, pair.name)
-
-
-def _labels(path: Path) -> np.ndarray:
-    try:
-        with opened_picture(path, formats()) as picture:
-            mode, labels = picture.mode, np.array(picture)
-    except Exception as error:  # damaged pictures make pillow raise nearly anything
-        raise BadImage(f"{path} cannot be read as an annotation: {reason(error)}") from error
-    if mode not in ("L", "P"):
-        raise BadData(f"{path} has the mode {mode}; one channel of 8 bits is needed, a class in each pixel")
-    return labels
+        where, file = f"{self.root}: {pair.name}", self.root / pair.labels
+        labels, valid = read_classes(file, image, where, len(CAMVID), (VOID,), "another coding of CamVid")
+        return Item(image, labels, valid, pair.name)
 
 
 def _pairs(root: Path, part: str) -> list[Pair]:

@@ -15,7 +15,7 @@ from leadline.core.spec import from_json
 from leadline.core.text import read_text, split_lines
 
 FILE_NAME = "dataset.toml"
-Items = Literal["depth", "pairs", "images"]
+Items = Literal["depth", "pairs", "images", "labels", "joint"]
 _ALIASES = {"depth_max": "max_depth", "depth_min": "min_depth"}
 
 
@@ -44,7 +44,11 @@ class Description:
                    "upright", as it is shown; "ignored": the tag is wrong, nothing is turned; None: stored, unless
                    only upright fits
     items          "depth", frames with a depth map; "pairs", all stereo pairs (`kitti` only); "images", all that
-                   no published list leaves out, for a teacher or to learn from one
+                   no published list leaves out, for a teacher or to learn from one; "labels", those with a class in
+                   each pixel, and "joint", those with depth and classes (`densedepth` only; CamVid always has labels)
+    labels         the folder of those classes; None: labels40
+    label_void     the numbers in it that mean no class, one or a list; None: 39 and 255, since 39 is "other prop" and
+                   in files that are passed around also whatever has no label
     """
 
     layout: str | None = None
@@ -62,6 +66,8 @@ class Description:
     masks: bool = True
     orientation: Literal["stored", "upright", "ignored"] | None = None
     items: Items = "depth"
+    labels: str | None = None
+    label_void: tuple[int, ...] | None = None
 
 
 def read_description(root: str | Path, **overrides: Any) -> Description:
@@ -74,7 +80,6 @@ def read_description(root: str | Path, **overrides: Any) -> Description:
     if path.is_file():
         try:
             plain = tomllib.loads("\n".join(split_lines(read_text(path))))
-            plain.pop("labels", None)  # in files for an older leadline, which did not use it either
             described = _checked(plain)
         except (tomllib.TOMLDecodeError, ValueError, OSError) as error:
             raise BadData(f"{path}: {error}") from error
@@ -101,6 +106,8 @@ def _checked(values: dict[str, Any]) -> Description:
     values = _by_one_name(values)
     if isinstance(values.get("invalid"), int | float):
         values["invalid"] = [values["invalid"]]
+    if isinstance(values.get("label_void"), int):
+        values["label_void"] = [values["label_void"]]
     made = from_json(Description, values)
     camera = made.intrinsics
     require(
@@ -127,6 +134,10 @@ def _checked(values: dict[str, Any]) -> Description:
         (
             camera is None or (all(abs(n) < math.inf for n in camera) and camera[0] > 0 and camera[1] > 0),
             f"intrinsics are {camera}; fx and fy above 0 are needed, then cx and cy, in pixels",
+        ),
+        (
+            all(0 <= number <= 255 for number in made.label_void or ()),
+            f"label_void is {made.label_void}; numbers of 8 bits, 0 to 255, are needed",
         ),
     )
     return made

@@ -33,7 +33,7 @@ _FAR = 1.5
 class Frame(NamedTuple):
     """Files relative to the data set's folder. `camera` says which of its cameras took it; `name` is unique.
 
-    Where `mask` is 0, depth does not count.
+    Where `mask` is 0, depth does not count. `annotation` has a class in each pixel, see `annotations`.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Frame(NamedTuple):
     right: str | None = None
     camera: str = ""
     mask: str | None = None
+    annotation: str | None = None
 
 
 @dataclass(frozen=True)

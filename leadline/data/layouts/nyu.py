@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leadline.core.errors import BadData
+from leadline.core.tasks import NYU40
 from leadline.core.types import Item
 from leadline.data.dataset import Dataset
 from leadline.data.depth_arrays import dataset as read_dataset
 from leadline.data.depth_arrays import mat_variable, opened_h5
 from leadline.data.depth_names import Stored
+from leadline.data.layouts.annotations import Annotated, with_annotations
 from leadline.data.layouts.description import Description
 from leadline.data.layouts.filelist import find_files, is_hidden, located, read_lines, stem
 from leadline.data.layouts.frame import Camera, Frame, Source
@@ -42,6 +45,8 @@ from leadline.data.layouts.parts import (
 )
 from leadline.data.layouts.words import folders
 
+LABELS, VOID = "labels40", (39, 255)
+"""Where annotations are, and their numbers without a class, if the description does not say it."""
 KINECT = Camera(518.85790, 519.46961, 325.58245, 253.73617, size=(480, 640))
 HOLD_OUT = ("00001.h5", "00201.h5")
 _TXT_HOMES = ("", "sync", "official_splits/train", "official_splits/test", "train", "test")
@@ -135,6 +140,8 @@ def open_txt(root: Path, description: Description, split: str) -> Dataset:
 def open_densedepth(root: Path, description: Description, split: str) -> Dataset:
     """The frames that DenseDepth's csv files name, relative to the csv or (as in its download) to the folder above.
 
+    With `items` "labels" or "joint" those that have an annotation of NYU's 40 classes in the folder `labels`.
+
     Unless the description states a scale, 8-bit depth (the train part) is 10 m / 255 and 16-bit depth millimetres.
     """
     files = csv_files(root)
@@ -149,7 +156,22 @@ def open_densedepth(root: Path, description: Description, split: str) -> Dataset
         homes = [Path(os.path.relpath(folder, root)).as_posix() for folder in (path.parent, path.parent.parent)]
         part = part_in(path.stem) or "test"
         parts[part] = _frames(root, [row[0].strip() for row in rows], [row[1].strip() for row in rows], homes)
-    return dataset(_source(root, description), parts, split, rule=BY_LISTS)
+    source = _source(root, description)
+    if description.items in ("labels", "joint"):
+        return _annotated(source, parts, split)
+    return dataset(source, parts, split, rule=BY_LISTS)
+
+
+def _annotated(source: Source, parts: Mapping[str, Sequence[Frame]], split: str) -> Dataset:
+    """The frames that have an annotation: NYU's 40 classes in each pixel, or depth and classes."""
+    said, joint = source.description, source.description.items == "joint"
+    found = {part: with_annotations(source.root, own, said.labels or LABELS) for part, own in parts.items()}
+    if not any(found.values()):
+        raise BadData(f"{source.root / (said.labels or LABELS)} has no NNNNN.png for any photograph that is listed")
+    reader = Annotated(source, NYU40, VOID if said.label_void is None else said.label_void, joint)
+    name, note = source.root.resolve().name, "depth and labels" if joint else "labels"
+    data = divided(name, found, split, said, source.root, reader.read, BY_LISTS, note)
+    return replace(data, classes=NYU40, joint=joint)
 
 
 def csv_files(root: Path) -> list[Path]:

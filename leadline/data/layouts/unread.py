@@ -38,5 +38,5 @@ def with_files(data: Dataset, root: Path, say: Callable[[str], None]) -> Dataset
 
 
 def _missing(root: Path, frame: Frame) -> str | None:
-    files = [file for file in (frame.image, frame.depth, frame.right) if file is not None]
+    files = [file for file in (frame.image, frame.depth, frame.right, frame.annotation) if file is not None]
     return next((file for file in files if not is_file(root / file) or not os.path.getsize(root / file)), None)

@@ -79,36 +79,49 @@ def augment(sample: Item, rng: np.random.Generator, view: View = View()) -> Item
 
     Unlike FastDepth's list it starts from the whole frame, the view that `predict` gives the net.
     """
-    zoom, matrix = place(sample.image.shape[:2], rng, view)
-    height, width = view.pixels
-    affine = Image.Transform.AFFINE
-    image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
-    target = Image.fromarray(sample.target).transform((width, height), affine, matrix, NEAREST)
-    valid = Image.fromarray(sample.valid.astype(np.uint8)).transform((width, height), affine, matrix, NEAREST)
-    keep = np.asarray(valid).astype(bool)
-    depth = np.where(keep, np.asarray(target) / np.float32(zoom), np.float32(0))
-    pseudo = sample.pseudo_depth
-    if pseudo is not None:
-        pseudo = np.asarray(Image.fromarray(pseudo).transform((width, height), affine, matrix, NEAREST))
-        pseudo = zoomed(pseudo, zoom, sample.pseudo_kind)
-    # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
-    cut = Item(np.asarray(image), depth, keep, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
+    zoom, cut = _viewed(sample, rng, view)
+    cut = replace(cut, target=np.where(cut.valid, cut.target / np.float32(zoom), np.float32(0)))
+    if cut.pseudo_depth is not None:
+        cut = replace(cut, pseudo_depth=zoomed(cut.pseudo_depth, zoom, sample.pseudo_kind))
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
 
 
 def augment_labels(sample: Item, rng: np.random.Generator, view: View = View()) -> Item:
     """As `augment`, of an item whose target is a class for each pixel: classes do not change with the zoom."""
-    _, matrix = place(sample.image.shape[:2], rng, view)
-    height, width = view.pixels
-    affine = Image.Transform.AFFINE
-    image = Image.fromarray(sample.image).transform((width, height), affine, matrix, BILINEAR)
-    target, valid = (
-        np.asarray(Image.fromarray(map_.astype(np.int32)).transform((width, height), affine, matrix, NEAREST))
-        for map_ in (sample.target, sample.valid)
-    )
-    keep = valid > 0
-    cut = Item(np.asarray(image), np.where(keep, target, 0).astype(np.int64), keep, sample.name)
+    _, cut = _viewed(sample, rng, view)
+    cut = replace(cut, target=np.where(cut.valid, cut.target, 0))
     return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
+def augment_joint(sample: Item, rng: np.random.Generator, view: View = View()) -> Item:
+    """As `augment`, of an item with depth and classes: the zoom divides the depth, and both are nearest."""
+    zoom, cut = _viewed(sample, rng, view)
+    target = cut.target / np.array([zoom, 1], np.float32)[:, None, None]
+    cut = replace(cut, target=np.where(cut.valid, target, np.float32(0)))
+    return colour_shift(jitter(cut, rng, view.jitter), rng, view.colour_shift)
+
+
+def _viewed(sample: Item, rng: np.random.Generator, view: View) -> tuple[float, Item]:
+    """(the zoom, what is seen at one random `place`): the image bilinear, all else nearest, and no colour changed."""
+    zoom, matrix = place(sample.image.shape[:2], rng, view)
+    size, affine = view.pixels[::-1], Image.Transform.AFFINE
+    image = np.asarray(Image.fromarray(sample.image).transform(size, affine, matrix, BILINEAR))
+
+    def seen(plane: Image.Image) -> Image.Image:
+        return plane.transform(size, affine, matrix, NEAREST)
+
+    pseudo = None if sample.pseudo_depth is None else _each_plane(sample.pseudo_depth, seen)
+    target, valid = _each_plane(sample.target, seen), _each_plane(sample.valid, seen)
+    # the intrinsics of the cut-out are not kept: a rotated, stretched view has none of the simple form
+    return zoom, Item(image, target, valid, sample.name, pseudo_depth=pseudo, pseudo_kind=sample.pseudo_kind)
+
+
+def _each_plane(planes: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """`change` of a map [H,W], or of each of several [N,H,W], float32, bool or whole numbers; the type stays."""
+    if planes.ndim == 3:
+        return np.stack([_each_plane(plane, change) for plane in planes])
+    stored = {"f": np.float32, "b": np.uint8}.get(planes.dtype.kind, np.int32)
+    return np.asarray(change(Image.fromarray(planes.astype(stored, copy=False)))).astype(planes.dtype, copy=False)
 
 
 def zoomed(pseudo: np.ndarray, zoom: float, kind: Kind) -> np.ndarray:
@@ -179,21 +192,16 @@ def resize(sample: Item, size: tuple[int, int], *, image_filter: Image.Resamplin
     right = sample.right
     if right is not None:
         right = np.asarray(Image.fromarray(right).resize((width, height), image_filter))
-    target, valid = (_nearest(values, size) for values in (sample.target, sample.valid))
-    pseudo = None if sample.pseudo_depth is None else _nearest(sample.pseudo_depth, size)
+
+    def smaller(plane: Image.Image) -> Image.Image:
+        return plane.resize((width, height), NEAREST)
+
+    target, valid = _each_plane(sample.target, smaller), _each_plane(sample.valid, smaller)
+    pseudo = None if sample.pseudo_depth is None else _each_plane(sample.pseudo_depth, smaller)
     camera = sample.intrinsics
     if camera is not None:
         camera = scale_intrinsics(camera, sample.image.shape[:2], size)
     return replace(sample, image=image, right=right, target=target, valid=valid, pseudo_depth=pseudo, intrinsics=camera)
-
-
-def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Values [H,W] at `size`, in their own number type; a single one, of the whole image, as it is."""
-    if not values.ndim:
-        return values
-    known = {"b": np.uint8, "i": np.int32}.get(values.dtype.kind, values.dtype)  # by pillow, which has no int64
-    resized = Image.fromarray(values.astype(known, copy=False)).resize((size[1], size[0]), NEAREST)
-    return np.asarray(resized).astype(values.dtype, copy=False)
 
 
 def rotate(sample: Item, degrees: float, *, image_filter: Image.Resampling = NEAREST) -> Item:

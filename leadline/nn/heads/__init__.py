@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leadline.nn.heads.classes import ClassHead
 from leadline.nn.heads.depth import ConvHead, DisparityHead, NormHead
+from leadline.nn.heads.joint import JointHead
 from leadline.nn.heads.labels import EnlargingHead, LabelHead
 
 HEADS = {
@@ -13,4 +14,5 @@ HEADS = {
     "classes": ClassHead,
     "labels": LabelHead,
     "enlarge": EnlargingHead,
+    "joint": JointHead,
 }

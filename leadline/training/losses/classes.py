@@ -17,13 +17,14 @@ def cross_entropy(net: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> tu
     """
     scores: Tensor = net(batch.image)
     if scores.ndim == 4:
-        return _of_pixels(scores, batch, smoothing)
+        return of_pixels(scores, batch, smoothing)
     value = F.cross_entropy(scores, batch.target, label_smoothing=smoothing)
     right = (scores.detach().argmax(dim=1) == batch.target).float().mean()
     return value, {"top1": float(right)}
 
 
-def _of_pixels(scores: Tensor, batch: Batch, smoothing: float) -> tuple[Tensor, dict[str, float]]:
+def of_pixels(scores: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, dict[str, float]]:
+    """`cross_entropy` of scores that are there already, [B,K,H,W]."""
     target, valid = batch.target[:, 0], batch.valid[:, 0]
     if scores.shape[-2:] != target.shape[-2:]:
         scores = F.interpolate(scores, size=target.shape[-2:], mode="bilinear", align_corners=True)
