@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from leadline.core.answers import Answer, answer
 from leadline.core.errors import BadImage, MissingPackage
 from leadline.core.geometry import merge_mirrored
 from leadline.core.machine import stated_threads
 from leadline.core.packages import is_installed, needing
-from leadline.core.preprocess import Runner, from_pillow, prepare, read_image, restore, seen_part
+from leadline.core.preprocess import Runner, prepare, restore, seen_part
 from leadline.core.spec import Head, Kind, Preprocess
 from leadline.core.types import ClassScores, Depth, Joint, Labels
 from leadline.nn.files import find, shipped, shipped_onnx
+from leadline.predict.picture import Picture, image_array
 from leadline.runtime import SUFFIXES, backend, check_device, devices, load
 from leadline.runtime.dynamic import is_dynamic, open_dynamic
 from leadline.runtime.external import (
@@ -39,9 +39,6 @@ from leadline.runtime.options import NOTHING_SAID, ExternalModel, Precision
 
 if TYPE_CHECKING:
     from leadline.nn.build import Net
-
-Picture = str | Path | Image.Image | np.ndarray
-"""A file, a pillow image, uint8 RGB [H,W,3] or uint8 grey [H,W]."""
 
 
 @dataclass(frozen=True)
@@ -284,23 +281,3 @@ def predictor_of(net: Net, threads: int | None = None) -> Predictor:
     from leadline.runtime.backends import eager
 
     return Predictor(net.spec.name, eager.runner(net, threads), net.spec.preprocess, net.spec.head)
-
-
-def image_array(image: Picture) -> np.ndarray:
-    """The picture's pixels, uint8 RGB [H,W,3]; BadImage for an unusable file, ValueError for an unusable array."""
-    if isinstance(image, str | Path):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        try:
-            return from_pillow(image)
-        except (OSError, SyntaxError) as error:  # pillow reads the pixels only now
-            raise BadImage(
-                f"{getattr(image, 'filename', '') or 'the pillow image'} cannot be decoded: {error}"
-            ) from error
-    if (
-        image.dtype != np.uint8
-        or 0 in image.shape
-        or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
-    ):
-        raise ValueError(f"the image is {image.dtype} {image.shape}; uint8 [H,W,3] (RGB) or [H,W] (grey) is needed")
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

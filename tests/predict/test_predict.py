@@ -13,7 +13,8 @@ from leadline.core.image_sources import sources
 from leadline.core.preprocess import prepare, restore
 from leadline.core.spec import Head, Preprocess
 from leadline.predict.files import predict_files
-from leadline.predict.predictor import Predictor, image_array, load_predictor
+from leadline.predict.picture import image_array
+from leadline.predict.predictor import Predictor, load_predictor
 
 RGB = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
 HOW = Preprocess(size=(8, 8))
