@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from leadline.cli.command import names, print_json, progress, warn
-from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out, Source
+from leadline.cli.flags import SHIPPED, ModelOptions, Number, Out
 from leadline.cli.say import closing
 from leadline.cli.short_help import short_help
 from leadline.core.text import counted, shown
@@ -55,7 +55,7 @@ _PLAIN = _Look()
     "leadline predict 'photos/*.jpg' --model litedepth --out depth --save vis,ply",
 )
 def predict(
-    source: Source,
+    source: Annotated[tuple[str, ...], arg(metavar="SOURCE ...")],
     /,
     *,
     what: Annotated[ModelOptions, arg(name="")] = SHIPPED,
@@ -67,7 +67,7 @@ def predict(
     """Predict the depth of photographs; a bad file does not stop the rest. Nets of classes or labels name what is seen.
 
     Args:
-        source: image, folder (not those below it), pattern such as 'photos/**/*.jpg', or .txt list of images
+        source: images, folders (not those below), patterns such as 'photos/**/*.jpg', or .txt lists of images
         what: the model, and what runs it
         out: where the results go
         save: one or more of vis,side,png16,npy,npz,ply with commas between; by default vis,png16 (millimetres) for
@@ -79,9 +79,12 @@ def predict(
     from leadline.predict.files import mean_latency_ms, predict_files, summary
     from leadline.predict.writers import Saver
 
+    if not source:
+        warn("no SOURCE is given: an image, a folder, a pattern or a .txt list is needed (see leadline predict --help)")
+        return 2
     what.check()
     Saver(names(save, "save") or ("vis", "png16"), what.name, "metric", **vars(look))  # refuses what cannot be
-    paths = sources(source, warn)
+    paths = list(dict.fromkeys(path for each in source for path in sources(each, warn)))
     predictor = what.predictor(len(paths))
     metric = predictor.head.kind in ("metric", "joint")
     formats = names(save, "save") or (("vis", "png16") if metric else ("vis", "npy"))

@@ -115,6 +115,17 @@ def test_predict_on_a_folder_reports_the_bad_file_and_does_the_rest(
     assert sorted(p.name for p in tmp_path.glob("*_vis.png")) == ["a_vis.png", "c_vis.png"]
 
 
+def test_predict_takes_what_a_shell_makes_of_a_pattern(model: str, tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "more").mkdir()
+    names = ["a.png", "b.png", "more/c.png"]
+    for name in names:
+        Image.fromarray(RGB).save(tmp_path / name)
+    given = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "more"), str(tmp_path / "a.png")]
+    assert main(["predict", *given, "--model", model, "--out", str(tmp_path / "out"), "--json"]) == 0
+    seen = [Path(row["source"]).name for row in json.loads(capsys.readouterr().out)["files"]]
+    assert seen == ["a.png", "b.png", "c.png"]  # a picture that is named twice is one
+
+
 def test_predict_as_json_is_one_object_even_where_a_file_fails(
     capsys: Captured, tmp_path: Path, model: str, photos: Path
 ) -> None:
