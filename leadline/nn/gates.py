@@ -26,8 +26,8 @@ class Predictor(nn.Module):
     """What a convolution sees, [B,I,H,W] -> a number for each of its filters, [B,O,1,1]; the filter is on above 0.
 
     The mean over the map, softmax over channels, 1x1 convolution: the authors' code (their figure has the maximum).
-    The softmax is multiplied by the number of channels, so that its mean is 1. The 1x1 convolution can undo that, and
-    learns the faster for it.
+    The softmax is multiplied by the root of the number of channels, so that its length is about 1 in every layer. The
+    1x1 convolution can undo that; without it, wide layers hardly learn from their input.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -36,7 +36,7 @@ class Predictor(nn.Module):
         self.start()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(torch.softmax(x.mean((2, 3), keepdim=True), dim=1) * x.shape[1])
+        out: Tensor = self.conv(torch.softmax(x.mean((2, 3), keepdim=True), dim=1) * x.shape[1] ** 0.5)
         return out
 
     def start(self) -> None:
