@@ -1,4 +1,4 @@
-"""docs/results.md, docs/results/street-nets.md and README's table, from the JSON reports of benchmarks/results/.
+"""docs/results.md, some studies of docs/results/ and README's table, from the JSON reports of benchmarks/results/.
 
     python -m benchmarks.make_results [--check]
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.filters_page import filters_page
 from benchmarks.result_tables import MILLISECONDS, SECTIONS, Column, count, figure, giga, name, said
 from benchmarks.street_page import street_page
 from leadline.core.report import Report, from_json, grid
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "benchmarks" / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 STREETS, PICTURE = ROOT / "docs" / "results" / "street-nets.md", ROOT / "docs" / "pictures" / "street-nets.png"
+FILTERS = ROOT / "docs" / "results" / "filters-layers-gates.md"
+FILTERS_PICTURE = ROOT / "docs" / "pictures" / "filters-layers-gates.png"
 BEGIN, END = "<!-- make results -->\n", "<!-- end -->\n"
 
 
@@ -123,9 +126,11 @@ def write_differing(pages: Mapping[Path, str], *, check: bool) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     reports, check = read_reports(REPORTS), "--check" in arguments
-    streets = [report for report in reports if report.context["section"] == "street"]
+    made = {report.context["section"]: report for report in reports}  # of those that are studies there is one each
+    pages = {STREETS: street_page(made["street"], PICTURE)} if "street" in made else {}
+    pages |= {FILTERS: filters_page(made["filters"], FILTERS_PICTURE)} if "filters" in made else {}
     # studies first: the page of results lists their headings
-    differ = write_differing({STREETS: street_page(streets[0], PICTURE)} if streets else {}, check=check)
+    differ = write_differing(pages, check=check)
     pages = {PAGE: results_page(reports), README: readme(README.read_text("utf-8"), reports)}
     differ |= write_differing(pages, check=check)
     return int(differ and check)

@@ -52,6 +52,8 @@ class NetAdapt:
     """In it, batch norms' statistics move so fast (elsewhere 0.1): they must follow the cut within few steps."""
     train: bool = True
     """Train candidates before they are measured."""
+    images: int = 0
+    """Candidates are compared on so many images of the validation split, evenly spaced; 0: on all of them."""
     processes: int = 1
     """That make candidates side by side."""
     threads: int | None = None
@@ -59,7 +61,7 @@ class NetAdapt:
 
     def __post_init__(self) -> None:
         check(self, rule=one_of("accuracy", "ratio"), first_step=INSIDE, decay=UP_TO_1, momentum=UP_TO_1)
-        check(self, max_iterations=at_least(1), processes=at_least(1), threads=at_least(1))
+        check(self, max_iterations=at_least(1), processes=at_least(1), threads=at_least(1), images=at_least(0))
 
 
 @dataclass(frozen=True, kw_only=True)

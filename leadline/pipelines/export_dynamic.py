@@ -51,6 +51,8 @@ class DynamicOptions:
 
     data: str
     """A data set with answers: the validation split of its train part chooses the rule."""
+    part: str = ""
+    """A part of the data set that chooses the rule instead, such as val where a set has one of its own."""
     max_drop: float = 0.01
     """By how much the mean accuracy may be below that of the whole net."""
     val_every: int = 10
@@ -168,8 +170,10 @@ def _outcome(found: Measured, choice: Choice) -> tuple[float, float]:
 
 
 def _validation(options: DynamicOptions, head: Head, say: Say) -> Dataset:
-    data = open_dataset(options.data, "train", **reading_for(head.kind))
+    data = open_dataset(options.data, options.part or "train", **reading_for(head.kind))
     check_fits(head.kind, data.name, data.classes, data.joint)
+    if options.part:
+        return subset(data, evenly(options.limit, len(data)))
     run = Training(data=(options.data,), out=Path("unused"), val_every=options.val_every)
     validation = split_validation(run, data, say)[1]
     if validation is None:

@@ -27,6 +27,7 @@ from leadline.core.spec import to_json
 from leadline.core.tasks import task_of
 from leadline.core.text import figure
 from leadline.data.batch import Batch
+from leadline.data.dataset import evenly, subset
 from leadline.evaluation.evaluate import Samples, evaluate
 from leadline.evaluation.protocols import Protocol
 from leadline.evaluation.protocols import find as find_protocol
@@ -114,7 +115,8 @@ def prune_to_budget(
         line += f" to {options.budget}{f' in {options.runtime}' if options.runtime else ''}"
     folder = options.out.with_suffix("")
     if options.method == "netadapt":
-        make = partial(recovery, replace(options.training, out=folder), str(find(options.training.model)))
+        source, images = str(find(options.training.model)), options.netadapt.images
+        make = partial(recovery, replace(options.training, out=folder), source, images)
         net, report = netadapt(
             net, make, costs, most, options.netadapt, example=_example(net), out=folder / "netadapt",
             layers=options.layers, multiple=options.multiple, resume=resume, say=say,
@@ -226,13 +228,15 @@ def _scored(
     return net, {"rounds": options.rounds, "cost": found}
 
 
-def recovery(training: Training, model: str) -> Recovery:
-    """The short fine-tuning by `training`, for a net of the size of `model`; validated by the task's metric."""
+def recovery(training: Training, model: str, images: int = 0) -> Recovery:
+    """The short fine-tuning by `training`, for a net of the size of `model`; validated by the task's metric on at most
+    so many `images`, 0: all.
+    """
     made = parts(training, load(model))
     validate = None
     if made.validation is not None:
-        few = len(made.validation) <= _IN_MEMORY
-        samples = [made.validation[i] for i in range(len(made.validation))] if few else made.validation
+        few = made.validation if not images else subset(made.validation, evenly(images, len(made.validation)))
+        samples = [few[i] for i in range(len(few))] if len(few) <= _IN_MEMORY else few
         metric = task_of(made.net.spec.head.kind).metric
         only = replace(find_protocol(made.protocol), metrics=(metric,))
         validate = partial(_accuracy, samples=samples, protocol=only)

@@ -18,6 +18,7 @@ from leadline.cli.main import main
 from leadline.core.errors import BadArtefact, BadCheckpoint
 from leadline.core.spec import Encoder, Spec
 from leadline.core.storage import sha256
+from leadline.data.layouts.detect import open_dataset
 from leadline.nn import zoo
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save
@@ -73,6 +74,11 @@ def test_the_folder_predicts_like_the_width_it_chooses(folder: Path, nested: Pat
     expected = predictor_of(nets[runner.counts.index(1)])(frame)
     assert np.allclose(depth.values, expected.values, rtol=1e-4) and depth.kind == "metric"
     assert np.array_equal(pickle.loads(pickle.dumps(predictor))(frame).values, depth.values)
+
+
+def test_a_part_of_its_own_chooses_the_rule_where_a_set_has_one(nested: Path, rooms: Path, tmp_path: Path) -> None:
+    found = export_dynamic(nested, "eager", tmp_path / "a", DynamicOptions(data=str(rooms), part="test", limit=8))
+    assert found.measured["images"] == min(8, len(open_dataset(rooms, "test"))) > 0
 
 
 def test_the_commands_take_the_folder(folder: Path, rooms: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -297,3 +297,4 @@ def test_recovery_validates_on_the_validation_split(plan: Pruning, source: Path)
     assert made.validate(load(source)) == made.validate(load(source))
     assert next(made.batches(0)).image.shape == (2, 3, *SIZE)
     assert prune_methods.recovery(replace(plan.training, val_every=0), str(source)).validate is None
+    assert len(prune_methods.recovery(plan.training, str(source), 2).validate.keywords["samples"]) == 2  # type: ignore
