@@ -87,7 +87,7 @@ def run_row(
         if row.method == "layers":
             shape = replace(options, out=folder / "shape.safetensors", finetune=False)
             removed = prune(shape, resume=resume, say=inform, progress=progress).after.spec.skipped
-            if (twin := _twin(out / study.net, folder, removed, seed, fit.steps)) is not None:
+            if (twin := _twin(out / study.net, folder, removed, facts | {"steps": fit.steps})) is not None:
                 return _measured_as(twin, study, row, folder, facts | _spent(begun, before))
             at = file.with_suffix("") / "pruned.safetensors"
             if not at.exists():  # the same blocks again, whatever a second measurement would say
@@ -124,13 +124,13 @@ def _measured_as(twin: Path, study: Study, row: Row, folder: Path, facts: dict[s
     return _written(folder, known | _named(study, row) | facts | here() | {"file": "", "same_as": twin.name})
 
 
-def _twin(table: Path, own: Path, removed: tuple[str, ...], seed: int, steps: int) -> Path | None:
-    """The folder of a finished row of layers without just these blocks, if there is one."""
-    for folder in sorted(table.glob(f"layers-*-{seed}")):
+def _twin(table: Path, own: Path, removed: tuple[str, ...], how: dict[str, Any]) -> Path | None:
+    """The folder of a finished row of layers that lost just these blocks and learned in the same way, or None."""
+    for folder in sorted(table.glob(f"layers-*-{how['seed']}")):
         known = _known(folder)
         if known is None or folder == own or not known.get("file"):
             continue
-        if (known["removed"], known["steps"], known["seed"]) == (sorted(removed), steps, seed):
+        if known["removed"] == sorted(removed) and all(known[key] == value for key, value in how.items()):
             return folder
     return None
 
