@@ -69,7 +69,7 @@ def fit(
 
     1. `validate(net, step)` returns figures to log; `finish(batch, device)` makes the Batch of what `batches` gives.
     2. Weights of a loss (an nn.Module) are trained with the net, without decay, and are in it afterwards; context
-       `loss_parameters` holds them if they are 100 numbers at most.
+       `loss_parameters` holds them if they are 1000 numbers at most.
     3. A batch whose logs hold `skipped` (nothing in it is valid) makes no step (context `skipped_steps`); of several
        processes all must have nothing, or one that has adds a gradient of zeros. Batch norms do see it.
     4. A loss that is not finite is a TrainingFailed.
@@ -126,7 +126,7 @@ def fit(
         "images_per_s": round(rate.mean, 1),
         "waiting": round(rate.waiting, 3),
     }
-    if 0 < sum(p.numel() for p in run.others.values()) <= 100:
+    if 0 < sum(p.numel() for p in run.others.values()) <= 1000:
         context["loss_parameters"] = {name: p.detach().cpu().tolist() for name, p in run.others.items()}
     metrics = {**figures, **{name: value for name, value in logs.items() if name == "loss"}}
     return run.result().cpu(), Report(net.spec.name, metrics=metrics, context=context)
