@@ -37,6 +37,7 @@ from leadline.cli.train import run_training
 from leadline.compress.cost.count import macs, parameters
 from leadline.core.machine import usable_cores
 from leadline.core.storage import write_atomically
+from leadline.core.tasks import CAMVID
 from leadline.data.layouts.detect import open_dataset
 from leadline.data.options import View
 from leadline.evaluation.evaluate import evaluate
@@ -51,6 +52,7 @@ from recipes.street_table import PICTURE, REPORT, plot, said_device, street_repo
 
 app = SubcommandApp()
 
+NETS = tuple(name for name in zoo.names("segment") if zoo.spec(name).head.classes == CAMVID)
 LARGE = 20e9
 """Nets with more multiply-accumulates at 360x480 are trained at half size."""
 CROP = 0.8
@@ -180,7 +182,7 @@ def speed(
         n: how many calls of each row count
     """
     check_names(nets)
-    names = nets or tuple(zoo.names("segment"))
+    names = nets or NETS
     for group in groups(names, out, seed):
         files = {name: checkpoint(name, out, seed) for name in group}
         options = bench_options(data if is_trained(group[0], out, seed) else None, data / "camvid" / "train", n)
@@ -203,7 +205,7 @@ def table(*, out: Path, seed: int = 0, report: Path = REPORT, picture: Path = PI
         report: the report to write
         picture: the picture to draw, if anything is measured
     """
-    names = sorted(zoo.names("segment"), key=lambda name: recorded_costs()[name].macs)
+    names = sorted(NETS, key=lambda name: recorded_costs()[name].macs)
     rows = [merged(name, folder_of(name, out, seed)) for name in names]
     write_atomically(report, (json.dumps(street_report(rows, seed).to_json(), indent=1) + "\n").encode())
     drawn = plot(rows, picture)
@@ -229,7 +231,7 @@ def merged(name: str, folder: Path) -> dict[str, Any]:
 
 def check_names(nets: tuple[str, ...]) -> None:
     """The program ends with the names that are known if one of these is none."""
-    if unknown := [name for name in nets if name not in zoo.names("segment")]:
+    if unknown := [name for name in nets if name not in NETS]:
         raise SystemExit(f"the net {unknown[0]!r} is unknown; known: {', '.join(zoo.names('segment'))}")
 
 

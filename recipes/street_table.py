@@ -71,11 +71,11 @@ def points(rows: Sequence[Mapping[str, Any]], threads: int = 1) -> list[tuple[Ma
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """mIoU against frames/s of the fastest float32 file on one thread; whether there was anything to draw.
+    """mIoU against frames/s of the fastest float32 file on one thread; whether there were two nets to draw.
 
     The line joins nets that no other one beats in both.
     """
-    if not (found := points(rows)):
+    if len(found := points(rows)) < 2:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
