@@ -178,7 +178,7 @@ def test_times_of_a_trained_and_a_fresh_net_are_kept_by_net(
         }  # fmt: skip
         assert all(row["latency_ms"]["median"] > 0 and ("miou" in row) is trained for row in found["rows"])
     street_nets.table(out=out, report=tmp_path / "r.json", picture=tmp_path / "p.png")
-    assert (tmp_path / "p.png").exists() and str(tmp_path) not in (tmp_path / "r.json").read_text()
+    assert not (tmp_path / "p.png").exists() and str(tmp_path) not in (tmp_path / "r.json").read_text()
 
 
 def test_the_page_of_the_study_is_made_from_its_report() -> None:
