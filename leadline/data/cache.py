@@ -65,7 +65,8 @@ def cached(
     Items higher than `height` are shrunk to it, aspect kept: colour is averaged, depth is nearest-neighbour. What does
     not fit, the last items of the last sets, is decoded each time, to equal samples. Files that other runs have left
     give way, the longest unused first; a damaged file is made anew. The arrays of kept items cannot be written to. A
-    data set of classes, or whose reader has no name that would identify it (a lambda), is decoded each time.
+    data set of one class for each image, or whose reader has no name that would identify it (a lambda), is decoded each
+    time.
 
     `say` gets a line about what takes long. A folder that cannot be written is a BadData; if the disk gets
     full, items are decoded each time.

@@ -61,7 +61,7 @@ def nothing_read() -> None:
     READS.clear()
 
 
-def test_classes_are_shrunk_to_classes_and_not_kept(tmp_path: Path) -> None:
+def test_classes_are_shrunk_to_classes_and_maps_of_them_are_kept(tmp_path: Path) -> None:
     tiny_streets.write(tmp_path / "streets", "train", 2, 0)
     write_batches(tmp_path / "cifar", "data_batch_1", 12, 0)
     sets = [open_dataset(tmp_path / name) for name in ("streets", "cifar")]
@@ -71,7 +71,7 @@ def test_classes_are_shrunk_to_classes_and_not_kept(tmp_path: Path) -> None:
     assert any(np.array_equal(item.target, whole.target[i::2, j::2]) for i in (0, 1) for j in (0, 1))
     assert cifar[7].image.shape == (18, 18, 3) and cifar[7].target.shape == () and int(cifar[7].target) == 7
     assert (streets.classes, cifar.classes) == (sets[0].classes, sets[1].classes)
-    assert not list(tmp_path.glob(f"cache/*{SUFFIX}"))
+    assert len(list(tmp_path.glob(f"cache/*{SUFFIX}"))) == 1  # CIFAR's layout keeps its own in memory
 
 
 @pytest.mark.parametrize(("right", "taught"), [(False, False), (True, False), (False, True), (True, True)])

@@ -117,7 +117,11 @@ def _viewed(sample: Item, rng: np.random.Generator, view: View) -> tuple[float, 
 
 
 def _each_plane(planes: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """`change` of a map [H,W], or of each of several [N,H,W], float32, bool or whole numbers; the type stays."""
+    """`change` of a map [H,W], or of each of several [N,H,W], float32, bool or whole numbers; the type stays. A single
+    value, of the whole image, is as it was.
+    """
+    if not planes.ndim:
+        return planes
     if planes.ndim == 3:
         return np.stack([_each_plane(plane, change) for plane in planes])
     stored = {"f": np.float32, "b": np.uint8}.get(planes.dtype.kind, np.int32)
