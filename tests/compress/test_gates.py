@@ -29,8 +29,9 @@ from leadline.nn.gates import gateable, gates_of, switched_on, with_gates, witho
 from leadline.nn.skip import skip_
 from leadline.training.fit import fit
 
-ZOO = ["fastdepth", "litedepth", "boosting_student", "fastdepth_decoder", "fastdepth_resnet", "vgg16_bn", "resnet56",
-       "mobilenet_v1_32", "mobilenet_v2_32", "skipnet_mobilenet", "enet", "fast_scnn"]  # fmt: skip
+ZOO = ["fastdepth", "litedepth", "vgg16_bn", "resnet56", "fast_scnn"]
+SLOW = ["boosting_student", "fastdepth_decoder", "fastdepth_resnet", "mobilenet_v1_32", "mobilenet_v2_32",
+        "skipnet_mobilenet", "enet"]  # fmt: skip
 VGG = replace(zoo.spec("vgg16_bn"), encoder=Encoder("vgg16_bn", (8,) * 13))
 
 
@@ -81,7 +82,7 @@ def test_one_filter_of_each_image_stays_on() -> None:
     assert switched_on(numbers).flatten(1).tolist() == [[1, 0, 0], [1, 0, 1], [1, 1, 1]]
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", [*ZOO, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_fresh_gates_change_nothing_and_the_shadow_counts_what_torch_counts(name: str, tmp_path: Path) -> None:
     net = small(name)
     gated, size = with_gates(net), net.spec.preprocess.size
