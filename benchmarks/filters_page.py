@@ -213,7 +213,6 @@ def _published(studies: Sequence[Facts]) -> str:
             lines.append(
                 [f"`{study['net']}`", f"ours: {_called(row)}", _percent(one["test"]["top1"]) if known else NOT, saved]
             )
-    lines[0][2] = "accuracy %"
     return grid(lines)
 
 

@@ -33,11 +33,12 @@ from leadline.pipelines.prune_widths import load_nested, widths_of
 from recipes.filters_dynamic import on_test_part
 from recipes.filters_measure import alone as measured_alone
 from recipes.filters_measure import here, runtimes_here, timings
-from recipes.filters_plan import BASELINE, Precision, Row, Study, checked, study_of, training_of
+from recipes.filters_plan import BASELINE, Learning, Row, Study, checked, study_of, training_of
 from recipes.filters_rows import net_file, run_baseline, run_row
 from recipes.filters_table import PICTURE, REPORT, filters_report, merged, plot
 
 app = SubcommandApp()
+AS_PLANNED = Learning()
 
 
 @app.command
@@ -48,11 +49,7 @@ def baseline(
     data: Path,
     out: Path,
     source: Annotated[Path | None, arg(name="from", metavar="NAME|FILE")] = None,
-    epochs: float = 0.0,
-    steps: int = 0,
-    seed: int = 0,
-    precision: Precision = "auto",
-    workers: int = -1,
+    learning: Annotated[Learning, arg(name="")] = AS_PLANNED,
     resume: bool = False,
 ) -> None:
     """Train the whole net, or take a finished one, and measure it once; OUT/NET/baseline-SEED/row.json has the figures.
@@ -62,16 +59,11 @@ def baseline(
         data: the folder that holds cifar10, nyu and camvid
         out: the folder of all runs
         source: a net that ships with leadline or a finished checkpoint, which is measured and not trained
-        epochs: passes over the training part; 0: as the recipe says
-        steps: batches instead of passes
-        seed: of weights and batches
-        precision: bf16 where the processor computes it faster; auto: with AMX only
-        workers: processes that prepare batches; 0: the training itself
+        learning: how it learns
         resume: keep what is measured, go on with a training that was cut off
     """
     study = study_of(net)
-    how: dict[str, Any] = {"epochs": epochs, "steps": steps, "precision": precision, "workers": workers}
-    tell(run_baseline(study, data, out, source, seed=seed, resume=resume, **how), study)
+    tell(run_baseline(study, data, out, source, learning, resume=resume), study)
 
 
 @app.command
@@ -84,11 +76,7 @@ def row(
     data: Path,
     out: Path,
     criterion: str = "",
-    seed: int = 0,
-    epochs: float = 0.0,
-    steps: int = 0,
-    precision: Precision = "auto",
-    workers: int = -1,
+    learning: Annotated[Learning, arg(name="")] = AS_PLANNED,
     resume: bool = False,
 ) -> None:
     """Prune the baseline to the budget, train what is left, and measure it once; row.json has the figures.
@@ -100,16 +88,11 @@ def row(
         data: as for `baseline`
         out: as for `baseline`, whose net must be there, except for handcrafted
         criterion: of layers: what a block is worth, such as imprinting
-        seed: of the training after pruning
-        epochs: passes over the training part in it; 0: as the recipe says
-        steps: batches instead of passes
-        precision: as for `baseline`
-        workers: as for `baseline`
+        learning: how it learns after pruning
         resume: keep what is measured, go on with a run that was cut off
     """
     study, which = study_of(net), checked(Row(method=method, budget=budget, criterion=criterion))
-    how: dict[str, Any] = {"epochs": epochs, "steps": steps, "precision": precision, "workers": workers}
-    tell(run_row(study, which, data, out, seed=seed, resume=resume, **how), study)
+    tell(run_row(study, which, data, out, learning, resume=resume), study)
 
 
 @app.command
@@ -121,11 +104,7 @@ def rows(
     out: Path,
     only: tuple[str, ...] = (),
     budget: str = "",
-    seed: int = 0,
-    epochs: float = 0.0,
-    steps: int = 0,
-    precision: Precision = "auto",
-    workers: int = -1,
+    learning: Annotated[Learning, arg(name="")] = AS_PLANNED,
     dry: bool = False,
 ) -> None:
     """All rows of a net's table that are missing, one after the other; what is there stays.
@@ -136,23 +115,18 @@ def rows(
         out: as for `row`
         only: these methods alone
         budget: this budget alone
-        seed: as for `row`
-        epochs: as for `row`
-        steps: as for `row`
-        precision: as for `row`
-        workers: as for `row`
+        learning: how it learns after pruning
         dry: only name the rows, with what is there of each
     """
     study = study_of(net)
-    how: dict[str, Any] = {"epochs": epochs, "steps": steps, "precision": precision, "workers": workers}
     for which in study.rows:
         if (only and which.method not in only) or (budget and which.budget != budget):
             continue
         if dry:
-            done = (out / net / f"{which.name}-{seed}" / "row.json").exists()
+            done = (out / net / f"{which.name}-{learning.seed}" / "row.json").exists()
             print(f"{which.name}: {'measured' if done else 'missing'}")
         else:
-            tell(run_row(study, which, data, out, seed=seed, resume=True, **how), study)
+            tell(run_row(study, which, data, out, learning, resume=True), study)
 
 
 @app.command
@@ -197,7 +171,9 @@ def alone(
         images: at most so many of the validation split, evenly spaced; 0: all
     """
     study = study_of(net)
-    training = training_of(study, data, out / net / "alone", study.fit, seed=seed, precision="no", workers=workers)
+    training = training_of(
+        study, data, out / net / "alone", study.fit, Learning(seed=seed, precision="no", workers=workers)
+    )
     found = measured_alone(load(net_file(study, out)), study, data, training, batches, images, progress)
     write(out / net / "alone.json", {"net": net, "metric": study.metric, **here(), **found})
     for name, value in found["spearman"].items():
@@ -214,6 +190,8 @@ def dynamic(
     runtimes: tuple[str, ...] = ("onnx", "openvino"),
     threads: int = 1,
     n: int = 0,
+    source: Annotated[Path | None, arg(name="from", metavar="FILE")] = None,
+    dense: Annotated[Path | None, arg(metavar="FILE")] = None,
 ) -> None:
     """The nested widths of a table, run by the rule that chooses one for each image, on the test part; dynamic.json.
 
@@ -224,17 +202,17 @@ def dynamic(
         runtimes: what runs the widths
         threads: of the runtime
         n: the first so many images of the test part alone; 0: all
+        source: a checkpoint of `prune --method widths` in place of the table's
+        dense: the net that it is compared with; by default the baseline
     """
     study = study_of(net)
     test = open_dataset(data / study.folder, "test")
     test = subset(test, range(min(n, len(test)))) if n else test
-    found = []
-    for file in filter(widths_of, net_files(out / net)):
-        row = file.parent.name
+    files = {file.parent.name: file for file in filter(widths_of, net_files(out / net))}
+    whole, found = dense or net_file(study, out), []
+    for row, file in files.items() if source is None else (("given", source),):
         for runtime in runtimes:
-            figures = on_test_part(
-                file, net_file(study, out), study, data, test, runtime, threads, file.parent, progress
-            )
+            figures = on_test_part(file, whole, study, data, test, runtime, threads, out / net / row, progress)
             found.append({"row": row, **figures})
             print(f"{row}, {runtime}: {figures['dynamic']['mean_ms']:.2f} ms", flush=True)
     if not found:

@@ -169,15 +169,29 @@ def parts_of(study: Study, data: Path) -> tuple[Dataset, Dataset]:
     return learned, validation
 
 
-def training_of(
-    study: Study, data: Path, out: Path, fit: FitOptions, *, seed: int, precision: Precision, workers: int
-) -> Training:
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How long and how a row learns, where not as its study says."""
+
+    epochs: float = 0.0
+    """Passes over the training part; 0: as the recipe says."""
+    steps: int = 0
+    """Batches instead of passes."""
+    seed: int = 0
+    """Of weights and batches."""
+    precision: Precision = "auto"
+    """bf16 where the processor computes it faster; auto: with AMX only."""
+    workers: int = -1
+    """Processes that prepare batches; 0: the training itself."""
+
+
+def training_of(study: Study, data: Path, out: Path, fit: FitOptions, how: Learning) -> Training:
     """A training of the study's data by `fit`, whose steps count."""
-    fit = replace(fit, seed=seed, precision=precision, save_every=max(1, min(200, fit.steps // 5)))
+    fit = replace(fit, seed=how.seed, precision=how.precision, save_every=max(1, min(200, fit.steps // 5)))
     return Training(
         data=(str(data / study.folder),), out=out, model=study.net, batch=study.batch, loss=study.loss,
         transform=study.transform, view=study.view, fit=fit, val_every=0 if study.own_validation else VAL_EVERY,
-        protocol=study.protocol, workers=workers,
+        protocol=study.protocol, workers=how.workers,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from recipes.filters_measure import accuracies, costs, here
 from recipes.filters_plan import (
     BASELINE,
     HANDCRAFTED,
-    Precision,
+    Learning,
     Row,
     Study,
     parts_of,
@@ -38,49 +38,47 @@ _PRUNED = ("expected_macs", "ratio", "kept_by_masks", "rounds")
 
 
 def run_baseline(
-    study: Study, data: Path, out: Path, source: Path | None, *, seed: int, epochs: float, steps: int,
-    precision: Precision, workers: int, resume: bool,
-) -> dict[str, Any]:  # fmt: skip
+    study: Study, data: Path, out: Path, source: Path | None, how: Learning, *, resume: bool
+) -> dict[str, Any]:
     """The row of the whole net, trained here or taken from `source`."""
-    folder = out / study.net / f"{BASELINE}-{seed}"
+    folder = out / study.net / f"{BASELINE}-{how.seed}"
     row, file, begun = Row(method=BASELINE), folder / f"{study.net}.safetensors", time.monotonic()
     if resume and (known := _known(folder)) is not None:
         return known
-    facts = {"seed": seed, "precision": precision}
+    facts = {"seed": how.seed, "precision": how.precision}
     if source is not None:
         found = find(str(source))
         if (given := load(found).spec.encoder.name) != (own := zoo.spec(study.net).encoder.name):
             raise SystemExit(f"{source} has the encoder {given}, and {study.net} is {own}; give a checkpoint of that")
         write_atomically(file, found.read_bytes())
         fit = read_provenance(file).get("fit", {})
-        facts |= {"precision": fit.get("precision"), "steps": fit.get("steps"), "seed": fit.get("seed", seed)}
+        facts |= {"precision": fit.get("precision"), "steps": fit.get("steps"), "seed": fit.get("seed", how.seed)}
         return _measured(study, row, folder, load(file), data, facts | {"given": True})
-    fit = with_length(study.start, study, len(parts_of(study, data)[0]), epochs or study.start_epochs, steps, _WARM_UP)
-    training = training_of(study, data, folder, fit, seed=seed, precision=precision, workers=workers)
+    fit = with_length(
+        study.start, study, len(parts_of(study, data)[0]), how.epochs or study.start_epochs, how.steps, _WARM_UP
+    )
+    training = training_of(study, data, folder, fit, how)
     net, _ = run_training(replace(training, resume=resume and (folder / "state.safetensors").exists()))
     return _measured(study, row, folder, net, data, facts | {"steps": fit.steps} | _spent(begun, resume))
 
 
-def run_row(
-    study: Study, row: Row, data: Path, out: Path, *, seed: int, epochs: float, steps: int, precision: Precision,
-    workers: int, resume: bool,
-) -> dict[str, Any]:  # fmt: skip
+def run_row(study: Study, row: Row, data: Path, out: Path, how: Learning, *, resume: bool) -> dict[str, Any]:
     """A row: the baseline pruned to the budget and trained, or a smaller net from nothing."""
-    folder, begun = out / study.net / f"{row.name}-{seed}", time.monotonic()
+    folder, begun = out / study.net / f"{row.name}-{how.seed}", time.monotonic()
     if resume and (known := _known(folder)) is not None:
         return known
     learned, before = len(parts_of(study, data)[0]), folder.exists()
-    facts: dict[str, Any] = {"seed": seed, "precision": precision}
+    facts: dict[str, Any] = {"seed": how.seed, "precision": how.precision}
     if row.method == HANDCRAFTED:
         spec = smaller(study, row.budget)
-        fit = with_length(study.start, study, learned, epochs or study.start_epochs, steps, _WARM_UP)
-        training = training_of(study, data, folder, fit, seed=seed, precision=precision, workers=workers)
-        made = None if spec.name in zoo.names(None) else build(spec, seed=seed)
+        fit = with_length(study.start, study, learned, how.epochs or study.start_epochs, how.steps, _WARM_UP)
+        training = training_of(study, data, folder, fit, how)
+        made = None if spec.name in zoo.names(None) else build(spec, seed=how.seed)
         resume = resume and (folder / "state.safetensors").exists()
         net, _ = run_training(replace(training, model=spec.name, resume=resume), made)
         return _measured(study, row, folder, net, data, facts | {"steps": fit.steps} | _spent(begun, before))
-    fit = with_length(study.fit, study, learned, epochs or study.epochs, steps)
-    training = training_of(study, data, folder, fit, seed=seed, precision=precision, workers=workers)
+    fit = with_length(study.fit, study, learned, how.epochs or study.epochs, how.steps)
+    training = training_of(study, data, folder, fit, how)
     file = folder / f"{study.net}.safetensors"
     options = pruning_of(row, training, net_file(study, out), file)
     try:

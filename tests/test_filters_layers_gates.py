@@ -28,7 +28,7 @@ from recipes import filters_layers_gates as recipe
 from recipes import filters_plan
 from recipes.filters_dynamic import _Seen, accuracy_of, oracle
 from recipes.filters_measure import spearman
-from recipes.filters_plan import STUDIES, Row, Study, checked, pruning_of, smaller, training_of, with_length
+from recipes.filters_plan import STUDIES, Learning, Row, Study, checked, pruning_of, smaller, training_of, with_length
 from recipes.filters_rows import net_file
 from recipes.filters_table import filters_report, merged, plot, points, time_of
 
@@ -39,7 +39,7 @@ THIN = Spec("vgg16_bn", Encoder("vgg16_bn", (8,) * 13), WIDE.decoder, WIDE.head,
 
 def training(study: Study, seed: int = 0) -> Any:
     fit = with_length(study.fit, study, 45_000, study.epochs, 0)
-    return training_of(study, DATA, OUT, fit, seed=seed, precision="no", workers=0)
+    return training_of(study, DATA, OUT, fit, Learning(seed=seed, precision="no", workers=0))
 
 
 @pytest.mark.parametrize("net", STUDIES)
@@ -137,7 +137,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return places
 
 
-SHORT: dict[str, Any] = {"steps": 1, "precision": "no", "workers": 0}
+SHORT = Learning(steps=1, precision="no", workers=0)
 
 
 def read(table: Path, name: str) -> Any:
@@ -148,8 +148,8 @@ def read(table: Path, name: str) -> Any:
 def test_rows_are_made_measured_once_and_put_together(given: dict[str, Any], tmp_path: Path) -> None:
     table = given["out"] / "vgg16_bn"
     for budget in ("macs=0.95x", "macs=0.94x", "macs=0.01x"):
-        recipe.row("vgg16_bn", "layers", budget, criterion="weight", **given, **SHORT)
-    recipe.row("vgg16_bn", "gates", "r=0.9", **given, **SHORT)
+        recipe.row("vgg16_bn", "layers", budget, criterion="weight", **given, learning=SHORT)
+    recipe.row("vgg16_bn", "gates", "r=0.9", **given, learning=SHORT)
 
     first, twin = read(table, "layers-weight-macs-0.95x"), read(table, "layers-weight-macs-0.94x")
     assert first["removed"] and (first["val"]["n"], first["test"]["n"]) == (20, 20)
@@ -164,7 +164,7 @@ def test_rows_are_made_measured_once_and_put_together(given: dict[str, Any], tmp
     assert 0 < gates["macs"] <= dense["macs"] + predictors and predictors > 0
     assert gates["ratio"] == 0.9 and 0 < gates["expected_macs"]["0.9"] < dense["macs"]
     before = (table / "gates-r-0.9-0" / "row.json").stat().st_mtime_ns
-    recipe.row("vgg16_bn", "gates", "r=0.9", resume=True, **given, **SHORT)
+    recipe.row("vgg16_bn", "gates", "r=0.9", resume=True, **given, learning=SHORT)
     assert (table / "gates-r-0.9-0" / "row.json").stat().st_mtime_ns == before
 
     recipe.latency("vgg16_bn", out=given["out"], runtimes=("eager",), n=2, threads=(1,))
@@ -190,7 +190,7 @@ def test_blocks_are_left_out_and_widths_run_end_to_end(given: dict[str, Any], mo
     monkeypatch.setattr(
         "recipes.filters_rows.pruning_of", lambda *args: replace(filters_plan.pruning_of(*args), multiple=1)
     )
-    recipe.row("vgg16_bn", "widths", "macs=0.5x", **given, **SHORT)
+    recipe.row("vgg16_bn", "widths", "macs=0.5x", **given, learning=SHORT)
     row, dense = read(table, "widths-macs-0.5x"), read(table, "baseline")
     (narrow,) = row["widths"]
     assert narrow["macs"] <= 0.5 * dense["macs"] and row["macs"] == dense["macs"] and narrow["test"]["n"] == 20

@@ -240,16 +240,14 @@ def _print_external(path: Path, json: bool) -> int:
 
 
 def _print_channels(name: str, is_file: bool, json: bool) -> int:
-    import torch
-
-    from leadline.compress.pruning.trace import trace
+    from leadline.compress.pruning.trace import traced
     from leadline.core.report import grid
     from leadline.nn import zoo
     from leadline.nn.build import build
     from leadline.nn.checkpoint import load, shipped
 
     net = load(name) if is_file or name in shipped() else build(zoo.spec(name), seed=0)
-    found = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+    found = traced(net)
     if json:
         keys = ("group", "channels", "tied", "why_frozen")
         facts = [(g.name, g.size, g.modules, g.frozen) for g in found.groups]

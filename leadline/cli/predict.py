@@ -86,8 +86,7 @@ def predict(
     Saver(names(save, "save") or ("vis", "png16"), what.name, "metric", **vars(look))  # refuses what cannot be
     paths = list(dict.fromkeys(path for each in source for path in sources(each, warn)))
     predictor = what.predictor(len(paths))
-    metric = predictor.head.kind in ("metric", "joint")
-    formats = names(save, "save") or (("vis", "png16") if metric else ("vis", "npy"))
+    formats = names(save, "save") or (("vis", "png16") if predictor.head.unit == "m" else ("vis", "npy"))
     if predictor.head.classes:
         saver = None
         if predictor.head.kind == "joint":

@@ -103,7 +103,8 @@ def prune(
     """
     protocols, runtimes = names(protocol, "protocol"), names(measure or None, "measure")
     check_model(model)
-    learning = replace(learning, loss=learning.loss or task_of(read_spec(model).head.kind).pruned_loss)
+    own = read_spec(model).head.kind
+    learning = replace(learning, loss=learning.loss or task_of(own).pruned_loss)
     check_loss_names(learning.loss)
     check_protocol_names(protocols)
     check_layout(reading.layout)
@@ -115,7 +116,7 @@ def prune(
     from leadline.core.writing import may_be_written
     from leadline.data.layouts.detect import open_dataset
     from leadline.evaluation.evaluate import check_protocols
-    from leadline.nn.checkpoint import find, load
+    from leadline.nn.files import find
     from leadline.pipelines.prune import run
     from leadline.pipelines.prune_report import compared, draw_widths
     from leadline.pipelines.training_data import shares
@@ -129,7 +130,7 @@ def prune(
         may_be_written(plot, reads=[find(model), how.out], apart=folders, advice="give another --plot")
         check_writable(plot)
     folder = folders[0]
-    kind: Kind = "metric" if "stereo" in learning.loss else load(model).spec.head.kind
+    kind: Kind = "metric" if "stereo" in learning.loss else own
     test = open_dataset(folder, "test", **{**reading_for(kind), **reading.given()})
     if len(test):
         protocols = (protocol_for(kind, protocols[0]),) if len(protocols) == 1 else protocols

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any, TypeVar
 
 import torch
@@ -150,8 +149,9 @@ def _units(net: nn.Module) -> dict[str, list[nn.Module]]:
         children = list(module)
         for i, (own, conv) in enumerate(module.named_children()):
             if isinstance(conv, nn.Conv2d) and i + 1 < len(children) and isinstance(children[i + 1], nn.BatchNorm2d):
-                act = takewhile(lambda part: isinstance(part, _ACTIVATIONS), children[i + 2 : i + 3])
-                found[f"{above}.{own}" if above else own] = [conv, children[i + 1], *act]
+                act = children[i + 2 : i + 3]
+                unit = [conv, children[i + 1], *(act if act and isinstance(act[0], _ACTIVATIONS) else [])]
+                found[f"{above}.{own}" if above else own] = unit
     return found
 
 

@@ -22,7 +22,7 @@ from leadline.core.errors import BadData
 from leadline.core.preprocess import Runner, prepare
 from leadline.core.spec import Head, Preprocess
 from leadline.core.storage import sha256
-from leadline.core.tasks import check_fits, protocol_for, reading_for, task_of
+from leadline.core.tasks import DEPTH, check_fits, protocol_for, reading_for, task_of
 from leadline.core.text import figure
 from leadline.core.timing import measure
 from leadline.core.writing import may_be_written
@@ -133,24 +133,24 @@ def chosen(found: Measured, max_drop: float) -> tuple[Choice, dict[str, Any]]:
     """
     k = found.good.shape[1]
     least = found.good[:, -1].mean() - max_drop
-    best: tuple[float, Choice] | None = None
+    best: tuple[float, float, Choice] | None = None
     for start in range(k):
         marks = np.unique(np.quantile(found.hard[:, start], np.linspace(0, 1, _STEPS)))
         for thresholds in itertools.combinations_with_replacement(marks.tolist(), k - 1 - start):
             choice = Choice(start=start, thresholds=thresholds)
             good, ms = _outcome(found, choice)
             if good >= least - 1e-12 and (best is None or ms < best[0]):
-                best = ms, choice
+                best = ms, good, choice
     assert best is not None  # the widest alone is always good enough
-    ms, choice = best
-    widths = _widths(found, choice)
+    ms, good, choice = best
+    widths = choice.widths(found.hard[:, choice.start])
     sufficient = found.good >= found.good[:, -1:] - 1e-12
     facts = {
         "protocol": found.protocol,
         "metric": found.metric,
-        "accuracy": float(_outcome(found, choice)[0]),
+        "accuracy": good,
         "accuracy_of_widths": [float(x) for x in found.good.mean(axis=0)],
-        "ms": float(ms),
+        "ms": ms,
         "ms_of_widths": [float(x) for x in found.ms],
         "share_of_widths": [float((widths == i).mean()) for i in range(k)],
         "oracle_ms": float(found.ms[sufficient.argmax(axis=1)].mean()),
@@ -158,13 +158,9 @@ def chosen(found: Measured, max_drop: float) -> tuple[Choice, dict[str, Any]]:
     return choice, facts
 
 
-def _widths(found: Measured, choice: Choice) -> np.ndarray:
-    return np.array([choice.width(hard) for hard in found.hard[:, choice.start]])
-
-
 def _outcome(found: Measured, choice: Choice) -> tuple[float, float]:
     """(mean accuracy, mean milliseconds) of a rule."""
-    widths = _widths(found, choice)
+    widths = choice.widths(found.hard[:, choice.start])
     again = np.where(widths > choice.start, found.ms[widths], 0)
     return float(found.good[np.arange(len(widths)), widths].mean()), float((found.ms[choice.start] + again).mean())
 
@@ -182,7 +178,7 @@ def _validation(options: DynamicOptions, head: Head, say: Say) -> Dataset:
 
 
 def _measured(runners: Sequence[Runner], data: Dataset, head: Head, how: Preprocess, say: Say) -> Measured:
-    protocol = protocol_for(head.kind, "indoor-metric@1")
+    protocol = protocol_for(head.kind, DEPTH.protocol)
     metric = _EACH.get(head.kind, task_of(head.kind).metric)
     hard, good = [], []
     for i, runner in enumerate(runners):

@@ -14,6 +14,7 @@ from leadline.compress.cost.count import shapes_of
 from leadline.compress.dynamic.gate_loss import GateLoss
 from leadline.compress.dynamic.nested import NestedLoss
 from leadline.compress.options import Pruning
+from leadline.compress.pruning.trace import traced
 from leadline.compress.steps import compress
 from leadline.core.errors import BadCheckpoint
 from leadline.core.report import Report
@@ -25,7 +26,7 @@ from leadline.nn.build import Net, reinitialised
 from leadline.nn.checkpoint import find, load, read_provenance, save, save_like
 from leadline.pipelines.prune_gates import check_budget
 from leadline.pipelines.prune_methods import Say, check, cost_model, distance, prune_to_budget, seen
-from leadline.pipelines.prune_widths import load_nested, traced
+from leadline.pipelines.prune_widths import load_nested
 from leadline.pipelines.resume import flat, requested, tell_lengthened
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.training.fit import Loss, fit
@@ -101,8 +102,8 @@ def run(
     beside = loss.norms() if isinstance(loss, NestedLoss) else None
     provenance = _provenance(options, made, source, facts, report)
     stored = save_like(source, pruned, options.out, provenance=provenance, beside=beside)
-    narrower = load_nested(options.out)[:-1] if beside else ()
-    return Pruned(net.cpu().eval(), load(options.out), report, stored, narrower)
+    *narrower, after = load_nested(options.out) if beside else [load(options.out)]
+    return Pruned(net.cpu().eval(), after, report, stored, narrower)
 
 
 def _loss(net: Net, options: Pruning, made: Parts, facts: Mapping[str, Any]) -> Loss:

@@ -10,12 +10,12 @@ import torch
 
 from leadline.compress.cost.budget import Budget
 from leadline.compress.cost.count import macs
-from leadline.compress.dynamic.count import expected_macs, gated_macs, ratio_for
+from leadline.compress.dynamic.count import check_ratio, expected_macs, gated_macs, ratio_for
 from leadline.compress.options import Pruning
 from leadline.core.preprocess import prepare
 from leadline.core.text import figure
 from leadline.data.batch import Batch
-from leadline.data.dataset import Dataset
+from leadline.data.dataset import Dataset, evenly
 from leadline.nn.build import Net
 from leadline.nn.gates import with_gates
 
@@ -34,8 +34,7 @@ def check_budget(budget: Budget, method: str) -> None:
 
 def check_gates(net: Net, batches: Iterable[Batch], most: float) -> None:
     """ValueError if the net takes no gates, BudgetInfeasible if they cannot meet the budget."""
-    with_gates(net)
-    ratio_for(net, list(islice(batches, 1)), most)
+    check_ratio(net, list(islice(batches, 1)), most)
 
 
 def gated(
@@ -55,10 +54,9 @@ def gated(
 
 def macs_on(net: Net, data: Dataset) -> float:
     """The mean MACs of a gated net for images of `data`, of some evenly spaced ones if there are many."""
-    names = range(0, len(data), max(1, len(data) // _LOOKED_AT))
 
     def batches() -> Iterable[Batch]:
-        for i in names:
+        for i in evenly(_LOOKED_AT, len(data)):
             image = torch.from_numpy(prepare(data[i].image, net.spec.preprocess))
             yield Batch(image, torch.zeros(1), torch.zeros(1, dtype=torch.bool), (str(i),))
 

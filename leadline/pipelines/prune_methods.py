@@ -20,6 +20,7 @@ from leadline.compress.pruning.masks import Masked
 from leadline.compress.pruning.netadapt import CostModel, netadapt
 from leadline.compress.pruning.select import check_reach, choose, within
 from leadline.compress.pruning.surgery import keep_topk, mask_consumers, prune, round_to_multiple
+from leadline.compress.pruning.trace import traced
 from leadline.compress.recovery import Recovery
 from leadline.core.errors import BudgetInfeasible
 from leadline.core.report import Report
@@ -35,7 +36,7 @@ from leadline.nn.build import Net
 from leadline.nn.checkpoint import find, load
 from leadline.pipelines.prune_gates import check_gates, gated
 from leadline.pipelines.prune_layers import check_layers, less_deep
-from leadline.pipelines.prune_widths import nested, traced
+from leadline.pipelines.prune_widths import nested
 from leadline.pipelines.training_setup import Parts, parts
 from leadline.predict.predictor import predictor_of
 from leadline.training.fit import fit, moved
@@ -113,6 +114,7 @@ def prune_to_budget(
     line = f"pruned by {options.method}"
     if _aims(options):
         line += f" to {options.budget}{f' in {options.runtime}' if options.runtime else ''}"
+    channels: Channels | None = None
     folder = options.out.with_suffix("")
     if options.method == "netadapt":
         source, images = str(find(options.training.model)), options.netadapt.images
@@ -130,10 +132,11 @@ def prune_to_budget(
         net, facts = gated(net, options, seen(made), most, say)
         return net, Report(net.spec.name, context={"step": line, **facts})
     elif options.method == "widths":
-        net, facts = nested(net, _looked_at(net, options), options, seen(made), most, say)
+        channels = traced(net)  # once: filters in another order are as many
+        net, facts = nested(net, channels.only(within(channels, options.layers)), options, seen(made), most, say)
     else:
         net, facts = _scored(net, options, made, costs, most, say)
-    widths = {name: group.size for name, group in traced(net).free.items()}
+    widths = {name: group.size for name, group in (channels or traced(net)).free.items()}
     return net, Report(net.spec.name, context={"step": line, "widths": widths, **facts})
 
 

@@ -11,7 +11,7 @@ from leadline.compress.cost.count import macs_cost, shapes_of
 from leadline.compress.dynamic.nested import in_order, measured_heats, widths_for, with_norms
 from leadline.compress.options import Pruning
 from leadline.compress.pruning.groups import Channels
-from leadline.compress.pruning.trace import trace
+from leadline.compress.pruning.trace import traced
 from leadline.core.errors import BadCheckpoint
 from leadline.core.text import figure
 from leadline.data.batch import Batch
@@ -60,10 +60,3 @@ def widths_of(file: Path | str) -> list[Mapping[str, int]]:
     """The widths in a checkpoint, the narrowest first; empty for a net of one width."""
     found = read_provenance(file).get("pruning", {}).get("width_levels", [])
     return found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else []
-
-
-def traced(net: Net) -> Channels:
-    """The channels of `net`, for images of its size."""
-    import torch
-
-    return trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))

@@ -183,9 +183,8 @@ def training_sets(run: Training, spec: Spec, supervision: TeacherSupervision | N
     refuse_data(run.out, folders, folders[labelled:])
     given = run.reading.given()
     how = {name: value for name, value in given.items() if name != "items"}
-    own = {} if stereo else {**reading_for(spec.head.kind), **given}
-    sets = [open_pairs(folder, "train", **how) for folder in folders[:labelled] if stereo]
-    sets += [open_dataset(folder, "train", **own) for folder in folders[:labelled] if not stereo]
+    opened = partial(open_pairs, **how) if stereo else partial(open_dataset, **{**reading_for(spec.head.kind), **given})
+    sets = [opened(folder, "train") for folder in folders[:labelled]]
     sets += [open_dataset(folder, "train", **how, items="images") for folder in folders[labelled:]]
     for data in sets[:labelled]:
         check_fits(spec.head.kind, data.name, data.classes, data.joint)

@@ -4,16 +4,15 @@
     width-0.onnx, ...    the exported files, with their manifests
 
 A picture is run by the width `start`. Its answer says how hard the picture is; where that is above a threshold, a wider
-one runs as well, and its answer counts. For video `following` runs one width a frame, chosen by the frame before.
+one runs as well, and its answer counts. For video `Following` runs one width a frame, chosen by the frame before.
 No torch: what has only another runtime can use it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from leadline.core.text import reason
 from leadline.nn.files import read_spec
 from leadline.runtime import SUFFIXES, check_device, installed, load
 from leadline.runtime import read_manifest as read_file_manifest
-from leadline.runtime.manifest import MAX_BYTES, Manifest
+from leadline.runtime.manifest import MAX_BYTES, Manifest, strict_json
 
 NAME, FORMAT = "dynamic.json", "leadline-dynamic-1"
 _NEAREST = 1e-3  # metres, or what a relative map has in place of them
@@ -44,7 +43,12 @@ class Choice:
 
     def width(self, hard: float) -> int:
         """The width whose answer counts for a picture of that hardness."""
-        return self.start + sum(hard > threshold for threshold in self.thresholds)
+        return int(self.widths(np.asarray(hard)))
+
+    def widths(self, hard: np.ndarray) -> np.ndarray:
+        """The widths for pictures of that hardness, of the shape of `hard`."""
+        found: np.ndarray = self.start + np.greater.outer(hard, np.asarray(self.thresholds)).sum(axis=-1)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +142,13 @@ def read_manifest(folder: Path) -> DynamicManifest:
     path = folder / NAME
     try:
         with path.open("rb") as stream:
-            plain = json.loads(stream.read(MAX_BYTES).decode("utf-8-sig"))
+            plain = strict_json(stream.read(MAX_BYTES))
         if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         measured = plain.pop("measured", {})
-        found = from_json(DynamicManifest, plain)
+        found = replace(from_json(DynamicManifest, plain), measured=measured if isinstance(measured, dict) else {})
         _check(found)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise BadArtefact(f"{path} does not describe a net of several widths: {reason(error)}") from error
     for name, known in zip(found.files, found.hashes, strict=True):
         file = folder / name
@@ -152,9 +156,7 @@ def read_manifest(folder: Path) -> DynamicManifest:
             raise BadArtefact(f"{folder} lacks {name}, one of its {len(found.files)} widths; export the model anew")
         if sha256(file) != known:
             raise BadArtefact(f"{file} is not the file that was exported with {NAME}; export the model anew")
-    return DynamicManifest(
-        files=found.files, hashes=found.hashes, choice=found.choice, measured=measured if measured else {}
-    )
+    return found
 
 
 def _check(manifest: DynamicManifest) -> None:
@@ -166,8 +168,6 @@ def _check(manifest: DynamicManifest) -> None:
     rising = all(a <= b for a, b in zip(choice.thresholds, choice.thresholds[1:], strict=False))
     if not (0 <= choice.start < n and choice.start + len(choice.thresholds) < n and rising):
         raise ValueError(f"start {choice.start} and {len(choice.thresholds)} thresholds do not fit {n} widths")
-    if not all(math.isfinite(threshold) for threshold in choice.thresholds):
-        raise ValueError("thresholds must be finite")
 
 
 def open_dynamic(folder: Path, threads: int | None, device: str = "cpu") -> tuple[Widths, Manifest]:

@@ -62,8 +62,7 @@ def loads(text: str | bytes, path: Path) -> Manifest:
     be.
     """
     try:
-        whole = text if isinstance(text, str) else text.decode("utf-8-sig")
-        plain = json.loads(whole, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        plain = strict_json(text)
         if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         versions, provenance = _texts(plain, "versions"), _origin(plain)
@@ -74,6 +73,12 @@ def loads(text: str | bytes, path: Path) -> Manifest:
             f"the description of {path} is not leadline's, or of another version: {reason(error)}"
         ) from error
     return manifest
+
+
+def strict_json(text: str | bytes) -> Any:
+    """The value of a JSON text, in which no key stands twice and all numbers are finite; else a ValueError."""
+    whole = text if isinstance(text, str) else text.decode("utf-8-sig")
+    return json.loads(whole, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from support import tiny_training
 from support.tiny_pruning_nets import SPECS
 from support.tiny_training import loss
+from torch import nn
 
 from leadline.compress.cost.count import macs_cost, shapes_of
 from leadline.compress.dynamic.nested import (
@@ -27,6 +28,7 @@ from leadline.core.errors import BudgetInfeasible
 from leadline.data.batch import Batch
 from leadline.nn.build import Net, build
 from leadline.nn.checkpoint import load, read_beside, save
+from leadline.nn.wrap import wrap
 from leadline.training.fit import fit
 
 SIZE = (32, 32)
@@ -55,6 +57,26 @@ def test_filters_in_order_compute_the_same_and_their_heat_falls(name: str) -> No
         assert torch.all(heat[:-1] >= heat[1:] - 1e-6), group
     assert any(not torch.equal(a, b) for a, b in zip(new.state_dict().values(), net.state_dict().values(), strict=True))
     assert all(0 < share[0.5] < share[1.0] <= 1 for share in heats.needed.values())
+
+
+def test_a_norm_over_joined_channels_tells_the_heat_of_each_part() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(3, 6, 1, bias=False)
+            self.norm, self.out = nn.BatchNorm2d(10), nn.Conv2d(10, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.out(torch.relu(self.norm(torch.cat([self.a(x), self.b(x)], 1))))
+            return out
+
+    net = wrap(Joined().eval(), size=(16, 16))
+    channels = trace(net, torch.zeros(1, 3, 16, 16))
+    image = torch.rand(2, 3, 16, 16)
+    batch = Batch(image, image[:, :1], torch.ones(2, 1, 16, 16, dtype=torch.bool), ("a", "b"))
+    heats = measured_heats(net, channels, [batch], [0.5])
+    assert {name: len(heat) for name, heat in heats.heat.items()} == {"module.a": 4, "module.b": 6}
+    assert torch.allclose(in_order(net, channels, heats.heat)(image), net(image), atol=1e-5)
 
 
 def test_widths_fit_the_budget_or_the_least_cost_is_told() -> None:

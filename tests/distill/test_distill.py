@@ -10,11 +10,14 @@ import torch
 from support.tiny_training import batches, options, tiny
 from torch import Tensor
 
+from leadline.core.spec import Encoder
+from leadline.data.batch import Batch
 from leadline.distill.self_loss import answered
 from leadline.nn import zoo
 from leadline.nn.build import Net, build
 from leadline.training.fit import fit
 from leadline.training.losses import Term, weighted
+from leadline.training.losses.classes import cross_entropy
 from leadline.training.losses.depth import log_l1
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,6 +37,19 @@ def test_the_gap_is_the_mean_difference_of_logarithms_over_all_pixels() -> None:
         value, logs = answered(base, teacher, 0.5, net, batch)
         assert float(value) == pytest.approx(float(base(net, batch)[0] + 0.5 * (p - t).abs().mean()), rel=1e-5)
     assert logs["answer"] == pytest.approx(float((p - t).abs().mean()), rel=1e-5) and "log_l1" in logs
+
+
+def test_of_classes_the_gap_is_the_cross_entropy_with_the_teachers_probabilities() -> None:
+    spec = replace(zoo.spec("vgg16_bn"), encoder=Encoder("vgg16_bn", (8,) * 13))
+    net, teacher = (build(spec, seed=seed).eval() for seed in (1, 2))
+    image = torch.rand(3, 3, 32, 32)
+    batch = Batch(image, torch.arange(3), torch.ones(3, dtype=torch.bool), tuple("abc"))
+    with torch.no_grad():
+        value, logs = answered(cross_entropy, teacher, 0.5, net, batch)
+        expected = -(teacher(image).softmax(1) * net(image).log_softmax(1)).sum(1).mean()
+        whole = cross_entropy(net, batch)[0] + 0.5 * expected
+    assert logs["answer"] == pytest.approx(float(expected), rel=1e-5)
+    assert float(value) == pytest.approx(float(whole), rel=1e-5)
 
 
 def test_a_net_whose_raw_map_is_smaller_is_asked_in_the_same_way() -> None:

@@ -24,7 +24,7 @@ from leadline.data.options import View
 from leadline.nn.build import build
 from leadline.nn.checkpoint import load, read_provenance, save, stored_as
 from leadline.pipelines import prune as pruning
-from leadline.pipelines import prune_methods, prune_widths
+from leadline.pipelines import prune_methods
 from leadline.training.options import FitOptions, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,8 +34,8 @@ STEP = FitOptions(steps=1, optimizer="adamw", lr=1e-4, schedule="constant", prec
 
 @pytest.fixture(autouse=True)
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (prune_widths, netadapt):
-        monkeypatch.setattr(module, "trace", trace_once)
+    monkeypatch.setattr(netadapt, "trace", trace_once)
+    monkeypatch.setattr(prune_methods, "traced", lambda net: trace_once(net, torch.zeros(1, 3, *SIZE)))
     monkeypatch.setattr(prune_methods, "macs_cost", macs_cost_once)
 
 

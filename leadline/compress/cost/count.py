@@ -80,7 +80,7 @@ def layers(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
     found: list[Layer] = []
 
     def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(_layer(f"{name}.weight" if name else "weight", module, inputs[0], output))
+        found.append(layer_use(f"{name}.weight" if name else "weight", module, inputs[0], output))
 
     for name, module in ghost.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -148,7 +148,8 @@ def _run(net: nn.Module, size: tuple[int, int]) -> None:
         net.to("meta").eval()(torch.zeros(1, 3, *size, device="meta"))
 
 
-def _layer(weight: str, module: nn.Module, x: Tensor, output: Tensor) -> Layer:
+def layer_use(weight: str, module: nn.Module, x: Tensor, output: Tensor) -> Layer:
+    """The Layer that `module`, whose weight is called so, is when it makes `output` of `x`."""
     if isinstance(module, nn.Linear):
         rows = x.numel() // module.in_features
         return Layer(weight, "linear", (1, 1), (1, 1), (0, 0), (1, 1), 1, (rows, 1), rows)

@@ -8,13 +8,15 @@ and pools is found by a second pass, in which each layer gives ones and zeros in
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from leadline.compress.dynamic.gate_loss import Seen, needed_filters, seen_by_gates
+from leadline.compress.cost.count import layer_use
+from leadline.compress.dynamic.gate_loss import Seen, heat_shares, hottest, seen_by_gates
 from leadline.core.errors import BudgetInfeasible
 from leadline.data.batch import Batch
 from leadline.nn.build import Net
@@ -24,13 +26,19 @@ from leadline.nn.modes import evaluating
 On = Mapping[str, Tensor]
 """By gate, which filters are on for each image, bool [B,O]."""
 
+_LEAST = 0.05
+"""The smallest ratio that is looked at."""
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _PASSED = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.PReLU, nn.ELU, nn.Sigmoid, nn.Hardswish)
 
 
 def gated_macs(net: Net, batches: Iterable[Batch]) -> float:
     """The mean multiply-accumulates for an image of `batches`, by what the predictors of `net` say."""
-    return _mean_macs(net, batches, {0.0: lambda one: switched_on(one.numbers).flatten(1) > 0})[0.0]
+
+    def predicted(seen: Mapping[str, Seen]) -> list[On]:
+        return [{name: switched_on(one.numbers).flatten(1) > 0 for name, one in seen.items()}]
+
+    return _mean_macs(net, batches, predicted)[0]
 
 
 def expected_macs(net: Net, batches: Iterable[Batch], ratios: Sequence[float]) -> dict[float, float]:
@@ -39,46 +47,55 @@ def expected_macs(net: Net, batches: Iterable[Batch], ratios: Sequence[float]) -
 
     ValueError for a ratio outside (0, 1], for a net that no gate fits, and without batches.
     """
-    rules = {r: (lambda one, r=r: needed_filters(one.maps, r)) for r in ratios}
-    return _mean_macs(with_gates(net), batches, rules)
+
+    def needed(seen: Mapping[str, Seen]) -> list[On]:
+        shares = {name: heat_shares(one.maps) for name, one in seen.items()}
+        return [{name: hottest(share, ratio) for name, share in shares.items()} for ratio in ratios]
+
+    return dict(zip(ratios, _mean_macs(with_gates(net), batches, needed), strict=True))
+
+
+def check_ratio(net: Net, batches: Sequence[Batch], most: float) -> None:
+    """BudgetInfeasible, with the least there is, if no ratio is small enough for multiply-accumulates of `most`."""
+    _refuse_above(expected_macs(net, batches, [_LEAST])[_LEAST], most)
 
 
 def ratio_for(net: Net, batches: Sequence[Batch], most: float) -> tuple[float, dict[float, float]]:
     """(the largest ratio whose expected multiply-accumulates are at most `most`, the curve that was looked at).
 
-    BudgetInfeasible, with the least there is, if no ratio is small enough.
+    BudgetInfeasible as `check_ratio`.
     """
     curve = expected_macs(net, batches, [i / 20 for i in range(1, 21)])
-    low = max((r for r, found in curve.items() if found <= most), default=None)
-    if low is None:
-        least = min(curve.values())
-        raise BudgetInfeasible(
-            f"{most:.6g} MACs cannot be reached by gates: with ratio 0.05 {least:.6g} are expected; give a larger "
-            "budget"
-        )
+    _refuse_above(curve[_LEAST], most)
+    low = max(r for r, found in curve.items() if found <= most)
     if low < 1:
-        finer = [round(low + i / 100, 2) for i in range(1, 5)]
-        curve |= expected_macs(net, batches, finer)
+        curve |= expected_macs(net, batches, [round(low + i / 100, 2) for i in range(1, 5)])
         low = max(r for r, found in curve.items() if found <= most)
     return low, dict(sorted(curve.items()))
 
 
-def _mean_macs(
-    net: Net, batches: Iterable[Batch], rules: Mapping[float, Callable[[Seen], Tensor]]
-) -> dict[float, float]:
-    shadow, totals, n = Shadow(net), dict.fromkeys(rules, 0.0), 0
+def _refuse_above(least: float, most: float) -> None:
+    if least > most:
+        raise BudgetInfeasible(
+            f"{most:.6g} MACs cannot be reached by gates: with ratio {_LEAST} {least:.6g} are expected; give a larger "
+            "budget"
+        )
+
+
+def _mean_macs(net: Net, batches: Iterable[Batch], rule: Callable[[Mapping[str, Seen]], list[On]]) -> list[float]:
+    """The mean cost of an image, with the predictors', for each choice of filters that `rule` makes."""
+    shadow, totals, n = Shadow(net), list[float](), 0
     with evaluating(net), torch.no_grad():
         for batch in batches:
             with seen_by_gates(net) as seen:
                 net(batch.image)
-            for key, rule in rules.items():
-                on = {name: rule(one) for name, one in seen.items()}
-                totals[key] += float(shadow.macs(on, batch.image.shape).sum())
+            found = [float(shadow.macs(on, batch.image.shape).sum()) for on in rule(seen)]
+            totals = [a + b for a, b in zip(totals or [0.0] * len(found), found, strict=True)]
             n += len(batch.image)
     if not n:
         raise ValueError("the cost of a gated net is a mean over images, and there were none; at least one is needed")
     own = sum(gate.predictor.conv.weight.numel() for gate in gates_of(net).values())
-    return {key: total / n + own for key, total in totals.items()}
+    return [total / n + own for total in totals]
 
 
 class Shadow:
@@ -115,28 +132,20 @@ class _Layer(nn.Module):
         return self.layer.weight
 
     def forward(self, x: Tensor, *_: Any) -> Tensor:
-        shape = self.layer(torch.empty(x.shape, device="meta")).shape
-        linear = isinstance(self.layer, nn.Linear)
-        reads = (x != 0) if linear else (x != 0).flatten(2).any(dim=2)
-        on = torch.ones(len(x), shape[1], dtype=torch.bool) if self.on is None else self.on
-        groups, area, positions = _sizes(self.layer, x.shape, shape)
-        n_read, n_made = (x.double().reshape(len(x), groups, -1).sum(dim=2) for x in (reads, on))
-        self.found.append((n_read * n_made).sum(dim=1) * area * positions)
-        return on.float() if linear else on.float()[:, :, None, None].expand(shape)
-
-
-def _sizes(layer: Any, inputs: Sequence[int], outputs: Sequence[int]) -> tuple[int, int, int]:
-    """(groups, weights of a pair of channels, places where each is multiplied)."""
-    if isinstance(layer, nn.Linear):
-        return 1, 1, 1
-    places = inputs if isinstance(layer, nn.ConvTranspose2d) else outputs
-    return layer.groups, layer.kernel_size[0] * layer.kernel_size[1], places[-2] * places[-1]
+        empty = torch.empty((1, *x.shape[1:]), device="meta")
+        made = self.layer(empty)
+        use = layer_use("weight", self.layer, empty, made)
+        reads = (x != 0).reshape(*x.shape[:2], -1).any(dim=2)
+        on = torch.ones(len(x), made.shape[1], dtype=torch.bool) if self.on is None else self.on
+        n_read, n_made = (c.double().reshape(len(x), use.groups, -1).sum(dim=2) for c in (reads, on))
+        self.found.append((n_read * n_made).sum(dim=1) * math.prod(use.kernel) * use.positions)
+        return on.float().reshape(*on.shape, *(1,) * (made.ndim - 2)).expand(len(x), *made.shape[1:])
 
 
 def _replace_(module: nn.Module, above: str, layers: dict[str, _Layer]) -> None:
     for own, child in module.named_children():
         name = f"{above}.{own}" if above else own
-        if isinstance(child, Gated | nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(child, (Gated, *_LAYERS)):
             layers[name] = _Layer(child.conv if isinstance(child, Gated) else child)
             setattr(module, own, layers[name])
         elif isinstance(child, _PASSED):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from leadline.compress.options import Gates
 from leadline.data.batch import Batch
-from leadline.nn.gates import Gated, Predictor, gates_of
+from leadline.nn.gates import Gated, gates_of
 from leadline.training.fit import Loss
 
 _DEAD = 1e-5
@@ -25,27 +25,33 @@ _DEAD = 1e-5
 
 
 def needed_filters(maps: Tensor, ratio: float) -> Tensor:
-    """Which filters an image needs, bool [B,O], by their maps [B,O,H,W].
+    """Which filters an image needs, bool [B,O], by their maps [B,O,H,W]: the `hottest` by `heat_shares`."""
+    return hottest(heat_shares(maps), ratio)
 
-    A filter's heat is the largest |value| of its map. The hottest are needed, as many as together have at most `ratio`
-    (0 to 1) of the sum of all. The hottest one always is, which in the authors' code it is not. ValueError for a ratio
-    outside (0, 1].
+
+def heat_shares(maps: Tensor) -> Tensor:
+    """Each filter's part of the heat of all, float [B,O]. A filter's heat is the largest |value| of its map."""
+    heat = maps.detach().float().abs().reshape(*maps.shape[:2], -1).amax(dim=2)
+    return heat / heat.sum(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def hottest(share: Tensor, ratio: float) -> Tensor:
+    """The filters with the largest shares, as many as together have at most `ratio` (0 to 1), bool [B,O].
+
+    The hottest one always counts, which in the authors' code it does not. ValueError for a ratio outside (0, 1].
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio is {ratio}; a number above 0, at most 1, is needed")
-    heat = maps.detach().float().abs().amax(dim=(2, 3))
-    share = heat / heat.sum(dim=1, keepdim=True).clamp_min(1e-12)
     order = share.argsort(dim=1, descending=True, stable=True)
-    sums = share.gather(1, order).cumsum(dim=1)
-    within = sums <= ratio + _DEAD
-    within[:, 0] = True
+    within = share.gather(1, order).cumsum(dim=1) <= ratio + _DEAD
     needed = torch.zeros_like(within).scatter(1, order, within) & (share > _DEAD)
     return needed.scatter(1, order[:, :1], True)
 
 
-class Seen:
-    """What one gate has seen in a pass: `inputs` of its predictor, the `maps` before the mask, the `numbers`."""
+class Seen(NamedTuple):
+    """What a gate has seen in a pass: `inputs` of its predictor, the `maps` before the mask, the `numbers`."""
 
+    gate: Gated
     inputs: Tensor
     maps: Tensor
     numbers: Tensor
@@ -56,17 +62,17 @@ def seen_by_gates(net: nn.Module) -> Iterator[dict[str, Seen]]:
     """Meanwhile each pass of `net` leaves here what its gates have seen, by the gates' names."""
     found: dict[str, Seen] = {}
 
-    def note(name: str, gate: Gated, inputs: tuple[Tensor, ...]) -> None:
-        found[name] = Seen()
-        found[name].inputs = inputs[0]
-
-    def note_maps(name: str, inputs: tuple[Tensor, ...]) -> None:
-        found[name].maps, found[name].numbers = inputs
-
+    inputs: dict[str, Tensor] = {}
     hooks = []
     for name, gate in gates_of(net).items():
-        hooks.append(gate.register_forward_pre_hook(lambda m, x, name=name: note(name, m, x)))
-        hooks.append(gate.mask.register_forward_pre_hook(lambda _m, x, name=name: note_maps(name, x)))
+
+        def keep(_m: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
+            inputs[name] = given[0]
+
+        def note(_m: nn.Module, given: tuple[Tensor, Tensor], name: str = name, gate: Gated = gate) -> None:
+            found[name] = Seen(gate, inputs.pop(name), *given)
+
+        hooks += [gate.register_forward_pre_hook(keep), gate.mask.register_forward_pre_hook(note)]
     try:
         yield found
     finally:
@@ -96,19 +102,19 @@ class GateLoss(nn.Module):
         learning = int(self.done) < self.options.until * self.steps
         if net.training:
             self.done += 1
-        gates = gates_of(net)
         value, right, on, n = task * 0, 0.0, 0.0, 0
-        for name, one in seen.items():
+        for one in seen.values():
             target = needed_filters(one.maps, self.ratio)
             answer = one.numbers.detach().flatten(1) > 0
             right, on, n = right + float((answer == target).sum()), on + float(answer.sum()), n + target.numel()
             if learning:
-                value = value + self._error(gates[name].predictor, one, target.float())
+                value = value + self._error(one, target.float())
         logs = {**logs, "gates_right": right / max(1, n), "filters_on": on / max(1, n)}
         return task + self.options.weight * value / max(1, len(seen)), logs
 
-    def _error(self, predictor: Predictor, seen: Seen, target: Tensor) -> Tensor:
+    def _error(self, seen: Seen, target: Tensor) -> Tensor:
         # float: with bf16 arithmetic the net's maps are of another type than the predictor's weights
-        numbers = predictor(seen.inputs.detach().float()) if self.options.mode == "decoupled" else seen.numbers
+        apart = self.options.mode == "decoupled"
+        numbers = seen.gate.predictor(seen.inputs.detach().float()) if apart else seen.numbers
         error = F.binary_cross_entropy_with_logits(numbers.float().flatten(1), target, reduction="none")
         return error.sum(dim=1).mean()

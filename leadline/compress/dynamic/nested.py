@@ -19,15 +19,15 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from leadline.compress.cost.count import Cost
-from leadline.compress.dynamic.gate_loss import needed_filters
-from leadline.compress.pruning.groups import Channels
+from leadline.compress.dynamic.gate_loss import heat_shares, hottest
+from leadline.compress.pruning.groups import Channels, Drop, Group
 from leadline.compress.pruning.importance import hooked, outputs
-from leadline.compress.pruning.surgery import prune, round_to_multiple
+from leadline.compress.pruning.surgery import kept_indices, prune, round_to_multiple
 from leadline.core.errors import BudgetInfeasible
 from leadline.data.batch import Batch
 from leadline.nn.build import Net
 from leadline.training.fit import Loss
-from leadline.training.recorder import Recorder
+from leadline.training.recorder import Recorder, answer_gap
 
 Widths = dict[str, int]
 """Group of coupled channels -> how many of them a width keeps."""
@@ -48,20 +48,17 @@ class Heats:
 
 def measured_heats(net: nn.Module, channels: Channels, batches: Iterable[Batch], ratios: Sequence[float]) -> Heats:
     """The Heats of the groups that may shrink, means over the images of `batches`. ValueError if there are none."""
-    groups = channels.free
-    modules = {module: name for name, group in groups.items() for module in outputs(net, group)}
+    seen_at = {name: outputs(net, group) for name, group in channels.free.items()}
+    modules = {module for own in seen_at.values() for module in own}
     sums: dict[str, Tensor] = {}
-    counts: dict[str, dict[float, float]] = {}
+    counts = {module: dict.fromkeys(ratios, 0.0) for module in modules}
     n = 0
 
     def note(module: str, out: Tensor) -> None:
-        maps = F.relu(out.detach())  # the norm's output, before its activation
-        share = maps.abs().amax(dim=(2, 3))
-        share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        share = heat_shares(F.relu(out))  # the norm's output, before its activation
         sums[module] = sums.get(module, torch.zeros(share.shape[1])) + share.sum(dim=0)
-        found = counts.setdefault(module, dict.fromkeys(ratios, 0.0))
         for ratio in ratios:
-            found[ratio] += float(needed_filters(maps, ratio).float().mean(dim=1).sum())
+            counts[module][ratio] += float(hottest(share, ratio).float().mean(dim=1).sum())
 
     with hooked(net, modules, note), torch.no_grad():
         for batch in batches:
@@ -69,21 +66,18 @@ def measured_heats(net: nn.Module, channels: Channels, batches: Iterable[Batch],
             n += len(batch.image)
     if not n:
         raise ValueError("the order of filters is by the mean of their maps, and there were no images; give some")
-    heat: dict[str, Tensor] = {}
-    needed: dict[str, dict[float, float]] = {}
-    for module, name in modules.items():
-        own = _of_group(groups[name], module, sums[module] / n)
-        heat[name] = torch.maximum(heat[name], own) if name in heat else own
-        before = needed.get(name, dict.fromkeys(ratios, 0.0))
-        needed[name] = {ratio: max(before[ratio], counts[module][ratio] / n) for ratio in ratios}
+    heat, needed = {}, {}
+    for name, own in seen_at.items():
+        group = channels.group(name)
+        heat[name] = torch.stack([_of_group(group, module, sums[module] / n) for module in own]).amax(dim=0)
+        needed[name] = {ratio: max(counts[module][ratio] for module in own) / n for ratio in ratios}
     return Heats(heat, needed)
 
 
-def _of_group(group: Any, module: str, values: Tensor) -> Tensor:
+def _of_group(group: Group, module: str, values: Tensor) -> Tensor:
     """The values of a module's outputs that are channels of `group`."""
     place = next(p for p in group.param_axes if p[0] == f"{module}.weight" and p not in group.read)
-    own: Tensor = values[group.param_axes[place]].mean(dim=1)
-    return own
+    return values[group.param_axes[place]].mean(dim=1)
 
 
 def in_order(net: Net, channels: Channels, heat: Mapping[str, Tensor]) -> Net:
@@ -123,8 +117,12 @@ def widths_for(channels: Channels, heats: Heats, cost: Cost, most: float, multip
 
 def narrow_copy(net: Net, channels: Channels, widths: Mapping[str, int]) -> Net:
     """A copy of `net` with the first channels of each group, as many as `widths` say."""
+    return prune(net, channels, _dropped(channels, widths))
+
+
+def _dropped(channels: Channels, widths: Mapping[str, int]) -> Drop:
     groups = channels.free
-    return prune(net, channels, {name: range(n, groups[name].size) for name, n in widths.items()})
+    return {name: range(n, groups[name].size) for name, n in widths.items()}
 
 
 class NestedLoss(nn.Module):
@@ -132,7 +130,7 @@ class NestedLoss(nn.Module):
 
     `base` is the task's. Each width learns from it, and from the whole net's answer (`distill` times the cross-entropy
     of classes, or mean |ln p - ln t| of depth), as in universally slimmable nets (Yu and Huang 2019, arXiv 1903.05134).
-    `narrow[i]` are the widths as nets; `with_weights` fills them in.
+    `narrow[i]` are the widths as nets, whose batch norms learn; their other weights are cut from the net's.
     """
 
     def __init__(
@@ -141,11 +139,10 @@ class NestedLoss(nn.Module):
         super().__init__()
         self.base, self.distill, self.kind = base, distill, net.spec.head.kind
         self.narrow = nn.ModuleList(narrow_copy(net, channels, one) for one in widths)
-        self.kept = [_kept(channels, one) for one in widths]
-        for one in self.narrow:
-            own = _own(one)
-            for name, parameter in one.named_parameters():
-                parameter.requires_grad_(name in own)
+        self.kept = [_kept(narrow, channels, one) for narrow, one in zip(self.narrow, widths, strict=True)]
+        for narrow, kept in zip(self.narrow, self.kept, strict=True):
+            for name, parameter in narrow.named_parameters():
+                parameter.requires_grad_(name not in kept)
 
     def forward(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         whole = Recorder(net)
@@ -156,20 +153,11 @@ class NestedLoss(nn.Module):
         weights = {name.removeprefix("net."): p for name, p in net.named_parameters()}
         for i, (one, kept) in enumerate(zip(self.narrow, self.kept, strict=True)):
             one.train(net.training)
-            part = Recorder(_Narrow(one, _cut(weights, one, kept), getattr(net, "bf16", False)))
+            part = Recorder(_Narrow(one, _cut(weights, kept), getattr(net, "bf16", False)))
             own, own_logs = self.base(part, batch)
-            value = value + own + self.distill * self._gap(part.calls[0][2], answer)
+            value = value + own + self.distill * answer_gap(self.kind, part.calls[0][2], answer)
             logs = {**logs, **{f"{name}_{i}": number for name, number in own_logs.items()}}
         return value, logs
-
-    def _gap(self, answer: Tensor, wanted: Tensor) -> Tensor:
-        if self.kind in ("classes", "labels"):
-            return F.cross_entropy(answer, torch.softmax(wanted, dim=1))
-        if self.kind == "joint":
-            labels = F.cross_entropy(answer[:, 1:], torch.softmax(wanted[:, 1:], dim=1))
-            answer, wanted = answer[:, :1], wanted[:, :1]
-            return labels + (answer.clamp_min(1e-3).log() - wanted.clamp_min(1e-3).log()).abs().mean()
-        return (answer.clamp_min(1e-3).log() - wanted.clamp_min(1e-3).log()).abs().mean()
 
     def norms(self) -> dict[str, Tensor]:
         """The batch norms' tensors of all widths, named `NUMBER.TENSOR`: what the whole net's file lacks."""
@@ -207,37 +195,26 @@ def with_norms(
     return found
 
 
-def _own(net: nn.Module) -> set[str]:
-    """The parameters that each width has for itself: those of batch norms."""
-    norms = [name for name, module in net.named_modules() if isinstance(module, _NORMS)]
-    return {f"{name}.{part}" for name in norms for part in ("weight", "bias")}
+_Cuts = Mapping[str, list[tuple[int, Tensor]]]
+"""Each tensor that a width has of the whole net -> along which dims which indices."""
 
 
-def _kept(channels: Channels, widths: Mapping[str, int]) -> dict[str, list[tuple[int, Tensor]]]:
-    """By tensor, along which dims which indices a width keeps."""
-    gone: dict[tuple[str, int], list[Tensor]] = {}
-    for name, n in widths.items():
-        for place, indices in channels.group(name).param_axes.items():
-            gone.setdefault(place, []).append(indices[n:].flatten())
-    found: dict[str, list[tuple[int, Tensor]]] = {}
-    for (tensor, dim), parts in gone.items():
-        keep = torch.ones(channels.shapes[tensor][dim], dtype=torch.bool)
-        keep[torch.cat(parts)] = False
-        if not keep.all():
-            found.setdefault(tensor, []).append((dim, keep.nonzero().flatten()))
+def _kept(narrow: nn.Module, channels: Channels, widths: Mapping[str, int]) -> _Cuts:
+    """What the width `narrow` has of the whole net: all but the batch norms."""
+    found: dict[str, list[tuple[int, Tensor]]]
+    found = {name: [] for name, _ in narrow.named_parameters() if not is_norms(narrow, name)}
+    for (tensor, dim), indices in kept_indices(channels, _dropped(channels, widths)).items():
+        if tensor in found:
+            found[tensor].append((dim, indices))
     return found
 
 
-def _cut(
-    weights: Mapping[str, Tensor], net: nn.Module, kept: Mapping[str, list[tuple[int, Tensor]]]
-) -> dict[str, Tensor]:
+def _cut(weights: Mapping[str, Tensor], kept: _Cuts) -> dict[str, Tensor]:
     """The whole net's weights as a width has them; gradients reach the whole net."""
-    found, own = {}, _own(net)
-    for name, _ in net.named_parameters():
-        if name in own:
-            continue
+    found = {}
+    for name, cuts in kept.items():
         value = weights[name]
-        for dim, indices in kept.get(name, ()):
+        for dim, indices in cuts:
             value = value.index_select(dim, indices.to(value.device))
         found[name] = value
     return found

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from leadline.compress.cost.count import shapes_of
 from leadline.compress.pruning.groups import Channels, Group
-from leadline.compress.pruning.trace import trace
+from leadline.compress.pruning.trace import traced
 from leadline.data.batch import Batch
 from leadline.nn.build import Net
+from leadline.nn.modes import evaluating
 from leadline.nn.resize import resize_
 from leadline.nn.skip import skip_, widening
 
@@ -30,7 +31,7 @@ def fittable(net: Net) -> tuple[str, ...]:
     names = widening(net)
     if not names:
         return ()
-    channels = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+    channels = traced(net)
     return tuple(name for name in names if _made_by(net, name, channels) is not None)
 
 
@@ -39,7 +40,7 @@ def skip_fitted_(net: Net, name: str, batches: Iterable[Batch]) -> None:
 
     Without batches, channel i stands for channel i. ValueError if the block is not `fittable`.
     """
-    channels = trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+    channels = traced(net)
     group = _made_by(net, name, channels) if name in widening(net) else None
     if group is None:
         raise ValueError(f"the block {name!r} cannot be left out: something else than a plain layer reads its output")
@@ -89,9 +90,8 @@ def _nearest(net: Net, block: str, batches: Iterable[Batch], outputs: int) -> Te
         rows.append((_flat(x[0]), _flat(out)))
 
     hook = net.get_submodule(block).register_forward_hook(note)
-    net.eval()
     try:
-        with torch.no_grad():
+        with evaluating(net), torch.no_grad():
             for batch in batches:
                 net(batch.image)
             if not rows:

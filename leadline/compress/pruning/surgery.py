@@ -24,19 +24,27 @@ def prune(net: N, channels: Channels, drop: Drop) -> N:
     and a group that would lose all are ValueErrors. That the shapes fit together is checked by whoever runs it next:
     `compress` does after each step.
     """
-    gone = _param_axes(channels, drop)
+    kept = kept_indices(channels, drop)
     pruned = copy.deepcopy(net)
     state = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
-    for (name, dim), indices in gone.items():
-        keep = torch.ones(channels.shapes[name][dim], dtype=torch.bool)
-        keep[indices] = False
-        state[name] = state[name].index_select(dim, keep.nonzero().flatten().to(state[name].device))
+    for (name, dim), indices in kept.items():
+        state[name] = state[name].index_select(dim, indices.to(state[name].device))
     resize_(pruned, {name: tuple(tensor.shape) for name, tensor in state.items()})
     with torch.no_grad():
         for name, tensor in pruned.state_dict().items():
             if name in state:
                 tensor.copy_(state[name])
     return pruned
+
+
+def kept_indices(channels: Channels, drop: Drop) -> dict[ParamAxis, Tensor]:
+    """Which indices stay, by place, of all places that lose some; errors as in `prune`."""
+    found = {}
+    for (name, dim), indices in _param_axes(channels, drop).items():
+        keep = torch.ones(channels.shapes[name][dim], dtype=torch.bool)
+        keep[indices] = False
+        found[name, dim] = keep.nonzero().flatten()
+    return found
 
 
 def mask_consumers(net: N, channels: Channels, drop: Drop) -> N:

@@ -37,6 +37,11 @@ def trace(net: nn.Module, example: Tensor) -> Channels:
     return _running(_tried(channels, doubts, net, example), net, example)
 
 
+def traced(net: Net) -> Channels:
+    """`trace` for images of the net's own size."""
+    return trace(net, torch.zeros(1, 3, *net.spec.preprocess.size))
+
+
 class _Whole(nn.Module):
     """The raw maps of a net, for the eyes of torch.export: what follows them has no channels."""
 
